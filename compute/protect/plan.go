@@ -1,0 +1,109 @@
+// Package protect turns an algebra.Core and the departments' policy into a
+// protected plan: contribution bounds, keys, sensitivities, noise scales and the
+// price. It is pure; the same inputs give the same plan, so an auditor can
+// recompute every price.
+package protect
+
+import (
+	"math/big"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/budget"
+)
+
+// Mode is the release mode 发布方式 that the department chose for a data set.
+type Mode string
+
+const (
+	ModeDP    Mode = "dp"    // discrete Gaussian noise, charged to the budget
+	ModeExact Mode = "exact" // thresholds, complement and rounding
+)
+
+// MeasureKind says which exact partial the worker computes for a cell.
+type MeasureKind string
+
+const (
+	MeasureRows    MeasureKind = "rows"     // number of rows kept by the bound
+	MeasureNonNull MeasureKind = "non_null" // rows with a non-NULL Col
+	MeasureSum     MeasureKind = "sum"      // Σ Col − Offset·non-null rows, in minimal units
+	MeasureUnits   MeasureKind = "units"    // distinct privacy units
+)
+
+// Measure is one exact integer per cell and the noise it must receive.
+type Measure struct {
+	Kind MeasureKind  `json:"kind"`
+	Col  *algebra.Col `json:"col,omitempty"`
+	// Clamp is non-nil when the policy's bounds are narrower than the bounds
+	// enforced at ingest, so the engine must clamp each row to [Lo,Hi].
+	Clamp  *Range `json:"clamp,omitempty"`
+	Offset int64  `json:"offset,omitempty"` // midpoint subtracted per row (AVG), minimal units
+	// Sens2 is the squared L2 sensitivity Δ₂² of this measure's vector of cells
+	// when one privacy unit is added or removed (all its rows, at most MaxRows).
+	Sens2 *big.Int `json:"sens2"`
+	// Sigma2 is the integer variance of the discrete Gaussian added per cell:
+	// ⌈Δ₂²/(2ρ)⌉. Zero in exact mode.
+	Sigma2 *big.Int    `json:"sigma2"`
+	Rho    budget.Nano `json:"rho"` // price of this measure, nano-ρ
+}
+
+// Range is an inclusive interval in minimal units.
+type Range struct {
+	Lo int64 `json:"lo"`
+	Hi int64 `json:"hi"`
+}
+
+// Key is one grouping key of the plan.
+type Key struct {
+	Col algebra.Col `json:"col"`
+	// Codes is the public code list: every code is answered, empty cells too.
+	// nil means private keys: released only past the pre-threshold and τ.
+	Codes []algebra.Value `json:"codes,omitempty"`
+	// Nullable adds one cell for NULL to a public code list.
+	Nullable bool `json:"nullable,omitempty"`
+}
+
+// Output says how one aggregate is computed from noisy measures. For Avg, A is
+// the centred sum and B the non-null count; otherwise only A is used.
+type Output struct {
+	Func   algebra.Func `json:"func"`
+	A      int          `json:"a"`
+	B      int          `json:"b,omitempty"`
+	Scale  uint8        `json:"scale,omitempty"` // decimal digits of the argument
+	Offset int64        `json:"offset,omitempty"`
+	Range  Range        `json:"range"` // registered bounds of the argument (Avg, Sum)
+}
+
+// Selection governs private keys: a key is considered only with at least K
+// distinct units, and released only when noisy(units − (K−1)) ≥ Tau
+// (pre-thresholding as in Google's partition selection).
+type Selection struct {
+	K       int64       `json:"k"`
+	Tau     int64       `json:"tau"`
+	Sigma2  *big.Int    `json:"sigma2"`
+	Sens2   *big.Int    `json:"sens2"`
+	Rho     budget.Nano `json:"rho"`
+	Measure int         `json:"measure"` // index of the units measure it reads
+}
+
+// ExactRules are the thresholds of exact mode, per cell.
+type ExactRules struct {
+	K          int64 `json:"k"`           // distinct units per cell and per complement
+	Round      int64 `json:"round"`       // rounding base of counts (5)
+	SnapUnits  int64 `json:"-"`           // distinct units in the snapshot, from its manifest
+}
+
+// Plan is a protected plan. Everything in it is fixed before data is read and
+// depends on public facts only.
+type Plan struct {
+	Core      algebra.Core `json:"core"`
+	Mode      Mode         `json:"mode"`
+	MaxRows   int64        `json:"max_rows"` // m: rows kept per unit, by the secret rank _rn
+	OneRow    bool         `json:"one_row"`  // snapshot verified as one row per unit: no _rn filter
+	Keys      []Key        `json:"keys,omitempty"`
+	Measures  []Measure    `json:"measures"`
+	Outputs   []Output     `json:"outputs"` // parallel to Core.Aggs
+	Selection *Selection   `json:"selection,omitempty"`
+	Exact     *ExactRules  `json:"exact,omitempty"`
+	MaxCells  int          `json:"max_cells"` // cap of cells a worker may return
+	Rho       budget.Nano  `json:"rho"`       // whole price
+}
