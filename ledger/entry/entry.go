@@ -1,0 +1,252 @@
+// Package entry is the vocabulary of the ledger: every event of the product as a
+// typed, versioned, canonically encoded JSON object. An encoding is canonical
+// when decoding and encoding again gives the same bytes; Decode refuses any
+// other, so one event has exactly one leaf hash.
+//
+// An entry never holds a raw value, a row count of private data or a literal of
+// an operator's query: queries are kept with their literals redacted, beside a
+// salted commitment to the full text (Commit).
+package entry
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/policies"
+)
+
+// Version of the entry format. A reader refuses every other.
+const Version = 1
+
+// MaxBytes is the largest entry: a tlog-tiles entry bundle carries 16-bit
+// lengths.
+const MaxBytes = 65535
+
+// Kind of an event.
+type Kind string
+
+const (
+	KindGenesis   Kind = "genesis"
+	KindStarted   Kind = "gateway.started"
+	KindStopped   Kind = "gateway.stopped"
+	KindHeartbeat Kind = "gateway.heartbeat"
+	KindPolicy    Kind = "policy.applied"
+	KindSnapshot  Kind = "snapshot.committed"
+	KindRefused   Kind = "job.refused"
+	KindReserved  Kind = "job.reserved"
+	KindRepeated  Kind = "job.repeated"
+	KindReleased  Kind = "job.released"
+	KindFailed    Kind = "job.failed"
+)
+
+// Entry is one event. At is whole milliseconds, UTC, and never goes backwards
+// from one entry to the next.
+type Entry struct {
+	V     int    `json:"v"`
+	Seq   uint64 `json:"seq"`
+	At    int64  `json:"at"` // Unix milliseconds
+	Kind  Kind   `json:"kind"`
+	Actor string `json:"actor"` // party id, or "gateway"
+
+	Genesis   *Genesis  `json:"genesis,omitempty"`
+	Started   *Started  `json:"started,omitempty"`
+	Policy    *Policy   `json:"policy,omitempty"`
+	Snapshot  *Snapshot `json:"snapshot,omitempty"`
+	Refused   *Refused  `json:"refused,omitempty"`
+	Reserved  *Reserved `json:"reserved,omitempty"`
+	Repeated  *Repeated `json:"repeated,omitempty"`
+	Released  *Released `json:"released,omitempty"`
+	Failed    *Failed   `json:"failed,omitempty"`
+	Heartbeat *Beat     `json:"heartbeat,omitempty"`
+}
+
+// Time returns At as a time in UTC.
+func (e *Entry) Time() time.Time { return time.UnixMilli(e.At).UTC() }
+
+// Genesis is the first entry: whom this ledger trusts.
+type Genesis struct {
+	Origin       string `json:"origin"`        // checkpoint origin line
+	Regulator    string `json:"regulator"`     // party id of the root of trust
+	RegulatorKey string `json:"regulator_key"` // base64 Ed25519
+	LogKey       string `json:"log_key"`       // checkpoint verifier key (C2SP signed-note vkey)
+	ReceiptKey   string `json:"receipt_key"`   // base64 Ed25519 of the gateway's receipts
+}
+
+// Started says that a gateway began to serve, and under which protection.
+type Started struct {
+	Version string   `json:"version"`
+	Tier    string   `json:"tier"`   // isolation tier of the workers
+	Layers  []string `json:"layers"` // isolation layers proved at start
+	Storage string   `json:"storage"`
+}
+
+// Beat is a heartbeat: it shows that silence was silence.
+type Beat struct {
+	Released uint64 `json:"released"` // releases since genesis
+}
+
+// Policy is a signed bundle in full: DSSE envelope, compressed, so that an
+// auditor needs nothing but the log to verify the departments' signatures.
+type Policy struct {
+	Envelope []byte          `json:"envelope"` // DEFLATE of the DSSE envelope
+	Kinds    []policies.Kind `json:"kinds"`
+}
+
+// Snapshot says that a data set now answers from a new immutable snapshot.
+// Counts are private, so only the hash of the salted manifest stands here.
+type Snapshot struct {
+	Dataset  string `json:"dataset"`
+	Snapshot string `json:"snapshot"` // content hash of the stored file
+	Manifest string `json:"manifest"` // SHA-256 of the manifest, which holds a random salt
+	Spec     string `json:"spec"`     // policies.Entry.SpecDigest at ingest
+}
+
+// Request is what an operator asked, without its literals.
+type Request struct {
+	Job     string        `json:"job"`
+	Request string        `json:"request_id"`
+	Licence string        `json:"licence"`
+	Purpose string        `json:"purpose"`
+	Core    *algebra.Core `json:"core,omitempty"`  // redacted; absent when the text was not a query
+	Query   string        `json:"query"`           // Commit of the canonical query
+	Price   budget.Nano   `json:"price,omitempty"` // asked price, 0 for the default
+}
+
+// Refused is a refusal 拒绝. Analysis holds the reasons found before policy was
+// asked (the closed language); Reasons is everything decided.
+type Refused struct {
+	Request  Request           `json:"request"`
+	Analysis []policies.Reason `json:"analysis,omitempty"`
+	Reasons  []policies.Reason `json:"reasons"`
+}
+
+// Reserved is a reservation 预留: the price is debited in every scope before any
+// data is read, and never given back.
+type Reserved struct {
+	Request   Request         `json:"request"`
+	Mode      string          `json:"mode"`
+	Snapshots []string        `json:"snapshots"` // parallel to Core.Tables
+	Price     budget.Nano     `json:"price"`
+	Charges   []budget.Charge `json:"charges"`
+}
+
+// Repeated answers a request from an earlier release of the same canonical query
+// on the same snapshots, free of charge: asking again averages nothing out.
+type Repeated struct {
+	Request Request `json:"request"`
+	Of      string  `json:"of"` // the job that was released
+}
+
+// Released commits a release 发布结果 before it is answered.
+type Released struct {
+	Job    string `json:"job"`
+	Digest string `json:"digest"` // SHA-256 of the encoded release
+}
+
+// Failed ends a reserved job that gave no release. The code is constant for
+// everything that happened after data was read.
+type Failed struct {
+	Job  string `json:"job"`
+	Code string `json:"code"`
+}
+
+// Encode returns the canonical bytes of e.
+func Encode(e *Entry) ([]byte, error) {
+	if err := e.check(); err != nil {
+		return nil, err
+	}
+	out, err := marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("failed to encode entry: %w", err)
+	}
+	if len(out) > MaxBytes {
+		return nil, fmt.Errorf("entry of kind %s has %d bytes; the most is %d", e.Kind, len(out), MaxBytes)
+	}
+	return out, nil
+}
+
+func marshal(e *Entry) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(e); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
+
+// Decode reads canonical bytes. Unknown fields, another version, a body that
+// does not fit the kind and any non-canonical spelling are refused.
+func Decode(text []byte) (*Entry, error) {
+	if len(text) > MaxBytes {
+		return nil, errors.New("entry is too large")
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	var e Entry
+	if err := dec.Decode(&e); err != nil {
+		return nil, fmt.Errorf("failed to decode entry: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("entry has trailing bytes")
+	}
+	if err := e.check(); err != nil {
+		return nil, err
+	}
+	again, err := marshal(&e)
+	if err != nil || !bytes.Equal(again, text) {
+		return nil, errors.New("entry is not in canonical form")
+	}
+	return &e, nil
+}
+
+func (e *Entry) check() error {
+	if e.V != Version {
+		return fmt.Errorf("entry version %d is unknown; this reader knows %d", e.V, Version)
+	}
+	bodies := map[Kind]bool{
+		KindGenesis: e.Genesis != nil, KindStarted: e.Started != nil, KindPolicy: e.Policy != nil,
+		KindSnapshot: e.Snapshot != nil, KindRefused: e.Refused != nil, KindReserved: e.Reserved != nil,
+		KindRepeated: e.Repeated != nil, KindReleased: e.Released != nil, KindFailed: e.Failed != nil,
+		KindHeartbeat: e.Heartbeat != nil,
+	}
+	if _, known := bodies[e.Kind]; !known && e.Kind != KindStopped {
+		return fmt.Errorf("entry kind %q is unknown", e.Kind)
+	}
+	for kind, set := range bodies {
+		if set != (kind == e.Kind) {
+			return fmt.Errorf("entry of kind %s must hold exactly its own body", e.Kind)
+		}
+	}
+	return nil
+}
+
+// Commit is the salted commitment to a canonical query: the salt is derived from
+// the query by a secret key, so equal queries commit equally (a repeat can be
+// recognised by anyone who replays the ledger) while nobody can test a guess.
+// Revealing salt and text opens one commitment and no other.
+func Commit(key, canonical []byte) (commitment string, salt []byte) {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte("sandgate/query-salt/v1\n"))
+	mac.Write(canonical)
+	salt = mac.Sum(nil)
+	return OpenCommit(salt, canonical), salt
+}
+
+// OpenCommit recomputes a commitment from a revealed salt and text.
+func OpenCommit(salt, canonical []byte) string {
+	h := sha256.New()
+	h.Write([]byte("sandgate/query-commitment/v1\n"))
+	h.Write(salt)
+	h.Write(canonical)
+	return hex.EncodeToString(h.Sum(nil))
+}

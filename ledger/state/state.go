@@ -1,0 +1,275 @@
+// Package state is the ledger's state machine: Apply is the very function that
+// the live gateway, its replay at start and the auditor use. It does not trust
+// what an entry claims was decided; it decides again and refuses the entry when
+// the outcome differs. So whoever holds the log can prove that no release left
+// without a grant in force and a reservation within every budget.
+package state
+
+import (
+	"bytes"
+	"compress/flate"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/policies"
+)
+
+// Phase of a job.
+type Phase string
+
+const (
+	PhaseRefused  Phase = "REFUSED"
+	PhaseReserved Phase = "RESERVED" // budget debited; running, or orphaned by a crash
+	PhaseRepeated Phase = "REPEATED"
+	PhaseReleased Phase = "RELEASED"
+	PhaseFailed   Phase = "FAILED"
+)
+
+// Job is what the ledger says of one job 作业.
+type Job struct {
+	Operator  string
+	Request   entry.Request
+	Phase     Phase
+	At        int64 // first entry, Unix milliseconds
+	Seq       uint64
+	Reasons   []policies.Reason
+	Reserved  *entry.Reserved
+	Released  *entry.Released
+	RepeatOf  string
+	FailCode  string
+	FinishSeq uint64
+}
+
+// State is the projection of a ledger prefix. It is not safe for concurrent
+// use; ledger.Log runs everything that touches it in one goroutine.
+type State struct {
+	genesis   *entry.Genesis
+	book      *policies.Book
+	next      uint64
+	at        int64
+	snapshots map[string]entry.Snapshot // current, by data set
+	filter    *budget.Filter
+	jobs      map[string]*Job
+	order     []string          // job ids in the order of their first entry
+	answers   map[string]string // query commitment + snapshots → released job
+	requests  map[string]string // operator + request id → job
+	released  uint64
+}
+
+// New returns the empty state, before genesis.
+func New() *State {
+	return &State{
+		snapshots: map[string]entry.Snapshot{}, jobs: map[string]*Job{},
+		answers: map[string]string{}, requests: map[string]string{}, filter: &budget.Filter{},
+	}
+}
+
+// Size is the number of entries applied.
+func (s *State) Size() uint64 { return s.next }
+
+// At is the time of the last entry, Unix milliseconds.
+func (s *State) At() int64 { return s.at }
+
+// Genesis returns the first entry's body, nil before it.
+func (s *State) Genesis() *entry.Genesis { return s.genesis }
+
+// Book returns the policy in force, nil before genesis. Callers must not keep it
+// across entries.
+func (s *State) Book() *policies.Book { return s.book }
+
+// Snapshot returns the current snapshot of a data set.
+func (s *State) Snapshot(dataset string) (entry.Snapshot, bool) {
+	v, ok := s.snapshots[dataset]
+	return v, ok
+}
+
+// Job returns a copy of what is known of a job.
+func (s *State) Job(id string) (Job, bool) {
+	j, ok := s.jobs[id]
+	if !ok {
+		return Job{}, false
+	}
+	return *j, true
+}
+
+// JobOf returns the job that an operator's request id already started.
+func (s *State) JobOf(operator, request string) (string, bool) {
+	id, ok := s.requests[requestKey(operator, request)]
+	return id, ok
+}
+
+// Jobs lists job ids in order.
+func (s *State) Jobs() []string { return slices.Clone(s.order) }
+
+// Spent returns what was debited in a scope.
+func (s *State) Spent(scope budget.Scope) budget.Nano { return s.filter.Spent(scope) }
+
+// Released is the number of releases since genesis.
+func (s *State) Released() uint64 { return s.released }
+
+// Apply implements ledger.Machine.
+func (s *State) Apply(seq uint64, text []byte) error {
+	e, err := entry.Decode(text)
+	if err != nil {
+		return err
+	}
+	return s.ApplyEntry(seq, e)
+}
+
+// ApplyEntry is Apply for a decoded entry.
+func (s *State) ApplyEntry(seq uint64, e *entry.Entry) error {
+	if e.Seq != seq || seq != s.next {
+		return fmt.Errorf("entry says sequence %d and stands at %d; %d was expected", e.Seq, seq, s.next)
+	}
+	if e.At < s.at {
+		return fmt.Errorf("entry %d is dated before the one it follows", seq)
+	}
+	if (s.genesis == nil) != (e.Kind == entry.KindGenesis) {
+		return fmt.Errorf("entry %d: genesis must be the first entry and no other", seq)
+	}
+	if err := s.apply(e); err != nil {
+		return fmt.Errorf("entry %d (%s): %w", seq, e.Kind, err)
+	}
+	s.next, s.at = seq+1, e.At
+	return nil
+}
+
+// apply must leave s unchanged when it returns an error.
+func (s *State) apply(e *entry.Entry) error {
+	switch e.Kind {
+	case entry.KindGenesis:
+		return s.applyGenesis(e.Genesis)
+	case entry.KindPolicy:
+		next, err := s.CheckPolicy(e.Policy, e.Actor)
+		if err != nil {
+			return err
+		}
+		s.book = next
+		return nil
+	case entry.KindSnapshot:
+		return s.applySnapshot(e)
+	case entry.KindRefused:
+		return s.applyRefused(e)
+	case entry.KindReserved:
+		return s.applyReserved(e)
+	case entry.KindRepeated:
+		return s.applyRepeated(e)
+	case entry.KindReleased:
+		return s.applyReleased(e)
+	case entry.KindFailed:
+		return s.applyFailed(e)
+	case entry.KindHeartbeat:
+		if e.Heartbeat.Released != s.released {
+			return errors.New("heartbeat counts other releases than the ledger holds")
+		}
+		return s.gateway(e)
+	case entry.KindStarted, entry.KindStopped:
+		return s.gateway(e)
+	}
+	return fmt.Errorf("kind is unknown")
+}
+
+func (s *State) gateway(e *entry.Entry) error {
+	if e.Actor != "gateway" {
+		return errors.New("only the gateway writes this entry")
+	}
+	return nil
+}
+
+func (s *State) applyGenesis(g *entry.Genesis) error {
+	key, err := policies.ParseKey(g.RegulatorKey)
+	if err != nil {
+		return fmt.Errorf("regulator: %w", err)
+	}
+	if _, err := policies.ParseKey(g.ReceiptKey); err != nil {
+		return fmt.Errorf("receipt key: %w", err)
+	}
+	s.genesis, s.book = g, policies.NewBook(g.Regulator, key)
+	return nil
+}
+
+// CheckPolicy verifies a policy entry against the policy in force and returns
+// the book that would follow. The state is not changed.
+func (s *State) CheckPolicy(p *entry.Policy, actor string) (*policies.Book, error) {
+	env, err := Inflate(p.Envelope)
+	if err != nil {
+		return nil, err
+	}
+	if x := s.book.Authorize(actor, policies.ActApplyPolicy, policies.Resource{}); x != nil {
+		return nil, x
+	}
+	next, docs, err := s.book.Apply(env)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.EqualFunc(docs, p.Kinds, func(d policies.Document, k policies.Kind) bool { return d.Kind == k }) {
+		return nil, errors.New("the kinds named are not those of the signed bundle")
+	}
+	return next, nil
+}
+
+// Deflate compresses an envelope for a policy entry.
+func Deflate(envelope []byte) ([]byte, error) {
+	var buf bytes.Buffer
+	w, err := flate.NewWriter(&buf, flate.BestCompression)
+	if err != nil {
+		return nil, fmt.Errorf("failed to compress: %w", err)
+	}
+	if _, err := w.Write(envelope); err != nil {
+		return nil, fmt.Errorf("failed to compress: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("failed to compress: %w", err)
+	}
+	return buf.Bytes(), nil
+}
+
+// Inflate is the inverse of Deflate, capped so that a small entry cannot unfold
+// into more than a bundle may hold.
+func Inflate(deflated []byte) ([]byte, error) {
+	r := flate.NewReader(bytes.NewReader(deflated))
+	const most = 2 * policies.MaxBundleBytes // base64 and signatures on top of the text
+	out, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err != nil {
+		return nil, errors.New("the compressed envelope is damaged")
+	}
+	if len(out) > most {
+		return nil, errors.New("the envelope is too large")
+	}
+	return out, nil
+}
+
+func (s *State) applySnapshot(e *entry.Entry) error {
+	if x := s.CheckIngest(e.Actor, e.Snapshot.Dataset, e.Snapshot.Spec); x != nil {
+		return x
+	}
+	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
+	return nil
+}
+
+// CheckIngest says whether a party may put a snapshot of the data set, made
+// under the ingest specification with this digest, into service.
+func (s *State) CheckIngest(actor, dataset, spec string) *policies.Reason {
+	d, ok := s.book.Dataset(dataset)
+	if x := s.book.Authorize(actor, policies.ActIngestSnapshot, policies.Resource{Department: d.Department}); x != nil {
+		return x
+	}
+	if !ok {
+		return &policies.Reason{Code: "DATASET_UNKNOWN", Rule: "catalogue", ZH: "目录中没有该数据集", EN: "the data set is not in the catalogue"}
+	}
+	if x := d.Ready(); x != nil {
+		return x
+	}
+	if d.SpecDigest() != spec {
+		return &policies.Reason{Code: "POLICY_CHANGED", Rule: "catalogue/" + dataset, SetBy: d.Department,
+			ZH: "入库期间目录或脱敏规则已变更", EN: "the catalogue or masking changed while the file was ingested",
+			HintZH: "请重新入库", HintEN: "ingest the file again"}
+	}
+	return nil
+}
+
+func requestKey(operator, request string) string { return operator + "\x00" + request }

@@ -1,0 +1,79 @@
+package policies
+
+import (
+	_ "embed"
+	"fmt"
+
+	"github.com/cedar-policy/cedar-go"
+)
+
+// Action is what a party asks to do at the gateway's door.
+type Action string
+
+const (
+	ActExplainJob     Action = "ExplainJob"
+	ActSubmitJob      Action = "SubmitJob"
+	ActReadJob        Action = "ReadJob"
+	ActReadBudget     Action = "ReadBudget"
+	ActReadCatalogue  Action = "ReadCatalogue"
+	ActApplyPolicy    Action = "ApplyPolicy"
+	ActReadPolicy     Action = "ReadPolicy"
+	ActIngestSnapshot Action = "IngestSnapshot"
+	ActReadSnapshot   Action = "ReadSnapshot"
+	ActReadLedger     Action = "ReadLedger"
+	ActCopyLedger     Action = "CopyLedger"
+)
+
+// Resource is what an action is about; empty fields do not apply.
+type Resource struct {
+	Department string // owner of the data set
+	Operator   string // owner of the job
+}
+
+//go:embed authz.cedar
+var authzText []byte
+
+var authz = func() *cedar.PolicySet {
+	ps, err := cedar.NewPolicySetFromBytes("authz.cedar", authzText)
+	if err != nil {
+		panic(fmt.Sprintf("policies: embedded authz.cedar: %v", err))
+	}
+	return ps
+}()
+
+// Authorize decides by Cedar whether a party may take an action; nil permits.
+// A party that is not in the registry is denied everything but one case: before
+// any registry is in force the root of trust may apply one.
+func (b *Book) Authorize(party string, act Action, res Resource) *Reason {
+	p, ok := b.parties[party]
+	if !ok {
+		if party != b.root || b.registered {
+			return reasonf("PARTY_UNKNOWN", "registry", b.root, "登记表中没有“%s”", "party %q is not in the registry", party)
+		}
+		p = Party{ID: b.root, Role: RoleRegulator}
+	}
+	principal := cedar.NewEntityUID("Party", cedar.String(party))
+	target := cedar.NewEntityUID("Resource", "target")
+	attrs := cedar.RecordMap{}
+	if res.Department != "" {
+		attrs["department"] = cedar.String(res.Department)
+	}
+	if res.Operator != "" {
+		attrs["operator"] = cedar.String(res.Operator)
+	}
+	entities := cedar.EntityMap{
+		principal: {UID: principal, Attributes: cedar.NewRecord(cedar.RecordMap{
+			"id": cedar.String(p.ID), "role": cedar.String(p.Role), "abroad": cedar.Boolean(p.Abroad),
+		})},
+		target: {UID: target, Attributes: cedar.NewRecord(attrs)},
+	}
+	decision, diag := cedar.Authorize(authz, entities, cedar.Request{
+		Principal: principal, Action: cedar.NewEntityUID("Action", cedar.String(act)), Resource: target,
+		Context: cedar.NewRecord(cedar.RecordMap{}),
+	})
+	// An evaluation error means that a rule could not be judged: deny.
+	if decision == cedar.Allow && len(diag.Errors) == 0 {
+		return nil
+	}
+	return reasonf("PERMISSION_DENIED", "authz.cedar", b.root, "“%s”无权执行 %s", "party %q may not %s", party, string(act))
+}

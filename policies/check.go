@@ -1,0 +1,385 @@
+package policies
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/masking"
+)
+
+var (
+	idPattern     = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
+	columnPattern = regexp.MustCompile(`^[\p{L}_][\p{L}\p{N}_]{0,62}$`)
+)
+
+func checkID(what, id string) error {
+	if !idPattern.MatchString(id) {
+		return fmt.Errorf("%s %q is not an id: lower-case letters, digits, _ and -, at most 63", what, safeName(id))
+	}
+	return nil
+}
+
+func checkRegistry(r Registry, root string, rootKey ed25519.PublicKey) (map[string]Party, map[string]Purpose, error) {
+	parties, purposes := map[string]Party{}, map[string]Purpose{}
+	for _, p := range r.Parties {
+		if err := checkID("party", p.ID); err != nil {
+			return nil, nil, err
+		}
+		if _, dup := parties[p.ID]; dup {
+			return nil, nil, fmt.Errorf("party %q stands twice", p.ID)
+		}
+		if !slices.Contains([]Role{RoleOperator, RoleDepartment, RoleRegulator}, p.Role) {
+			return nil, nil, fmt.Errorf("party %q: unknown role %q; known: operator, department, regulator", p.ID, p.Role)
+		}
+		key, err := ParseKey(p.Key)
+		if err != nil {
+			return nil, nil, fmt.Errorf("party %q: %w", p.ID, err)
+		}
+		if (p.ID == root) != (p.Role == RoleRegulator) || p.ID == root && !bytes.Equal(key, rootKey) {
+			return nil, nil, fmt.Errorf("party %q: the regulator is %q with the key in the ledger's first entry, and no other", p.ID, root)
+		}
+		parties[p.ID] = p
+	}
+	if _, ok := parties[root]; !ok {
+		return nil, nil, fmt.Errorf("the regulator %q is missing", root)
+	}
+	for _, p := range r.Purposes {
+		if err := checkID("purpose", p.ID); err != nil {
+			return nil, nil, err
+		}
+		if _, dup := purposes[p.ID]; dup {
+			return nil, nil, fmt.Errorf("purpose %q stands twice", p.ID)
+		}
+		if !slices.Contains([]FeeClass{FeeGovernance, FeeWelfare, FeeIndustry}, p.Fee) {
+			return nil, nil, fmt.Errorf("purpose %q: unknown fee class %q; known: governance, welfare, industry", p.ID, p.Fee)
+		}
+		purposes[p.ID] = p
+	}
+	return parties, purposes, nil
+}
+
+func checkDataset(d Dataset) error {
+	if err := checkID("data set", d.ID); err != nil {
+		return err
+	}
+	if d.Title.ZH == "" {
+		return errors.New("title.zh is missing")
+	}
+	if d.Public == (d.Unit != nil) {
+		return errors.New("exactly one of unit and public must be given: a table without a path to a privacy unit is public or unusable")
+	}
+	if d.BadRows.MaxPercent < 0 || d.BadRows.MaxPercent > 50 {
+		return errors.New("bad_rows.max_percent must lie in 0…50")
+	}
+	cols := map[string]Column{}
+	for _, c := range d.Columns {
+		if _, dup := cols[strings.ToLower(c.Name)]; dup {
+			return fmt.Errorf("column %q stands twice", c.Name)
+		}
+		cols[strings.ToLower(c.Name)] = c
+		if err := checkColumn(c); err != nil {
+			return fmt.Errorf("column %q: %w", safeName(c.Name), err)
+		}
+	}
+	if len(d.Columns) == 0 {
+		return errors.New("no columns")
+	}
+	if d.Unit != nil {
+		c, ok := cols[strings.ToLower(d.Unit.Column)]
+		if !ok || c.Name != d.Unit.Column {
+			return fmt.Errorf("unit column %q is not a column", d.Unit.Column)
+		}
+		if c.Type != algebra.Text || c.Nullable {
+			return fmt.Errorf("unit column %q must be text and not nullable", d.Unit.Column)
+		}
+		if !slices.Contains([]UnitKind{UnitPerson, UnitOrganisation, UnitRecord}, d.Unit.Kind) {
+			return fmt.Errorf("unknown unit kind %q; known: person, organisation, record", d.Unit.Kind)
+		}
+		if len(d.Unique) > 0 {
+			return errors.New("unique keys are for public tables only")
+		}
+	}
+	for _, u := range d.Unique {
+		if c, ok := cols[strings.ToLower(u)]; !ok || c.Name != u || c.Nullable {
+			return fmt.Errorf("unique key %q must be a column that is not nullable", u)
+		}
+	}
+	return nil
+}
+
+func checkColumn(c Column) error {
+	if !columnPattern.MatchString(c.Name) {
+		return errors.New("name must start with a letter or _ and hold letters, digits and _ only")
+	}
+	if c.Title.ZH == "" {
+		return errors.New("title.zh is missing")
+	}
+	if !slices.Contains([]algebra.Kind{algebra.Bool, algebra.Int, algebra.Decimal, algebra.Date, algebra.Text}, c.Type) {
+		return fmt.Errorf("unknown type %q; known: bool, int, decimal, date, text", c.Type)
+	}
+	if c.Scale > 6 || c.Scale > 0 && c.Type != algebra.Decimal {
+		return errors.New("scale is for decimal columns, at most 6")
+	}
+	if c.Bounds != nil {
+		r, err := ParseBounds(c)
+		if err != nil {
+			return err
+		}
+		if r[0] > r[1] {
+			return errors.New("bounds.lo is above bounds.hi")
+		}
+	}
+	seen := map[string]bool{}
+	for _, code := range c.Codes {
+		if seen[code.Value] {
+			return fmt.Errorf("code %q stands twice", safeName(code.Value))
+		}
+		seen[code.Value] = true
+	}
+	if c.Other != "" && !seen[c.Other] {
+		return fmt.Errorf("other %q is not in the code list", safeName(c.Other))
+	}
+	if len(c.Codes) > 0 && c.Type != algebra.Text && c.Type != algebra.Int {
+		return errors.New("a code list needs a text or int column")
+	}
+	known := []IdentifierKind{"", IdentCitizen, IdentCredit, IdentPhone, IdentName, IdentCard, IdentAddress, IdentEmail, IdentPlate, IdentOpaque}
+	if !slices.Contains(known, c.Identifier) {
+		return fmt.Errorf("unknown identifier kind %q", safeName(string(c.Identifier)))
+	}
+	return nil
+}
+
+// ParseBounds returns a column's registered bounds in minimal units: the integer
+// itself, 10^-scale units of a decimal, days since 1970-01-01 of a date.
+func ParseBounds(c Column) ([2]int64, error) {
+	var out [2]int64
+	for i, s := range []string{c.Bounds.Lo, c.Bounds.Hi} {
+		v, err := parseUnits(c, s)
+		if err != nil {
+			return out, fmt.Errorf("bounds: %w", err)
+		}
+		out[i] = v
+	}
+	return out, nil
+}
+
+// maxBound keeps m·|bound| and its square far inside 128 bits.
+const maxBound = int64(1) << 53
+
+func parseUnits(c Column, s string) (int64, error) {
+	switch c.Type {
+	case algebra.Int, algebra.Decimal:
+		v, err := algebra.ParseDecimal(s, c.Scale)
+		if err != nil || v > maxBound || v < -maxBound {
+			return 0, fmt.Errorf("not a number with at most %d decimals, or beyond ±2^53 minimal units", c.Scale)
+		}
+		return v, nil
+	case algebra.Date:
+		return algebra.ParseDate(s)
+	}
+	return 0, fmt.Errorf("a %s column takes no bounds", c.Type)
+}
+
+func checkLevels(d Dataset, levels map[string]int) error {
+	for name, level := range levels {
+		if !slices.ContainsFunc(d.Columns, func(c Column) bool { return c.Name == name }) {
+			return fmt.Errorf("unknown column %q", safeName(name))
+		}
+		if level < 1 || level > 6 {
+			return fmt.Errorf("column %q: level %d is not in 1…6 (general 1–4, important 5, core 6)", name, level)
+		}
+	}
+	for _, c := range d.Columns {
+		if _, ok := levels[c.Name]; !ok {
+			return fmt.Errorf("column %q has no level: every column is graded before pooling", c.Name)
+		}
+	}
+	return nil
+}
+
+func checkMasks(e Entry, masks map[string]Mask) error {
+	for name, m := range masks {
+		i := slices.IndexFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == name })
+		if i < 0 {
+			return fmt.Errorf("unknown column %q", safeName(name))
+		}
+		c := e.Dataset.Columns[i]
+		if _, _, err := masking.OutType(m.Op, MaskParams(c, m, []byte("check"))); err != nil {
+			return fmt.Errorf("column %q: %w", name, err)
+		}
+		if e.Dataset.Unit != nil && e.Dataset.Unit.Column == name && m.Op != "drop" && m.Op != "pseudonym" {
+			return fmt.Errorf("unit column %q is replaced by its token; its mask can only be drop or pseudonym", name)
+		}
+	}
+	for _, c := range e.Dataset.Columns {
+		isUnit := e.Dataset.Unit != nil && e.Dataset.Unit.Column == c.Name
+		m, ok := masks[c.Name]
+		if c.Identifier != "" && !isUnit && !e.Dataset.Public && (!ok || m.Op == "keep") {
+			return fmt.Errorf("column %q identifies a unit (%s) and has no mask; name one, or drop", c.Name, c.Identifier)
+		}
+	}
+	return nil
+}
+
+// MaskParams are the parameters of a column's mask operator under key.
+func MaskParams(c Column, m Mask, key []byte) masking.Params {
+	return masking.Params{Digits: m.Digits, Value: m.Value, Key: key, Type: algebra.Type{Kind: c.Type, Scale: c.Scale}}
+}
+
+func (b *Book) checkRule(e Entry, r DisclosureRule) error {
+	cols := map[string]Column{}
+	for _, c := range e.Dataset.Columns {
+		cols[c.Name] = c
+	}
+	for name, uses := range r.Uses {
+		c, ok := cols[name]
+		if !ok {
+			return fmt.Errorf("unknown column %q", safeName(name))
+		}
+		for _, u := range uses {
+			if !slices.Contains([]Use{UseKey, UseFilter, UseMeasure, UseJoin}, u) {
+				return fmt.Errorf("column %q: unknown use %q; known: key, filter, measure, join", name, safeName(string(u)))
+			}
+			if u == UseMeasure && !e.Dataset.Public && (c.Bounds == nil || c.Type != algebra.Int && c.Type != algebra.Decimal) {
+				return fmt.Errorf("column %q: a measure needs an int or decimal column with registered bounds", name)
+			}
+		}
+		if c.Identifier != "" && len(uses) > 0 && !e.Dataset.Public {
+			return fmt.Errorf("column %q identifies a unit and cannot be used in queries", name)
+		}
+		if lvl := e.Levels[name]; lvl >= 5 && len(uses) > 0 {
+			return fmt.Errorf("column %q is graded %d (important or core) and cannot be used in queries", name, lvl)
+		}
+	}
+	if e.Levels == nil {
+		return errors.New("no Grading is in force for it; data is graded before a rule is set")
+	}
+	for _, k := range r.PrivateKeys {
+		if !slices.Contains(r.Uses[k], UseKey) {
+			return fmt.Errorf("private key %q is not a column with use key", safeName(k))
+		}
+	}
+	for _, p := range r.Purposes {
+		if _, ok := b.purposes[p]; !ok {
+			return fmt.Errorf("purpose %q is not in the registry", safeName(p))
+		}
+	}
+	if r.Wait != "" && r.Wait != "durable" && r.Wait != "published" {
+		return fmt.Errorf("unknown wait %q; known: durable, published", safeName(r.Wait))
+	}
+	if e.Dataset.Public {
+		if r.Mode != "" || r.MaxRows != 0 || r.Exact != nil || len(r.PrivateKeys) > 0 {
+			return errors.New("a public data set takes purposes and uses only")
+		}
+		return nil
+	}
+	return checkMode(e, r)
+}
+
+func checkMode(e Entry, r DisclosureRule) error {
+	if r.MaxRows < 1 || r.MaxRows > 1000 {
+		return errors.New("max_rows, the contribution bound, must lie in 1…1000")
+	}
+	if e.Dataset.OneRow && r.MaxRows != 1 {
+		return errors.New("max_rows must be 1 where one_row_per_unit is declared")
+	}
+	switch r.Mode {
+	case "dp":
+		if r.Exact != nil {
+			return errors.New("exact rules stand beside mode dp")
+		}
+	case "exact":
+		if e.Dataset.Unit.Kind == UnitPerson {
+			return errors.New("mode exact is for organisational and non-personal data; personal data takes dp")
+		}
+		if r.Exact == nil || r.Exact.K < 10 || r.Exact.Round < 1 {
+			return errors.New("mode exact needs exact: {k ≥ 10, round ≥ 1}")
+		}
+		if len(r.PrivateKeys) > 0 {
+			return errors.New("mode exact takes no private keys: k already governs every cell")
+		}
+	default:
+		return fmt.Errorf("unknown mode %q; known: dp, exact", safeName(r.Mode))
+	}
+	_, _, err := r.Budget.limits()
+	return err
+}
+
+func (b BudgetRule) limits() (query budget.Nano, l budget.Limits, err error) {
+	query, l = budget.DefaultQuery, budget.DefaultLimits()
+	for _, f := range []struct {
+		name, text string
+		to         *budget.Nano
+	}{
+		{"query", b.Query, &query}, {"query_max", b.QueryMax, &l.Query}, {"operator_year", b.OperatorYear, &l.OperatorYear},
+		{"dataset_year", b.DatasetYear, &l.DatasetYear}, {"lifetime", b.Lifetime, &l.Lifetime},
+	} {
+		if f.text == "" {
+			continue
+		}
+		v, err := budget.ParseLimit(f.text)
+		if err != nil || v <= 0 {
+			return 0, l, fmt.Errorf("budget.%s %s is not a positive ρ", f.name, strconv.Quote(safeName(f.text)))
+		}
+		*f.to = v
+	}
+	if query > l.Query {
+		return 0, l, errors.New("budget.query is above budget.query_max")
+	}
+	return query, l, nil
+}
+
+// maxTerm is the longest term of an operating agreement (27号: five years).
+const maxTerm = 5
+
+func (b *Book) checkLicence(l Licence) error {
+	if err := checkID("licence", l.ID); err != nil {
+		return err
+	}
+	op, ok := b.parties[l.Operator]
+	if !ok || op.Role != RoleOperator {
+		return fmt.Errorf("operator %q is not in the registry", safeName(l.Operator))
+	}
+	if op.Abroad {
+		return fmt.Errorf("operator %q is outside the border: nothing is exported without its assessment", l.Operator)
+	}
+	if l.NotBefore.IsZero() || !l.NotAfter.After(l.NotBefore) || l.NotAfter.After(l.NotBefore.AddDate(maxTerm, 0, 0)) {
+		return fmt.Errorf("not_before and not_after must span a term of at most %d years", maxTerm)
+	}
+	if l.Scenario.ZH == "" || l.Security.ZH == "" || l.Exit.ZH == "" {
+		return errors.New("scenario, security_terms and exit_terms must be stated in Chinese")
+	}
+	if len(l.Purposes) == 0 || len(l.Resources) == 0 {
+		return errors.New("purposes and resources must not be empty: by least authority nothing is granted unnamed")
+	}
+	for _, p := range l.Purposes {
+		if _, ok := b.purposes[p]; !ok {
+			return fmt.Errorf("purpose %q is not in the registry", safeName(p))
+		}
+	}
+	seen := map[string]bool{}
+	for _, r := range l.Resources {
+		e, ok := b.datasets[r.Dataset]
+		if !ok {
+			return fmt.Errorf("data set %q is not in the catalogue", safeName(r.Dataset))
+		}
+		if seen[r.Dataset] {
+			return fmt.Errorf("data set %q stands twice", r.Dataset)
+		}
+		seen[r.Dataset] = true
+		for _, name := range r.Columns {
+			if !slices.ContainsFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == name }) {
+				return fmt.Errorf("data set %q: unknown column %q", r.Dataset, safeName(name))
+			}
+		}
+	}
+	return nil
+}

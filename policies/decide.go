@@ -1,0 +1,180 @@
+package policies
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+)
+
+// Request is what an operator wants to do, as far as policy is concerned. It
+// holds names only, so the ledger can keep it and an auditor decide it again.
+type Request struct {
+	Operator string
+	Licence  string
+	Purpose  string
+	At       time.Time
+	Core     algebra.Core // literals may be redacted: they never decide
+}
+
+// ColumnUse is one way in which a core uses a column.
+type ColumnUse struct {
+	Dataset string
+	Column  string
+	Use     Use
+}
+
+// Uses lists every column a core touches and how, in order and without
+// repetition.
+func Uses(core algebra.Core) []ColumnUse {
+	var out []ColumnUse
+	add := func(c *algebra.Col, u Use) {
+		cu := ColumnUse{core.Tables[c.Table].Dataset, c.Name, u}
+		if !slices.Contains(out, cu) {
+			out = append(out, cu)
+		}
+	}
+	for i := range core.Keys {
+		add(&core.Keys[i], UseKey)
+	}
+	var walk func(p *algebra.Pred)
+	walk = func(p *algebra.Pred) {
+		if p.Col != nil {
+			add(p.Col, UseFilter)
+		}
+		if p.Other != nil {
+			add(p.Other, UseFilter)
+		}
+		for i := range p.Args {
+			walk(&p.Args[i])
+		}
+	}
+	if core.Where != nil {
+		walk(core.Where)
+	}
+	for i := range core.Joins {
+		add(&core.Joins[i].Left, UseJoin)
+		add(&core.Joins[i].Right, UseJoin)
+	}
+	for _, a := range core.Aggs {
+		if a.Arg != nil {
+			add(a.Arg, UseMeasure)
+		}
+	}
+	return out
+}
+
+// Decide says whether a request may run, and if not, every reason at once: it
+// never stops at the first, so that an operator is not led through a refusal a
+// day. An empty result is permission by policy; the budget is decided after it.
+// Deny by default: whatever no document allows is refused.
+func (b *Book) Decide(r Request) []Reason {
+	var out []Reason
+	add := func(x *Reason) {
+		if x != nil {
+			out = append(out, *x)
+		}
+	}
+	add(b.decideParty(r))
+	l, granted := b.licences[r.Licence]
+	if granted && l.Operator != r.Operator {
+		// The same words as for a licence that does not exist: who holds what is
+		// not for other operators to find out.
+		granted = false
+	}
+	if !granted {
+		add(reasonf("LICENCE_UNKNOWN", "licence", b.root, "您没有编号为“%s”的授权", "you hold no licence %q", r.Licence))
+		return out
+	}
+	add(b.InForce(r.Licence, r.At))
+	add(b.decidePurpose(r, l))
+	for _, t := range r.Core.Tables {
+		add(b.decideDataset(r, l, t.Dataset))
+	}
+	for _, u := range Uses(r.Core) {
+		add(b.decideColumn(l, u))
+	}
+	return out
+}
+
+func (b *Book) decideParty(r Request) *Reason {
+	p, ok := b.parties[r.Operator]
+	if !ok || p.Role != RoleOperator {
+		return reasonf("OPERATOR_UNKNOWN", "registry", b.root, "登记表中没有运营机构“%s”", "operator %q is not in the registry", r.Operator)
+	}
+	if p.Abroad {
+		return reasonf("RECIPIENT_ABROAD", "R38", b.root, "运营机构“%s”在境外，未经评估不得向境外提供", "operator %q is outside the border; nothing is exported without its assessment", r.Operator)
+	}
+	return nil
+}
+
+func (b *Book) decidePurpose(r Request, l Licence) *Reason {
+	if _, ok := b.purposes[r.Purpose]; !ok {
+		return reasonf("PURPOSE_UNKNOWN", "registry", b.root, "没有登记用途“%s”", "purpose %q is not registered", r.Purpose)
+	}
+	if !slices.Contains(l.Purposes, r.Purpose) {
+		return reasonf("PURPOSE_NOT_LICENSED", "licence/"+l.ID, b.root, "授权“%s”不含用途“%s”", "licence %q does not grant purpose %q", l.ID, r.Purpose)
+	}
+	return nil
+}
+
+func (b *Book) decideDataset(r Request, l Licence, id string) *Reason {
+	if !slices.ContainsFunc(l.Resources, func(o LicenceObject) bool { return o.Dataset == id }) {
+		return reasonf("DATASET_NOT_LICENSED", "licence/"+l.ID, b.root, "授权“%s”不含数据集“%s”", "licence %q does not grant data set %q", l.ID, id).
+			hint("请申请变更授权范围", "apply for a change of the licence's scope")
+	}
+	e, ok := b.datasets[id]
+	if !ok {
+		return reasonf("DATASET_UNKNOWN", "catalogue", b.root, "目录中没有数据集“%s”", "data set %q is not in the catalogue", id)
+	}
+	if x := e.Ready(); x != nil {
+		return x
+	}
+	if !slices.Contains(e.Rule.Purposes, r.Purpose) {
+		return reasonf("PURPOSE_NOT_ALLOWED", "disclosure/"+id, e.Department, "数据集“%s”的数源部门未允许用途“%s”", "the department of data set %q does not allow purpose %q", id, r.Purpose)
+	}
+	return nil
+}
+
+func (b *Book) decideColumn(l Licence, u ColumnUse) *Reason {
+	i := slices.IndexFunc(l.Resources, func(o LicenceObject) bool { return o.Dataset == u.Dataset })
+	e, ok := b.datasets[u.Dataset]
+	if i < 0 || !ok || e.Rule == nil {
+		return nil // decideDataset has refused the whole data set
+	}
+	if !slices.Contains(l.Resources[i].Columns, u.Column) {
+		return reasonf("COLUMN_NOT_LICENSED", "licence/"+l.ID, b.root, "授权“%s”不含列“%s.%s”", "licence %q does not grant column %q.%q", l.ID, u.Dataset, u.Column).
+			hint("请改用授权内的列，或申请变更授权范围", "use a granted column, or apply for a change of the licence's scope")
+	}
+	if !slices.Contains(e.Rule.Uses[u.Column], u.Use) {
+		return reasonf("USE_NOT_ALLOWED", "disclosure/"+u.Dataset, e.Department, "数源部门未允许把列“%s.%s”用作 %s", "the department does not allow column %q.%q as a %s", u.Dataset, u.Column, string(u.Use))
+	}
+	return nil
+}
+
+// Ready says what a data set still lacks before anything may be ingested into it
+// or asked of it; nil when nothing.
+func (e Entry) Ready() *Reason {
+	missing := ""
+	switch {
+	case e.Levels == nil:
+		missing = "Grading"
+	case !e.Masked && !e.Dataset.Public:
+		missing = "Masking"
+	case e.Rule == nil:
+		missing = "Disclosure"
+	default:
+		return nil
+	}
+	return reasonf("DATASET_NOT_READY", "catalogue/"+e.Dataset.ID, e.Department, "数据集“%s”尚缺文档 %s", "data set %q still lacks its %s document", e.Dataset.ID, missing).
+		hint("由数源部门签名后执行 sandgate policy apply", "the department signs it and runs sandgate policy apply")
+}
+
+// Level is the data set's level: that of its highest column (就高从严).
+func (e Entry) Level() int {
+	level := 0
+	for _, l := range e.Levels {
+		level = max(level, l)
+	}
+	return level
+}

@@ -1,0 +1,105 @@
+package policies
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// MaxBundleBytes caps the text of one policy bundle.
+const MaxBundleBytes = 4 << 20
+
+// Document is one parsed document of a bundle; exactly the field that Kind
+// names is set.
+type Document struct {
+	Kind       Kind
+	Registry   *Registry
+	Catalogue  *Catalogue
+	Grading    *Grading
+	Masking    *Masking
+	Disclosure *Disclosure
+	Licence    *Licence
+	Revocation *Revocation
+}
+
+// ParseBundle reads a multi-document YAML bundle. Unknown kinds and unknown
+// fields are refused: a misspelt field would otherwise silently loosen a rule.
+func ParseBundle(text []byte) ([]Document, error) {
+	if len(text) > MaxBundleBytes {
+		return nil, fmt.Errorf("bundle is larger than %d bytes", MaxBundleBytes)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var docs []Document
+	for n := 1; ; n++ {
+		var node yaml.Node
+		if err := dec.Decode(&node); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, fmt.Errorf("document %d: failed to parse YAML: %w", n, err)
+		}
+		doc, err := parseDocument(&node)
+		if err != nil {
+			return nil, fmt.Errorf("document %d: %w", n, err)
+		}
+		docs = append(docs, doc)
+	}
+	if len(docs) == 0 {
+		return nil, errors.New("bundle holds no document")
+	}
+	return docs, nil
+}
+
+func parseDocument(node *yaml.Node) (Document, error) {
+	var head struct {
+		Kind Kind           `yaml:"kind"`
+		Rest map[string]any `yaml:",inline"`
+	}
+	if err := node.Decode(&head); err != nil {
+		return Document{}, fmt.Errorf("failed to read kind: %w", err)
+	}
+	doc := Document{Kind: head.Kind}
+	var err error
+	switch head.Kind {
+	case KindRegistry:
+		doc.Registry, err = decodeAs[Registry](node)
+	case KindCatalogue:
+		doc.Catalogue, err = decodeAs[Catalogue](node)
+	case KindGrading:
+		doc.Grading, err = decodeAs[Grading](node)
+	case KindMasking:
+		doc.Masking, err = decodeAs[Masking](node)
+	case KindDisclosure:
+		doc.Disclosure, err = decodeAs[Disclosure](node)
+	case KindLicence:
+		doc.Licence, err = decodeAs[Licence](node)
+	case KindRevocation:
+		doc.Revocation, err = decodeAs[Revocation](node)
+	case "":
+		return Document{}, errors.New("field kind is missing")
+	default:
+		return Document{}, fmt.Errorf("unknown kind %q; known: Registry, Catalogue, Grading, Masking, Disclosure, Licence, Revocation", head.Kind)
+	}
+	return doc, err
+}
+
+// decodeAs decodes node into T plus the kind field, refusing every other field.
+// The node is re-encoded because yaml.Node.Decode cannot refuse unknown fields.
+func decodeAs[T any](node *yaml.Node) (*T, error) {
+	text, err := yaml.Marshal(node)
+	if err != nil {
+		return nil, fmt.Errorf("failed to re-encode: %w", err)
+	}
+	var v struct {
+		Kind Kind `yaml:"kind"`
+		Body T    `yaml:",inline"`
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(&v); err != nil {
+		return nil, fmt.Errorf("failed to decode %s: %w", node.Tag, err)
+	}
+	return &v.Body, nil
+}

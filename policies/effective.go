@@ -1,0 +1,79 @@
+package policies
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/masking"
+)
+
+// StoredColumn is a catalogue column as the snapshot holds it, after its mask.
+type StoredColumn struct {
+	Column Column       // as the file carries it
+	Mask   Mask         // Op "keep" where none was named
+	Type   algebra.Type // after the mask
+	Drop   bool         // not stored: a dropped column, or the unit column itself
+}
+
+// Stored returns what a snapshot of the data set holds, in catalogue order. The
+// unit column is always Drop: its keyed token takes its place.
+func (e Entry) Stored() ([]StoredColumn, error) {
+	var out []StoredColumn
+	for _, c := range e.Dataset.Columns {
+		m, ok := e.Masks[c.Name]
+		if !ok {
+			m = Mask{Op: "keep"}
+		}
+		// The type does not depend on the key; operators only refuse an empty one.
+		t, drop, err := masking.OutType(m.Op, MaskParams(c, m, []byte("type only")))
+		if err != nil {
+			return nil, fmt.Errorf("failed to type column %q: %w", c.Name, err)
+		}
+		if e.Dataset.Unit != nil && e.Dataset.Unit.Column == c.Name {
+			drop = true
+		}
+		out = append(out, StoredColumn{Column: c, Mask: m, Type: t, Drop: drop})
+	}
+	return out, nil
+}
+
+// SpecDigest commits to everything ingest did with a file: columns, types,
+// codes, bounds, masks and unit. A snapshot whose digest differs from the policy
+// in force is stale and answers nothing until the file is ingested again.
+func (e Entry) SpecDigest() string {
+	text, err := json.Marshal(struct {
+		Dataset Dataset         `json:"dataset"`
+		Masks   map[string]Mask `json:"masks"`
+	}{e.Dataset, e.Masks})
+	if err != nil {
+		panic(fmt.Sprintf("policies: a checked data set does not marshal: %v", err))
+	}
+	sum := sha256.Sum256(append([]byte("sandgate/ingest-spec/v1\n"), text...))
+	return hex.EncodeToString(sum[:])
+}
+
+// Schema is what name resolution sees of the data set.
+func (e Entry) Schema() (algebra.Schema, error) {
+	cols, err := e.Stored()
+	if err != nil {
+		return algebra.Schema{}, err
+	}
+	s := algebra.Schema{Dataset: e.Dataset.ID, Public: e.Dataset.Public, Unique: e.Dataset.Unique}
+	if e.Dataset.Unit != nil {
+		s.Unit = e.Dataset.Unit.Column
+	}
+	for _, c := range cols {
+		if !c.Drop {
+			s.Columns = append(s.Columns, algebra.SchemaColumn{Name: c.Column.Name, Type: c.Type})
+		}
+	}
+	return s, nil
+}
+
+// Limits returns the default price of a query and the budget limits in force for
+// the data set. The entry must be Ready and not public.
+func (e Entry) Limits() (budget.Nano, budget.Limits, error) { return e.Rule.Budget.limits() }

@@ -1,0 +1,81 @@
+package policies
+
+import (
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+)
+
+// PayloadType of a signed policy bundle in its DSSE envelope
+// (https://github.com/secure-systems-lab/dsse).
+const PayloadType = "application/vnd.sandgate.policy+yaml"
+
+// Sign adds party's signature to an envelope over bundle. env may be nil for the
+// first signature; a licence gathers one from the regulator and one from every
+// owning department. Signing again replaces the party's earlier signature.
+func Sign(env *dsse.Envelope, bundle []byte, party string, key ed25519.PrivateKey) (*dsse.Envelope, error) {
+	payload := base64.StdEncoding.EncodeToString(bundle)
+	if env == nil {
+		env = &dsse.Envelope{PayloadType: PayloadType, Payload: payload}
+	}
+	if env.PayloadType != PayloadType || env.Payload != payload {
+		return nil, errors.New("envelope holds another document than the one to be signed")
+	}
+	sig := ed25519.Sign(key, dsse.PAE(PayloadType, bundle))
+	env.Signatures = slices.DeleteFunc(env.Signatures, func(s dsse.Signature) bool { return s.KeyID == party })
+	env.Signatures = append(env.Signatures, dsse.Signature{KeyID: party, Sig: base64.StdEncoding.EncodeToString(sig)})
+	return env, nil
+}
+
+// ParseEnvelope reads a DSSE envelope and returns it with its payload.
+func ParseEnvelope(text []byte) (*dsse.Envelope, []byte, error) {
+	var env dsse.Envelope
+	if err := json.Unmarshal(text, &env); err != nil {
+		return nil, nil, fmt.Errorf("failed to parse signature envelope: %w", err)
+	}
+	if env.PayloadType != PayloadType {
+		return nil, nil, fmt.Errorf("envelope payload type is not %s", PayloadType)
+	}
+	payload, err := base64.StdEncoding.Strict().DecodeString(env.Payload)
+	if err != nil {
+		return nil, nil, errors.New("envelope payload is not base64")
+	}
+	return &env, payload, nil
+}
+
+// verified returns the parties whose signatures on the envelope hold. A
+// signature by an unknown party or one that does not verify is an error, never
+// skipped: a half-valid envelope is a sign of tampering.
+func verified(env *dsse.Envelope, payload []byte, key func(party string) (ed25519.PublicKey, bool)) (map[string]bool, error) {
+	if len(env.Signatures) == 0 {
+		return nil, errors.New("envelope carries no signature; sign it with: sandgate policy sign")
+	}
+	pae := dsse.PAE(PayloadType, payload)
+	signers := map[string]bool{}
+	for _, s := range env.Signatures {
+		pub, ok := key(s.KeyID)
+		if !ok {
+			return nil, fmt.Errorf("signature by %q: no such party in the registry", s.KeyID)
+		}
+		sig, err := base64.StdEncoding.Strict().DecodeString(s.Sig)
+		if err != nil || !ed25519.Verify(pub, pae, sig) {
+			return nil, fmt.Errorf("signature by %q does not verify", s.KeyID)
+		}
+		signers[s.KeyID] = true
+	}
+	return signers, nil
+}
+
+// ParseKey reads a party's base64 Ed25519 public key.
+func ParseKey(s string) (ed25519.PublicKey, error) {
+	raw, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil || len(raw) != ed25519.PublicKeySize {
+		return nil, errors.New("key is not a base64 Ed25519 public key of 32 bytes")
+	}
+	return raw, nil
+}
