@@ -87,9 +87,9 @@ type Selection struct {
 
 // ExactRules are the thresholds of exact mode, per cell.
 type ExactRules struct {
-	K          int64 `json:"k"`           // distinct units per cell and per complement
-	Round      int64 `json:"round"`       // rounding base of counts (5)
-	SnapUnits  int64 `json:"-"`           // distinct units in the snapshot, from its manifest
+	K         int64 `json:"k"`     // distinct units per cell and per complement
+	Round     int64 `json:"round"` // rounding base of counts (5)
+	SnapUnits int64 `json:"-"`     // distinct units in the snapshot, from its manifest
 }
 
 // Plan is a protected plan. Everything in it is fixed before data is read and
