@@ -212,7 +212,7 @@ func checkMasks(e Entry, masks map[string]Mask) error {
 			return fmt.Errorf("unknown column %q", safeName(name))
 		}
 		c := e.Dataset.Columns[i]
-		if _, _, err := masking.OutType(m.Op, MaskParams(c, m, []byte("check"))); err != nil {
+		if _, _, err := masking.OutType(m.Op, MaskParams(c, m, typingKey)); err != nil {
 			return fmt.Errorf("column %q: %w", name, err)
 		}
 		if e.Dataset.Unit != nil && e.Dataset.Unit.Column == name && m.Op != "drop" && m.Op != "pseudonym" {

@@ -11,6 +11,10 @@ import (
 	"github.com/sandgate/sandgate/masking"
 )
 
+// typingKey stands in where an operator is only typed: its result type does not
+// depend on the key, but an empty or short key is refused.
+var typingKey = []byte("typing only, never used to mask a value")
+
 // StoredColumn is a catalogue column as the snapshot holds it, after its mask.
 type StoredColumn struct {
 	Column Column       // as the file carries it
@@ -28,8 +32,7 @@ func (e Entry) Stored() ([]StoredColumn, error) {
 		if !ok {
 			m = Mask{Op: "keep"}
 		}
-		// The type does not depend on the key; operators only refuse an empty one.
-		t, drop, err := masking.OutType(m.Op, MaskParams(c, m, []byte("type only")))
+		t, drop, err := masking.OutType(m.Op, MaskParams(c, m, typingKey))
 		if err != nil {
 			return nil, fmt.Errorf("failed to type column %q: %w", c.Name, err)
 		}

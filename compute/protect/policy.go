@@ -58,7 +58,7 @@ func columnFacts(c policies.StoredColumn) (ColumnFacts, error) {
 		cf.Bounds = &Range{Lo: b[0], Hi: b[1]}
 		cf.Stored = cf.Bounds
 	}
-	op, err := masking.New(c.Mask.Op, policies.MaskParams(c.Column, c.Mask, []byte("codes of a masked list")))
+	op, err := masking.New(c.Mask.Op, policies.MaskParams(c.Column, c.Mask, []byte("code lists are masked by keyless operators only")))
 	if err != nil {
 		return cf, err
 	}

@@ -1,0 +1,218 @@
+// Package home is the gateway's directory on disk: what stands where, how it is
+// created, and how its keys are opened. Whoever holds a file of it can do what
+// the trust table of the README says, so every path is named here once.
+package home
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+)
+
+// Home is a gateway's directory.
+type Home struct {
+	Dir    string
+	Config Config
+}
+
+// Config is what init fixed; it is public and stands in config.json.
+type Config struct {
+	Version   int    `json:"version"`
+	Origin    string `json:"origin"`
+	Regulator string `json:"regulator"`
+	// RegulatorKey is the root of trust, base64 Ed25519.
+	RegulatorKey string `json:"regulator_key"`
+	// Hosts are the names and addresses in the gateway's certificate.
+	Hosts []string `json:"hosts"`
+}
+
+// Keys are the gateway's secrets, opened from the keyring.
+type Keys struct {
+	Log     []byte `json:"log"`     // Ed25519 seed that signs checkpoints
+	Receipt []byte `json:"receipt"` // Ed25519 seed that signs receipts
+	Token   []byte `json:"token"`   // HMAC key of unit tokens and ranks; losing it unlinks snapshots
+	Commit  []byte `json:"commit"`  // derives the salts of query commitments
+	CA      []byte `json:"ca"`      // Ed25519 seed of the mTLS authority
+	Server  []byte `json:"server"`  // Ed25519 seed of the gateway's certificate
+}
+
+const (
+	configFile  = "config.json"
+	keyringFile = "keyring.age"
+	unlockFile  = "unlock.key"
+	caFile      = "ca.pem"
+	serverFile  = "server.pem"
+)
+
+// Ledger is the log directory, safe to copy and hand to an auditor.
+func (h *Home) Ledger() string { return filepath.Join(h.Dir, "ledger") }
+
+// Guard is where the last signed checkpoint is kept, outside the log directory,
+// so that restoring an old copy of the log is noticed.
+func (h *Home) Guard() string { return filepath.Join(h.Dir, "guard") }
+
+// Snapshots holds the immutable ingest results.
+func (h *Home) Snapshots() string { return filepath.Join(h.Dir, "snapshots") }
+
+// Releases holds the encoded releases, each named by its job.
+func (h *Home) Releases() string { return filepath.Join(h.Dir, "releases") }
+
+// CACert is the path of the authority's certificate, which clients pin.
+func (h *Home) CACert() string { return filepath.Join(h.Dir, caFile) }
+
+// Create makes a new home. dir must not exist or be empty; nothing is ever
+// overwritten. The keyring is encrypted with age to a key that stands beside it
+// with mode 0600: move that file to a token or a secret store in production.
+func Create(dir string, cfg Config, now time.Time) (*Home, error) {
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+		return nil, fmt.Errorf("directory %s is not empty; init never overwrites a home", dir)
+	}
+	h := &Home{Dir: dir, Config: cfg}
+	for _, d := range []string{dir, h.Ledger(), h.Guard(), h.Snapshots(), h.Releases()} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, fmt.Errorf("failed to create home: %w", err)
+		}
+	}
+	keys := &Keys{}
+	for _, k := range []*[]byte{&keys.Log, &keys.Receipt, &keys.Token, &keys.Commit, &keys.CA, &keys.Server} {
+		*k = make([]byte, 32)
+		if _, err := rand.Read(*k); err != nil {
+			return nil, fmt.Errorf("failed to draw a key: %w", err)
+		}
+	}
+	if err := h.seal(keys); err != nil {
+		return nil, err
+	}
+	ca, caPEM, err := newCA(cfg.Origin, ed25519.NewKeyFromSeed(keys.CA), now)
+	if err != nil {
+		return nil, err
+	}
+	serverPEM, err := issueServer(ca, ed25519.NewKeyFromSeed(keys.CA), ed25519.NewKeyFromSeed(keys.Server), cfg.Hosts, now)
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.MarshalIndent(cfg, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("failed to encode config: %w", err)
+	}
+	for name, data := range map[string][]byte{configFile: append(text, '\n'), caFile: caPEM, serverFile: serverPEM} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			return nil, fmt.Errorf("failed to write home: %w", err)
+		}
+	}
+	return h, nil
+}
+
+func (h *Home) seal(keys *Keys) error {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		return fmt.Errorf("failed to draw the unlock key: %w", err)
+	}
+	text, err := json.Marshal(keys)
+	if err != nil {
+		return fmt.Errorf("failed to encode keyring: %w", err)
+	}
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, id.Recipient())
+	if err != nil {
+		return fmt.Errorf("failed to encrypt keyring: %w", err)
+	}
+	if _, err := w.Write(text); err != nil {
+		return fmt.Errorf("failed to encrypt keyring: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return fmt.Errorf("failed to encrypt keyring: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(h.Dir, unlockFile), []byte(id.String()+"\n"), 0o600); err != nil {
+		return fmt.Errorf("failed to write unlock key: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(h.Dir, keyringFile), sealed.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("failed to write keyring: %w", err)
+	}
+	return nil
+}
+
+// Open reads a home's public part.
+func Open(dir string) (*Home, error) {
+	text, err := os.ReadFile(filepath.Join(dir, configFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is not a Sandgate home; create one with: sandgate init --home %s", dir, dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("failed to read home: %w", err)
+	}
+	h := &Home{Dir: dir}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&h.Config); err != nil {
+		return nil, fmt.Errorf("failed to parse %s: %w", configFile, err)
+	}
+	if h.Config.Version != 1 {
+		return nil, fmt.Errorf("%s has version %d; this program knows 1", configFile, h.Config.Version)
+	}
+	return h, nil
+}
+
+// Unlock opens the keyring. A missing, empty or readable-by-others unlock key is
+// an error, never a reason to go on without encryption.
+func (h *Home) Unlock() (*Keys, error) {
+	path := filepath.Join(h.Dir, unlockFile)
+	if p := os.Getenv("SANDGATE_UNLOCK_KEY"); p != "" {
+		path = p
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("failed to find the unlock key: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("unlock key %s can be read by others; run: chmod 600 %s", path, path)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("failed to read the unlock key: %w", err)
+	}
+	id, err := age.ParseX25519Identity(strings.TrimSpace(string(text)))
+	if err != nil {
+		return nil, errors.New("the unlock key is empty or damaged")
+	}
+	f, err := os.Open(filepath.Join(h.Dir, keyringFile))
+	if err != nil {
+		return nil, fmt.Errorf("failed to open keyring: %w", err)
+	}
+	defer f.Close()
+	r, err := age.Decrypt(f, id)
+	if err != nil {
+		return nil, fmt.Errorf("failed to decrypt keyring: %w", err)
+	}
+	plain, err := io.ReadAll(io.LimitReader(r, 1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("failed to decrypt keyring: %w", err)
+	}
+	var keys Keys
+	dec := json.NewDecoder(bytes.NewReader(plain))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&keys); err != nil {
+		return nil, errors.New("keyring is damaged")
+	}
+	for _, k := range [][]byte{keys.Log, keys.Receipt, keys.Token, keys.Commit, keys.CA, keys.Server} {
+		if len(k) != 32 {
+			return nil, errors.New("keyring lacks a key; refusing to start without it")
+		}
+	}
+	return &keys, nil
+}
+
+// PublicKey renders an Ed25519 public key as the registry wants it.
+func PublicKey(k ed25519.PublicKey) string { return base64.StdEncoding.EncodeToString(k) }

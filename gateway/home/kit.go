@@ -1,0 +1,144 @@
+package home
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Kit is what one party holds to take part: its certificate and key for mTLS,
+// its Ed25519 signing key, and the authority it pins. It stands in a directory
+// of its own, on the party's machine.
+type Kit struct {
+	Dir     string
+	Party   string `json:"party"`
+	Server  string `json:"server"` // host:port of the gateway
+	Version int    `json:"version"`
+}
+
+const (
+	kitFile     = "party.json"
+	kitCert     = "tls.pem"
+	kitKey      = "tls.key"
+	kitSignKey  = "sign.key"
+	signKeyType = "SANDGATE SIGNING KEY"
+)
+
+// NewKit draws a party's keys and writes its kit to dir, which must not exist or
+// be empty. The home's authority issues the certificate; issuing gives no right:
+// rights come from the registry that the regulator signs.
+func (h *Home) NewKit(keys *Keys, dir, party, server string, now time.Time) (*Kit, error) {
+	_, priv, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("failed to draw a signing key: %w", err)
+	}
+	return h.NewKitWithKey(keys, dir, party, server, priv, now)
+}
+
+// NewKitWithKey is NewKit for a party whose signing key exists already.
+func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign ed25519.PrivateKey, now time.Time) (*Kit, error) {
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+		return nil, fmt.Errorf("directory %s is not empty; a kit is never overwritten", dir)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("failed to create kit: %w", err)
+	}
+	ca, caPEM, err := readCert(h.CACert())
+	if err != nil {
+		return nil, err
+	}
+	tlsPub, tlsKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("failed to draw a TLS key: %w", err)
+	}
+	cert, err := issueParty(ca, ed25519.NewKeyFromSeed(keys.CA), tlsPub, party, now)
+	if err != nil {
+		return nil, err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(tlsKey)
+	if err != nil {
+		return nil, fmt.Errorf("failed to encode TLS key: %w", err)
+	}
+	k := &Kit{Dir: dir, Party: party, Server: server, Version: 1}
+	text, err := json.MarshalIndent(k, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("failed to encode kit: %w", err)
+	}
+	files := map[string][]byte{
+		kitFile: append(text, '\n'), caFile: caPEM, kitCert: cert,
+		kitKey:     pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}),
+		kitSignKey: EncodeSigningKey(sign),
+	}
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			return nil, fmt.Errorf("failed to write kit: %w", err)
+		}
+	}
+	return k, nil
+}
+
+// EncodeSigningKey renders an Ed25519 signing key as PEM.
+func EncodeSigningKey(k ed25519.PrivateKey) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: signKeyType, Bytes: k.Seed()})
+}
+
+// ReadSigningKey reads a PEM signing key.
+func ReadSigningKey(path string) (ed25519.PrivateKey, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("failed to read signing key: %w", err)
+	}
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != signKeyType || len(block.Bytes) != ed25519.SeedSize {
+		return nil, fmt.Errorf("%s holds no Sandgate signing key", path)
+	}
+	return ed25519.NewKeyFromSeed(block.Bytes), nil
+}
+
+// OpenKit reads a party's kit.
+func OpenKit(dir string) (*Kit, error) {
+	text, err := os.ReadFile(filepath.Join(dir, kitFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is not a party's kit: %s is missing; make one with: sandgate party create", dir, kitFile)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("failed to read kit: %w", err)
+	}
+	k := &Kit{Dir: dir}
+	if err := json.Unmarshal(text, k); err != nil {
+		return nil, fmt.Errorf("failed to parse %s: %w", kitFile, err)
+	}
+	if k.Version != 1 || k.Party == "" {
+		return nil, fmt.Errorf("%s is not of a version this program knows", kitFile)
+	}
+	return k, nil
+}
+
+// SigningKey returns the party's signing key.
+func (k *Kit) SigningKey() (ed25519.PrivateKey, error) {
+	return ReadSigningKey(filepath.Join(k.Dir, kitSignKey))
+}
+
+// TLS is the party's side of mutual TLS.
+func (k *Kit) TLS() (*tls.Config, error) {
+	ca, _, err := readCert(filepath.Join(k.Dir, caFile))
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(k.Dir, kitCert), filepath.Join(k.Dir, kitKey))
+	if err != nil {
+		return nil, fmt.Errorf("failed to read the party's certificate: %w", err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(ca)
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, Certificates: []tls.Certificate{pair}}, nil
+}
