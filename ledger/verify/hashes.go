@@ -98,7 +98,10 @@ func (c *hashCheck) bundle(first int64, width int) error {
 	if len(rest) != 0 {
 		c.badEntries = append(c.badEntries, &Damage{Path: path, Seq: uint64(first) + uint64(width) - 1, What: fmt.Sprintf("%d bytes follow the last entry", len(rest))})
 	}
-	return c.partials(t, data)
+	if err := c.partials(t, data); err != nil {
+		c.badTile(err)
+	}
+	return nil
 }
 
 // push adds a hash to the tile under construction on a level and finishes the tile when it is full.
