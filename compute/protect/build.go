@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/big"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
@@ -186,7 +187,7 @@ func (b *builder) keys() *policies.Reason {
 		case len(codes) > 0:
 			slices.SortFunc(codes, CompareValues)
 			for j, v := range codes {
-				if v.Type != c.Type || v.Null || v.Redacted || j > 0 && CompareValues(codes[j-1], v) == 0 {
+				if v.Type != c.Type || v.Null || v.Redacted || !utf8.ValidString(v.S) || j > 0 && CompareValues(codes[j-1], v) == 0 {
 					return badCodes(f, c.Name)
 				}
 			}

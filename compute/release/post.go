@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 )
@@ -45,6 +46,9 @@ func (r *Release) Apply(post algebra.Post) (*Release, error) {
 	for _, o := range post.Outputs {
 		if !r.has(o.Ref) {
 			return fail(errReference)
+		}
+		if !utf8.ValidString(o.Name) {
+			return fail(errors.New("an output name is not valid UTF-8"))
 		}
 		c := r.cols[o.Ref]
 		c.Name = o.Name
