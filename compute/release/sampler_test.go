@@ -170,10 +170,10 @@ func TestSamplerAgainstGoogle(t *testing.T) {
 		t.Errorf("KS distance %.4f exceeds %.4f at sigma %.2f", d, limit, sigma)
 	}
 	for i := range ours {
-		ours[i] = float64(r.smallGaussian(sigma2 * 5 / 4))
+		ours[i] = float64(r.smallGaussian(sigma2 * 3 / 2))
 	}
-	if d := ks(ours, theirs); full() && d <= limit {
-		t.Errorf("control: a variance 25 %% off is not seen (%.4f)", d)
+	if d := ks(ours, theirs); d <= limit {
+		t.Errorf("control: a variance 50 %% off is not seen (%.4f)", d)
 	}
 }
 

@@ -38,9 +38,6 @@ type group struct {
 // registered comes last and is never shown: dropping rows by their own value
 // keeps a unit's influence bounded, while an error would tell that they exist.
 func table(plan *protect.Plan, p protect.Partials) ([]group, error) {
-	if len(p.Cells) > plan.MaxCells {
-		return nil, errShape
-	}
 	found := make(map[string][]*big.Int, len(p.Cells))
 	var groups, stray []group
 	private := false
@@ -65,6 +62,9 @@ func table(plan *protect.Plan, p protect.Partials) ([]group, error) {
 		}
 	}
 	if private {
+		if len(groups) > plan.MaxCells {
+			return nil, errShape
+		}
 		slices.SortFunc(groups, func(a, b group) int { return slices.CompareFunc(a.keys, b.keys, protect.CompareValues) })
 		return append(groups, stray...), nil
 	}
