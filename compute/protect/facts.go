@@ -21,6 +21,9 @@ type Facts struct {
 	// cell and its complement (exact).
 	K     int64
 	Round int64 // exact mode: rounding base
+	// Unique lists the columns of a public table that ingest verified to be
+	// unique one by one: a join on any other column could multiply rows.
+	Unique []string
 	// QueryRho is the default price of a query, QueryMaxRho the most one may cost.
 	QueryRho    budget.Nano
 	QueryMaxRho budget.Nano

@@ -41,7 +41,8 @@ type Measure struct {
 	// when one privacy unit is added or removed (all its rows, at most MaxRows).
 	Sens2 *big.Int `json:"sens2"`
 	// Sigma2 is the integer variance of the discrete Gaussian added per cell:
-	// ⌈Δ₂²/(2ρ)⌉. Zero in exact mode.
+	// ⌈Δ₂²/(2ρ)⌉. Zero in exact mode, and in dp mode for a measure that only
+	// Selection reads and no output may use.
 	Sigma2 *big.Int    `json:"sigma2"`
 	Rho    budget.Nano `json:"rho"` // price of this measure, nano-ρ
 }
@@ -97,7 +98,7 @@ type ExactRules struct {
 type Plan struct {
 	Core      algebra.Core `json:"core"`
 	Mode      Mode         `json:"mode"`
-	MaxRows   int64        `json:"max_rows"` // m: rows kept per unit, by the secret rank _rn
+	MaxRows   int64        `json:"max_rows"` // m: rows kept per unit, by the secret rank _rn; MaxInt64 in exact mode
 	OneRow    bool         `json:"one_row"`  // snapshot verified as one row per unit: no _rn filter
 	Keys      []Key        `json:"keys,omitempty"`
 	Measures  []Measure    `json:"measures"`

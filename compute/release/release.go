@@ -1,0 +1,186 @@
+package release
+
+import (
+	"errors"
+	"math/big"
+	"strings"
+	"time"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/compute/protect"
+	"github.com/sandgate/sandgate/policies"
+)
+
+// ErrKernel is the one error of DP and Exact. It says nothing of the cause,
+// which might depend on data; the budget stays spent.
+var ErrKernel = errors.New("failed to release result: the kernel refused it")
+
+// Kind says what a column holds.
+type Kind string
+
+const (
+	KindKey      Kind = "key"      // a grouping key
+	KindEstimate Kind = "estimate" // a noisy or rounded aggregate
+)
+
+// Codes of a withheld estimate.
+const (
+	TooNoisy   = "TOO_NOISY"  // dp: the count below an average is not clearly above zero
+	BelowK     = "BELOW_K"    // exact: fewer than k distinct units, or none
+	Complement = "COMPLEMENT" // exact: others could be computed from it by subtraction
+)
+
+// Explain gives the bilingual meaning of a withheld estimate's code.
+func Explain(code string) policies.Text {
+	switch code {
+	case TooNoisy:
+		return policies.Text{ZH: "该组人数相对噪声太少，平均值无意义", EN: "too few values against the noise for an average to mean anything"}
+	case BelowK:
+		return policies.Text{ZH: "该组单元数低于门槛", EN: "the cell has fewer privacy units than the threshold"}
+	case Complement:
+		return policies.Text{ZH: "发布该值会使其他组可由相减得出", EN: "releasing this value would let others be computed by subtraction"}
+	}
+	return policies.Text{}
+}
+
+// Column describes one column of a Release. Type.Scale counts the decimal digits
+// of its values: those of the argument for SUM, two more for AVG. Name is empty
+// until Apply.
+type Column struct {
+	Name string
+	Kind Kind
+	Func algebra.Func // estimates only
+	Type algebra.Type
+}
+
+// Cell is one released value as text: numbers in plain decimal, dates as
+// yyyy-mm-dd, truth values as true or false. Null is set for a NULL key and for a
+// withheld estimate, which also has Suppressed. Lo and Hi bound an estimate: a
+// 95 % confidence interval in dp mode, the rounding interval in exact mode.
+type Cell struct {
+	Kind       Kind
+	Null       bool
+	Value      string
+	Lo, Hi     string
+	Suppressed string
+}
+
+// Release is what may leave the domain. Only this package makes one; it is
+// immutable and safe for concurrent use. It holds released values alone.
+type Release struct {
+	mode    protect.Mode
+	rho     budget.Nano
+	derived bool
+	source  string // hex digest of the release this one was derived from
+	cols    []Column
+	rows    [][]value
+}
+
+// value is a cell: text for Text keys, num in minimal units for everything else.
+// The zero value is a NULL key.
+type value struct {
+	text     *string
+	num      *big.Int
+	lo, hi   *big.Int
+	withheld string
+}
+
+func (v value) null() bool { return v.text == nil && v.num == nil }
+
+// Mode returns the release mode.
+func (r *Release) Mode() protect.Mode { return r.mode }
+
+// Rho returns the price that was paid. A derived release costs nothing more.
+func (r *Release) Rho() budget.Nano { return r.rho }
+
+// Derived reports whether Apply made this release.
+func (r *Release) Derived() bool { return r.derived }
+
+// Len returns the number of rows.
+func (r *Release) Len() int { return len(r.rows) }
+
+// Columns returns a copy of the columns, keys first unless the release is derived.
+func (r *Release) Columns() []Column { return append([]Column(nil), r.cols...) }
+
+// Rows returns the released cells as text, each call a new copy.
+func (r *Release) Rows() [][]Cell {
+	out := make([][]Cell, len(r.rows))
+	for i, row := range r.rows {
+		out[i] = make([]Cell, len(row))
+		for j, v := range row {
+			c := r.cols[j]
+			cell := Cell{Kind: c.Kind, Null: v.null(), Suppressed: v.withheld}
+			if !cell.Null {
+				cell.Value = format(v, c.Type)
+			}
+			if v.lo != nil {
+				cell.Lo, cell.Hi = decimal(v.lo, c.Type.Scale), decimal(v.hi, c.Type.Scale)
+			}
+			out[i][j] = cell
+		}
+	}
+	return out
+}
+
+func format(v value, t algebra.Type) string {
+	switch t.Kind {
+	case algebra.Text:
+		return *v.text
+	case algebra.Bool:
+		if v.num.Sign() != 0 {
+			return "true"
+		}
+		return "false"
+	case algebra.Date:
+		return time.Unix(v.num.Int64()*86400, 0).UTC().Format(time.DateOnly)
+	}
+	return decimal(v.num, t.Scale)
+}
+
+// decimal prints x·10^−scale with exactly scale decimal digits.
+func decimal(x *big.Int, scale uint8) string {
+	s, sign := new(big.Int).Abs(x).String(), ""
+	if x.Sign() < 0 {
+		sign = "-"
+	}
+	if scale == 0 {
+		return sign + s
+	}
+	n := int(scale)
+	if len(s) <= n {
+		s = strings.Repeat("0", n-len(s)+1) + s
+	}
+	return sign + s[:len(s)-n] + "." + s[len(s)-n:]
+}
+
+// header describes the columns a plan releases.
+func header(p *protect.Plan) []Column {
+	var cols []Column
+	for _, k := range p.Keys {
+		cols = append(cols, Column{Kind: KindKey, Type: k.Col.Type})
+	}
+	for i, o := range p.Outputs {
+		c := Column{Kind: KindEstimate, Func: o.Func, Type: algebra.Type{Kind: algebra.Int}}
+		switch o.Func {
+		case algebra.Sum:
+			c.Type = p.Core.Aggs[i].Arg.Type
+		case algebra.Avg:
+			c.Type = algebra.Type{Kind: algebra.Decimal, Scale: o.Scale + avgDigits}
+		}
+		cols = append(cols, c)
+	}
+	return cols
+}
+
+// keyValue copies a key into the release.
+func keyValue(v algebra.Value) value {
+	switch {
+	case v.Null:
+		return value{}
+	case v.Type.Kind == algebra.Text:
+		s := strings.Clone(v.S)
+		return value{text: &s}
+	}
+	return value{num: big.NewInt(v.I)}
+}

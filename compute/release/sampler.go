@@ -1,0 +1,169 @@
+package release
+
+import (
+	"math/big"
+	"math/bits"
+)
+
+// The samplers follow Canonne, Kamath, Steinke, "The Discrete Gaussian for
+// Differential Privacy" (2020), Algorithms 1 to 3. All arithmetic is on integers
+// and every Bernoulli probability is an exact ratio, so the output distribution is
+// the discrete Gaussian itself and not an approximation of it.
+
+// smallVariance bounds the fast path: with σ² < 2^28 the scale t is at most 2^14
+// and 2σ²t² below 2^58, which a word holds.
+const smallVariance = 1 << 28
+
+// gaussian draws from the discrete Gaussian N_Z(0, sigma2), sigma2 > 0.
+func (s *random) gaussian(sigma2 *big.Int) *big.Int {
+	if sigma2.IsUint64() && sigma2.Uint64() < smallVariance {
+		return big.NewInt(s.smallGaussian(sigma2.Uint64()))
+	}
+	return s.bigGaussian(sigma2)
+}
+
+func (s *random) smallGaussian(sigma2 uint64) int64 {
+	t := isqrt(sigma2) + 1
+	den := 2 * sigma2 * t * t
+	for {
+		y, negative := s.smallLaplace(t)
+		// Accept with probability exp(−(|y|−σ²/t)²/2σ²) = exp(−(|y|t−σ²)²/den).
+		hi, d := bits.Mul64(y, t)
+		if hi != 0 {
+			continue // below: probability under e^−2^40, and acceptance is nil
+		}
+		if d < sigma2 {
+			d = sigma2 - d
+		} else {
+			d -= sigma2
+		}
+		hi, num := bits.Mul64(d, d)
+		if hi >= den {
+			continue
+		}
+		whole, rest := bits.Div64(hi, num, den)
+		if s.expMinus(whole, rest, den) {
+			if negative {
+				return -int64(y)
+			}
+			return int64(y)
+		}
+	}
+}
+
+// smallLaplace draws magnitude and sign of the discrete Laplace of scale t.
+func (s *random) smallLaplace(t uint64) (uint64, bool) {
+	for {
+		u := s.below(t)
+		if !s.expFraction(u, t) {
+			continue
+		}
+		v := uint64(0)
+		for s.expFraction(1, 1) {
+			v++
+		}
+		y, negative := u+t*v, s.u64()>>63 == 1
+		if negative && y == 0 {
+			continue // zero must not count twice
+		}
+		return y, negative
+	}
+}
+
+// expMinus is true with probability exp(−(whole + rest/den)), rest < den.
+func (s *random) expMinus(whole, rest, den uint64) bool {
+	for ; whole > 0; whole-- {
+		if !s.expFraction(1, 1) {
+			return false
+		}
+	}
+	return s.expFraction(rest, den)
+}
+
+// expFraction is true with probability exp(−num/den), num ≤ den. Bernoulli(γ/k)
+// is drawn as Bernoulli(1/k) and Bernoulli(γ), which needs no product k·den.
+func (s *random) expFraction(num, den uint64) bool {
+	k := uint64(1)
+	for ; ; k++ {
+		if k > 1 && s.below(k) != 0 || num < den && s.below(den) >= num {
+			return k&1 == 1
+		}
+	}
+}
+
+// isqrt returns ⌊√n⌋ for n < 2^62.
+func isqrt(n uint64) uint64 {
+	if n < 2 {
+		return n
+	}
+	x := uint64(1) << ((bits.Len64(n) + 1) / 2)
+	for {
+		y := (x + n/x) / 2
+		if y >= x {
+			return x
+		}
+		x = y
+	}
+}
+
+// bigGaussian is smallGaussian for any variance.
+func (s *random) bigGaussian(sigma2 *big.Int) *big.Int {
+	t := new(big.Int).Sqrt(sigma2)
+	t.Add(t, big.NewInt(1))
+	den := new(big.Int).Mul(t, t)
+	den.Mul(den, sigma2).Lsh(den, 1)
+	num, whole, rest, draw := new(big.Int), new(big.Int), new(big.Int), new(big.Int)
+	for {
+		y, negative := s.bigLaplace(t, draw)
+		num.Mul(y, t).Sub(num, sigma2)
+		num.Mul(num, num)
+		whole.QuoRem(num, den, rest)
+		if !whole.IsUint64() {
+			continue // acceptance is below e^−2^64; the fast path refuses likewise
+		}
+		if s.bigExpMinus(whole.Uint64(), rest, den, draw) {
+			if negative {
+				y.Neg(y)
+			}
+			return y
+		}
+	}
+}
+
+func (s *random) bigLaplace(t, draw *big.Int) (*big.Int, bool) {
+	u, y := new(big.Int), new(big.Int)
+	for {
+		s.bigBelow(u, t)
+		if !s.bigExpFraction(u, t, draw) {
+			continue
+		}
+		v := int64(0)
+		for s.expFraction(1, 1) {
+			v++
+		}
+		y.Mul(t, y.SetInt64(v)).Add(y, u)
+		negative := s.u64()>>63 == 1
+		if negative && y.Sign() == 0 {
+			continue
+		}
+		return y, negative
+	}
+}
+
+func (s *random) bigExpMinus(whole uint64, rest, den, draw *big.Int) bool {
+	for ; whole > 0; whole-- {
+		if !s.expFraction(1, 1) {
+			return false
+		}
+	}
+	return s.bigExpFraction(rest, den, draw)
+}
+
+func (s *random) bigExpFraction(num, den, draw *big.Int) bool {
+	k := uint64(1)
+	for ; ; k++ {
+		if k > 1 && s.below(k) != 0 || s.bigBelow(draw, den).Cmp(num) >= 0 {
+			return k&1 == 1
+		}
+	}
+}

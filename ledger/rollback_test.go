@@ -1,0 +1,235 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sandgate/sandgate/ledger/evidence"
+	"github.com/sandgate/sandgate/ledger/verify"
+	"github.com/sandgate/sandgate/ledger/wal"
+)
+
+// rolledBack makes a log of 20 entries, keeps a copy, adds five more that are published, and puts the old copy back.
+func rolledBack(t *testing.T) (cfg Config, published []byte, receipts []Receipt) {
+	t.Helper()
+	base := t.TempDir()
+	cfg = testConfig(t, base)
+	l, m := mustOpen(t, cfg)
+	mustAppend(t, l, m, 1, 20, "")
+	mustClose(t, l)
+	old := filepath.Join(base, "old")
+	copyDir(t, cfg.Dir, old)
+	l, m = mustOpen(t, cfg)
+	receipts = mustAppend(t, l, m, 1, 5, "first history")
+	mustClose(t, l)
+	published, _ = l.Published()
+	if err := os.RemoveAll(cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	copyDir(t, old, cfg.Dir)
+	return cfg, published, receipts
+}
+
+func TestRollbackIsRefused(t *testing.T) {
+	cfg, _, _ := rolledBack(t)
+	_, err := Open(context.Background(), cfg, newTally())
+	if !errors.Is(err, ErrRollback) {
+		t.Fatalf("an old copy was accepted: %v", err)
+	}
+	if !strings.Contains(err.Error(), "25") {
+		t.Errorf("the refusal does not say what was signed: %v", err)
+	}
+}
+
+// Positive control: without the guard the same restore ends in two signed histories, which an auditor can show
+// with two checkpoints or with one receipt.
+func TestRollbackSucceedsWithoutGuard(t *testing.T) {
+	cfg, first, receipts := rolledBack(t)
+	cfg.unguarded = true
+	_, verifier, _ := testKeys(t)
+	l, m := mustOpen(t, cfg)
+	mustAppend(t, l, m, 2, 5, "second history")
+	mustClose(t, l)
+	second, _ := l.Published()
+	a, errA := evidence.OpenCheckpoint(first, verifier)
+	b, errB := evidence.OpenCheckpoint(second, verifier)
+	if errA != nil || errB != nil || a.N != 25 || b.N != 25 || a.Hash == b.Hash {
+		t.Fatalf("the attack did not succeed: %v %v %d %d", errA, errB, a.N, b.N)
+	}
+	if err := verify.Consistency(context.Background(), cfg.Dir, verifier, first, second); err == nil {
+		t.Error("two histories of 25 entries pass as consistent")
+	}
+	mustAppendMore := func() {
+		l, m := mustOpen(t, cfg)
+		mustAppend(t, l, m, 2, 5, "")
+		mustClose(t, l)
+		second, _ = l.Published()
+	}
+	mustAppendMore()
+	if err := verify.Consistency(context.Background(), cfg.Dir, verifier, first, second); err == nil {
+		t.Error("a history of 30 entries passes as an extension of another of 25")
+	}
+	broken, err := verify.Receipts(context.Background(), cfg.Dir, verifier, receiptPub(), receipts)
+	if err != nil || len(broken) != 5 || !broken[0].Signed {
+		t.Errorf("receipts of the first history: %d broken, want 5; %v", len(broken), err)
+	}
+}
+
+func TestPartialRollbackIsRefused(t *testing.T) {
+	for name, restore := range map[string]func(t *testing.T, dir, old string){
+		"tree state only": func(t *testing.T, dir, old string) { replace(t, dir, old, treeStateFile) },
+		"write-ahead only": func(t *testing.T, dir, old string) {
+			replace(t, dir, old, wal.FileName)
+		},
+		"tiles only": func(t *testing.T, dir, old string) {
+			kept, err := os.ReadFile(filepath.Join(dir, wal.FileName))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(old)),
+				os.WriteFile(filepath.Join(dir, wal.FileName), kept, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"everything gone": func(t *testing.T, dir, _ string) {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"write-ahead gone": func(t *testing.T, dir, _ string) {
+			if err := os.Remove(filepath.Join(dir, wal.FileName)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"tiles gone": func(t *testing.T, dir, _ string) {
+			if err := os.RemoveAll(filepath.Join(dir, ".state")); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"right edge of the tiles": func(t *testing.T, dir, _ string) {
+			flip(t, filepath.Join(dir, "tile/0/000.p/25"), 3)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := t.TempDir()
+			cfg := testConfig(t, base)
+			l, m := mustOpen(t, cfg)
+			mustAppend(t, l, m, 1, 20, "")
+			mustClose(t, l)
+			old := filepath.Join(base, "old")
+			copyDir(t, cfg.Dir, old)
+			l, m = mustOpen(t, cfg)
+			mustAppend(t, l, m, 1, 4, "")
+			if _, err := l.Do(context.Background(), m.step(1, "")); err != nil {
+				t.Fatal(err)
+			}
+			mustClose(t, l)
+			restore(t, cfg.Dir, old)
+			if _, err := Open(context.Background(), cfg, newTally()); err == nil {
+				t.Error("opened")
+			}
+		})
+	}
+}
+
+func TestLostGuardMustBeAdopted(t *testing.T) {
+	cfg := testConfig(t, t.TempDir())
+	l, m := mustOpen(t, cfg)
+	receipts := mustAppend(t, l, m, 1, 20, "")
+	mustClose(t, l)
+	guardPath := filepath.Join(cfg.GuardDir, guardFile)
+	sound, err := os.ReadFile(guardPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{
+		"damaged": sound[:len(sound)-3], "other log": append([]byte("x"), sound...), "empty": nil,
+	} {
+		if err := os.WriteFile(guardPath, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(context.Background(), cfg, newTally()); err == nil {
+			t.Errorf("%s guard file: opened", name)
+		}
+	}
+	if err := os.Remove(guardPath); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(context.Background(), cfg, newTally()); !errors.Is(err, ErrRollback) {
+		t.Errorf("lost guard file: %v", err)
+	}
+	cfg.AdoptLog = true
+	l, m = mustOpen(t, cfg)
+	receipts = append(receipts, mustAppend(t, l, m, 1, 5, "")...)
+	mustClose(t, l)
+	mustVerify(t, cfg.Dir, receipts)
+	cfg.AdoptLog = false
+	l, _ = mustOpen(t, cfg)
+	mustClose(t, l)
+}
+
+// The guard also stops a history that is rewritten behind the back of a running log.
+func TestGuardStopsForgedTreeState(t *testing.T) {
+	base := t.TempDir()
+	cfg := testConfig(t, base)
+	l, m := mustOpen(t, cfg)
+	mustAppend(t, l, m, 1, 20, "")
+	if _, err := l.WaitPublished(context.Background(), 19); err != nil {
+		t.Fatal(err)
+	}
+	forged := `{"size":30,"root":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`
+	if err := os.WriteFile(filepath.Join(cfg.Dir, treeStateFile), []byte(forged), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	<-l.stopped
+	if err := l.Err(); !errors.Is(err, ErrRollback) || !errors.Is(err, ErrStopped) {
+		t.Errorf("Err: %v", err)
+	}
+	if _, size := l.Published(); size != 20 {
+		t.Errorf("published %d entries, want 20", size)
+	}
+	if _, err := l.Do(context.Background(), m.step(1, "")); !errors.Is(err, ErrStopped) {
+		t.Errorf("Do: %v", err)
+	}
+}
+
+func TestGuardSignsNothingElse(t *testing.T) {
+	cfg := testConfig(t, t.TempDir())
+	l, _ := mustOpen(t, cfg)
+	for _, text := range []string{"", "hello\n", "sandgate.example/other\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n",
+		testOrigin + "\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\nextension\n"} {
+		if _, err := l.guard.Sign([]byte(text)); err == nil {
+			t.Errorf("signed %q", text)
+		}
+	}
+	if l.Err() != nil {
+		t.Errorf("a refused text stopped the log: %v", l.Err())
+	}
+}
+
+func replace(t *testing.T, dir, old, name string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(old, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func flip(t *testing.T, path string, at int64) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[at] ^= 1
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
