@@ -1030,6 +1030,62 @@ func (x *Dataset) GetSnapshot() string {
 	return ""
 }
 
+// RefusalDetail travels in the status of a refused call, beside ErrorInfo and
+// LocalizedMessage, and holds every reason at once.
+type RefusalDetail struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Job of the refusal, as the ledger knows it; empty when nothing was recorded.
+	Job string `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	// Reasons.
+	Reasons       []*Reason `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefusalDetail) Reset() {
+	*x = RefusalDetail{}
+	mi := &file_sandgate_v1_types_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefusalDetail) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefusalDetail) ProtoMessage() {}
+
+func (x *RefusalDetail) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_types_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefusalDetail.ProtoReflect.Descriptor instead.
+func (*RefusalDetail) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RefusalDetail) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *RefusalDetail) GetReasons() []*Reason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
 var File_sandgate_v1_types_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_types_proto_rawDesc = "" +
@@ -1123,7 +1179,10 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\x04mode\x18\x06 \x01(\tR\x04mode\x12\x19\n" +
 	"\bmax_rows\x18\a \x01(\x03R\amaxRows\x124\n" +
 	"\acolumns\x18\b \x03(\v2\x1a.sandgate.v1.DatasetColumnR\acolumns\x12\x1a\n" +
-	"\bsnapshot\x18\t \x01(\tR\bsnapshotBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
+	"\bsnapshot\x18\t \x01(\tR\bsnapshot\"P\n" +
+	"\rRefusalDetail\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12-\n" +
+	"\areasons\x18\x02 \x03(\v2\x13.sandgate.v1.ReasonR\areasonsBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
 
 var (
 	file_sandgate_v1_types_proto_rawDescOnce sync.Once
@@ -1138,7 +1197,7 @@ func file_sandgate_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_sandgate_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sandgate_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_sandgate_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_sandgate_v1_types_proto_goTypes = []any{
 	(Job_State)(0),                // 0: sandgate.v1.Job.State
 	(*Reason)(nil),                // 1: sandgate.v1.Reason
@@ -1151,7 +1210,8 @@ var file_sandgate_v1_types_proto_goTypes = []any{
 	(*Budget)(nil),                // 8: sandgate.v1.Budget
 	(*DatasetColumn)(nil),         // 9: sandgate.v1.DatasetColumn
 	(*Dataset)(nil),               // 10: sandgate.v1.Dataset
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*RefusalDetail)(nil),         // 11: sandgate.v1.RefusalDetail
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
 }
 var file_sandgate_v1_types_proto_depIdxs = []int32{
 	3,  // 0: sandgate.v1.ReleaseRow.cells:type_name -> sandgate.v1.ReleaseCell
@@ -1160,13 +1220,14 @@ var file_sandgate_v1_types_proto_depIdxs = []int32{
 	6,  // 3: sandgate.v1.Release.receipt:type_name -> sandgate.v1.Receipt
 	0,  // 4: sandgate.v1.Job.state:type_name -> sandgate.v1.Job.State
 	1,  // 5: sandgate.v1.Job.reasons:type_name -> sandgate.v1.Reason
-	11, // 6: sandgate.v1.Job.create_time:type_name -> google.protobuf.Timestamp
+	12, // 6: sandgate.v1.Job.create_time:type_name -> google.protobuf.Timestamp
 	9,  // 7: sandgate.v1.Dataset.columns:type_name -> sandgate.v1.DatasetColumn
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	1,  // 8: sandgate.v1.RefusalDetail.reasons:type_name -> sandgate.v1.Reason
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_types_proto_init() }
@@ -1180,7 +1241,7 @@ func file_sandgate_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_types_proto_rawDesc), len(file_sandgate_v1_types_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,146 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/sandgate/sandgate/compute/engine"
+	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
+	"github.com/sandgate/sandgate/policies"
+)
+
+type policyService struct {
+	sandgatev1.UnimplementedPolicyServiceServer
+	d *Domain
+}
+
+func (s *policyService) ApplyPolicy(ctx context.Context, req *sandgatev1.ApplyPolicyRequest) (*sandgatev1.ApplyPolicyResponse, error) {
+	if err := s.d.Authorize(caller(ctx), policies.ActApplyPolicy, policies.Resource{}); err != nil {
+		return nil, err
+	}
+	kinds, receipt, err := s.d.ApplyPolicy(ctx, caller(ctx), req.GetEnvelope(), req.GetValidateOnly())
+	if err != nil {
+		return nil, err
+	}
+	out := &sandgatev1.ApplyPolicyResponse{}
+	for _, k := range kinds {
+		out.Kinds = append(out.Kinds, string(k))
+	}
+	if !req.GetValidateOnly() {
+		out.Receipt = receiptOf(receipt)
+	}
+	return out, nil
+}
+
+type departmentService struct {
+	sandgatev1.UnimplementedDepartmentServiceServer
+	d *Domain
+}
+
+// maxChunk caps one message of a file stream.
+const maxChunk = 1 << 20
+
+func (s *departmentService) IngestSnapshot(stream grpc.BidiStreamingServer[sandgatev1.IngestSnapshotRequest, sandgatev1.IngestSnapshotResponse]) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	head := first.GetHeader()
+	if head == nil {
+		return invalid("HEADER_MISSING", "第一条消息必须是 header", "the first message must be the header")
+	}
+	pr, pw := io.Pipe()
+	defer pr.Close()
+	go receive(stream, pw)
+	// gRPC streams take one sender at a time; progress comes from another
+	// goroutine than the final answer.
+	var mu sync.Mutex
+	var last time.Time
+	progress := func(rows int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Since(last) < 200*time.Millisecond {
+			return
+		}
+		last = time.Now()
+		// A lost progress message loses nothing: the ingest goes on, and a gone
+		// client is noticed by the next Recv.
+		_ = stream.Send(&sandgatev1.IngestSnapshotResponse{RowsRead: rows})
+	}
+	m, receipt, err := s.d.Ingest(stream.Context(), caller(stream.Context()), head.GetDataset(), head.GetFormat(), pr, progress)
+	if err != nil {
+		return err
+	}
+	snap := snapshotOf(head.GetDataset(), m)
+	snap.Receipt = receiptOf(receipt)
+	mu.Lock()
+	defer mu.Unlock()
+	return stream.Send(&sandgatev1.IngestSnapshotResponse{RowsRead: m.Rows + m.BadRows, Snapshot: snap})
+}
+
+// receive copies the chunks of a stream into a pipe. A stream that breaks off
+// breaks the pipe with an error, so that half a file is never taken for a whole.
+func receive(stream grpc.BidiStreamingServer[sandgatev1.IngestSnapshotRequest, sandgatev1.IngestSnapshotResponse], pw *io.PipeWriter) {
+	for {
+		msg, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			pw.Close()
+			return
+		}
+		if err != nil {
+			pw.CloseWithError(err)
+			return
+		}
+		chunk := msg.GetChunk()
+		if len(chunk) > maxChunk {
+			pw.CloseWithError(invalid("CHUNK_TOO_LARGE", "单条消息超过 1 MiB", "a chunk is larger than 1 MiB"))
+			return
+		}
+		if _, err := pw.Write(chunk); err != nil {
+			return
+		}
+	}
+}
+
+func snapshotOf(dataset string, m engine.Manifest) *sandgatev1.Snapshot {
+	return &sandgatev1.Snapshot{
+		Name: "datasets/" + dataset + "/snapshots/" + m.ID, Rows: m.Rows, Units: m.Units, BadRows: m.BadRows,
+		ClampedValues: m.Clamped, CreateTime: timestamppb.New(m.Created),
+	}
+}
+
+func (s *departmentService) ListSnapshots(ctx context.Context, req *sandgatev1.ListSnapshotsRequest) (*sandgatev1.ListSnapshotsResponse, error) {
+	var ids []string
+	datasets := map[string]string{}
+	s.d.log.View(func() {
+		b := s.d.state.Book()
+		for _, id := range b.Datasets() {
+			e, _ := b.Dataset(id)
+			snap, ok := s.d.state.Snapshot(id)
+			if ok && b.Authorize(caller(ctx), policies.ActReadSnapshot, policies.Resource{Department: e.Department}) == nil {
+				ids = append(ids, snap.Snapshot)
+				datasets[snap.Snapshot] = id
+			}
+		}
+	})
+	page, next, err := pageOf(ids, req.GetPageSize(), req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	out := &sandgatev1.ListSnapshotsResponse{NextPageToken: next}
+	for _, id := range page {
+		f, m, err := s.d.store.Open(id)
+		if err != nil {
+			return nil, err
+		}
+		f.Close()
+		out.Snapshots = append(out.Snapshots, snapshotOf(datasets[id], m))
+	}
+	return out, nil
+}

@@ -1,0 +1,354 @@
+// Package gateway is the edge: it wires the pure rooms together and gives them a
+// clock, a disk, a network and processes. Everything an outsider can reach is
+// here, and nothing imports it.
+package gateway
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/gateway/home"
+	"github.com/sandgate/sandgate/ledger"
+	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/ledger/state"
+	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/sandbox"
+)
+
+// Options of a domain. The zero value serves.
+type Options struct {
+	// Tier of worker isolation; empty is sandbox.TierFull.
+	Tier sandbox.Tier
+	// Now is the clock; nil is time.Now. Time never runs backwards in the ledger
+	// whatever it says.
+	Now func() time.Time
+	// Logger receives codes and names only; nil discards.
+	Logger *slog.Logger
+	// Executable that workers run; empty is this program.
+	Executable string
+	// Wall limits one execution; 0 is 60 s.
+	Wall time.Duration
+	// Memory of one worker in bytes; 0 is 2 GiB.
+	Memory int64
+	// Heartbeat is the interval of heartbeat entries; 0 is 5 minutes.
+	Heartbeat time.Duration
+}
+
+// Domain is one city's running sandbox without its network face: policy in,
+// files in, releases out. All methods are safe for concurrent use.
+type Domain struct {
+	home   *home.Home
+	keys   *home.Keys
+	opt    Options
+	log    *ledger.Log
+	state  *state.State // touched only inside log.Do and log.View
+	pool   *sandbox.Pool
+	store  *engine.Store
+	parser *sandbox.Session
+	runner *engine.Runner
+	seats  chan struct{} // executions at once
+
+	mu      sync.Mutex
+	running map[string]chan struct{} // job → closed when its execution ends
+	jobs    sync.WaitGroup
+	stop    context.CancelFunc
+	ctx     context.Context
+}
+
+// maxExecutions bounds concurrent executions and so the memory of workers.
+const maxExecutions = 4
+
+// OpenDomain opens a home and brings its ledger, workers and stores up. It
+// refuses to start without its keys, with a ledger that does not replay, or
+// without the isolation layers of the tier.
+func OpenDomain(ctx context.Context, h *home.Home, opt Options) (d *Domain, err error) {
+	opt.defaults()
+	// Workers come first: no key has been read when they are started, so there
+	// is none to inherit.
+	pool, err := sandbox.NewPool(ctx, sandbox.Config{
+		Executable: opt.Executable, Tier: opt.Tier, Warm: map[string]int{engine.HandlerExecute: 1},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
+	}
+	d = &Domain{home: h, opt: opt, pool: pool, state: state.New(), running: map[string]chan struct{}{}, seats: make(chan struct{}, maxExecutions)}
+	d.ctx, d.stop = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			d.stop()
+			err = errors.Join(err, pool.Close())
+		}
+	}()
+	if d.keys, err = h.Unlock(); err != nil {
+		return nil, err
+	}
+	if d.store, err = engine.OpenStore(h.Snapshots()); err != nil {
+		return nil, fmt.Errorf("failed to open snapshots: %w", err)
+	}
+	d.runner = &engine.Runner{Pool: pool}
+	if d.parser, err = pool.Session(ctx, HandlerAnalyse, sandbox.Limits{Wall: 5 * time.Second, Memory: 512 << 20}); err != nil {
+		return nil, fmt.Errorf("failed to start the analyser: %w", err)
+	}
+	if err := d.openLedger(ctx); err != nil {
+		return nil, err
+	}
+	d.jobs.Go(d.beat)
+	return d, nil
+}
+
+func (o *Options) defaults() {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Wall == 0 {
+		o.Wall = time.Minute
+	}
+	if o.Memory == 0 {
+		o.Memory = 2 << 30
+	}
+	if o.Heartbeat == 0 {
+		o.Heartbeat = 5 * time.Minute
+	}
+	if o.Tier == "" {
+		o.Tier = sandbox.TierFull
+	}
+}
+
+func (d *Domain) openLedger(ctx context.Context) error {
+	signer, _, err := ledger.NewSignerFromSeed(d.home.Config.Origin, d.keys.Log)
+	if err != nil {
+		return fmt.Errorf("failed to make the checkpoint signer: %w", err)
+	}
+	d.log, err = ledger.Open(ctx, ledger.Config{
+		Dir: d.home.Ledger(), GuardDir: d.home.Guard(), Origin: d.home.Config.Origin,
+		Signer: signer, ReceiptKey: ed25519.NewKeyFromSeed(d.keys.Receipt),
+	}, d.state)
+	if err != nil {
+		return fmt.Errorf("failed to open the ledger: %w", err)
+	}
+	if err := d.begin(ctx); err != nil {
+		return errors.Join(err, d.log.Close())
+	}
+	return nil
+}
+
+// LogVerifier returns the verifier of a home's checkpoints.
+func LogVerifier(origin string, seed []byte) (note.Verifier, string, error) {
+	_, v, err := ledger.NewSignerFromSeed(origin, seed)
+	if err != nil {
+		return nil, "", err
+	}
+	key, err := ledger.VerifierKey(origin, ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey))
+	return v, key, err
+}
+
+// begin writes genesis into an empty ledger, checks it in an existing one, and
+// records the start.
+func (d *Domain) begin(ctx context.Context) error {
+	_, logKey, err := LogVerifier(d.home.Config.Origin, d.keys.Log)
+	if err != nil {
+		return err
+	}
+	want := entry.Genesis{
+		Origin: d.home.Config.Origin, Regulator: d.home.Config.Regulator, RegulatorKey: d.home.Config.RegulatorKey,
+		LogKey: logKey, ReceiptKey: home.PublicKey(ed25519.NewKeyFromSeed(d.keys.Receipt).Public().(ed25519.PublicKey)),
+	}
+	var have *entry.Genesis
+	d.log.View(func() { have = d.state.Genesis() })
+	if have == nil {
+		_, err = d.append(ctx, func(e *entry.Entry) error {
+			e.Kind, e.Actor, e.Genesis = entry.KindGenesis, "gateway", &want
+			return nil
+		})
+	} else if *have != want {
+		err = errors.New("the ledger's first entry names other keys than this home: it is not this home's ledger")
+	}
+	if err != nil {
+		return err
+	}
+	_, err = d.append(ctx, func(e *entry.Entry) error {
+		e.Kind, e.Actor = entry.KindStarted, "gateway"
+		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: "plain"}
+		return nil
+	})
+	return err
+}
+
+// Version is the program's version: the module's, or the commit it was built from.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return info.Main.Version
+}
+
+// append decides and appends one entry. fill runs in the sequencer and may look
+// at d.state; At is already set, and never before the last entry: a clock set
+// back cannot revive an expired licence or a spent year.
+func (d *Domain) append(ctx context.Context, fill func(*entry.Entry) error) (ledger.Receipt, error) {
+	receipts, err := d.log.Do(ctx, func() ([][]byte, error) {
+		e := entry.Entry{V: entry.Version, Seq: d.state.Size(), At: d.instant().UnixMilli()}
+		if err := fill(&e); err != nil {
+			return nil, err
+		}
+		text, err := entry.Encode(&e)
+		if err != nil {
+			return nil, err
+		}
+		return [][]byte{text}, nil
+	})
+	if err != nil {
+		return ledger.Receipt{}, err
+	}
+	return receipts[0], nil
+}
+
+// instant is now, or the last entry's time if the clock stands before it. Call
+// it in the sequencer only.
+func (d *Domain) instant() time.Time {
+	now := d.opt.Now().UTC().Truncate(time.Millisecond)
+	if last := time.UnixMilli(d.state.At()).UTC(); now.Before(last) {
+		return last
+	}
+	return now
+}
+
+func (d *Domain) beat() {
+	t := time.NewTicker(d.opt.Heartbeat)
+	defer t.Stop()
+	for {
+		select {
+		case <-d.ctx.Done():
+			return
+		case <-t.C:
+			_, err := d.append(d.ctx, func(e *entry.Entry) error {
+				e.Kind, e.Actor, e.Heartbeat = entry.KindHeartbeat, "gateway", &entry.Beat{Released: d.state.Released()}
+				return nil
+			})
+			if err != nil && d.ctx.Err() == nil {
+				d.opt.Logger.Error("heartbeat failed")
+			}
+		}
+	}
+}
+
+// Authorize says whether a party may take an action.
+func (d *Domain) Authorize(party string, act policies.Action, res policies.Resource) error {
+	var x *policies.Reason
+	d.log.View(func() { x = d.state.Book().Authorize(party, act, res) })
+	if x != nil {
+		return refusal(*x)
+	}
+	return nil
+}
+
+// ApplyPolicy puts a signed bundle in force.
+func (d *Domain) ApplyPolicy(ctx context.Context, actor string, envelope []byte, validateOnly bool) ([]policies.Kind, ledger.Receipt, error) {
+	deflated, err := state.Deflate(envelope)
+	if err != nil {
+		return nil, ledger.Receipt{}, err
+	}
+	_, payload, err := policies.ParseEnvelope(envelope)
+	if err != nil {
+		return nil, ledger.Receipt{}, policyRefused(err)
+	}
+	docs, err := policies.ParseBundle(payload)
+	if err != nil {
+		return nil, ledger.Receipt{}, policyRefused(err)
+	}
+	p := &entry.Policy{Envelope: deflated}
+	for _, doc := range docs {
+		p.Kinds = append(p.Kinds, doc.Kind)
+	}
+	if validateOnly {
+		d.log.View(func() { _, err = d.state.CheckPolicy(p, actor) })
+		return p.Kinds, ledger.Receipt{}, policyRefused(err)
+	}
+	receipt, err := d.append(ctx, func(e *entry.Entry) error {
+		if _, err := d.state.CheckPolicy(p, actor); err != nil {
+			return policyRefused(err)
+		}
+		e.Kind, e.Actor, e.Policy = entry.KindPolicy, actor, p
+		return nil
+	})
+	return p.Kinds, receipt, err
+}
+
+// policyRefused turns the text of a policy check, which names documents and
+// never data, into a refusal.
+func policyRefused(err error) error {
+	if err == nil {
+		return nil
+	}
+	var reason *policies.Reason
+	if errors.As(err, &reason) {
+		return refusal(*reason)
+	}
+	return refusal(policies.Reason{Code: "POLICY_REFUSED", Rule: "policy", SetBy: "sandgate",
+		ZH: "策略文件未生效：" + err.Error(), EN: "the policy was not put in force: " + err.Error(),
+		HintZH: "修改后重新签名并提交；整份文件要么全部生效，要么全部不生效", HintEN: "correct, sign and apply it again; a bundle takes effect as a whole or not at all"})
+}
+
+// Close stops taking work, waits for running executions to end and closes the
+// ledger.
+func (d *Domain) Close(ctx context.Context) error {
+	d.stop()
+	d.jobs.Wait()
+	_, err := d.append(ctx, func(e *entry.Entry) error { e.Kind, e.Actor = entry.KindStopped, "gateway"; return nil })
+	return errors.Join(err, d.log.Close(), d.parser.Close(), d.pool.Close())
+}
+
+// writeDurable writes data to path so that it is there after a power failure.
+func writeDurable(path string, data []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	if err != nil {
+		return fmt.Errorf("failed to create file: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	if _, err := tmp.Write(data); err != nil {
+		return errors.Join(fmt.Errorf("failed to write file: %w", err), tmp.Close())
+	}
+	if err := tmp.Sync(); err != nil {
+		return errors.Join(fmt.Errorf("failed to sync file: %w", err), tmp.Close())
+	}
+	if err := tmp.Close(); err != nil {
+		return fmt.Errorf("failed to close file: %w", err)
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return fmt.Errorf("failed to rename file: %w", err)
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("failed to open directory: %w", err)
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func receiptJSON(r ledger.Receipt) []byte {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil
+	}
+	return text
+}

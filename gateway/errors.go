@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
+	"github.com/sandgate/sandgate/ledger"
+	"github.com/sandgate/sandgate/policies"
+)
+
+// ErrorDomain stands in the ErrorInfo of every error.
+const ErrorDomain = "sandgate"
+
+// Refusal is a request that the rules refuse. Its reasons hold no data.
+type Refusal struct {
+	Job     string // as ledgered; empty when nothing was recorded
+	Reasons []policies.Reason
+}
+
+func (r *Refusal) Error() string {
+	if len(r.Reasons) == 0 {
+		return "refused"
+	}
+	return r.Reasons[0].Error()
+}
+
+func refusal(r policies.Reason) *Refusal { return &Refusal{Reasons: []policies.Reason{r}} }
+
+// invalid is a request that is malformed, not refused by a rule.
+func invalid(code, zh, en string) *Refusal {
+	return refusal(policies.Reason{Code: code, Rule: "request", SetBy: "sandgate", ZH: zh, EN: en})
+}
+
+// statusCodes maps reason codes to gRPC codes; the closed language's own codes
+// (none of these) are INVALID_ARGUMENT.
+var statusCodes = map[string]codes.Code{
+	"PARTY_UNKNOWN": codes.PermissionDenied, "PERMISSION_DENIED": codes.PermissionDenied,
+	"OPERATOR_UNKNOWN": codes.PermissionDenied, "RECIPIENT_ABROAD": codes.PermissionDenied,
+	"LICENCE_UNKNOWN": codes.PermissionDenied, "LICENCE_REVOKED": codes.PermissionDenied,
+	"LICENCE_EXPIRED": codes.PermissionDenied, "LICENCE_NOT_YET_VALID": codes.PermissionDenied,
+	"PURPOSE_NOT_LICENSED": codes.PermissionDenied, "PURPOSE_NOT_ALLOWED": codes.PermissionDenied,
+	"DATASET_NOT_LICENSED": codes.PermissionDenied, "COLUMN_NOT_LICENSED": codes.PermissionDenied,
+	"USE_NOT_ALLOWED": codes.PermissionDenied, "BUDGET_EXHAUSTED": codes.ResourceExhausted,
+	"NO_SNAPSHOT": codes.FailedPrecondition, "SNAPSHOT_STALE": codes.FailedPrecondition,
+	"DATASET_NOT_READY": codes.FailedPrecondition, "POLICY_CHANGED": codes.Aborted,
+	"POLICY_INVALID": codes.FailedPrecondition, "POLICY_REFUSED": codes.FailedPrecondition,
+	"NOT_FOUND": codes.NotFound, "REQUEST_ID_REUSED": codes.AlreadyExists,
+	"EXECUTION_FAILED": codes.Internal, "LICENCE_ENDED": codes.PermissionDenied,
+	"OUTCOME_UNKNOWN": codes.Aborted, "BUSY": codes.ResourceExhausted, "LEDGER_STOPPED": codes.Unavailable,
+	"INTERNAL": codes.Internal, "INGEST_REFUSED": codes.InvalidArgument,
+}
+
+// statusOf renders any error for the wire. Only a Refusal speaks for itself;
+// what is not one becomes a constant text, because an unexpected error may carry
+// anything.
+func statusOf(err error) error {
+	if err == nil {
+		return nil
+	}
+	var r *Refusal
+	var reason *policies.Reason
+	switch {
+	case errors.As(err, &r):
+	case errors.As(err, &reason):
+		r = refusal(*reason)
+	case errors.Is(err, context.DeadlineExceeded):
+		return status.Error(codes.DeadlineExceeded, "deadline exceeded")
+	case errors.Is(err, context.Canceled):
+		return status.Error(codes.Canceled, "cancelled")
+	case errors.Is(err, ledger.ErrOutcomeUnknown):
+		r = invalid("OUTCOME_UNKNOWN", "结果未知：请用同一请求号重试", "the outcome is unknown: retry with the same request id")
+	case errors.Is(err, ledger.ErrStopped), errors.Is(err, ledger.ErrClosed):
+		r = invalid("LEDGER_STOPPED", "账本已停止，网关不再受理；请联系管理员", "the ledger has stopped, so nothing is served; ask the administrator")
+	default:
+		r = invalid("INTERNAL", "内部错误", "internal error")
+	}
+	return r.status()
+}
+
+func (r *Refusal) status() error {
+	if len(r.Reasons) == 0 {
+		return status.Error(codes.Internal, "internal error")
+	}
+	first := r.Reasons[0]
+	code, ok := statusCodes[first.Code]
+	if !ok {
+		code = codes.InvalidArgument
+	}
+	meta := map[string]string{"rule": first.Rule, "set_by": first.SetBy}
+	if first.Line > 0 {
+		meta["line"], meta["column"] = fmt.Sprint(first.Line), fmt.Sprint(first.Column)
+	}
+	detail := &sandgatev1.RefusalDetail{Reasons: reasonsOf(r.Reasons)}
+	if r.Job != "" {
+		detail.Job = "jobs/" + r.Job
+		meta["job"] = detail.Job
+	}
+	st, err := status.New(code, first.Text("en")).WithDetails(
+		&errdetails.ErrorInfo{Reason: first.Code, Domain: ErrorDomain, Metadata: meta},
+		&errdetails.LocalizedMessage{Locale: "zh-CN", Message: first.Text("zh")},
+		detail,
+	)
+	if err != nil {
+		return status.Error(code, first.Text("en"))
+	}
+	return st.Err()
+}
+
+func reasonsOf(in []policies.Reason) []*sandgatev1.Reason {
+	out := make([]*sandgatev1.Reason, len(in))
+	for i, r := range in {
+		out[i] = &sandgatev1.Reason{
+			Code: r.Code, Rule: r.Rule, SetBy: r.SetBy, MessageZh: r.ZH, MessageEn: r.EN,
+			HintZh: r.HintZH, HintEn: r.HintEN, Line: int32(r.Line), Column: int32(r.Column),
+		}
+	}
+	return out
+}

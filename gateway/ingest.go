@@ -1,0 +1,150 @@
+package gateway
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/compute/engine/ingest"
+	"github.com/sandgate/sandgate/ledger"
+	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/masking"
+	"github.com/sandgate/sandgate/policies"
+)
+
+// Ingest reads a department's raw file into a new snapshot and puts it into
+// service. The raw bytes pass through to the ingest worker and touch no disk on
+// the way; the old snapshot answers until the ledger holds the new one.
+func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, r io.Reader, progress func(rows int64)) (engine.Manifest, ledger.Receipt, error) {
+	var none ledger.Receipt
+	var e policies.Entry
+	var reason *policies.Reason
+	d.log.View(func() {
+		e, _ = d.state.Book().Dataset(dataset)
+		digest := ""
+		if e.Dataset.ID != "" {
+			digest = e.SpecDigest()
+		}
+		reason = d.state.CheckIngest(actor, dataset, digest)
+	})
+	if reason != nil {
+		return engine.Manifest{}, none, refusal(*reason)
+	}
+	spec, err := ingestSpec(e)
+	if err != nil {
+		return engine.Manifest{}, none, err
+	}
+	m, err := engine.IngestVia(ctx, d.pool, d.store, engine.IngestJob{
+		Spec: spec, Format: ingest.Format(format), Keys: d.ingestKeys(e), Created: d.opt.Now().UTC(),
+	}, r, progress)
+	if err != nil {
+		return engine.Manifest{}, none, ingestRefused(err)
+	}
+	receipt, err := d.append(ctx, func(x *entry.Entry) error {
+		if reason := d.state.CheckIngest(actor, dataset, e.SpecDigest()); reason != nil {
+			return refusal(*reason)
+		}
+		x.Kind, x.Actor = entry.KindSnapshot, actor
+		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.ID, Manifest: m.Digest(), Spec: e.SpecDigest()}
+		return nil
+	})
+	return m, receipt, err
+}
+
+// ingestKeys derives the secrets of one data set's ingest. The unit key is one
+// for the whole pool, so that one person is one unit in every table; ranks and
+// pseudonyms are keyed by data set, so that two tables' pseudonyms do not join.
+func (d *Domain) ingestKeys(e policies.Entry) ingest.Keys {
+	derive := func(label string) []byte {
+		mac := hmac.New(sha256.New, d.keys.Token)
+		mac.Write([]byte("sandgate/ingest/v1/" + label))
+		return mac.Sum(nil)
+	}
+	kind := ""
+	if e.Dataset.Unit != nil {
+		kind = string(e.Dataset.Unit.Kind)
+	}
+	return ingest.Keys{Unit: derive("unit/" + kind), Rank: derive("rank/" + e.Dataset.ID), Pseudonym: derive("pseudonym/" + e.Dataset.ID)}
+}
+
+// ingestSpec is the catalogue and masking of a data set as ingest wants them.
+func ingestSpec(e policies.Entry) (ingest.Spec, error) {
+	s := ingest.Spec{Dataset: e.Dataset.ID, OneRow: e.Dataset.OneRow, Unique: e.Dataset.Unique, MaxBadPercent: e.Dataset.BadRows.MaxPercent}
+	if u := e.Dataset.Unit; u != nil {
+		s.UnitColumn, s.UnitKind = u.Column, string(u.Kind)
+	}
+	for _, c := range e.Dataset.Columns {
+		col := ingest.Column{
+			Name: c.Name, Type: algebra.Type{Kind: c.Type, Scale: c.Scale}, Nullable: c.Nullable, Missing: c.Missing, Other: c.Other,
+		}
+		for _, code := range c.Codes {
+			col.Codes = append(col.Codes, code.Value)
+		}
+		if c.Bounds != nil {
+			b, err := policies.ParseBounds(c)
+			if err != nil {
+				return s, fmt.Errorf("failed to read bounds of column %q: %w", c.Name, err)
+			}
+			col.Bounds = &ingest.Range{Lo: b[0], Hi: b[1]}
+		}
+		if m, ok := e.Masks[c.Name]; ok && m.Op != masking.OpKeep && c.Name != s.UnitColumn {
+			col.Mask = &ingest.Mask{Op: m.Op, Digits: m.Digits, Value: m.Value}
+		}
+		s.Columns = append(s.Columns, col)
+	}
+	return s, nil
+}
+
+// ingestRefused renders a refusal of the file: codes, row and column numbers and
+// catalogue names.
+func ingestRefused(err error) error {
+	var x *ingest.Refusal
+	if errors.As(err, &x) {
+		return refusal(policies.Reason{Code: "INGEST_REFUSED", Rule: "catalogue", ZH: "文件未入库，原快照不变：" + x.Error(), EN: "the file was not ingested, the old snapshot stands: " + x.Error(),
+			HintZH: "按目录修正文件后重新入库（提示只含行号和列号，不含数据）", HintEN: "correct the file against the catalogue and ingest it again (messages hold row and column numbers, never values)"})
+	}
+	return err
+}
+
+func init() {
+	ingest.BuildOperator = buildOperator
+	ingest.CanonicalUnit = canonicalUnit
+}
+
+// typingKey stands in where the gateway only asks for a mask's stored type.
+var typingKey = []byte("typing only, never used to mask a value")
+
+func buildOperator(op string, digits int, value string, source algebra.Type, key []byte) (ingest.Operator, algebra.Type, bool, error) {
+	if key == nil {
+		key = typingKey
+	}
+	p := masking.Params{Digits: digits, Value: value, Key: key, Type: source}
+	t, drop, err := masking.OutType(op, p)
+	if err != nil || drop {
+		return nil, t, drop, err
+	}
+	o, err := masking.New(op, p)
+	return o, t, false, err
+}
+
+// canonicalUnit brings an identifier to the one spelling under which it is
+// tokenised: the same person written with 15 or 18 digits is one unit.
+func canonicalUnit(kind, v string) (string, bool) {
+	switch policies.UnitKind(kind) {
+	case policies.UnitPerson:
+		id, ok := masking.NormaliseCitizenID(v)
+		// A number whose check fails is still somebody's: it is kept as a unit of
+		// its own rather than dropped, a malformed one is a bad row.
+		return id, ok && masking.CitizenID(id) != masking.Malformed
+	case policies.UnitOrganisation:
+		return v, masking.CreditCode(v) != masking.Malformed
+	case policies.UnitRecord:
+		return v, v != "" && len(v) <= 64
+	}
+	return "", false
+}

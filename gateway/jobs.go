@@ -1,0 +1,406 @@
+package gateway
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/compute/protect"
+	"github.com/sandgate/sandgate/compute/release"
+	"github.com/sandgate/sandgate/ledger"
+	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/ledger/state"
+	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/sandbox"
+)
+
+var requestIDPattern = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
+
+// Submit decides a query and, when it may run, reserves its price and starts
+// the execution. A refusal is returned as *Refusal and ledgered; a job that was
+// started runs on whatever becomes of ctx. Calling again with the same request
+// id never decides or charges a second time.
+func (d *Domain) Submit(ctx context.Context, operator, requestID string, q Query) (job string, err error) {
+	if err := d.Authorize(operator, policies.ActSubmitJob, policies.Resource{}); err != nil {
+		return "", err
+	}
+	if !requestIDPattern.MatchString(requestID) {
+		return "", invalid("REQUEST_ID", "request_id 必须是 UUID", "request_id must be a UUID")
+	}
+	p, err := d.prepare(ctx, operator, requestID, q)
+	if err != nil {
+		return "", err
+	}
+	job = p.request.Job
+	if known, err := d.known(ctx, job, p); known || err != nil {
+		return job, err
+	}
+	receipt, err := d.append(ctx, func(e *entry.Entry) error { return d.record(e, operator, p) })
+	switch {
+	case errors.Is(err, errJobKnown):
+		_, err = d.known(ctx, job, p)
+		return job, err
+	case errors.Is(err, errPolicyMoved):
+		return "", refusal(policies.Reason{Code: "POLICY_CHANGED", Rule: "policy", ZH: "受理期间规则已变更，请重试", EN: "the rules changed meanwhile; try again"})
+	case err != nil:
+		return "", err
+	}
+	d.opt.Logger.Info("job decided", "job", job, "outcome", string(p.decision.Kind()), "seq", receipt.Seq)
+	switch {
+	case p.decision.Refused != nil:
+		return job, &Refusal{Job: job, Reasons: p.decision.Refused.Reasons}
+	case p.decision.Repeated != nil:
+		return job, d.savePost(job, p.query.Post)
+	}
+	d.start(job, p)
+	return job, nil
+}
+
+var errJobKnown = errors.New("job is known")
+
+// record decides in the sequencer, on the state the entry will be applied to.
+func (d *Domain) record(e *entry.Entry, operator string, p *prepared) error {
+	if _, ok := d.state.Job(p.request.Job); ok {
+		return errJobKnown
+	}
+	p.ask.At = e.Time()
+	planned := p.plan != nil
+	p.decision = d.state.Decide(p.ask)
+	e.Kind, e.Actor = p.decision.Kind(), operator
+	e.Refused, e.Repeated, e.Reserved = p.decision.Refused, p.decision.Repeated, p.decision.Reserved
+	if r := p.decision.Reserved; r != nil {
+		// What will run is what was planned and gated; if the ground moved, plan
+		// again rather than run a plan that nobody decided.
+		if !planned || !slices.Equal(r.Snapshots, p.snaps) || r.Price != p.plan.Rho || !samePlan(p.decision.Plan, p.plan) {
+			return errPolicyMoved
+		}
+	}
+	return nil
+}
+
+// samePlan compares two plans without the literals of their cores.
+func samePlan(a, b *protect.Plan) bool {
+	x, y := *a, *b
+	x.Core, y.Core = x.Core.Redacted(), y.Core.Redacted()
+	s, errS := json.Marshal(x)
+	t, errT := json.Marshal(y)
+	return errS == nil && errT == nil && string(s) == string(t)
+}
+
+// known answers a request id that was seen before: the same outcome, and for a
+// reservation that a crash orphaned, the execution it still owes. The price was
+// debited then and is not debited again; the earlier run released nothing.
+func (d *Domain) known(_ context.Context, job string, p *prepared) (bool, error) {
+	var j state.Job
+	var ok bool
+	d.log.View(func() { j, ok = d.state.Job(job) })
+	if !ok {
+		return false, nil
+	}
+	if j.Request.Query != p.request.Query || j.Request.Licence != p.request.Licence || j.Request.Purpose != p.request.Purpose {
+		return true, invalid("REQUEST_ID_REUSED", "该 request_id 已用于另一请求", "the request_id was used for another request")
+	}
+	switch j.Phase {
+	case state.PhaseRefused:
+		return true, &Refusal{Job: job, Reasons: j.Reasons}
+	case state.PhaseReserved:
+		if d.isRunning(job) || p.plan == nil {
+			return true, nil
+		}
+		if !slices.Equal(j.Reserved.Snapshots, p.snaps) || j.Reserved.Price != p.plan.Rho {
+			return true, d.fail(job, "SNAPSHOT_GONE")
+		}
+		d.start(job, p)
+	}
+	return true, nil
+}
+
+func (d *Domain) isRunning(job string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, ok := d.running[job]
+	return ok
+}
+
+// start runs a reserved job in the background, once.
+func (d *Domain) start(job string, p *prepared) {
+	d.mu.Lock()
+	if _, ok := d.running[job]; ok {
+		d.mu.Unlock()
+		return
+	}
+	done := make(chan struct{})
+	d.running[job] = done
+	d.mu.Unlock()
+	d.jobs.Go(func() {
+		defer func() {
+			d.mu.Lock()
+			delete(d.running, job)
+			d.mu.Unlock()
+			close(done)
+		}()
+		if err := d.execute(job, p); err != nil {
+			d.opt.Logger.Warn("execution gave no release", "job", job)
+		}
+	})
+}
+
+// execute is the one way from data to a release. A crash at any line leaves the
+// reservation debited and no release; the operator's retry comes back here.
+func (d *Domain) execute(job string, p *prepared) error {
+	d.seats <- struct{}{}
+	defer func() { <-d.seats }()
+	// Not d.ctx: a stop waits for running jobs, so that their price is not lost.
+	ctx, cancel := context.WithTimeout(context.Background(), d.opt.Wall+10*d.opt.Wall/100)
+	defer cancel()
+	rel, err := d.compute(ctx, p)
+	if err != nil {
+		// Whatever went wrong after data was read is one constant code: the
+		// difference between a time-out and a crash may depend on a person.
+		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
+	}
+	encoded := rel.Encode()
+	if err := writeDurable(d.releasePath(job), encoded); err != nil {
+		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
+	}
+	if err := d.savePost(job, p.query.Post); err != nil {
+		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
+	}
+	digest := rel.Digest()
+	var ended bool
+	receipt, err := d.append(ctx, func(e *entry.Entry) error {
+		if err := d.state.CheckRelease(job, e.Time()); err != nil {
+			ended = true
+			return err
+		}
+		e.Kind, e.Actor = entry.KindReleased, "gateway"
+		e.Released = &entry.Released{Job: job, Digest: hex.EncodeToString(digest[:])}
+		return nil
+	})
+	if ended {
+		return errors.Join(err, os.Remove(d.releasePath(job)), d.fail(job, "LICENCE_ENDED"))
+	}
+	if err != nil {
+		return err
+	}
+	return d.wait(ctx, p.query.Core, receipt.Seq)
+}
+
+// wait holds an answer until the ledger is as far as the data's level asks.
+func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error {
+	published := false
+	d.log.View(func() {
+		for _, t := range core.Tables {
+			e, _ := d.state.Book().Dataset(t.Dataset)
+			published = published || e.Rule != nil && e.Rule.Wait == "published"
+		}
+	})
+	if !published {
+		return nil
+	}
+	_, err := d.log.WaitPublished(ctx, seq)
+	return err
+}
+
+// compute runs the worker and the release kernel.
+func (d *Domain) compute(ctx context.Context, p *prepared) (*release.Release, error) {
+	var files []*os.File
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	for i, id := range p.snaps {
+		f, m, err := d.store.Open(id)
+		if err != nil {
+			return nil, fmt.Errorf("failed to open snapshot: %w", err)
+		}
+		files = append(files, f)
+		if i == 0 && p.plan.Exact != nil {
+			p.plan.Exact.SnapUnits = m.Units
+		}
+	}
+	partials, err := d.runner.Execute(ctx, p.sql, p.plan, files, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
+	if err != nil {
+		return nil, err
+	}
+	if p.plan.Mode == protect.ModeExact {
+		return release.Exact(p.plan, partials)
+	}
+	return release.DP(p.plan, partials, release.NewSource())
+}
+
+func (d *Domain) fail(job, code string) error {
+	_, err := d.append(context.Background(), func(e *entry.Entry) error {
+		e.Kind, e.Actor, e.Failed = entry.KindFailed, "gateway", &entry.Failed{Job: job, Code: code}
+		return nil
+	})
+	return err
+}
+
+func (d *Domain) releasePath(job string) string {
+	return filepath.Join(d.home.Releases(), job+".json")
+}
+
+func (d *Domain) postPath(job string) string {
+	return filepath.Join(d.home.Releases(), job+".post.json")
+}
+
+func (d *Domain) savePost(job string, post algebra.Post) error {
+	text, err := json.Marshal(post)
+	if err != nil {
+		return fmt.Errorf("failed to encode post-processing: %w", err)
+	}
+	return writeDurable(d.postPath(job), text)
+}
+
+// Wait returns when a job is not running any more, or with ctx.
+func (d *Domain) Wait(ctx context.Context, job string) error {
+	d.mu.Lock()
+	done, ok := d.running[job]
+	d.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Answer is a release as its job's operator sees it: post-processed, with the
+// receipt of the entry that allowed it.
+type Answer struct {
+	Job      string
+	Release  *release.Release
+	Digest   string
+	Price    budget.Nano
+	RepeatOf string
+	Receipt  ledger.Receipt
+}
+
+// Job returns what the ledger says of a job, to its operator or the regulator.
+func (d *Domain) Job(party, job string) (state.Job, error) {
+	var j state.Job
+	var ok bool
+	var x *policies.Reason
+	d.log.View(func() {
+		j, ok = d.state.Job(job)
+		x = d.state.Book().Authorize(party, policies.ActReadJob, policies.Resource{Operator: j.Operator})
+	})
+	// A job that is not there and one that is somebody else's look the same.
+	if x != nil || !ok {
+		return state.Job{}, invalid("NOT_FOUND", "没有这个作业", "there is no such job")
+	}
+	return j, nil
+}
+
+// Jobs lists the jobs a party may see, newest first.
+func (d *Domain) Jobs(party string) ([]state.Job, error) {
+	if err := d.Authorize(party, policies.ActReadJob, policies.Resource{Operator: party}); err != nil {
+		return nil, err
+	}
+	var out []state.Job
+	d.log.View(func() {
+		p, _ := d.state.Book().Party(party)
+		ids := d.state.Jobs()
+		for i := len(ids) - 1; i >= 0; i-- {
+			j, _ := d.state.Job(ids[i])
+			if p.Role == policies.RoleRegulator || j.Operator == party {
+				out = append(out, j)
+			}
+		}
+	})
+	return out, nil
+}
+
+// Answer returns the release of a finished job. It is loaded from disk and
+// refused unless its bytes are those the ledger committed to.
+func (d *Domain) Answer(party, job string) (*Answer, error) {
+	j, err := d.Job(party, job)
+	if err != nil {
+		return nil, err
+	}
+	a := &Answer{Job: job}
+	source, from := job, j
+	seq := j.FinishSeq
+	switch j.Phase {
+	case state.PhaseReleased:
+		a.Price = j.Reserved.Price
+	case state.PhaseRepeated:
+		source, a.RepeatOf, seq = j.RepeatOf, j.RepeatOf, j.Seq
+		d.log.View(func() { from, _ = d.state.Job(source) })
+	case state.PhaseRefused:
+		return nil, &Refusal{Job: job, Reasons: j.Reasons}
+	case state.PhaseFailed:
+		return nil, &Refusal{Job: job, Reasons: []policies.Reason{failure(j.FailCode)}}
+	default:
+		return nil, &Refusal{Job: job, Reasons: []policies.Reason{{Code: "OUTCOME_UNKNOWN", Rule: "ledger", ZH: "作业未完成",
+			EN: "the job has not finished", HintZH: "请用同一 request_id 重试，不会再次扣减", HintEN: "retry with the same request_id; nothing is debited again"}}}
+	}
+	a.Digest = from.Released.Digest
+	var want [32]byte
+	if n, err := hex.Decode(want[:], []byte(a.Digest)); err != nil || n != len(want) {
+		return nil, errors.New("ledger holds a malformed digest")
+	}
+	encoded, err := os.ReadFile(d.releasePath(source))
+	if err != nil {
+		return nil, fmt.Errorf("failed to read stored release: %w", err)
+	}
+	rel, err := release.Load(encoded, want)
+	if err != nil {
+		return nil, fmt.Errorf("failed to load stored release: %w", err)
+	}
+	text, err := os.ReadFile(d.postPath(job))
+	if err != nil {
+		return nil, fmt.Errorf("failed to read post-processing: %w", err)
+	}
+	var post algebra.Post
+	if err := json.Unmarshal(text, &post); err != nil {
+		return nil, fmt.Errorf("failed to read post-processing: %w", err)
+	}
+	if a.Release, err = rel.Apply(post); err != nil {
+		return nil, fmt.Errorf("failed to post-process: %w", err)
+	}
+	a.Receipt, err = d.log.Receipt(seq)
+	return a, err
+}
+
+func failure(code string) policies.Reason {
+	switch code {
+	case "LICENCE_ENDED":
+		return policies.Reason{Code: code, Rule: "R06", ZH: "授权在作业运行期间终止，结果未发布", EN: "the licence ended while the job ran; nothing was released"}
+	case "SNAPSHOT_GONE":
+		return policies.Reason{Code: code, Rule: "snapshot", ZH: "作业中断期间数据快照已更新，请重新提交", EN: "the snapshot was replaced while the job was interrupted; submit it anew"}
+	}
+	return policies.Reason{Code: "EXECUTION_FAILED", Rule: "execution", SetBy: "sandgate", ZH: "作业未能完成，预算不退还", EN: "the job could not be completed; its price stays debited"}
+}
+
+// decimalOf renders minimal units with scale decimals.
+func decimalOf(v *big.Int, scale uint8) string {
+	if v == nil {
+		return ""
+	}
+	s := new(big.Int).Abs(v).String()
+	for len(s) <= int(scale) {
+		s = "0" + s
+	}
+	if scale > 0 {
+		s = s[:len(s)-int(scale)] + "." + s[len(s)-int(scale):]
+	}
+	if v.Sign() < 0 {
+		s = "-" + s
+	}
+	return s
+}

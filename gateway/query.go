@@ -1,0 +1,314 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/analyse"
+	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/compute/protect"
+	"github.com/sandgate/sandgate/compute/render"
+	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/ledger/state"
+	"github.com/sandgate/sandgate/policies"
+)
+
+// Query is what an operator asks and on what ground.
+type Query struct {
+	Licence string
+	Purpose string
+	SQL     string
+	Price   budget.Nano // 0 takes the department's default
+}
+
+// prepared is a query that passed the closed language, with the plan that the
+// policy in force gives it. Everything in it depends on public facts only.
+type prepared struct {
+	query    algebra.Query
+	request  entry.Request
+	analysis []policies.Reason
+	schemas  []algebra.Schema
+	plan     *protect.Plan // nil when refused
+	sql      string
+	snaps    []string
+	decision state.Decision
+	at       time.Time
+	ask      state.Ask
+}
+
+// HandlerAnalyse is the worker handler that parses text in a schema-only
+// database. It never sees data.
+const HandlerAnalyse = "analyse"
+
+// parseRequest and parseResponse are the messages of HandlerAnalyse.
+type parseRequest struct {
+	Op      string           `json:"op"` // syntax | plan
+	SQL     string           `json:"sql"`
+	Schemas []algebra.Schema `json:"schemas,omitempty"`
+}
+
+type parseResponse struct {
+	Result json.RawMessage `json:"result"`
+}
+
+func (d *Domain) parse(ctx context.Context, req parseRequest) ([]byte, error) {
+	payload, err := json.Marshal(req)
+	if err != nil {
+		return nil, fmt.Errorf("failed to encode analyser request: %w", err)
+	}
+	out, err := d.parser.Call(ctx, payload)
+	if err != nil {
+		return nil, fmt.Errorf("failed to analyse: %w", err)
+	}
+	var resp parseResponse
+	if err := json.Unmarshal(out, &resp); err != nil {
+		return nil, errors.New("failed to read the analyser's answer")
+	}
+	return resp.Result, nil
+}
+
+// schemas are the columns an operator's names may resolve to: the whole
+// catalogue, which is public; what of it may be used is decided after.
+func (d *Domain) schemas() ([]algebra.Schema, error) {
+	var out []algebra.Schema
+	var err error
+	d.log.View(func() {
+		b := d.state.Book()
+		for _, id := range b.Datasets() {
+			e, _ := b.Dataset(id)
+			var s algebra.Schema
+			if s, err = e.Schema(); err != nil {
+				return
+			}
+			out = append(out, s)
+		}
+	})
+	return out, err
+}
+
+// prepare takes an operator's text through the closed language to a plan and a
+// rendered statement. Refusals of the language are kept in analysis, so that the
+// ledger records them together with those of policy.
+func (d *Domain) prepare(ctx context.Context, operator, requestID string, q Query) (*prepared, error) {
+	p := &prepared{request: entry.Request{
+		Job: state.JobID(operator, requestID), Request: requestID, Licence: q.Licence, Purpose: q.Purpose, Price: q.Price,
+	}}
+	canonical, err := d.analyse(ctx, p, q.SQL)
+	if err != nil {
+		return nil, err
+	}
+	p.request.Query, _ = entry.Commit(d.keys.Commit, canonical)
+	err = errors.New("policy kept changing")
+	for range 3 {
+		if err = d.decide(ctx, operator, p); err == nil {
+			return p, nil
+		}
+		if !errors.Is(err, errPolicyMoved) {
+			return nil, err
+		}
+	}
+	return nil, err
+}
+
+// errPolicyMoved says that policy or snapshots changed between planning and the
+// decision; planning starts again.
+var errPolicyMoved = errors.New("policy or snapshots changed meanwhile")
+
+// analyse decodes the text; it returns what the query commitment covers.
+func (d *Domain) analyse(ctx context.Context, p *prepared, sql string) ([]byte, error) {
+	refuse := func(r *policies.Reason) ([]byte, error) {
+		p.analysis = []policies.Reason{*r}
+		// A refused text is committed as it stands: the operator can later be
+		// shown what he was refused, and nobody else can read it.
+		return []byte("text\n" + sql), nil
+	}
+	if r := analyse.CheckText(sql); r != nil {
+		return refuse(r)
+	}
+	schemas, err := d.schemas()
+	if err != nil {
+		return nil, err
+	}
+	ast, err := d.parse(ctx, parseRequest{Op: "syntax", SQL: sql})
+	if err != nil {
+		return refuse(&policies.Reason{Code: "TOO_COMPLEX", Rule: "core language", SetBy: "sandgate",
+			ZH: "语句过于复杂，分析未在时限内完成", EN: "the statement is too complex: its analysis did not finish in time",
+			HintZH: "请拆成更小的查询", HintEN: "split it into smaller queries"})
+	}
+	query, r := analyse.Decode(ast, sql, schemas)
+	if r != nil {
+		return refuse(r)
+	}
+	p.query = algebra.Canonicalise(query)
+	for _, t := range p.query.Core.Tables {
+		for _, s := range schemas {
+			if s.Dataset == t.Dataset {
+				p.schemas = append(p.schemas, s)
+			}
+		}
+	}
+	redacted := p.query.Core.Redacted()
+	p.request.Core = &redacted
+	return append([]byte("core\n"), p.query.Core.Bytes()...), nil
+}
+
+// decide takes one look at the ledger's state and, when the query would run,
+// builds, renders and gates its plan.
+func (d *Domain) decide(ctx context.Context, operator string, p *prepared) error {
+	var reason *policies.Reason
+	var facts []protect.Facts
+	d.log.View(func() {
+		p.at = d.instant()
+		p.ask = state.Ask{Operator: operator, Request: p.request, Analysis: p.analysis, At: p.at}
+		p.decision = d.state.Decide(p.ask)
+		if p.decision.Refused == nil {
+			facts, p.snaps, reason = d.state.Facts(p.query.Core)
+		}
+	})
+	if p.decision.Refused != nil {
+		return nil
+	}
+	if reason != nil {
+		return refusal(*reason)
+	}
+	price := p.request.Price
+	if price == 0 {
+		price = facts[0].QueryRho
+	}
+	if p.plan, reason = protect.Build(p.query.Core, facts, price); reason != nil {
+		return refusal(*reason)
+	}
+	return d.gate(ctx, p)
+}
+
+// gate renders the engine statement from the plan and has it checked by two
+// readers that share nothing with the renderer: the text re-parsed must say what
+// the plan says, and the bound plan may name approved tables and functions only.
+func (d *Domain) gate(ctx context.Context, p *prepared) error {
+	var err error
+	if p.sql, err = render.SQL(p.plan, p.schemas); err != nil {
+		return fmt.Errorf("failed to render the plan: %w", err)
+	}
+	ast, err := d.parse(ctx, parseRequest{Op: "syntax", SQL: p.sql})
+	if err != nil {
+		return err
+	}
+	bound, err := d.parse(ctx, parseRequest{Op: "plan", SQL: p.sql, Schemas: p.schemas})
+	if err != nil {
+		return err
+	}
+	if err := render.Check(p.plan, p.schemas, ast, bound); err != nil {
+		return fmt.Errorf("the rendered statement did not pass the gate: %w", err)
+	}
+	return nil
+}
+
+// Explanation is what explain shows before anything is run or charged.
+type Explanation struct {
+	Allowed bool
+	Reasons []policies.Reason
+	SQL     string
+	Plan    *protect.Plan
+	Names   []string // of the aggregates, parallel to Plan.Outputs
+	Repeat  bool
+	Budgets []BudgetLine
+}
+
+// Explain takes a query as far as the decision and no further: nothing is
+// recorded, charged or read.
+func (d *Domain) Explain(ctx context.Context, operator string, q Query) (*Explanation, error) {
+	if err := d.Authorize(operator, policies.ActExplainJob, policies.Resource{}); err != nil {
+		return nil, err
+	}
+	p, err := d.prepare(ctx, operator, "explain", q)
+	if err != nil {
+		return nil, err
+	}
+	x := &Explanation{Allowed: p.decision.Refused == nil, SQL: p.sql, Plan: p.plan, Repeat: p.decision.Repeated != nil}
+	if p.decision.Refused != nil {
+		x.Reasons = p.decision.Refused.Reasons
+		return x, nil
+	}
+	for i := range p.plan.Outputs {
+		x.Names = append(x.Names, outputName(p.query, len(p.query.Core.Keys)+i))
+	}
+	if p.decision.Reserved != nil {
+		d.log.View(func() {
+			for _, c := range p.decision.Reserved.Charges {
+				x.Budgets = append(x.Budgets, BudgetLine{Dataset: c.Scope.Dataset, Scope: c.Scope, Limit: c.Limit, Spent: d.state.Spent(c.Scope) + c.Amount})
+			}
+		})
+	}
+	return x, nil
+}
+
+// outputName is the name the operator gave a core output, or a description of a
+// hidden one.
+func outputName(q algebra.Query, ref int) string {
+	for _, o := range q.Post.Outputs {
+		if o.Ref == ref {
+			return o.Name
+		}
+	}
+	return coreName(q.Core, ref)
+}
+
+// coreName names a core output after what it is.
+func coreName(core algebra.Core, ref int) string {
+	if ref < len(core.Keys) {
+		return core.Keys[ref].Name
+	}
+	a := core.Aggs[ref-len(core.Keys)]
+	if a.Arg == nil {
+		return string(a.Func)
+	}
+	return strings.Join([]string{string(a.Func), a.Arg.Name}, "_")
+}
+
+// BudgetLine is what was spent of one scope.
+type BudgetLine struct {
+	Dataset string
+	Scope   budget.Scope
+	Limit   budget.Nano
+	Spent   budget.Nano
+}
+
+// Budgets lists the scopes of a licence's data sets for its operator, or for a
+// regulator.
+func (d *Domain) Budgets(operator, licence string) ([]BudgetLine, error) {
+	var out []BudgetLine
+	var err error
+	d.log.View(func() {
+		b := d.state.Book()
+		if x := b.Authorize(operator, policies.ActReadBudget, policies.Resource{}); x != nil {
+			err = refusal(*x)
+			return
+		}
+		l, ok := b.Licence(licence)
+		if p, _ := b.Party(operator); !ok || l.Operator != operator && p.Role != policies.RoleRegulator {
+			err = invalid("LICENCE_UNKNOWN", "您没有该授权", "you hold no such licence")
+			return
+		}
+		year := state.Year(d.instant())
+		for _, r := range l.Resources {
+			e, _ := b.Dataset(r.Dataset)
+			if e.Dataset.Public || e.Rule == nil {
+				continue
+			}
+			_, limits, lerr := e.Limits()
+			if lerr != nil {
+				err = lerr
+				return
+			}
+			for _, c := range budget.Charges(r.Dataset, l.Operator, year, 0, limits) {
+				out = append(out, BudgetLine{Dataset: r.Dataset, Scope: c.Scope, Limit: c.Limit, Spent: d.state.Spent(c.Scope)})
+			}
+		}
+	})
+	return out, err
+}

@@ -1,0 +1,172 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
+
+	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
+	"github.com/sandgate/sandgate/gateway/home"
+)
+
+// maxMessage caps a request: a policy bundle is the largest thing a party sends
+// in one message.
+const maxMessage = 16 << 20
+
+// NewServer returns the gRPC server of a domain: mutual TLS, one service per
+// authority, health and reflection. Every caller is a party named by its
+// verified certificate; what it may do is decided by the registry.
+func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
+	s := grpc.NewServer(
+		grpc.Creds(credentials.NewTLS(tlsConfig)),
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.ChainUnaryInterceptor(d.unary),
+		grpc.ChainStreamInterceptor(d.stream),
+	)
+	sandgatev1.RegisterOperatorServiceServer(s, &operatorService{d: d})
+	sandgatev1.RegisterPolicyServiceServer(s, &policyService{d: d})
+	sandgatev1.RegisterDepartmentServiceServer(s, &departmentService{d: d})
+	sandgatev1.RegisterRegulatorServiceServer(s, &regulatorService{d: d})
+	longrunningpb.RegisterOperationsServer(s, &operations{d: d})
+	h := health.NewServer()
+	h.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
+	healthpb.RegisterHealthServer(s, h)
+	reflection.Register(s)
+	return s
+}
+
+// Serve opens a home and serves it on a listener until ctx ends.
+func Serve(ctx context.Context, d *Domain, lis net.Listener) error {
+	conf, err := d.home.ServerTLS(d.keys)
+	if err != nil {
+		return err
+	}
+	s := NewServer(d, conf)
+	failed := make(chan error, 1)
+	go func() { failed <- s.Serve(lis) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("failed to serve: %w", err)
+	case <-ctx.Done():
+		s.GracefulStop()
+		return nil
+	}
+}
+
+type partyKey struct{}
+
+// caller is the party a request's certificate names.
+func caller(ctx context.Context) string {
+	p, _ := ctx.Value(partyKey{}).(string)
+	return p
+}
+
+func identify(ctx context.Context) (context.Context, error) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil, status.Error(codes.Unauthenticated, "no peer")
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.VerifiedChains) == 0 || len(info.State.VerifiedChains[0]) == 0 {
+		return nil, status.Error(codes.Unauthenticated, "no verified client certificate")
+	}
+	party, err := home.PartyOf(info.State.VerifiedChains[0][0])
+	if err != nil {
+		return nil, status.Error(codes.Unauthenticated, err.Error())
+	}
+	return context.WithValue(ctx, partyKey{}, party), nil
+}
+
+func (d *Domain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+	ctx, err = identify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer d.finish(info.FullMethod, caller(ctx), &err)
+	return next(ctx, req)
+}
+
+type identified struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s *identified) Context() context.Context { return s.ctx }
+
+func (d *Domain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
+	ctx, err := identify(ss.Context())
+	if err != nil {
+		return err
+	}
+	defer d.finish(info.FullMethod, caller(ctx), &err)
+	return next(srv, &identified{ss, ctx})
+}
+
+// finish turns any outcome into a status whose text is ours. A panic is a
+// programming error; its value and stack may hold data, so neither is logged or
+// answered beyond the function names.
+func (d *Domain) finish(method, party string, err *error) {
+	if p := recover(); p != nil {
+		d.opt.Logger.Error("panic", "method", method, "party", party, "stack", functionsOf(debug.Stack()))
+		*err = status.Error(codes.Internal, "internal error")
+		return
+	}
+	if *err == nil {
+		return
+	}
+	if _, ok := status.FromError(*err); ok {
+		return
+	}
+	st := statusOf(*err)
+	level := slog.LevelInfo
+	if status.Code(st) == codes.Internal {
+		level = slog.LevelError
+	}
+	attrs := []any{"method", method, "party", party, "code", status.Code(st).String()}
+	var r *Refusal
+	if !errors.As(*err, &r) && level == slog.LevelError {
+		// The chain of our own wrappers; engine and parser text never enters it.
+		attrs = append(attrs, "error", (*err).Error())
+	}
+	d.opt.Logger.Log(context.Background(), level, "call failed", attrs...)
+	*err = st
+}
+
+// functionsOf keeps the function lines of a stack: no argument values.
+func functionsOf(stack []byte) string {
+	var out []byte
+	depth, keep := 0, true
+	for _, c := range stack {
+		switch {
+		case c == '\n':
+			keep, depth = true, 0
+			if len(out) > 0 && out[len(out)-1] != ' ' {
+				out = append(out, ' ')
+			}
+		case c == '\t' && depth == 0, c == '(':
+			keep = false
+		}
+		depth++
+		if keep && c != '\n' {
+			out = append(out, c)
+		}
+		if len(out) > 2000 {
+			break
+		}
+	}
+	return string(out)
+}

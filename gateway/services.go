@@ -1,0 +1,408 @@
+package gateway
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/compute/protect"
+	"github.com/sandgate/sandgate/compute/release"
+	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
+	"github.com/sandgate/sandgate/ledger"
+	"github.com/sandgate/sandgate/ledger/state"
+	"github.com/sandgate/sandgate/policies"
+)
+
+type operatorService struct {
+	sandgatev1.UnimplementedOperatorServiceServer
+	d *Domain
+}
+
+func querySpec(q *sandgatev1.QuerySpec) (Query, error) {
+	switch {
+	case q.GetLicence() == "":
+		return Query{}, invalid("LICENCE_MISSING", "缺少授权编号 licence", "licence is missing")
+	case q.GetPurpose() == "":
+		return Query{}, invalid("PURPOSE_MISSING", "缺少用途 purpose", "purpose is missing")
+	case q.GetSql() == "":
+		return Query{}, invalid("SQL_MISSING", "缺少查询语句 sql", "sql is missing")
+	case q.GetPriceNanoRho() < 0:
+		return Query{}, invalid("PRICE_NEGATIVE", "价格不能为负", "the price must not be negative")
+	case len(q.GetLicence()) > 64 || len(q.GetPurpose()) > 64:
+		return Query{}, invalid("ID_TOO_LONG", "编号过长", "an id is too long")
+	}
+	return Query{Licence: q.GetLicence(), Purpose: q.GetPurpose(), SQL: q.GetSql(), Price: budget.Nano(q.GetPriceNanoRho())}, nil
+}
+
+func (s *operatorService) SubmitJob(ctx context.Context, req *sandgatev1.SubmitJobRequest) (*longrunningpb.Operation, error) {
+	q, err := querySpec(req.GetQuery())
+	if err != nil {
+		return nil, err
+	}
+	if req.GetValidateOnly() {
+		x, err := s.d.Explain(ctx, caller(ctx), q)
+		if err != nil {
+			return nil, err
+		}
+		return done("operations/explain", nil, explanation(x))
+	}
+	job, err := s.d.Submit(ctx, caller(ctx), req.GetRequestId(), q)
+	if err != nil {
+		return nil, err
+	}
+	return operationOf(s.d, caller(ctx), job)
+}
+
+func (s *operatorService) ExplainJob(ctx context.Context, req *sandgatev1.ExplainJobRequest) (*sandgatev1.ExplainJobResponse, error) {
+	q, err := querySpec(req.GetQuery())
+	if err != nil {
+		return nil, err
+	}
+	x, err := s.d.Explain(ctx, caller(ctx), q)
+	if err != nil {
+		return nil, err
+	}
+	return explanation(x), nil
+}
+
+func explanation(x *Explanation) *sandgatev1.ExplainJobResponse {
+	out := &sandgatev1.ExplainJobResponse{Allowed: x.Allowed, Reasons: reasonsOf(x.Reasons), EngineSql: x.SQL, Repeat: x.Repeat, Budgets: budgetsOf(x.Budgets)}
+	if x.Plan == nil {
+		return out
+	}
+	out.Mode = string(x.Plan.Mode)
+	if !x.Repeat {
+		out.PriceNanoRho = int64(x.Plan.Rho)
+	}
+	for i, e := range x.Plan.ExpectedError() {
+		ee := &sandgatev1.ExpectedError{Column: x.Names[i], StandardDeviation: decimalOf(e.SD, e.Scale)}
+		if !e.PerValue {
+			ee.HalfWidth = decimalOf(e.Half, e.Scale)
+		}
+		out.Errors = append(out.Errors, ee)
+	}
+	out.StepsZh, out.StepsEn = steps(x.Plan)
+	return out
+}
+
+func (s *operatorService) GetJob(ctx context.Context, req *sandgatev1.GetJobRequest) (*sandgatev1.Job, error) {
+	j, err := s.d.Job(caller(ctx), strings.TrimPrefix(req.GetName(), "jobs/"))
+	if err != nil {
+		return nil, err
+	}
+	return jobOf(j), nil
+}
+
+func (s *operatorService) ListJobs(ctx context.Context, req *sandgatev1.ListJobsRequest) (*sandgatev1.ListJobsResponse, error) {
+	all, err := s.d.Jobs(caller(ctx))
+	if err != nil {
+		return nil, err
+	}
+	page, next, err := pageOf(all, req.GetPageSize(), req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	out := &sandgatev1.ListJobsResponse{NextPageToken: next}
+	for _, j := range page {
+		out.Jobs = append(out.Jobs, jobOf(j))
+	}
+	return out, nil
+}
+
+func (s *operatorService) GetRelease(ctx context.Context, req *sandgatev1.GetReleaseRequest) (*sandgatev1.Release, error) {
+	a, err := s.d.Answer(caller(ctx), strings.TrimPrefix(req.GetName(), "jobs/"))
+	if err != nil {
+		return nil, err
+	}
+	return releaseOf(a), nil
+}
+
+func (s *operatorService) ListBudgets(ctx context.Context, req *sandgatev1.ListBudgetsRequest) (*sandgatev1.ListBudgetsResponse, error) {
+	lines, err := s.d.Budgets(caller(ctx), req.GetLicence())
+	if err != nil {
+		return nil, err
+	}
+	return &sandgatev1.ListBudgetsResponse{Budgets: budgetsOf(lines)}, nil
+}
+
+func (s *operatorService) ListDatasets(ctx context.Context, req *sandgatev1.ListDatasetsRequest) (*sandgatev1.ListDatasetsResponse, error) {
+	if err := s.d.Authorize(caller(ctx), policies.ActReadCatalogue, policies.Resource{}); err != nil {
+		return nil, err
+	}
+	var all []*sandgatev1.Dataset
+	s.d.log.View(func() {
+		b := s.d.state.Book()
+		for _, id := range b.Datasets() {
+			e, _ := b.Dataset(id)
+			snap, _ := s.d.state.Snapshot(id)
+			all = append(all, datasetOf(e, snap.Snapshot))
+		}
+	})
+	page, next, err := pageOf(all, req.GetPageSize(), req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	return &sandgatev1.ListDatasetsResponse{Datasets: page, NextPageToken: next}, nil
+}
+
+// pageOf cuts a page. The token is an opaque position; it authorises nothing.
+func pageOf[T any](all []T, size int32, token string) ([]T, string, error) {
+	switch {
+	case size < 0:
+		return nil, "", invalid("PAGE_SIZE", "page_size 不能为负", "page_size must not be negative")
+	case size == 0:
+		size = 50
+	case size > 200:
+		size = 200
+	}
+	start := 0
+	if token != "" {
+		raw, err := base64.RawURLEncoding.DecodeString(token)
+		n, aerr := strconv.Atoi(string(raw))
+		if err != nil || aerr != nil || n < 0 {
+			return nil, "", invalid("PAGE_TOKEN", "page_token 无效", "page_token is not one of ours")
+		}
+		start = min(n, len(all))
+	}
+	end := min(start+int(size), len(all))
+	next := ""
+	if end < len(all) {
+		next = base64.RawURLEncoding.EncodeToString([]byte(strconv.Itoa(end)))
+	}
+	return all[start:end], next, nil
+}
+
+func datasetOf(e policies.Entry, snapshot string) *sandgatev1.Dataset {
+	d := e.Dataset
+	out := &sandgatev1.Dataset{
+		Name: "datasets/" + d.ID, TitleZh: d.Title.ZH, TitleEn: d.Title.EN, Department: e.Department,
+		Level: int32(e.Level()), Snapshot: snapshot, Mode: "public",
+	}
+	if e.Rule != nil && !d.Public {
+		out.Mode, out.MaxRows = e.Rule.Mode, e.Rule.MaxRows
+	}
+	stored, err := e.Stored()
+	if err != nil {
+		return out
+	}
+	for _, c := range stored {
+		col := &sandgatev1.DatasetColumn{
+			Name: c.Column.Name, TitleZh: c.Column.Title.ZH, TitleEn: c.Column.Title.EN, Type: string(c.Type.Kind),
+			Level: int32(e.Levels[c.Column.Name]), Mask: c.Mask.Op, Codes: int32(len(c.Column.Codes)),
+		}
+		if e.Rule != nil {
+			for _, u := range e.Rule.Uses[c.Column.Name] {
+				col.Uses = append(col.Uses, string(u))
+			}
+			for _, k := range e.Rule.PrivateKeys {
+				col.PrivateKey = col.PrivateKey || k == c.Column.Name
+			}
+		}
+		out.Columns = append(out.Columns, col)
+	}
+	return out
+}
+
+func budgetsOf(lines []BudgetLine) []*sandgatev1.Budget {
+	out := make([]*sandgatev1.Budget, len(lines))
+	for i, l := range lines {
+		out[i] = &sandgatev1.Budget{Dataset: l.Dataset, Scope: string(l.Scope.Kind), LimitNanoRho: int64(l.Limit), SpentNanoRho: int64(l.Spent), Year: int32(l.Scope.Year)}
+	}
+	return out
+}
+
+func jobOf(j state.Job) *sandgatev1.Job {
+	out := &sandgatev1.Job{
+		Name: "jobs/" + j.Request.Job, Operator: j.Operator, Licence: j.Request.Licence, Purpose: j.Request.Purpose,
+		Reasons: reasonsOf(j.Reasons), RepeatOf: j.RepeatOf, CreateTime: timestamppb.New(time.UnixMilli(j.At)), Seq: j.Seq, ErrorCode: j.FailCode,
+	}
+	if j.Reserved != nil {
+		out.PriceNanoRho = int64(j.Reserved.Price)
+	}
+	out.State = map[state.Phase]sandgatev1.Job_State{
+		state.PhaseRefused: sandgatev1.Job_STATE_REFUSED, state.PhaseReserved: sandgatev1.Job_STATE_RUNNING,
+		state.PhaseRepeated: sandgatev1.Job_STATE_SUCCEEDED, state.PhaseReleased: sandgatev1.Job_STATE_SUCCEEDED,
+		state.PhaseFailed: sandgatev1.Job_STATE_FAILED,
+	}[j.Phase]
+	return out
+}
+
+// releaseOf is the only place where results become bytes for the wire, and it
+// reads a release.Release and nothing else.
+func releaseOf(a *Answer) *sandgatev1.Release {
+	out := &sandgatev1.Release{
+		Name: "jobs/" + a.Job + "/releases/1", Mode: string(a.Release.Mode()), PriceNanoRho: int64(a.Price),
+		Digest: a.Digest, RepeatOf: a.RepeatOf, Receipt: receiptOf(a.Receipt),
+	}
+	for _, c := range a.Release.Columns() {
+		out.Columns = append(out.Columns, &sandgatev1.ReleaseColumn{Name: c.Name, Key: c.Kind == release.KindKey, Type: string(c.Type.Kind), Scale: int32(c.Type.Scale)})
+	}
+	for _, row := range a.Release.Rows() {
+		r := &sandgatev1.ReleaseRow{}
+		for _, c := range row {
+			r.Cells = append(r.Cells, &sandgatev1.ReleaseCell{Value: c.Value, Null: c.Null, Lower: c.Lo, Upper: c.Hi, Withheld: c.Suppressed})
+		}
+		out.Rows = append(out.Rows, r)
+	}
+	return out
+}
+
+func receiptOf(r ledger.Receipt) *sandgatev1.Receipt {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil
+	}
+	return &sandgatev1.Receipt{Seq: r.Seq, LeafHash: r.LeafHash[:], Json: text}
+}
+
+// operations serves google.longrunning.Operations; an operation is named after
+// its job and says what the ledger says.
+type operations struct {
+	longrunningpb.UnimplementedOperationsServer
+	d *Domain
+}
+
+func done(name string, meta, resp proto.Message) (*longrunningpb.Operation, error) {
+	op := &longrunningpb.Operation{Name: name, Done: true}
+	var err error
+	if meta != nil {
+		if op.Metadata, err = anypb.New(meta); err != nil {
+			return nil, err
+		}
+	}
+	body, err := anypb.New(resp)
+	if err != nil {
+		return nil, err
+	}
+	op.Result = &longrunningpb.Operation_Response{Response: body}
+	return op, nil
+}
+
+func operationOf(d *Domain, party, job string) (*longrunningpb.Operation, error) {
+	j, err := d.Job(party, job)
+	if err != nil {
+		return nil, err
+	}
+	meta, name := jobOf(j), "operations/"+job
+	if j.Phase == state.PhaseReserved && d.isRunning(job) {
+		body, err := anypb.New(meta)
+		if err != nil {
+			return nil, err
+		}
+		return &longrunningpb.Operation{Name: name, Metadata: body}, nil
+	}
+	a, err := d.Answer(party, job)
+	if err != nil {
+		body, aerr := anypb.New(meta)
+		if aerr != nil {
+			return nil, aerr
+		}
+		st, _ := status.FromError(statusOf(err))
+		return &longrunningpb.Operation{Name: name, Metadata: body, Done: true, Result: &longrunningpb.Operation_Error{Error: st.Proto()}}, nil
+	}
+	return done(name, meta, releaseOf(a))
+}
+
+func (o *operations) GetOperation(ctx context.Context, req *longrunningpb.GetOperationRequest) (*longrunningpb.Operation, error) {
+	return operationOf(o.d, caller(ctx), strings.TrimPrefix(req.GetName(), "operations/"))
+}
+
+// maxWait bounds one WaitOperation call; the client asks again.
+const maxWait = 30 * time.Second
+
+func (o *operations) WaitOperation(ctx context.Context, req *longrunningpb.WaitOperationRequest) (*longrunningpb.Operation, error) {
+	job := strings.TrimPrefix(req.GetName(), "operations/")
+	if _, err := o.d.Job(caller(ctx), job); err != nil {
+		return nil, err
+	}
+	limit := maxWait
+	if t := req.GetTimeout(); t != nil && t.AsDuration() < limit {
+		limit = t.AsDuration()
+	}
+	wctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := o.d.Wait(wctx, job); err != nil && ctx.Err() != nil {
+		return nil, err
+	}
+	return operationOf(o.d, caller(ctx), job)
+}
+
+func (o *operations) ListOperations(ctx context.Context, req *longrunningpb.ListOperationsRequest) (*longrunningpb.ListOperationsResponse, error) {
+	all, err := o.d.Jobs(caller(ctx))
+	if err != nil {
+		return nil, err
+	}
+	page, next, err := pageOf(all, req.GetPageSize(), req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	out := &longrunningpb.ListOperationsResponse{NextPageToken: next}
+	for _, j := range page {
+		op, err := operationOf(o.d, caller(ctx), j.Request.Job)
+		if err != nil {
+			return nil, err
+		}
+		out.Operations = append(out.Operations, op)
+	}
+	return out, nil
+}
+
+// CancelOperation is refused: the price is debited before data is read and a
+// cancelled run would save nothing but tell its running time.
+func (o *operations) CancelOperation(context.Context, *longrunningpb.CancelOperationRequest) (*emptypb.Empty, error) {
+	return nil, invalid("NOT_CANCELLABLE", "作业受理后不可取消", "a job cannot be cancelled once its price is reserved")
+}
+
+// DeleteOperation is refused: the ledger forgets nothing.
+func (o *operations) DeleteOperation(context.Context, *longrunningpb.DeleteOperationRequest) (*emptypb.Empty, error) {
+	return nil, invalid("NOT_DELETABLE", "账本记录不可删除", "the ledger forgets nothing")
+}
+
+// steps tells in words what the protected plan does.
+func steps(p *protect.Plan) (zh, en []string) {
+	add := func(z, e string) { zh, en = append(zh, z), append(en, e) }
+	switch {
+	case p.OneRow:
+		add("每个隐私单元一行（入库时已验证）", "one row per privacy unit (verified at ingest)")
+	default:
+		n := strconv.FormatInt(p.MaxRows, 10)
+		add("每个隐私单元至多保留 "+n+" 行", "at most "+n+" rows of each privacy unit are kept")
+	}
+	for _, k := range p.Keys {
+		if k.Codes != nil {
+			n := strconv.Itoa(len(k.Codes))
+			add("分组列 "+k.Col.Name+"：公开代码表，"+n+" 个取值全部作答（空组也答）", "key "+k.Col.Name+": public code list, all "+n+" values are answered, empty ones too")
+		} else {
+			add("分组列 "+k.Col.Name+"：取值不公开，仅发布达到门槛的取值", "key "+k.Col.Name+": private values, released only past the threshold")
+		}
+	}
+	if p.Selection != nil {
+		k, t := strconv.FormatInt(p.Selection.K, 10), strconv.FormatInt(p.Selection.Tau, 10)
+		add("门槛：至少 "+k+" 个单元，且加噪后超出 τ="+t, "threshold: at least "+k+" units, and past τ="+t+" after noise")
+	}
+	if p.Mode == protect.ModeExact {
+		k, r := strconv.FormatInt(p.Exact.K, 10), strconv.FormatInt(p.Exact.Round, 10)
+		add("精确方式：每格及其补集至少 "+k+" 个单元，计数取整到 "+r, "exact mode: at least "+k+" units per cell and complement, counts rounded to "+r)
+		return zh, en
+	}
+	for i, m := range p.Measures {
+		what := string(m.Kind)
+		if m.Col != nil {
+			what += "(" + m.Col.Name + ")"
+		}
+		line := "m" + strconv.Itoa(i) + " " + what + ": Δ²=" + m.Sens2.String() + ", σ²=" + m.Sigma2.String() + ", ρ=" + m.Rho.String()
+		add("离散高斯噪声 "+line, "discrete Gaussian noise "+line)
+	}
+	return zh, en
+}
