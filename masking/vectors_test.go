@@ -32,7 +32,7 @@ func vectors(t *testing.T, name string, header ...string) [][]string {
 	return rows[1:]
 }
 
-func TestIdentifierVectors(t *testing.T) {
+func TestR18_IdentifierVectors(t *testing.T) {
 	checks := map[string]func(string) Validity{
 		"citizen_id": CitizenID, "credit_code": CreditCode, "phone": Phone, "bank_card": BankCard,
 	}

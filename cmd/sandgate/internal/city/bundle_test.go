@@ -133,7 +133,7 @@ func TestStrictRefusesUnknownField(t *testing.T) {
 	}
 }
 
-func TestBundlesAreConsistent(t *testing.T) {
+func TestR15_R16_BundlesAreConsistent(t *testing.T) {
 	for name, b := range map[string]*bundle{"city": cityBundle(t), "diabetes": diabetesBundle(t)} {
 		t.Run(name, func(t *testing.T) {
 			roles := b.checkRegistry(t)

@@ -3,10 +3,10 @@
 // taken from a real register.
 //
 // Identifiers are well formed, so that ingest can check them, and cannot belong
-// to anybody: identity numbers and credit codes carry region codes under 2399,
-// a prefecture code that GB/T 2260 has never assigned and that this project
-// keeps for fiction; phone numbers stand in segment 154, which no public mobile
-// network has opened.
+// to anybody: identity numbers and credit codes carry region codes under 2399, a
+// prefecture code that GB/T 2260 does not assign and that this project keeps for
+// fiction; phone numbers stand in segment 154, which was unassigned when this was
+// written.
 //
 // The tables are linked by identity number and by credit code, skewed as real
 // ones are (log-normal amounts, Zipf tails, unequal districts), and dirty: empty

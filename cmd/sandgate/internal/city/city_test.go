@@ -138,9 +138,9 @@ func TestTinyCity(t *testing.T) {
 	}
 }
 
-// TestIdentifiersAreFictional: nothing generated can belong to anybody, and what
+// TestR18_IdentifiersAreFictional: nothing generated can belong to anybody, and what
 // is not spoilt on purpose passes its check.
-func TestIdentifiersAreFictional(t *testing.T) {
+func TestR18_IdentifiersAreFictional(t *testing.T) {
 	g := New(Config{Seed: 9, Residents: 3000})
 	seen := map[string]bool{}
 	for _, p := range g.people {

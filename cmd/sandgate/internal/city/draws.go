@@ -57,11 +57,10 @@ func scale2(v, e int64) int64 {
 	}
 	hi, lo := bits.Mul64(uint64(v), m)
 	f := int64(hi<<34 | lo>>30)
-	if k := e >> 16; k >= 0 {
-		return f << k
-	} else {
+	if k := e >> 16; k < 0 {
 		return f >> -k
 	}
+	return f << (e >> 16)
 }
 
 // weighted picks an index with probability proportional to its weight.
