@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sandgate/sandgate/gateway"
+	"github.com/sandgate/sandgate/gateway/home"
+	"github.com/sandgate/sandgate/ledger/audit"
+	"github.com/sandgate/sandgate/sandbox"
+)
+
+const defaultServer = "127.0.0.1:7443"
+
+func (a *app) initCmd() *cobra.Command {
+	var dir, regulator, out, origin, server string
+	var hosts []string
+	c := &cobra.Command{
+		Use:   "init --home DIR --regulator ID --kit-out DIR",
+		Short: "新建网关目录与主管部门密钥包 · create a gateway home and the regulator's kit",
+		Long: `新建网关目录（密钥环、证书、空账本位置）以及主管部门的密钥包。主管部门的公钥是账本的信任根。
+Creates a gateway home (keyring, certificates, place of the ledger) and the regulator's kit. The regulator's
+public key is the root of trust of the ledger. trust.json in the kit is what auditors pin.`,
+		Example: `  sandgate init --home ./home --regulator data_bureau --kit-out ./kits/data_bureau
+  sandgate init --home ./home --regulator data_bureau --kit-out ./kit --host gw.example.gov.cn --server gw.example.gov.cn:7443`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			h, keys, err := createHome(dir, regulator, out, origin, server, hosts)
+			if err != nil {
+				return err
+			}
+			_ = keys
+			a.note("已创建网关目录 %s 和主管部门密钥包 %s", "created home %s and the regulator's kit %s", h.Dir, out)
+			a.note("下一步: sandgate party create --home %s --id <编号> --out <目录>，然后 sandgate serve --home %s", "next: sandgate party create --home %s --id ID --out DIR, then sandgate serve --home %s", h.Dir, h.Dir)
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&dir, "home", "", "网关目录 gateway home")
+	f.StringVar(&regulator, "regulator", "", "主管部门编号 party id of the regulator")
+	f.StringVar(&out, "kit-out", "", "主管部门密钥包目录 where the regulator's kit goes")
+	f.StringVar(&origin, "origin", "sandgate.local/city", "账本名称 origin line of the ledger's checkpoints")
+	f.StringVar(&server, "server", defaultServer, "写入密钥包的网关地址 gateway address written into kits")
+	f.StringSliceVar(&hosts, "host", []string{"127.0.0.1", "localhost"}, "证书中的主机名 names and addresses in the gateway's certificate")
+	require(c, "home", "regulator", "kit-out")
+	return c
+}
+
+func require(c *cobra.Command, names ...string) {
+	for _, n := range names {
+		if err := c.MarkFlagRequired(n); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// createHome makes a home, the regulator's kit and the trust file in it.
+func createHome(dir, regulator, kitOut, origin, server string, hosts []string) (*home.Home, *home.Keys, error) {
+	_, sign, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("failed to draw the regulator's key: %w", err)
+	}
+	now := time.Now()
+	h, err := home.Create(dir, home.Config{
+		Version: 1, Origin: origin, Regulator: regulator, Hosts: hosts,
+		RegulatorKey: home.PublicKey(sign.Public().(ed25519.PublicKey)),
+	}, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	keys, err := h.Unlock()
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := h.NewKitWithKey(keys, kitOut, regulator, server, sign, now); err != nil {
+		return nil, nil, err
+	}
+	_, logKey, err := gateway.LogVerifier(origin, keys.Log)
+	if err != nil {
+		return nil, nil, err
+	}
+	trust, err := json.MarshalIndent(audit.Trust{
+		Origin: origin, Regulator: regulator, RegulatorKey: h.Config.RegulatorKey, LogKey: logKey,
+		ReceiptKey: home.PublicKey(ed25519.NewKeyFromSeed(keys.Receipt).Public().(ed25519.PublicKey)),
+	}, "", "  ")
+	if err != nil {
+		return nil, nil, fmt.Errorf("failed to encode trust file: %w", err)
+	}
+	return h, keys, os.WriteFile(filepath.Join(kitOut, "trust.json"), append(trust, '\n'), 0o600)
+}
+
+func (a *app) partyCmd() *cobra.Command {
+	c := &cobra.Command{Use: "party", Short: "参与方密钥包 · kits of parties"}
+	var dir, id, out, server string
+	create := &cobra.Command{
+		Use:   "create --home DIR --id ID --out DIR",
+		Short: "签发参与方密钥包 · issue a party's kit",
+		Long: `签发证书和签名密钥。证书只证明身份；权限来自主管部门签名的登记表（kind: Registry）。
+Issues a certificate and a signing key. The certificate only identifies; rights come from the registry that the
+regulator signs (kind: Registry). Prints the public key to put there.`,
+		Example: `  sandgate party create --home ./home --id health --out ./kits/health`,
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			h, err := home.Open(dir)
+			if err != nil {
+				return err
+			}
+			keys, err := h.Unlock()
+			if err != nil {
+				return err
+			}
+			k, err := h.NewKit(keys, out, id, server, time.Now())
+			if err != nil {
+				return err
+			}
+			sign, err := k.SigningKey()
+			if err != nil {
+				return err
+			}
+			pub := home.PublicKey(sign.Public().(ed25519.PublicKey))
+			if a.format == "json" {
+				return a.json(map[string]string{"party": id, "key": pub, "kit": out})
+			}
+			a.say("编号 %s\n公钥 %s", "party %s\nkey   %s", id, pub)
+			return nil
+		},
+	}
+	f := create.Flags()
+	f.StringVar(&dir, "home", "", "网关目录 gateway home")
+	f.StringVar(&id, "id", "", "参与方编号 party id")
+	f.StringVar(&out, "out", "", "密钥包目录 where the kit goes")
+	f.StringVar(&server, "gateway", defaultServer, "写入密钥包的网关地址 gateway address written into the kit")
+	require(create, "home", "id", "out")
+	c.AddCommand(create)
+	return c
+}
+
+func (a *app) serveCmd() *cobra.Command {
+	var dir, listen, tier string
+	c := &cobra.Command{
+		Use:   "serve --home DIR",
+		Short: "运行网关 · run the gateway",
+		Long: `运行网关（gRPC，双向 TLS 1.3）。启动时先用探针验证隔离层，再打开密钥和账本；任何一项缺失则拒绝启动。
+Runs the gateway (gRPC, mutual TLS 1.3). Proves the isolation layers with probes first, then opens keys and
+ledger; refuses to start when anything is missing.`,
+		Example: `  sandgate serve --home ./home
+  sandgate serve --home ./home --listen 0.0.0.0:7443`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			h, err := home.Open(dir)
+			if err != nil {
+				return err
+			}
+			logger := slog.New(slog.NewTextHandler(a.err, nil))
+			return a.serve(c.Context(), h, listen, gateway.Options{Tier: sandbox.Tier(tier), Logger: logger}, func(addr string, layers []string) {
+				a.note("网关已就绪 %s，隔离层: %s", "gateway ready on %s, isolation: %s", addr, join(layers))
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&dir, "home", "", "网关目录 gateway home")
+	f.StringVar(&listen, "listen", defaultServer, "监听地址 address to listen on")
+	f.StringVar(&tier, "isolation", string(sandbox.TierFull), "隔离等级 isolation tier; anything but full is weaker and is written to the ledger")
+	require(c, "home")
+	return c
+}
+
+// serve runs a gateway until ctx ends.
+func (a *app) serve(ctx context.Context, h *home.Home, listen string, opt gateway.Options, ready func(addr string, layers []string)) error {
+	lis, err := net.Listen("tcp", listen)
+	if err != nil {
+		return fmt.Errorf("failed to listen: %w", err)
+	}
+	d, err := gateway.OpenDomain(ctx, h, opt)
+	if err != nil {
+		return errors.Join(err, lis.Close())
+	}
+	ready(lis.Addr().String(), d.Layers())
+	serveErr := gateway.Serve(ctx, d, lis)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	defer cancel()
+	return errors.Join(serveErr, d.Close(closing))
+}

@@ -1,0 +1,22 @@
+// Command sandgate is the one binary of Sandgate: gateway, workers, and the
+// tools of operators, departments and regulators.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	_ "github.com/sandgate/sandgate/compute/engine/duckdb" // registers the worker handlers
+	"github.com/sandgate/sandgate/sandbox"
+)
+
+func main() {
+	// A worker never comes back from here, and has done nothing before it.
+	sandbox.Main()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}

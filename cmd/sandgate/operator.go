@@ -1,0 +1,321 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/sandgate/sandgate/compute/budget"
+	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
+)
+
+// queryFlags are the flags of a query and the ground it stands on.
+type queryFlags struct {
+	licence, purpose, file, price, request string
+}
+
+func (q *queryFlags) add(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&q.licence, "licence", os.Getenv("SANDGATE_LICENCE"), "授权编号 licence id (or SANDGATE_LICENCE)")
+	f.StringVar(&q.purpose, "purpose", os.Getenv("SANDGATE_PURPOSE"), "用途 purpose id (or SANDGATE_PURPOSE)")
+	f.StringVarP(&q.file, "file", "f", "", "从文件读 SQL，- 为标准输入 · read SQL from a file, - for stdin")
+	f.StringVar(&q.price, "price", "", "愿付的 ρ，默认由数源部门定 · ρ to spend; the department's default when empty")
+}
+
+// maxSQL leaves the 64 KiB limit to the gateway, which refuses in words, and
+// only keeps a wrong file from being read whole.
+const maxSQL = 4 << 20
+
+func (a *app) query(q *queryFlags, args []string) (*sandgatev1.QuerySpec, error) {
+	spec := &sandgatev1.QuerySpec{Licence: q.licence, Purpose: q.purpose}
+	switch {
+	case len(args) == 1 && q.file == "":
+		spec.Sql = args[0]
+	case len(args) == 0 && q.file != "":
+		var text []byte
+		var err error
+		if q.file == "-" {
+			text, err = io.ReadAll(io.LimitReader(a.in, maxSQL))
+		} else {
+			text, err = os.ReadFile(q.file)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("failed to read SQL: %w", err)
+		}
+		spec.Sql = string(text)
+	default:
+		return nil, usageError{errors.New(a.t("请给出一条 SQL，或用 -f 指定文件", "give one SQL text, or a file with -f"))}
+	}
+	// A gRPC string must be UTF-8; say so here rather than fail in transport.
+	if strings.ToValidUTF8(spec.Sql, "") != spec.Sql {
+		return nil, usageError{errors.New(a.t("SQL 不是 UTF-8 文本", "the SQL is not UTF-8 text"))}
+	}
+	if q.price != "" {
+		p, err := budget.ParsePrice(q.price)
+		if err != nil || p <= 0 {
+			return nil, usageError{errors.New(a.t("--price 不是正的 ρ，例如 0.001", "--price is not a positive ρ such as 0.001"))}
+		}
+		spec.PriceNanoRho = int64(p)
+	}
+	return spec, nil
+}
+
+func (a *app) jobCmd() *cobra.Command {
+	c := &cobra.Command{Use: "job", Short: "作业：解释、提交、查看 · explain, submit and look at jobs"}
+	c.AddCommand(a.jobExplainCmd(), a.jobSubmitCmd(), a.jobShowCmd(), a.jobListCmd())
+	return c
+}
+
+func (a *app) jobExplainCmd() *cobra.Command {
+	q := &queryFlags{}
+	c := &cobra.Command{
+		Use:   "explain [SQL]",
+		Short: "执行前说明：结论、改写计划、价格、预期误差 · verdict, plan, price and error before anything is run",
+		Example: `  sandgate job explain "SELECT district, COUNT(*) AS n FROM population GROUP BY district" --licence alpha-2026 --purpose urban_planning --kit ./kits/alpha
+  sandgate job explain -f query.sql --licence alpha-2026 --purpose urban_planning`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			spec, err := a.query(q, args)
+			if err != nil {
+				return err
+			}
+			cl, err := a.dial()
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			x, err := cl.Operator.ExplainJob(c.Context(), &sandgatev1.ExplainJobRequest{Query: spec})
+			if err != nil {
+				return err
+			}
+			return a.explanation(x)
+		},
+	}
+	q.add(c)
+	return c
+}
+
+func (a *app) explanation(x *sandgatev1.ExplainJobResponse) error {
+	if a.format == "json" {
+		if err := a.proto(x); err != nil {
+			return err
+		}
+	} else if !x.GetAllowed() {
+		for _, r := range x.GetReasons() {
+			a.say("将被拒绝 %s: %s", "would be refused %s: %s", r.GetCode(), reasonText(r, a.lang))
+		}
+	}
+	if !x.GetAllowed() {
+		return &silentError{exitRefused}
+	}
+	if a.format == "json" {
+		return nil
+	}
+	a.say("结论: 可以执行（%s 方式）", "verdict: may run (mode %s)", x.GetMode())
+	if x.GetRepeat() {
+		a.say("此查询已发布过：返回同一结果，不收费", "this query was released before: the same answer, free of charge")
+	} else {
+		a.say("价格: ρ %s", "price: ρ %s", rho(x.GetPriceNanoRho()))
+	}
+	steps := x.GetStepsZh()
+	if a.lang == "en" {
+		steps = x.GetStepsEn()
+	}
+	for _, s := range steps {
+		a.say("  · %s", "  · %s", s)
+	}
+	a.say("引擎语句:\n  %s", "engine statement:\n  %s", x.GetEngineSql())
+	var body [][]string
+	for _, e := range x.GetErrors() {
+		half := e.GetHalfWidth()
+		if half == "" {
+			half = a.t("取决于组内人数", "depends on the cell's size")
+		}
+		body = append(body, []string{e.GetColumn(), e.GetStandardDeviation(), half})
+	}
+	printTable(a.out, []string{a.t("输出", "output"), a.t("噪声标准差", "noise sd"), a.t("95% 区间半宽", "95% half-width")}, body, 1, 2)
+	return a.budgets(x.GetBudgets(), true)
+}
+
+func (a *app) jobSubmitCmd() *cobra.Command {
+	q := &queryFlags{}
+	c := &cobra.Command{
+		Use:   "submit [SQL]",
+		Short: "提交查询并等待发布结果 · submit a query and wait for its release",
+		Long: `提交查询。中断后用同一 --request-id 重试：不会重复受理，也不会重复扣减预算。
+Submits a query. After an interruption retry with the same --request-id: nothing is decided or charged twice.`,
+		Example: `  sandgate job submit "SELECT district, COUNT(*) AS n FROM population GROUP BY district" --licence alpha-2026 --purpose urban_planning --kit ./kits/alpha
+  sandgate job submit -f query.sql --licence alpha-2026 --purpose urban_planning -o csv > answer.csv`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			spec, err := a.query(q, args)
+			if err != nil {
+				return err
+			}
+			if q.request == "" {
+				q.request = uuid.NewString()
+			}
+			cl, err := a.dial()
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			r, err := cl.Run(c.Context(), &sandgatev1.SubmitJobRequest{Query: spec, RequestId: q.request})
+			if err != nil {
+				a.note("request-id: %s", "request-id: %s", q.request)
+				return err
+			}
+			if err := a.release(r); err != nil {
+				return err
+			}
+			a.summary(r)
+			return nil
+		},
+	}
+	q.add(c)
+	c.Flags().StringVar(&q.request, "request-id", "", "幂等请求号（UUID），默认随机 · idempotency UUID, random when empty")
+	return c
+}
+
+// summary tells what a release cost, on the error stream so that data piped on
+// stays clean.
+func (a *app) summary(r *sandgatev1.Release) {
+	switch {
+	case r.GetRepeatOf() != "":
+		a.note("重复查询，返回 jobs/%s 的结果，未收费（账本第 %d 条）", "a repeat: the answer of jobs/%s, free of charge (ledger entry %d)", r.GetRepeatOf(), r.GetReceipt().GetSeq())
+	case r.GetMode() == "exact":
+		a.note("精确方式：已按门槛抑制和取整（账本第 %d 条）", "exact mode: thresholds and rounding applied (ledger entry %d)", r.GetReceipt().GetSeq())
+	default:
+		a.note("花费 ρ %s；方括号内为 95%% 置信区间（账本第 %d 条）", "cost ρ %s; brackets hold the 95%% confidence interval (ledger entry %d)", rho(r.GetPriceNanoRho()), r.GetReceipt().GetSeq())
+	}
+}
+
+func (a *app) jobShowCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "show JOB",
+		Short:   "查看作业及其发布结果 · show a job and its release",
+		Example: "  sandgate job show jobs/0123456789abcdef0123 --kit ./kits/alpha",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			cl, err := a.dial()
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			j, err := cl.Operator.GetJob(c.Context(), &sandgatev1.GetJobRequest{Name: args[0]})
+			if err != nil {
+				return err
+			}
+			if j.GetState() != sandgatev1.Job_STATE_SUCCEEDED {
+				return a.jobs([]*sandgatev1.Job{j})
+			}
+			r, err := cl.Operator.GetRelease(c.Context(), &sandgatev1.GetReleaseRequest{Name: args[0]})
+			if err != nil {
+				return err
+			}
+			if err := a.release(r); err != nil {
+				return err
+			}
+			a.summary(r)
+			return nil
+		},
+	}
+}
+
+func (a *app) jobListCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "列出作业，新的在前 · list jobs, newest first",
+		Example: "  sandgate job list --kit ./kits/alpha",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := a.dial()
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			var all []*sandgatev1.Job
+			req := &sandgatev1.ListJobsRequest{}
+			for {
+				resp, err := cl.Operator.ListJobs(c.Context(), req)
+				if err != nil {
+					return err
+				}
+				all = append(all, resp.GetJobs()...)
+				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
+					return a.jobs(all)
+				}
+			}
+		},
+	}
+}
+
+func (a *app) jobs(all []*sandgatev1.Job) error {
+	var body [][]string
+	for _, j := range all {
+		why := j.GetErrorCode()
+		for _, r := range j.GetReasons() {
+			if why != "" {
+				why += " "
+			}
+			why += r.GetCode()
+		}
+		if j.GetRepeatOf() != "" {
+			why = a.t("重复 ", "repeat of ") + j.GetRepeatOf()
+		}
+		body = append(body, []string{j.GetName(), j.GetCreateTime().AsTime().Local().Format(time.DateTime), j.GetOperator(), j.GetLicence(), j.GetPurpose(),
+			strings.TrimPrefix(j.GetState().String(), "STATE_"), rho(j.GetPriceNanoRho()), why})
+	}
+	return a.rows([]string{a.t("作业", "job"), a.t("时间", "time"), a.t("运营机构", "operator"), a.t("授权", "licence"), a.t("用途", "purpose"),
+		a.t("状态", "state"), "ρ", a.t("原因", "why")}, body, 6)
+}
+
+func (a *app) budgetCmd() *cobra.Command {
+	c := &cobra.Command{Use: "budget", Short: "隐私预算 · privacy budgets"}
+	show := &cobra.Command{
+		Use:     "show LICENCE",
+		Short:   "各范围已用和剩余 · what is spent and left in every scope",
+		Example: "  sandgate budget show alpha-2026 --kit ./kits/alpha",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			cl, err := a.dial()
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			resp, err := cl.Operator.ListBudgets(c.Context(), &sandgatev1.ListBudgetsRequest{Licence: args[0]})
+			if err != nil {
+				return err
+			}
+			return a.budgets(resp.GetBudgets(), false)
+		},
+	}
+	c.AddCommand(show)
+	return c
+}
+
+var scopeTitles = map[string][2]string{
+	"query": {"单次查询", "single query"}, "operator_year": {"本机构本年度", "this operator, this year"},
+	"dataset_year": {"全部机构本年度", "all operators, this year"}, "lifetime": {"数据集终身", "lifetime of the data set"},
+}
+
+// budgets prints scopes; after says that the spent column includes the query
+// being explained.
+func (a *app) budgets(list []*sandgatev1.Budget, after bool) error {
+	var body [][]string
+	for _, b := range list {
+		t := scopeTitles[b.GetScope()]
+		body = append(body, []string{b.GetDataset(), a.t(t[0], t[1]), rho(b.GetLimitNanoRho()), rho(b.GetSpentNanoRho()), rho(b.GetLimitNanoRho() - b.GetSpentNanoRho())})
+	}
+	spent := a.t("已用 ρ", "spent ρ")
+	if after {
+		spent = a.t("执行后已用 ρ", "spent ρ after it")
+	}
+	return a.rows([]string{a.t("数据集", "dataset"), a.t("范围", "scope"), a.t("上限 ρ", "limit ρ"), spent, a.t("剩余 ρ", "left ρ")}, body, 2, 3, 4)
+}

@@ -1,0 +1,183 @@
+// Package client dials a gateway with a party's kit and turns its errors back
+// into words for a person.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
+	"github.com/sandgate/sandgate/gateway/home"
+)
+
+// Client is one party's connection. It is safe for concurrent use.
+type Client struct {
+	Operator   sandgatev1.OperatorServiceClient
+	Policy     sandgatev1.PolicyServiceClient
+	Department sandgatev1.DepartmentServiceClient
+	Regulator  sandgatev1.RegulatorServiceClient
+	Operations longrunningpb.OperationsClient
+	conn       *grpc.ClientConn
+}
+
+// Dial connects with a kit. server overrides the kit's address when not empty.
+func Dial(kit *home.Kit, server string) (*Client, error) {
+	conf, err := kit.TLS()
+	if err != nil {
+		return nil, err
+	}
+	if server == "" {
+		server = kit.Server
+	}
+	if server == "" {
+		return nil, errors.New("no gateway address: the kit names none; pass --server HOST:PORT")
+	}
+	conn, err := grpc.NewClient(server, grpc.WithTransportCredentials(credentials.NewTLS(conf)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
+	if err != nil {
+		return nil, fmt.Errorf("failed to dial gateway: %w", err)
+	}
+	return &Client{
+		Operator: sandgatev1.NewOperatorServiceClient(conn), Policy: sandgatev1.NewPolicyServiceClient(conn),
+		Department: sandgatev1.NewDepartmentServiceClient(conn), Regulator: sandgatev1.NewRegulatorServiceClient(conn),
+		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
+	}, nil
+}
+
+// Close ends the connection.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Run submits a query and waits for its release.
+func (c *Client) Run(ctx context.Context, req *sandgatev1.SubmitJobRequest) (*sandgatev1.Release, error) {
+	op, err := c.Operator.SubmitJob(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	for !op.GetDone() {
+		if op, err = c.Operations.WaitOperation(ctx, &longrunningpb.WaitOperationRequest{Name: op.GetName(), Timeout: durationpb.New(30 * time.Second)}); err != nil {
+			return nil, err
+		}
+	}
+	if e := op.GetError(); e != nil {
+		return nil, status.ErrorProto(e)
+	}
+	rel := &sandgatev1.Release{}
+	if err := op.GetResponse().UnmarshalTo(rel); err != nil {
+		return nil, fmt.Errorf("failed to read release: %w", err)
+	}
+	return rel, nil
+}
+
+// Ingest streams a file and returns its snapshot.
+func (c *Client) Ingest(ctx context.Context, dataset, format string, r io.Reader, progress func(rows int64)) (*sandgatev1.Snapshot, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.Department.IngestSnapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	head := &sandgatev1.IngestHeader{Dataset: dataset, Format: format}
+	if err := stream.Send(&sandgatev1.IngestSnapshotRequest{Part: &sandgatev1.IngestSnapshotRequest_Header{Header: head}}); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	readFailed := make(chan error, 1)
+	go func() {
+		err := sendChunks(stream, r)
+		if err != nil {
+			// Half a file must not be taken for a whole one.
+			cancel()
+		}
+		readFailed <- err
+	}()
+	for {
+		msg, err := stream.Recv()
+		if err != nil {
+			select {
+			case ferr := <-readFailed:
+				if ferr != nil {
+					return nil, ferr
+				}
+			default:
+			}
+			if errors.Is(err, io.EOF) {
+				return nil, errors.New("the gateway ended the stream without a snapshot")
+			}
+			return nil, err
+		}
+		if progress != nil {
+			progress(msg.GetRowsRead())
+		}
+		if s := msg.GetSnapshot(); s != nil {
+			return s, nil
+		}
+	}
+}
+
+func sendChunks(stream grpc.BidiStreamingClient[sandgatev1.IngestSnapshotRequest, sandgatev1.IngestSnapshotResponse], r io.Reader) error {
+	buf := make([]byte, 256<<10)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			part := &sandgatev1.IngestSnapshotRequest_Chunk{Chunk: append([]byte(nil), buf[:n]...)}
+			if serr := stream.Send(&sandgatev1.IngestSnapshotRequest{Part: part}); serr != nil {
+				return nil // the gateway has ended the stream; Recv says why
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return stream.CloseSend()
+		}
+		if err != nil {
+			return fmt.Errorf("failed to read the file: %w", err)
+		}
+	}
+}
+
+// Problem is a gateway's error, ready to be shown.
+type Problem struct {
+	Code    codes.Code
+	Reason  string // ErrorInfo reason
+	Job     string
+	Reasons []*sandgatev1.Reason
+	zh, en  string
+}
+
+func (p *Problem) Error() string { return p.Text("en") }
+
+// Text is the message in lang.
+func (p *Problem) Text(lang string) string {
+	if lang == "zh" && p.zh != "" {
+		return p.zh
+	}
+	return p.en
+}
+
+// ProblemOf reads an error's details; nil when err carries no gRPC status.
+func ProblemOf(err error) *Problem {
+	st, ok := status.FromError(err)
+	if !ok || err == nil {
+		return nil
+	}
+	p := &Problem{Code: st.Code(), en: st.Message()}
+	for _, d := range st.Details() {
+		switch d := d.(type) {
+		case *errdetails.ErrorInfo:
+			p.Reason = d.GetReason()
+		case *errdetails.LocalizedMessage:
+			p.zh = d.GetMessage()
+		case *sandgatev1.RefusalDetail:
+			p.Job, p.Reasons = d.GetJob(), d.GetReasons()
+		}
+	}
+	return p
+}

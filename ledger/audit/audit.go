@@ -1,0 +1,260 @@
+// Package audit verifies a copied ledger offline and trusts nobody: hashes,
+// checkpoint and gapless order (ledger/verify, an independent reader of the
+// public tile format), then every decision again with the same pure functions
+// the gateway used. What the gateway claims to have decided is never believed.
+package audit
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/ledger/evidence"
+	"github.com/sandgate/sandgate/ledger/internal/tilefs"
+	"github.com/sandgate/sandgate/ledger/state"
+	"github.com/sandgate/sandgate/ledger/verify"
+	"github.com/sandgate/sandgate/policies"
+)
+
+// Trust is what an auditor pins: the keys he got from the regulator by another
+// way than the log. Without it the keys of the log's own first entry are used,
+// and the report says so.
+type Trust = entry.Genesis
+
+// Options of an audit.
+type Options struct {
+	Trust    *Trust             // nil: take the keys from the log itself
+	Receipts []evidence.Receipt // receipts that parties were given
+	// Earlier are checkpoints saved before, each of which must be consistent with
+	// the ledger as it is now.
+	Earlier  [][]byte
+	Progress func(done, total uint64)
+}
+
+// Finding is one thing that is wrong, or worth knowing.
+type Finding struct {
+	Code  string `json:"code"`
+	Fatal bool   `json:"fatal"` // the verdict fails
+	ZH    string `json:"zh"`
+	EN    string `json:"en"`
+}
+
+// Spending is what the replay found spent in one scope.
+type Spending struct {
+	Scope budget.Scope `json:"scope"`
+	Spent budget.Nano  `json:"spent"`
+	Limit budget.Nano  `json:"limit"`
+}
+
+// Report is the outcome of an audit.
+type Report struct {
+	OK          bool               `json:"ok"`
+	Origin      string             `json:"origin"`
+	Entries     uint64             `json:"entries"`     // covered by the checkpoint
+	Unpublished uint64             `json:"unpublished"` // beyond it, in the write-ahead file
+	Root        string             `json:"root"`
+	Pinned      bool               `json:"pinned"` // keys were pinned by the auditor
+	First       time.Time          `json:"first"`
+	Last        time.Time          `json:"last"`
+	Kinds       map[entry.Kind]int `json:"kinds"`
+	Jobs        map[string]int     `json:"jobs"` // by phase
+	Refusals    map[string]int     `json:"refusals"`
+	Spending    []Spending         `json:"spending"`
+	Receipts    int                `json:"receipts"`
+	Checkpoints int                `json:"checkpoints"` // earlier ones found consistent
+	Findings    []Finding          `json:"findings"`
+}
+
+func (r *Report) fail(code, zh, en string) {
+	r.Findings = append(r.Findings, Finding{Code: code, Fatal: true, ZH: zh, EN: en})
+}
+
+func (r *Report) notice(code, zh, en string) {
+	r.Findings = append(r.Findings, Finding{Code: code, ZH: zh, EN: en})
+}
+
+// Run audits the log in dir. It returns an error only when the audit could not
+// be carried out; everything wrong with the ledger is a finding.
+func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
+	r := &Report{Kinds: map[entry.Kind]int{}, Jobs: map[string]int{}, Refusals: map[string]int{}, Pinned: opt.Trust != nil}
+	trust := opt.Trust
+	if trust == nil {
+		g, err := firstEntry(dir)
+		if err != nil {
+			return nil, err
+		}
+		trust = g
+		r.notice("KEYS_FROM_LOG", "未指定信任文件：公钥取自账本首条记录，请用 --trust 指定主管部门另行提供的信任文件",
+			"no trust file was given: the keys are those of the log's own first entry; pin them with --trust")
+	}
+	verifier, err := note.NewVerifier(trust.LogKey)
+	if err != nil {
+		return nil, fmt.Errorf("failed to read the log's verifier key: %w", err)
+	}
+	a := &auditor{report: r, trust: trust, state: state.New()}
+	res, err := verify.Dir(ctx, dir, verifier, a.visit, opt.Progress)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		r.fail("LOG_DAMAGED", "账本完整性校验失败："+err.Error(), "the log is damaged: "+err.Error())
+	}
+	r.Origin, r.Entries, r.Unpublished, r.Root = res.Origin, res.Size, res.Unpublished, res.Root.String()
+	if err == nil && a.broken == nil && a.state.Genesis() == nil {
+		r.fail("EMPTY", "账本为空", "the ledger is empty")
+	}
+	if err == nil {
+		r.checkReceipts(ctx, dir, verifier, trust, opt.Receipts)
+		for _, old := range opt.Earlier {
+			if err := verify.Consistency(ctx, dir, verifier, old, res.Checkpoint); err != nil {
+				r.fail("INCONSISTENT", "与先前保存的检查点不一致："+err.Error(), "not consistent with a checkpoint saved before: "+err.Error())
+				continue
+			}
+			r.Checkpoints++
+		}
+	}
+	a.summarise()
+	r.OK = !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Fatal })
+	return r, nil
+}
+
+func (r *Report) checkReceipts(ctx context.Context, dir string, v note.Verifier, trust *Trust, receipts []evidence.Receipt) {
+	if len(receipts) == 0 {
+		return
+	}
+	key, err := policies.ParseKey(trust.ReceiptKey)
+	if err != nil {
+		r.fail("RECEIPT_KEY", "回执公钥无法读取", "the receipt key cannot be read")
+		return
+	}
+	broken, err := verify.Receipts(ctx, dir, v, key, receipts)
+	if err != nil {
+		r.fail("RECEIPTS", "回执无法核对："+err.Error(), "receipts cannot be checked: "+err.Error())
+		return
+	}
+	r.Receipts = len(receipts) - len(broken)
+	for _, b := range broken {
+		r.fail("RECEIPT_BROKEN", "回执与账本不符："+b.Error(), "a receipt does not agree with the log: "+b.Error())
+	}
+}
+
+type auditor struct {
+	report *Report
+	trust  *Trust
+	state  *state.State
+	broken error
+}
+
+// visit replays one entry. After the first that does not follow from the rules
+// the replay stands still: what comes after cannot be judged.
+func (a *auditor) visit(seq uint64, text []byte) error {
+	if a.broken != nil {
+		return nil
+	}
+	e, err := entry.Decode(text)
+	if err == nil && seq == 0 && (e.Genesis == nil || *e.Genesis != *a.trust) {
+		err = errors.New("the first entry names other keys than the auditor trusts")
+	}
+	if err == nil {
+		err = a.state.ApplyEntry(seq, e)
+	}
+	if err != nil {
+		a.broken = err
+		a.report.fail("REPLAY", fmt.Sprintf("第 %d 条记录不符合规则：%v", seq, err), fmt.Sprintf("entry %d does not follow from the rules in force: %v", seq, err))
+		return nil
+	}
+	if seq == 0 {
+		a.report.First = e.Time()
+	}
+	a.report.Last = e.Time()
+	a.report.Kinds[e.Kind]++
+	return nil
+}
+
+func (a *auditor) summarise() {
+	r := a.report
+	limits := map[string]budget.Charge{}
+	for _, id := range a.state.Jobs() {
+		j, _ := a.state.Job(id)
+		r.Jobs[string(j.Phase)]++
+		for _, x := range j.Reasons {
+			r.Refusals[x.Code]++
+		}
+		if j.Reserved != nil {
+			for _, c := range j.Reserved.Charges {
+				if c.Scope.Kind != budget.ScopeQuery {
+					limits[c.Scope.Key()] = c
+				}
+			}
+		}
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(limits), cmp.Compare[string]) {
+		c := limits[key]
+		spent := a.state.Spent(c.Scope)
+		r.Spending = append(r.Spending, Spending{Scope: c.Scope, Spent: spent, Limit: c.Limit})
+		if spent > c.Limit {
+			// Replay makes this impossible while a limit only grows; a department
+			// that lowers one below what was spent shows here.
+			r.notice("ABOVE_LIMIT", "预算“"+key+"”已用超过现行上限（上限曾被调低）", "scope "+key+" has spent more than its present limit, which was lowered")
+		}
+	}
+	if n := r.Jobs[string(state.PhaseReserved)]; n > 0 {
+		r.notice("OPEN_RESERVATIONS", fmt.Sprintf("%d 个作业已预留预算而未发布（运行中或中断），预算保持扣减", n),
+			fmt.Sprintf("%d jobs hold a reservation without a release (running or interrupted); their price stays debited", n))
+	}
+	if n := r.Unpublished; n > 0 {
+		r.notice("UNPUBLISHED", fmt.Sprintf("%d 条记录尚未被检查点覆盖，仅由哈希链担保", n), fmt.Sprintf("%d entries are not yet covered by a checkpoint; only the hash chain vouches for them", n))
+	}
+}
+
+// firstEntry reads genesis without authenticating it; Run then checks the whole
+// log against the keys it names.
+func firstEntry(dir string) (*entry.Genesis, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("failed to open log directory: %w", err)
+	}
+	defer root.Close()
+	t := tlog.Tile{H: torchwood.TileHeight, L: -1, N: 0, W: 1}
+	data, _, err := tilefs.Reader{FS: root.FS()}.Read(t)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.New("the directory holds no ledger: there is no first entry")
+	}
+	if err != nil {
+		return nil, err
+	}
+	text, _, err := torchwood.ReadTileEntry(data)
+	if err != nil {
+		return nil, errors.New("the first entry cannot be read")
+	}
+	e, err := entry.Decode(text)
+	if err != nil || e.Genesis == nil {
+		return nil, errors.New("the first entry is not a genesis entry")
+	}
+	return e.Genesis, nil
+}
+
+// ParseTrust reads a trust file, which sandgate init writes for the regulator.
+func ParseTrust(text []byte) (*Trust, error) {
+	var t Trust
+	if err := json.Unmarshal(text, &t); err != nil {
+		return nil, fmt.Errorf("failed to parse trust file: %w", err)
+	}
+	if t.LogKey == "" || t.RegulatorKey == "" || t.ReceiptKey == "" {
+		return nil, errors.New("the trust file lacks a key")
+	}
+	return &t, nil
+}
