@@ -31,35 +31,35 @@ SELECT min_by(diagnosis_detail, fee_yuan, 20) FROM visits
 SELECT mode(diagnosis_detail) FROM visits
 
 -- name: list
--- refuse: UNKNOWN_FUNCTION
+-- refuse: MIN_MAX
 SELECT list(fee_yuan) FROM visits
 
 -- name: array-agg
--- refuse: UNKNOWN_FUNCTION
+-- refuse: MIN_MAX
 SELECT array_agg(fee_yuan ORDER BY fee_yuan) FROM visits
 
 -- name: string-agg
--- refuse: UNKNOWN_FUNCTION
+-- refuse: MIN_MAX
 SELECT string_agg(diagnosis_detail, ',') FROM visits
 
 -- name: histogram-aggregate
--- refuse: UNKNOWN_FUNCTION
+-- refuse: MIN_MAX
 SELECT histogram(diagnosis_detail) FROM visits
 
 -- name: quantile-disc
--- refuse: UNKNOWN_FUNCTION
+-- refuse: MIN_MAX
 SELECT quantile_disc(fee_yuan, 1.0) FROM visits
 
 -- name: approx-top-k
--- refuse: UNKNOWN_FUNCTION
+-- refuse: MIN_MAX
 SELECT approx_top_k(diagnosis_detail, 100) FROM visits
 
 -- name: json-group
--- refuse: UNKNOWN_FUNCTION
+-- refuse: MIN_MAX
 SELECT json_group_array(fee_yuan) FROM visits
 
 -- name: json-group-structure
--- refuse: UNKNOWN_FUNCTION
+-- refuse: MIN_MAX
 SELECT json_group_structure(diagnosis_detail) FROM visits
 
 -- name: bit-xor
@@ -87,7 +87,7 @@ SELECT SUM(DISTINCT fee_yuan) FROM visits
 SELECT SUM(diagnosis) FROM visits
 
 -- name: sum-of-expression
--- refuse: AGGREGATE_ARGUMENT
+-- refuse: ARITHMETIC
 SELECT SUM(fee_yuan * 1000000) FROM visits
 
 -- name: sum-of-case

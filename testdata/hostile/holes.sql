@@ -135,7 +135,7 @@ SELECT COUNT(*) FROM generate_series(1, 100000000000)
 SELECT COUNT(*) FROM unnest([1, 2, 3])
 
 -- name: unnest-select
--- refuse: UNKNOWN_FUNCTION
+-- refuse: MIN_MAX
 SELECT unnest(range(1000000)), COUNT(*) FROM visits
 
 -- name: summarize-table
@@ -143,7 +143,7 @@ SELECT unnest(range(1000000)), COUNT(*) FROM visits
 SUMMARIZE visits
 
 -- name: summarize-in-from
--- refuse: SHOW
+-- refuse: SUBQUERY
 SELECT * FROM (SUMMARIZE visits)
 
 -- name: describe
@@ -151,7 +151,7 @@ SELECT * FROM (SUMMARIZE visits)
 DESCRIBE visits
 
 -- name: describe-in-from
--- refuse: SHOW
+-- refuse: SUBQUERY
 SELECT * FROM (DESCRIBE visits)
 
 -- name: show-tables
@@ -163,7 +163,7 @@ SHOW ALL TABLES
 PIVOT visits ON diagnosis_detail USING COUNT(*)
 
 -- name: pivot-in-from
--- refuse: PIVOT
+-- refuse: SUBQUERY
 SELECT * FROM (PIVOT visits ON diagnosis_detail IN ('I10', 'F32.9') USING SUM(fee_yuan) GROUP BY department)
 
 -- name: unpivot

@@ -27,15 +27,15 @@ SELECT COUNT(*) FROM visits WHERE strptime(diagnosis_detail, '%Y') IS NOT NULL
 SELECT COUNT(*) FROM visits WHERE date_trunc(diagnosis_detail, visit_date) IS NOT NULL
 
 -- name: regexp-column-pattern
--- refuse: UNKNOWN_FUNCTION
+-- refuse: REGEX
 SELECT COUNT(*) FROM visits WHERE regexp_matches('x', diagnosis_detail)
 
 -- name: regexp-operator
--- refuse: UNKNOWN_FUNCTION
+-- refuse: REGEX
 SELECT COUNT(*) FROM visits WHERE diagnosis_detail ~ '^F3'
 
 -- name: similar-to
--- refuse: UNKNOWN_FUNCTION
+-- refuse: REGEX
 SELECT COUNT(*) FROM visits WHERE diagnosis_detail SIMILAR TO '(a+)+$'
 
 -- name: like-prefix
@@ -119,15 +119,15 @@ SELECT COUNT(*) FROM visits WHERE levenshtein(diagnosis, diagnosis_detail) = 0
 SELECT COUNT(*) FROM visits WHERE random() < 0.5
 
 -- name: hash-split
--- refuse: UNKNOWN_FUNCTION
+-- refuse: ARITHMETIC
 SELECT COUNT(*) FROM visits WHERE hash(diagnosis_detail) % 2 = 0
 
 -- name: unit-hash-split
--- refuse: UNKNOWN_FUNCTION
+-- refuse: ARITHMETIC
 SELECT COUNT(*) FROM visits WHERE hash(id_number) % 1024 = 7
 
 -- name: substring-key
--- refuse: GROUP_EXPRESSION
+-- refuse: UNKNOWN_FUNCTION
 SELECT substr(diagnosis_detail, 1, 1), COUNT(*) FROM visits GROUP BY substr(diagnosis_detail, 1, 1)
 
 -- name: collate
@@ -155,9 +155,49 @@ SELECT getenv('HOME'), COUNT(*) FROM visits
 SELECT nextval('s'), COUNT(*) FROM visits
 
 -- name: float-sum-order
--- refuse: AGGREGATE_ARGUMENT
+-- refuse: CAST
 SELECT SUM(CAST(fee_yuan AS DOUBLE)) FROM visits
 
 -- name: nan-literal
 -- refuse: CAST
 SELECT COUNT(*) FROM visits WHERE fee_yuan < 'nan'::DOUBLE
+
+-- name: short-circuit-error
+-- refuse: UNKNOWN_FUNCTION
+SELECT COUNT(*) FROM visits WHERE diagnosis_detail <> 'F32.9' OR error('x') IS NULL
+
+-- name: between-subject-dates
+-- refuse: UNIT_COLUMN
+SELECT COUNT(*) FROM visits WHERE id_number BETWEEN '239902196203215088' AND '239902196203215088'
+
+-- name: unit-in-list
+-- refuse: UNIT_COLUMN
+SELECT COUNT(*) FROM visits WHERE id_number IN ('239902196203215088')
+
+-- name: unit-in-having
+-- refuse: UNIT_COLUMN
+SELECT diagnosis, COUNT(*) FROM visits GROUP BY diagnosis HAVING id_number = '239902196203215088'
+
+-- name: unit-compared-to-column
+-- refuse: UNIT_COLUMN
+SELECT COUNT(*) FROM visits WHERE id_number = diagnosis_detail
+
+-- name: unit-in-join
+-- refuse: UNIT_COLUMN
+SELECT COUNT(*) FROM visits v JOIN districts d ON v.id_number = d.code
+
+-- name: sum-of-unit
+-- refuse: UNIT_COLUMN
+SELECT SUM(id_number) FROM visits
+
+-- name: tuple-comparison
+-- refuse: UNKNOWN_FUNCTION
+SELECT COUNT(*) FROM visits WHERE (diagnosis, diagnosis_detail) = ('F00-F99', 'F32.9')
+
+-- name: constant-key
+-- refuse: POSITIONAL
+SELECT COUNT(*) FROM visits GROUP BY 'x'
+
+-- name: boolean-key
+-- refuse: EXPRESSION
+SELECT fee_yuan > 49000, COUNT(*) FROM visits GROUP BY fee_yuan > 49000

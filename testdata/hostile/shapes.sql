@@ -63,7 +63,7 @@ SELECT COUNT(*) FROM population p ASOF JOIN districts d ON p.district >= d.code
 SELECT COUNT(*) FROM population POSITIONAL JOIN districts
 
 -- name: lateral
--- refuse: SUBQUERY
+-- refuse: JOIN_TYPE
 SELECT COUNT(*) FROM population p, LATERAL (SELECT p.birth_date) l
 
 -- name: public-fact
@@ -135,7 +135,7 @@ SELECT diagnosis, COUNT(*) FROM visits GROUP BY diagnosis HAVING COUNT(*) > (SEL
 SELECT diagnosis, COUNT(*) FROM visits GROUP BY diagnosis LIMIT (SELECT COUNT(*) FROM visits WHERE fee_yuan > 49000)
 
 -- name: values-list
--- refuse: VALUES
+-- refuse: SUBQUERY
 SELECT COUNT(*) FROM (VALUES (1), (2)) t(x)
 
 -- name: values-statement
@@ -195,5 +195,5 @@ SELECT COUNT(*) FROM visits WHERE fee_yuan = diagnosis
 SELECT diagnosis, COUNT(*) FROM visits GROUP BY diagnosis LIMIT 10%
 
 -- name: order-by-expression
--- refuse: ORDER_EXPRESSION
+-- refuse: ARITHMETIC
 SELECT diagnosis, COUNT(*) FROM visits GROUP BY diagnosis ORDER BY COUNT(*) * -1

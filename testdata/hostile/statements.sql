@@ -11,11 +11,11 @@
 SELECT COUNT(*) FROM visits; SELECT COUNT(*) FROM visits
 
 -- name: second-statement-drops
--- refuse: NOT_SELECT
+-- refuse: UNSUPPORTED
 SELECT COUNT(*) FROM visits; DROP TABLE visits
 
 -- name: hidden-second-statement
--- refuse: NOT_SELECT
+-- refuse: UNSUPPORTED
 SELECT COUNT(*) FROM visits /* ; */ ; /* */ ATTACH ':memory:' AS x
 
 -- name: insert

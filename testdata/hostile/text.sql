@@ -98,7 +98,7 @@ SELECT COUNT(*) FROM ｖｉｓｉｔｓ
 SELECT SUM(fe\u0301e_yuan) FROM visits
 
 -- name: full-width-parenthesis
--- refuse: SYNTAX
+-- refuse: ARITHMETIC
 SELECT COUNT（*） FROM visits
 
 -- name: quoted-empty-name
@@ -131,14 +131,18 @@ SELECT COUNT(*) FROM visits /* ⟦70000×x⟧ */
 
 -- name: deep-parentheses
 -- refuse: TOO_LARGE
-SELECT COUNT(*) FROM visits WHERE ⟦5000×(⟧fee_yuan > 1⟦5000×)⟧
+SELECT COUNT(*) FROM visits WHERE ⟦150×(fee_yuan > 0 AND (fee_yuan < 9 OR ⟧fee_yuan > 1⟦150×))⟧
+
+-- name: deeper-parentheses
+-- refuse: SYNTAX
+SELECT COUNT(*) FROM visits WHERE ⟦1500×(fee_yuan > 0 AND (fee_yuan < 9 OR ⟧fee_yuan > 1⟦1500×))⟧
 
 -- name: deep-not
--- refuse: TOO_LARGE
+-- refuse: SYNTAX
 SELECT COUNT(*) FROM visits WHERE ⟦3000×NOT ⟧(fee_yuan > 1)
 
 -- name: deep-function
--- refuse: UNKNOWN_FUNCTION
+-- refuse: TOO_LARGE
 SELECT ⟦900×abs(⟧SUM(fee_yuan)⟦900×)⟧ FROM visits
 
 -- name: deep-subquery

@@ -138,7 +138,7 @@ func newFirms(cfg Config) []firm {
 		f.active = d.chance(8600) || i < 10
 		f.employees = d.logNormal(2+int64(9000/(i+6)), 40_000)
 		f.capital = d.logNormal(300_000+f.employees*20_000, 110_000) / 10_000 * 10_000
-		f.legal = uint32(d.below(1 << 31))
+		f.legal = uint32(d.below(1<<31 - 1))
 		f.name = "砂门市" + brands[d.below(len(brands))] + givens[d.below(len(givens))] +
 			trades[d.below(len(trades))] + forms[d.below(len(forms))]
 		for f.code == "" || taken[f.code] {
