@@ -17,7 +17,7 @@ import (
 
 var (
 	idPattern     = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
-	columnPattern = regexp.MustCompile(`^[\p{L}_][\p{L}\p{N}_]{0,62}$`)
+	columnPattern = regexp.MustCompile(`^[\p{L}_][\p{L}\p{N}_-]{0,62}$`)
 )
 
 func checkID(what, id string) error {
@@ -117,7 +117,7 @@ func checkDataset(d Dataset) error {
 
 func checkColumn(c Column) error {
 	if !columnPattern.MatchString(c.Name) {
-		return errors.New("name must start with a letter or _ and hold letters, digits and _ only")
+		return errors.New("name must start with a letter or _ and hold letters, digits, _ and - only")
 	}
 	if c.Title.ZH == "" {
 		return errors.New("title.zh is missing")
@@ -147,8 +147,10 @@ func checkColumn(c Column) error {
 	if c.Other != "" && !seen[c.Other] {
 		return fmt.Errorf("other %q is not in the code list", safeName(c.Other))
 	}
-	if len(c.Codes) > 0 && c.Type != algebra.Text && c.Type != algebra.Int {
-		return errors.New("a code list needs a text or int column")
+	for _, code := range c.Codes {
+		if _, err := CodeValue(algebra.Type{Kind: c.Type, Scale: c.Scale}, code.Value); err != nil {
+			return fmt.Errorf("code list: %w", err)
+		}
 	}
 	known := []IdentifierKind{"", IdentCitizen, IdentCredit, IdentPhone, IdentName, IdentCard, IdentAddress, IdentEmail, IdentPlate, IdentOpaque}
 	if !slices.Contains(known, c.Identifier) {
@@ -235,9 +237,19 @@ func MaskParams(c Column, m Mask, key []byte) masking.Params {
 }
 
 func (b *Book) checkRule(e Entry, r DisclosureRule) error {
-	cols := map[string]Column{}
-	for _, c := range e.Dataset.Columns {
-		cols[c.Name] = c
+	if e.Levels == nil {
+		return errors.New("no Grading is in force for it; data is graded before a rule is set")
+	}
+	if !e.Masked && !e.Dataset.Public {
+		return errors.New("no Masking is in force for it; masks are set before a rule is")
+	}
+	stored, err := e.Stored()
+	if err != nil {
+		return err
+	}
+	cols := map[string]StoredColumn{}
+	for _, c := range stored {
+		cols[c.Column.Name] = c
 	}
 	for name, uses := range r.Uses {
 		c, ok := cols[name]
@@ -248,19 +260,16 @@ func (b *Book) checkRule(e Entry, r DisclosureRule) error {
 			if !slices.Contains([]Use{UseKey, UseFilter, UseMeasure, UseJoin}, u) {
 				return fmt.Errorf("column %q: unknown use %q; known: key, filter, measure, join", name, safeName(string(u)))
 			}
-			if u == UseMeasure && !e.Dataset.Public && (c.Bounds == nil || c.Type != algebra.Int && c.Type != algebra.Decimal) {
+			if u == UseMeasure && !e.Dataset.Public && (c.Bounds == nil || c.Type.Kind != algebra.Int && c.Type.Kind != algebra.Decimal) {
 				return fmt.Errorf("column %q: a measure needs an int or decimal column with registered bounds", name)
 			}
 		}
-		if c.Identifier != "" && len(uses) > 0 && !e.Dataset.Public {
-			return fmt.Errorf("column %q identifies a unit and cannot be used in queries", name)
+		if (c.Column.Identifier != "" || c.Drop) && len(uses) > 0 && !e.Dataset.Public {
+			return fmt.Errorf("column %q identifies a unit or is not stored, and cannot be used in queries", name)
 		}
 		if lvl := e.Levels[name]; lvl >= 5 && len(uses) > 0 {
 			return fmt.Errorf("column %q is graded %d (important or core) and cannot be used in queries", name, lvl)
 		}
-	}
-	if e.Levels == nil {
-		return errors.New("no Grading is in force for it; data is graded before a rule is set")
 	}
 	for _, k := range r.PrivateKeys {
 		if !slices.Contains(r.Uses[k], UseKey) {
@@ -311,6 +320,22 @@ func checkMode(e Entry, r DisclosureRule) error {
 	}
 	_, _, err := r.Budget.limits()
 	return err
+}
+
+// CodeValue reads one code of a list as a value of the column's type. Errors
+// carry no part of the text.
+func CodeValue(t algebra.Type, s string) (algebra.Value, error) {
+	switch t.Kind {
+	case algebra.Text:
+		return algebra.Value{Type: t, S: s}, nil
+	case algebra.Int:
+		i, err := algebra.ParseDecimal(s, 0)
+		return algebra.Value{Type: t, I: i}, err
+	case algebra.Date:
+		d, err := algebra.ParseDate(s)
+		return algebra.Value{Type: t, I: d}, err
+	}
+	return algebra.Value{}, fmt.Errorf("a %s column takes no code list", t.Kind)
 }
 
 func (b BudgetRule) limits() (query budget.Nano, l budget.Limits, err error) {

@@ -21,6 +21,9 @@ type StoredColumn struct {
 	Mask   Mask         // Op "keep" where none was named
 	Type   algebra.Type // after the mask
 	Drop   bool         // not stored: a dropped column, or the unit column itself
+	// Bounds is the registered range after the mask, in minimal units: ingest
+	// clamps every value to it. nil when there is none or the mask leaves none.
+	Bounds *[2]int64
 }
 
 // Stored returns what a snapshot of the data set holds, in catalogue order. The
@@ -39,9 +42,33 @@ func (e Entry) Stored() ([]StoredColumn, error) {
 		if e.Dataset.Unit != nil && e.Dataset.Unit.Column == c.Name {
 			drop = true
 		}
-		out = append(out, StoredColumn{Column: c, Mask: m, Type: t, Drop: drop})
+		bounds, err := maskedBounds(c, m)
+		if err != nil {
+			return nil, fmt.Errorf("column %q: %w", c.Name, err)
+		}
+		out = append(out, StoredColumn{Column: c, Mask: m, Type: t, Drop: drop, Bounds: bounds})
 	}
 	return out, nil
+}
+
+// maskedBounds carries the registered bounds through masks that are monotone.
+func maskedBounds(c Column, m Mask) (*[2]int64, error) {
+	if c.Bounds == nil {
+		return nil, nil
+	}
+	b, err := ParseBounds(c)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case m.Op == masking.OpKeep:
+		return &b, nil
+	case m.Op == masking.OpYear && c.Type == algebra.Date:
+		return &[2]int64{algebra.YearOf(b[0]), algebra.YearOf(b[1])}, nil
+	case m.Op == masking.OpMonth && c.Type == algebra.Date:
+		return &[2]int64{algebra.MonthOf(b[0]), algebra.MonthOf(b[1])}, nil
+	}
+	return nil, nil
 }
 
 // SpecDigest commits to everything ingest did with a file: columns, types,

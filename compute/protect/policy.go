@@ -3,8 +3,6 @@ package protect
 import (
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/masking"
@@ -49,13 +47,9 @@ func FactsOf(e policies.Entry) (Facts, error) {
 }
 
 func columnFacts(c policies.StoredColumn) (ColumnFacts, error) {
-	cf := ColumnFacts{Type: c.Type, Nullable: c.Column.Nullable || c.Mask.Op == "null"}
-	if c.Column.Bounds != nil && c.Type == (algebra.Type{Kind: c.Column.Type, Scale: c.Column.Scale}) {
-		b, err := policies.ParseBounds(c.Column)
-		if err != nil {
-			return cf, err
-		}
-		cf.Bounds = &Range{Lo: b[0], Hi: b[1]}
+	cf := ColumnFacts{Type: c.Type, Nullable: nullable(c)}
+	if c.Bounds != nil && (c.Type.Kind == algebra.Int || c.Type.Kind == algebra.Decimal) {
+		cf.Bounds = &Range{Lo: c.Bounds[0], Hi: c.Bounds[1]}
 		cf.Stored = cf.Bounds
 	}
 	op, err := masking.New(c.Mask.Op, policies.MaskParams(c.Column, c.Mask, []byte("code lists are masked by keyless operators only")))
@@ -81,23 +75,20 @@ func codeValues(c policies.StoredColumn, op masking.Operator) ([]algebra.Value, 
 		if null {
 			continue
 		}
-		v := algebra.Value{Type: c.Type, S: s}
-		if c.Type.Kind == algebra.Int {
-			i, err := strconv.ParseInt(s, 10, 64)
-			if err != nil {
-				return nil, fmt.Errorf("code list holds a value that is not an integer")
-			}
-			v = algebra.Value{Type: c.Type, I: i}
+		v, err := policies.CodeValue(c.Type, s)
+		if err != nil {
+			return nil, fmt.Errorf("failed to read the code list: %w", err)
 		}
 		out = append(out, v)
 	}
-	slices.SortFunc(out, func(a, b algebra.Value) int {
-		if a.I != b.I {
-			return int(max(-1, min(1, a.I-b.I)))
-		}
-		return strings.Compare(a.S, b.S)
-	})
-	return slices.CompactFunc(out, func(a, b algebra.Value) bool { return a.I == b.I && a.S == b.S }), nil
+	slices.SortFunc(out, CompareValues)
+	return slices.CompactFunc(out, func(a, b algebra.Value) bool { return CompareValues(a, b) == 0 }), nil
+}
+
+// nullable says whether a stored column may hold NULL: masks of dates and areas
+// turn what they cannot read into NULL.
+func nullable(c policies.StoredColumn) bool {
+	return c.Column.Nullable || c.Mask.Op == masking.OpNull
 }
 
 // maxEnumerated caps the code list derived from bounds.
@@ -110,30 +101,22 @@ func enumerable(c policies.StoredColumn, cf ColumnFacts) []algebra.Value {
 	if c.Type.Kind == algebra.Bool {
 		return []algebra.Value{{Type: c.Type}, {Type: c.Type, I: 1}}
 	}
-	if c.Column.Bounds == nil {
+	if c.Bounds == nil {
 		return nil
 	}
-	b, err := policies.ParseBounds(c.Column)
-	if err != nil {
-		return nil
-	}
+	lo, hi := c.Bounds[0], c.Bounds[1]
 	var out []algebra.Value
 	switch {
-	case c.Mask.Op == "year" && c.Column.Type == algebra.Date:
-		lo, hi := algebra.YearOf(b[0]), algebra.YearOf(b[1])
-		for y := lo; y <= hi && hi-lo < maxEnumerated; y++ {
-			out = append(out, algebra.Value{Type: c.Type, I: y})
+	case c.Type.Kind == algebra.Int && hi-lo < maxEnumerated:
+		for i := lo; i <= hi; i++ {
+			out = append(out, algebra.Value{Type: c.Type, I: i})
 		}
-	case c.Mask.Op == "month" && c.Column.Type == algebra.Date:
-		for d := algebra.MonthOf(b[0]); d <= b[1] && len(out) <= maxEnumerated; d = algebra.NextMonth(d) {
+	case c.Mask.Op == masking.OpMonth:
+		for d := lo; d <= hi && len(out) <= maxEnumerated; d = algebra.NextMonth(d) {
 			out = append(out, algebra.Value{Type: c.Type, I: d})
 		}
 		if len(out) > maxEnumerated {
 			return nil
-		}
-	case cf.Bounds != nil && c.Type.Kind == algebra.Int && b[1]-b[0] < maxEnumerated:
-		for i := b[0]; i <= b[1]; i++ {
-			out = append(out, algebra.Value{Type: c.Type, I: i})
 		}
 	}
 	return out
