@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/big"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
@@ -27,6 +28,10 @@ func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 func execute(ctx context.Context, payload []byte, files []*os.File, emit func([]byte) error) error {
 	var job engine.ExecuteJob
 	if err := json.Unmarshal(payload, &job); err != nil {
+		return errEngine
+	}
+	// SHOW, DESCRIBE and SUMMARIZE count as SELECT statements to the engine.
+	if word, _, _ := strings.Cut(strings.Join(strings.Fields(job.SQL[:min(len(job.SQL), 64)]), " "), " "); !strings.EqualFold(word, "SELECT") && !strings.EqualFold(word, "WITH") {
 		return errEngine
 	}
 	s, err := takeWarm()

@@ -58,6 +58,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+var engineText = algebra.Type{Kind: algebra.Text}
+
 var testLimits = sandbox.Limits{Wall: 60 * time.Second, Memory: 512 << 20, Result: 16 << 20, Threads: 1}
 
 func pool(t testing.TB) *sandbox.Pool {
