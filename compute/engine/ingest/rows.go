@@ -1,0 +1,327 @@
+package ingest
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"hash"
+	"io"
+	"math/bits"
+	"slices"
+	"strings"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+)
+
+// Row is one row to store. Values are parallel to Spec.StoredColumns and valid
+// until the sink returns.
+type Row struct {
+	Unit   uint64 // token; 0 in a public table
+	Order  uint64 // secret keyed hash of the row's own content and unit
+	Values []Value
+}
+
+// Sink takes the rows of an ingest.
+type Sink interface {
+	Add(Row) error
+}
+
+// maxTokens and maxMasked bound the caches; past them values are computed again.
+const (
+	maxTokens = 4 << 20
+	maxMasked = 1 << 16
+)
+
+// reader turns raw fields into rows.
+type reader struct {
+	spec    *Spec
+	columns []column // parallel to spec.Columns
+	stored  []Stored
+	unit    int // index into spec.Columns, −1 when public
+	token   hash.Hash
+	tokens  map[string]uint64
+	rank    hash.Hash
+	sink    Sink
+	row     Row
+	buf     []byte
+	sum     [4]uint64
+	out     Summary
+	first   *Refusal
+	read    int64
+
+	clampedNow, othersNow []int // of the row at hand, counted once it is good
+
+	tick func(int64)
+}
+
+// column is a Spec column prepared for the inner loop.
+type column struct {
+	Column
+	missing map[string]bool
+	codes   map[string]bool
+	op      Operator
+	stored  algebra.Type
+	drop    bool
+	masked  map[string]Value
+}
+
+// Ingest reads r in the given format and hands every good row to sink. Bad rows
+// are counted and set aside; the error is a *Refusal when the file is not taken.
+// progress, if any, is called with the rows read so far. Parquet needs an
+// io.ReaderAt and io.Seeker.
+func Ingest(ctx context.Context, r io.Reader, format Format, spec *Spec, keys Keys, sink Sink, progress func(rows int64)) (Summary, error) {
+	in, err := newReader(spec, keys, sink)
+	if err != nil {
+		return Summary{}, err
+	}
+	in.tick = progress
+	switch format {
+	case CSV, CSVGzip:
+		err = in.readCSV(ctx, r, format == CSVGzip)
+	case Parquet:
+		err = in.readParquet(ctx, r)
+	default:
+		err = refuse(CodeUnsupported)
+	}
+	if err != nil {
+		return Summary{}, err
+	}
+	if err := in.limitBad(); err != nil {
+		return Summary{}, err
+	}
+	in.out.Content = make([]byte, 0, 32)
+	for _, w := range in.sum {
+		in.out.Content = binary.BigEndian.AppendUint64(in.out.Content, w)
+	}
+	return in.out, nil
+}
+
+func newReader(spec *Spec, keys Keys, sink Sink) (*reader, error) {
+	stored, err := spec.StoredColumns()
+	if err != nil {
+		return nil, err
+	}
+	if len(keys.Rank) < 32 || spec.UnitColumn != "" && len(keys.Unit) < 32 {
+		return nil, errors.New("failed to start ingest: keys of at least 32 bytes are needed")
+	}
+	in := &reader{
+		spec: spec, stored: stored, unit: -1, sink: sink, tokens: map[string]uint64{},
+		token: hmac.New(sha256.New, keys.Unit), rank: hmac.New(sha256.New, keys.Rank),
+		row: Row{Values: make([]Value, len(stored))},
+	}
+	in.out.Clamped = make([]int64, len(spec.Columns))
+	in.out.Others = make([]int64, len(spec.Columns))
+	in.out.BadBy = map[Code]int64{}
+	for i, c := range spec.Columns {
+		col := column{Column: c, missing: map[string]bool{"": true}, stored: c.Type}
+		for _, m := range c.Missing {
+			col.missing[m] = true
+		}
+		if len(c.Codes) > 0 {
+			col.codes = map[string]bool{}
+			for _, code := range c.Codes {
+				col.codes[code] = true
+			}
+		}
+		if strings.EqualFold(c.Name, spec.UnitColumn) {
+			in.unit = i
+		} else if c.Mask != nil {
+			col.op, col.stored, col.drop, err = operator(c, keys.Pseudonym)
+			if err != nil {
+				return nil, err
+			}
+			col.masked = map[string]Value{}
+		}
+		in.columns = append(in.columns, col)
+	}
+	return in, nil
+}
+
+// bind maps the file's header to the catalogue's columns: the same set, in any
+// order, each once. The result maps file field to Spec.Columns index.
+func (in *reader) bind(header []string) ([]int, error) {
+	fields := make([]int, len(header))
+	seen := make([]bool, len(in.columns))
+	for f, name := range header {
+		at := slices.IndexFunc(in.columns, func(c column) bool { return c.Name == strings.TrimSpace(name) })
+		if at < 0 || seen[at] {
+			return nil, &Refusal{Code: CodeHeader, Field: f + 1, Column: at}
+		}
+		seen[at] = true
+		fields[f] = at
+	}
+	if missing := slices.Index(seen, false); missing >= 0 {
+		return nil, &Refusal{Code: CodeHeader, Column: missing}
+	}
+	return fields, nil
+}
+
+// bad sets the current row aside.
+func (in *reader) bad(code Code, field, column int) {
+	in.out.Bad++
+	in.out.BadBy[code]++
+	if in.first == nil {
+		in.first = &Refusal{Detail: code, Row: in.read, Field: field, Column: column}
+	}
+}
+
+// limitBad refuses a file with more bad rows than the specification allows.
+func (in *reader) limitBad() error {
+	if in.out.Bad == 0 || float64(in.out.Bad)*100 <= in.spec.MaxBadPercent*float64(in.read) {
+		return nil
+	}
+	r := *in.first
+	r.Code, r.Count, r.Rows = CodeTooManyBad, in.out.Bad, in.read
+	return &r
+}
+
+const tickRows = 1 << 16
+
+// take processes one row whose fields are in catalogue order. fieldOf names the
+// file's field of a column, for refusals. null, when not nil, marks fields that
+// are NULL whatever their text (Parquet).
+func (in *reader) take(fields []string, fieldOf []int, null []bool) error {
+	in.read++
+	if in.tick != nil && in.read%tickRows == 0 {
+		in.tick(in.read)
+	}
+	in.clampedNow, in.othersNow = in.clampedNow[:0], in.othersNow[:0]
+	next := 0
+	for i := range in.columns {
+		c := &in.columns[i]
+		isNull := null != nil && null[i] || c.missing[fields[i]]
+		if i == in.unit {
+			token, ok := uint64(0), false
+			if !isNull {
+				token, ok = in.unitToken(fields[i])
+			}
+			if !ok {
+				in.bad(CodeUnit, fieldOf[i]+1, i)
+				return nil
+			}
+			in.row.Unit = token
+			continue
+		}
+		v, code := in.value(i, fields[i], isNull)
+		if code != "" {
+			in.bad(code, fieldOf[i]+1, i)
+			return nil
+		}
+		if !c.drop {
+			in.row.Values[next] = v
+			next++
+		}
+	}
+	for _, i := range in.clampedNow {
+		in.out.Clamped[i]++
+	}
+	for _, i := range in.othersNow {
+		in.out.Others[i]++
+	}
+	in.out.Rows++
+	in.fingerprint()
+	return in.sink.Add(in.row)
+}
+
+// value validates, clamps and masks one field.
+func (in *reader) value(i int, text string, isNull bool) (Value, Code) {
+	c := &in.columns[i]
+	if isNull {
+		if !c.Nullable {
+			return Value{}, CodeNull
+		}
+		return Value{Null: true}, ""
+	}
+	if c.codes != nil && !c.codes[text] {
+		if c.Other == "" {
+			return Value{}, CodeNotCode
+		}
+		text = c.Other
+		in.othersNow = append(in.othersNow, i)
+	}
+	v, code := parse(c.Type, text)
+	if code != "" {
+		return Value{}, code
+	}
+	if b := c.Bounds; b != nil && (v.I < b.Lo || v.I > b.Hi) {
+		v.I = min(max(v.I, b.Lo), b.Hi)
+		in.clampedNow = append(in.clampedNow, i)
+	}
+	if c.op == nil {
+		return v, ""
+	}
+	return c.mask(format(c.Type, v))
+}
+
+// mask applies the column's operator, remembering answers while they are few.
+func (c *column) mask(text string) (Value, Code) {
+	if v, ok := c.masked[text]; ok {
+		return v, ""
+	}
+	var v Value
+	out, null := c.op.Apply(text)
+	if null {
+		v.Null = true
+	} else {
+		var code Code
+		if v, code = parse(c.stored, out); code != "" {
+			return Value{}, code
+		}
+		v.S = strings.Clone(v.S)
+	}
+	if len(c.masked) < maxMasked {
+		c.masked[strings.Clone(text)] = v
+	}
+	return v, ""
+}
+
+// unitToken is HMAC-SHA-256(unit key, kind ‖ 0 ‖ canonical identifier), cut to 64
+// bits. Each distinct spelling is computed once.
+func (in *reader) unitToken(text string) (uint64, bool) {
+	if t, ok := in.tokens[text]; ok {
+		return t, true
+	}
+	canonical, ok := CanonicalUnit(in.spec.UnitKind, text)
+	if !ok {
+		return 0, false
+	}
+	in.token.Reset()
+	in.buf = append(append(append(in.buf[:0], in.spec.UnitKind...), 0), canonical...)
+	_, _ = in.token.Write(in.buf)
+	in.buf = in.token.Sum(in.buf[:0])
+	t := binary.BigEndian.Uint64(in.buf)
+	if len(in.tokens) < maxTokens {
+		in.tokens[strings.Clone(text)] = t
+	}
+	return t, true
+}
+
+// fingerprint computes the row's keyed hash over unit and stored content. Its
+// head orders the row inside its unit, so the order depends on the unit's own
+// rows and on nothing an outsider can compute; the sum of all hashes modulo
+// 2^256 identifies the content whatever order the file had.
+func (in *reader) fingerprint() {
+	b := binary.BigEndian.AppendUint64(in.buf[:0], in.row.Unit)
+	for i, v := range in.row.Values {
+		switch {
+		case v.Null:
+			b = append(b, 0)
+		case in.stored[i].Type.Kind == algebra.Text:
+			b = binary.BigEndian.AppendUint32(append(b, 2), uint32(len(v.S)))
+			b = append(b, v.S...)
+		default:
+			b = binary.BigEndian.AppendUint64(append(b, 1), uint64(v.I))
+		}
+	}
+	in.rank.Reset()
+	_, _ = in.rank.Write(b)
+	h := in.rank.Sum(b[:0])
+	in.buf = h
+	in.row.Order = binary.BigEndian.Uint64(h)
+	var carry uint64
+	for w := 3; w >= 0; w-- {
+		in.sum[w], carry = bits.Add64(in.sum[w], binary.BigEndian.Uint64(h[8*w:]), carry)
+	}
+}

@@ -1,0 +1,268 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sandgate/sandgate/compute/engine/ingest"
+	"github.com/sandgate/sandgate/sandbox"
+)
+
+// IngestJob is the payload of an ingest job. Its files are the raw bytes, the
+// snapshot to write, and IngestSpares empty scratch files.
+type IngestJob struct {
+	Format ingest.Format `json:"format"`
+	Spec   ingest.Spec   `json:"spec"`
+	Keys   ingest.Keys   `json:"keys"`
+}
+
+// IngestSpares is how many nameless scratch files an ingest worker is given for
+// the engine's own temporary databases and logs.
+const IngestSpares = 6
+
+// IngestMessage is one frame of an ingest worker: exactly one field is set.
+type IngestMessage struct {
+	Progress int64           `json:"progress,omitempty"`
+	Refusal  *ingest.Refusal `json:"refusal,omitempty"`
+	Summary  *ingest.Summary `json:"summary,omitempty"`
+}
+
+// Refused is a file that was not taken. It names columns of the catalogue and
+// positions in the file, never a value.
+type Refused struct {
+	ingest.Refusal
+	Name string // catalogue name of the column concerned, if one is
+}
+
+func (r *Refused) Error() string {
+	text := fmt.Sprintf("file refused: %s", r.Code)
+	if r.Detail != "" {
+		text += fmt.Sprintf(" (first: %s)", r.Detail)
+	}
+	if r.Name != "" {
+		text += fmt.Sprintf(", column %q", r.Name)
+	}
+	if r.Field > 0 {
+		text += fmt.Sprintf(", field %d", r.Field)
+	}
+	if r.Row > 0 {
+		text += fmt.Sprintf(", row %d", r.Row)
+	}
+	if r.Count > 0 {
+		text += fmt.Sprintf(", %d of %d", r.Count, r.Rows)
+	}
+	return text
+}
+
+// IngestOptions are what an ingest takes beside its data.
+type IngestOptions struct {
+	Format   ingest.Format
+	Spec     ingest.Spec
+	Keys     ingest.Keys
+	Created  time.Time // recorded in the manifest
+	Limits   sandbox.Limits
+	Progress func(rows int64) // may be nil
+}
+
+// IngestVia streams raw into an ingest worker and, when the worker took the file,
+// puts the new snapshot in force. The error is *Refused when the file does not
+// match the catalogue, *sandbox.ErrKilled when the worker died. On any error the
+// previous snapshot stays in force and nothing is left behind.
+//
+// A Parquet file is read out of order; unless raw is a regular file it is first
+// spooled to a nameless file in the store.
+func IngestVia(ctx context.Context, pool *sandbox.Pool, store *Store, raw io.Reader, opt IngestOptions) (Manifest, error) {
+	m, err := newManifest(opt)
+	if err != nil {
+		return m, err
+	}
+	payload, err := json.Marshal(IngestJob{Format: opt.Format, Spec: opt.Spec, Keys: opt.Keys})
+	if err != nil {
+		return m, fmt.Errorf("failed to encode job: %w", err)
+	}
+	dir, err := store.stage()
+	if err != nil {
+		return m, err
+	}
+	defer os.RemoveAll(dir)
+	input, copied, err := openInput(dir, raw, opt.Format)
+	if err != nil {
+		return m, err
+	}
+	defer input.Close()
+	files, err := outputs(dir)
+	if err != nil {
+		return m, err
+	}
+	defer closeAll(files)
+	var final IngestMessage
+	err = pool.Run(ctx, sandbox.Job{
+		Handler: IngestHandler, Payload: payload, Files: append([]*os.File{input}, files...), Limits: opt.Limits,
+	}, func(frame []byte) error {
+		var msg IngestMessage
+		if err := json.Unmarshal(frame, &msg); err != nil || final.Refusal != nil || final.Summary != nil {
+			return &sandbox.ErrKilled{Cause: sandbox.CauseProtocol}
+		}
+		if msg.Refusal == nil && msg.Summary == nil {
+			if opt.Progress != nil && msg.Progress > 0 {
+				opt.Progress(msg.Progress)
+			}
+			return nil
+		}
+		final = msg
+		return nil
+	})
+	if err != nil {
+		return m, err
+	}
+	if final.Summary != nil {
+		// A reader that failed half way must not pass for the end of the file.
+		if err := copied(); err != nil {
+			return m, fmt.Errorf("failed to read raw file: %w", err)
+		}
+	}
+	if r := final.Refusal; r != nil {
+		if !r.Valid(len(opt.Spec.Columns)) {
+			return m, &sandbox.ErrKilled{Cause: sandbox.CauseProtocol}
+		}
+		refused := &Refused{Refusal: *r}
+		if r.Column >= 0 {
+			refused.Name = opt.Spec.Columns[r.Column].Name
+		}
+		return m, refused
+	}
+	if err := m.complete(final.Summary, opt.Spec); err != nil {
+		return m, err
+	}
+	return store.commit(dir, m)
+}
+
+func newManifest(opt IngestOptions) (Manifest, error) {
+	stored, err := opt.Spec.StoredColumns()
+	if err != nil {
+		return Manifest{}, err
+	}
+	hash, err := opt.Spec.Hash()
+	if err != nil {
+		return Manifest{}, err
+	}
+	m := Manifest{Dataset: opt.Spec.Dataset, Created: opt.Created.UTC(), Spec: hash, Public: opt.Spec.UnitColumn == "", OneRow: opt.Spec.OneRow}
+	for _, c := range stored {
+		m.Columns = append(m.Columns, ManifestColumn{Stored: c})
+	}
+	return m, nil
+}
+
+// complete fills in what the worker counted, after checking that it can be true.
+func (m *Manifest) complete(s *ingest.Summary, spec ingest.Spec) error {
+	if s == nil || s.Rows < 0 || s.Bad < 0 || s.Units < 0 || s.Units > s.Rows || len(s.Content) != 32 ||
+		len(s.Clamped) != len(spec.Columns) || len(s.Others) != len(spec.Columns) ||
+		m.OneRow && s.Units != s.Rows || m.Public && s.Units != 0 {
+		return &sandbox.ErrKilled{Cause: sandbox.CauseProtocol}
+	}
+	m.Rows, m.Bad, m.BadBy, m.Units, m.MaxRank = s.Rows, s.Bad, s.BadBy, s.Units, s.MaxRank
+	for i := range m.Columns {
+		source := m.Columns[i].Source()
+		m.Columns[i].Clamped, m.Columns[i].Others = s.Clamped[source], s.Others[source]
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "sandgate snapshot v1\n%q %s %d %d ", m.Dataset, m.Spec, m.Rows, m.Units)
+	_, _ = h.Write(s.Content)
+	m.Snapshot = hex.EncodeToString(h.Sum(nil))
+	return nil
+}
+
+// outputs creates the snapshot file and the nameless scratch files.
+func outputs(dir string) ([]*os.File, error) {
+	var files []*os.File
+	for i := range 1 + IngestSpares {
+		name := filepath.Join(dir, dataFile)
+		if i > 0 {
+			name = filepath.Join(dir, fmt.Sprintf("scratch-%d", i))
+		}
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if err == nil && i > 0 {
+			err = os.Remove(name)
+		}
+		if err != nil {
+			closeAll(files)
+			return nil, fmt.Errorf("failed to create staging file: %w", err)
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// openInput returns the descriptor a worker reads raw from and a function that
+// waits for the copy behind it and returns the error of raw, if it had one.
+func openInput(dir string, raw io.Reader, format ingest.Format) (*os.File, func() error, error) {
+	done := func() error { return nil }
+	if f, ok := raw.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			again, err := reopen([]*os.File{f})
+			if err != nil {
+				return nil, nil, err
+			}
+			return again[0], done, nil
+		}
+	}
+	if format == ingest.Parquet {
+		f, err := spool(dir, raw)
+		return f, done, err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, nil, fmt.Errorf("failed to open pipe: %w", err)
+	}
+	result := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(sinkWriter{w}, raw)
+		if errors.Is(err, errSink) {
+			err = nil // the worker stopped reading and says why itself
+		}
+		result <- err
+		_ = w.Close()
+	}()
+	return r, func() error { return <-result }, nil
+}
+
+func spool(dir string, raw io.Reader) (*os.File, error) {
+	name := filepath.Join(dir, "raw")
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("failed to create spool file: %w", err)
+	}
+	defer f.Close()
+	if err := os.Remove(name); err != nil {
+		return nil, fmt.Errorf("failed to hide spool file: %w", err)
+	}
+	if _, err := io.Copy(f, raw); err != nil {
+		return nil, fmt.Errorf("failed to read raw file: %w", err)
+	}
+	again, err := reopen([]*os.File{f})
+	if err != nil {
+		return nil, err
+	}
+	return again[0], nil
+}
+
+// errSink marks errors of the pipe: the worker stopped reading.
+var errSink = errors.New("worker closed its input")
+
+type sinkWriter struct{ w *os.File }
+
+func (s sinkWriter) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	if err != nil {
+		return n, errSink
+	}
+	return n, nil
+}

@@ -1,0 +1,310 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+var errPoolClosed = errors.New("sandbox pool is closed")
+
+// Config of a pool.
+type Config struct {
+	// Executable is the worker binary; empty means this very program. Its main
+	// (or TestMain) must call Main first.
+	Executable string
+	// Warm is how many ready workers to keep per handler.
+	Warm map[string]int
+	// Tier is TierFull when empty.
+	Tier Tier
+	// Limits are the defaults of jobs; its Memory is also the ceiling that
+	// warm workers are started with. A job that asks for more starts cold.
+	Limits Limits
+}
+
+// Pool starts, verifies, feeds and ends workers. It is safe for concurrent use;
+// how many jobs run at once is the caller's choice.
+type Pool struct {
+	executable string
+	tier       Tier
+	libs       []string
+	limits     Limits
+	spawner    *spawner
+	warm       map[string]chan *process
+	layers     []string
+
+	mu     sync.Mutex
+	closed bool
+	live   map[*process]struct{}
+	wg     sync.WaitGroup
+}
+
+// NewPool starts a pool and proves its configuration: a canary worker started
+// exactly like every later one tries to break out, and anything that gets
+// through is a refusal naming the probe and the layer.
+func NewPool(ctx context.Context, cfg Config) (*Pool, error) {
+	p, err := newPool(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Tier == tierNone {
+		_ = p.Close()
+		return nil, errors.New("failed to start sandbox: tier none does not exist")
+	}
+	if err := p.selfTest(ctx); err != nil {
+		_ = p.Close()
+		return nil, err
+	}
+	for handler, n := range cfg.Warm {
+		if _, ok := lookup(handler); !ok {
+			_ = p.Close()
+			return nil, fmt.Errorf("failed to start sandbox: no handler %q is registered", handler)
+		}
+		p.warm[handler] = make(chan *process, n)
+		for range n {
+			proc, err := p.launch(handler, p.limits.Memory, false, false)
+			if err != nil {
+				_ = p.Close()
+				return nil, err
+			}
+			p.warm[handler] <- proc
+		}
+	}
+	return p, nil
+}
+
+func newPool(cfg Config) (*Pool, error) {
+	tier := cfg.Tier
+	if tier == "" {
+		tier = TierFull
+	}
+	if tier != TierFull && tier != TierProcess && tier != tierNone {
+		return nil, fmt.Errorf("failed to start sandbox: unknown tier %q; use full or process", tier)
+	}
+	if !seccompSupported && tier != tierNone {
+		return nil, errors.New("failed to start sandbox: seccomp has a reviewed system call table on amd64 only")
+	}
+	exe := cfg.Executable
+	if exe == "" {
+		exe = "/proc/self/exe"
+	}
+	libs, err := sharedLibraries(exe)
+	if err != nil {
+		return nil, fmt.Errorf("failed to read worker executable: %w", err)
+	}
+	return &Pool{
+		executable: exe, tier: tier, libs: libs, limits: cfg.Limits.withDefaults(defaultLimits),
+		spawner: newSpawner(), warm: map[string]chan *process{}, live: map[*process]struct{}{},
+	}, nil
+}
+
+// Layers names what isolates this pool's workers, proved at start.
+func (p *Pool) Layers() []string { return append([]string(nil), p.layers...) }
+
+// Tier returns the tier the pool runs in.
+func (p *Pool) Tier() Tier { return p.tier }
+
+// launch starts a worker and keeps it on the list that Close ends.
+func (p *Pool) launch(handler string, memory int64, session, errno bool) (*process, error) {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, errPoolClosed
+	}
+	p.wg.Add(1)
+	p.mu.Unlock()
+	defer p.wg.Done()
+	proc, err := p.start(handler, memory, session, errno)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		go proc.kill()
+		return nil, errPoolClosed
+	}
+	p.live[proc] = struct{}{}
+	return proc, nil
+}
+
+func (p *Pool) retire(proc *process) {
+	proc.kill()
+	p.mu.Lock()
+	delete(p.live, proc)
+	p.mu.Unlock()
+}
+
+// take returns a warm worker when one fits, else a fresh one.
+func (p *Pool) take(handler string, memory int64) (*process, error) {
+	ready, ok := p.warm[handler]
+	if ok && memory <= p.limits.Memory {
+		for {
+			select {
+			case proc := <-ready:
+				p.refill(handler, ready)
+				if proc.alive() {
+					return proc, nil
+				}
+				p.retire(proc)
+				continue
+			default:
+			}
+			break
+		}
+	}
+	return p.launch(handler, max(memory, p.limits.Memory), false, false)
+}
+
+// refill replaces a warm worker in the background.
+func (p *Pool) refill(handler string, ready chan *process) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.wg.Go(func() {
+		proc, err := p.launch(handler, p.limits.Memory, false, false)
+		if err != nil {
+			return // the next Run starts its own and reports the reason
+		}
+		select {
+		case ready <- proc:
+		default:
+			p.retire(proc)
+		}
+	})
+}
+
+// Run gives job to a fresh worker and calls recv for each frame it emits. The
+// error is *ErrKilled when the worker did not finish, recv's own error when recv
+// refused a frame, or a start-up error. The worker is gone when Run returns.
+func (p *Pool) Run(ctx context.Context, job Job, recv func(frame []byte) error) error {
+	limits := job.Limits.withDefaults(p.limits)
+	if err := ctx.Err(); err != nil {
+		return &ErrKilled{CauseCancelled}
+	}
+	proc, err := p.take(job.Handler, limits.Memory)
+	if err != nil {
+		return err
+	}
+	defer p.retire(proc)
+	return p.converse(ctx, proc, job.Payload, job.Files, limits, recv)
+}
+
+// converse sends one job and reads its frames under the wall clock.
+func (p *Pool) converse(ctx context.Context, proc *process, payload []byte, files []*os.File, limits Limits, recv func([]byte) error) error {
+	var cause Cause
+	var once sync.Once
+	stop := func(c Cause) {
+		once.Do(func() { cause = c; _ = proc.cmd.Process.Kill() })
+	}
+	timer := time.AfterFunc(limits.Wall, func() { stop(CauseTimeout) })
+	defer timer.Stop()
+	unwatch := context.AfterFunc(ctx, func() { stop(CauseCancelled) })
+	defer unwatch()
+	// settle fixes the cause; whoever came first names it.
+	settle := func(c Cause) error {
+		once.Do(func() { cause = c })
+		return &ErrKilled{cause}
+	}
+	if err := proc.send(payload, files, limits); err != nil {
+		if proc.alive() && !proc.killed.Load() {
+			var broken interface{ Timeout() bool }
+			if !errors.As(err, &broken) {
+				return err
+			}
+		}
+		return settle(p.deathCause(proc))
+	}
+	var total int64
+	for {
+		frame, err := ReadFrame(proc.result, int(min(limits.Result+2, MaxFrame)))
+		switch {
+		case errors.Is(err, ErrFrame):
+			stop(CauseResultCap)
+			return settle(CauseResultCap)
+		case err != nil:
+			return settle(p.deathCause(proc))
+		case len(frame) == 0:
+			stop(CauseProtocol)
+			return settle(CauseProtocol)
+		}
+		switch frame[0] {
+		case kindData:
+			total += int64(len(frame) - 1)
+			if total > limits.Result {
+				stop(CauseResultCap)
+				return settle(CauseResultCap)
+			}
+			if err := recv(frame[1:]); err != nil {
+				return err
+			}
+		case kindEnd:
+			if len(frame) != 1 {
+				return settle(CauseProtocol)
+			}
+			return nil
+		case kindFailed:
+			return settle(CauseFailed)
+		case kindMemory:
+			return settle(CauseMemory)
+		default:
+			stop(CauseProtocol)
+			return settle(CauseProtocol)
+		}
+	}
+}
+
+// deathCause tells a memory death from any other by the fixed words with which
+// the Go and C++ runtimes announce it.
+func (p *Pool) deathCause(proc *process) Cause {
+	select {
+	case <-proc.exited:
+	case <-time.After(2 * time.Second):
+		return CauseCrashed
+	}
+	text := proc.errText.String()
+	for _, mark := range []string{"out of memory", "cannot allocate memory", "std::bad_alloc", "errno=12"} {
+		if strings.Contains(text, mark) {
+			return CauseMemory
+		}
+	}
+	return CauseCrashed
+}
+
+// Close ends every worker and waits for them.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	live := make([]*process, 0, len(p.live))
+	for proc := range p.live {
+		live = append(live, proc)
+	}
+	p.mu.Unlock()
+	for _, proc := range live {
+		proc.kill()
+	}
+	p.wg.Wait()
+	close(p.spawner.done)
+	return nil
+}
+
+// readAll gathers a session's frames.
+func readAll(dst *[]byte) func([]byte) error {
+	return func(frame []byte) error {
+		*dst = append(*dst, frame...)
+		return nil
+	}
+}
+
+var _ io.Writer = (*capped)(nil)

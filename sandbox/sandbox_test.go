@@ -1,0 +1,611 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func init() {
+	Register("echo", func(_ context.Context, p []byte, files []*os.File, emit func([]byte) error) error {
+		for _, f := range files {
+			b, err := io.ReadAll(f)
+			if err != nil {
+				return err
+			}
+			p = append(p, b...)
+		}
+		return emit(p)
+	})
+	Register("hostile", hostile)
+	Register("pids", func(_ context.Context, _ []byte, _ []*os.File, emit func([]byte) error) error {
+		return emit([]byte(strconv.Itoa(os.Getpid())))
+	})
+	RegisterWith("writer", Registration{Writes: true, Handler: func(_ context.Context, p []byte, files []*os.File, _ func([]byte) error) error {
+		_, err := files[0].WriteAt(p, 0)
+		return err
+	}})
+	RegisterWith("coldfeet", Registration{
+		Warm:    func() error { return errors.New("canary-text-7731") },
+		Handler: func(context.Context, []byte, []*os.File, func([]byte) error) error { return nil },
+	})
+}
+
+var sink [][]byte
+
+func hostile(_ context.Context, p []byte, _ []*os.File, emit func([]byte) error) error {
+	switch string(p) {
+	case "spin":
+		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+		for {
+		}
+	case "sleep":
+		select {}
+	case "memory":
+		for {
+			b := make([]byte, 16<<20)
+			for i := range b {
+				b[i] = byte(i)
+			}
+			sink = append(sink, b)
+		}
+	case "flood":
+		for {
+			if err := emit(make([]byte, 1<<16)); err != nil {
+				return err
+			}
+		}
+	case "rawflood":
+		for {
+			_ = WriteFrame(fdWriter(resultFD), append([]byte{kindData}, make([]byte, 1<<16)...))
+		}
+	case "bigframe":
+		_, _ = fdWriter(resultFD).Write([]byte{0xff, 0xff, 0xff, 0xff})
+		select {}
+	case "badkind":
+		_ = WriteFrame(fdWriter(resultFD), []byte("?"))
+		select {}
+	case "empty":
+		_ = WriteFrame(fdWriter(resultFD), nil)
+		select {}
+	case "exit":
+		os.Exit(0)
+	case "panic":
+		panic("canary-text-7731")
+	case "panic-elsewhere":
+		go func() { panic("canary-text-7731") }()
+		select {}
+	case "stderr":
+		for range 1000 {
+			fmt.Fprintln(os.Stderr, strings.Repeat("canary-text-7731", 100))
+		}
+		return nil
+	case "error":
+		return errors.New("canary-text-7731")
+	case "oom":
+		return fmt.Errorf("canary-text-7731: %w", ErrMemory)
+	case "forbidden":
+		_, _ = unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		return nil
+	case "threads":
+		for range 400 {
+			go func() { _ = unix.Nanosleep(&unix.Timespec{Sec: 30}, nil) }()
+		}
+		select {}
+	}
+	return emit(p)
+}
+
+var (
+	sharedPool  *Pool
+	sharedError error
+	sharedOnce  sync.Once
+)
+
+func TestMain(m *testing.M) {
+	Main()
+	if len(os.Args) > 1 && os.Args[1] == "gateway" {
+		gatewayThatDies()
+	}
+	code := m.Run()
+	if sharedPool != nil {
+		_ = sharedPool.Close()
+	}
+	os.Exit(code)
+}
+
+func pool(t testing.TB) *Pool {
+	t.Helper()
+	sharedOnce.Do(func() {
+		sharedPool, sharedError = NewPool(context.Background(), Config{Warm: map[string]int{"echo": 1}})
+	})
+	if sharedError != nil {
+		t.Fatal(sharedError)
+	}
+	return sharedPool
+}
+
+func TestEcho(t *testing.T) {
+	p := pool(t)
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(" file"); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := f.Seek(0, 0); err != nil {
+			t.Fatal(err)
+		}
+		ro, err := os.Open(f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []byte
+		err = p.Run(context.Background(), Job{Handler: "echo", Payload: []byte("payload"), Files: []*os.File{ro}}, readAll(&got))
+		_ = ro.Close()
+		if err != nil || string(got) != "payload file" {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+	if layers := p.Layers(); !slices.Contains(layers, "seccomp allow-list") || !slices.Contains(layers, "empty read-only root") {
+		t.Fatalf("layers: %v", layers)
+	}
+}
+
+// TestR01_DeathIsOneConstant: whatever a worker does, its caller learns a code.
+func TestR01_DeathIsOneConstant(t *testing.T) {
+	p := pool(t)
+	limits := Limits{Wall: 10 * time.Second, Memory: 64 << 20, Result: 1 << 20, Threads: 1}
+	short := limits
+	short.Wall = 400 * time.Millisecond
+	for _, c := range []struct {
+		what   string
+		limits Limits
+		want   Cause
+	}{
+		{"spin", short, CauseTimeout},
+		{"sleep", short, CauseTimeout},
+		{"memory", limits, CauseMemory},
+		{"flood", limits, CauseResultCap},
+		{"rawflood", limits, CauseResultCap},
+		{"bigframe", limits, CauseResultCap},
+		{"badkind", limits, CauseProtocol},
+		{"empty", limits, CauseProtocol},
+		{"exit", limits, CauseCrashed},
+		{"panic", limits, CauseFailed},
+		{"panic-elsewhere", limits, CauseCrashed},
+		{"error", limits, CauseFailed},
+		{"oom", limits, CauseMemory},
+		{"forbidden", limits, CauseCrashed},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			if c.what == "memory" && raceEnabled {
+				t.Skip("no RLIMIT_DATA under the race detector")
+			}
+			begin := time.Now()
+			err := p.Run(context.Background(), Job{Handler: "hostile", Payload: []byte(c.what), Limits: c.limits}, func([]byte) error { return nil })
+			var killed *ErrKilled
+			if !errors.As(err, &killed) || killed.Cause != c.want {
+				t.Fatalf("got %v, want %s", err, c.want)
+			}
+			if err.Error() != "worker did not finish: "+string(c.want) {
+				t.Fatalf("text is not constant: %q", err)
+			}
+			if took := time.Since(begin); took > 8*time.Second {
+				t.Fatalf("took %v", took)
+			}
+		})
+	}
+	if err := p.Run(context.Background(), Job{Handler: "hostile", Payload: []byte("stderr"), Limits: limits}, nil); err != nil {
+		t.Fatalf("a flooded stderr must not stop a job: %v", err)
+	}
+}
+
+func TestThreadBomb(t *testing.T) {
+	p := pool(t)
+	err := p.Run(context.Background(), Job{Handler: "hostile", Payload: []byte("threads"), Limits: Limits{Wall: 4 * time.Second}}, nil)
+	var killed *ErrKilled
+	if !errors.As(err, &killed) || killed.Cause != CauseCrashed {
+		t.Fatalf("a worker over its thread limit must die, got %v", err)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	p := pool(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	err := p.Run(ctx, Job{Handler: "hostile", Payload: []byte("spin")}, nil)
+	var killed *ErrKilled
+	if !errors.As(err, &killed) || killed.Cause != CauseCancelled {
+		t.Fatalf("got %v", err)
+	}
+}
+
+// TestR01_Escape: no probe gets through any tier a pool may serve; the control
+// shows that the same probes do get through without layers.
+func TestR01_Escape(t *testing.T) {
+	for _, tier := range []Tier{TierFull, TierProcess} {
+		p, err := newPool(Config{Tier: tier})
+		if err != nil {
+			t.Fatal(err)
+		}
+		through, err := p.attack(context.Background())
+		_ = p.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(through) != 0 {
+			t.Errorf("tier %s: got through: %v", tier, through)
+		}
+	}
+	p, err := newPool(Config{Tier: tierNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	through, err := p.attack(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, probe := range probes {
+		switch probe.name {
+		case "raise_limit", "io_uring": // depend on the host's own limits
+			continue
+		}
+		if !slices.Contains(through, probe.name) {
+			t.Errorf("positive control: %s fails without any layer, so it proves nothing", probe.name)
+		}
+	}
+	if _, err := NewPool(context.Background(), Config{Tier: tierNone}); err == nil {
+		t.Error("a pool without layers started")
+	}
+	if _, err := NewPool(context.Background(), Config{Tier: "light"}); err == nil {
+		t.Error("an unknown tier started")
+	}
+}
+
+// TestSelfTestRefuses: a pool whose layers are off does not pass its own test.
+func TestSelfTestRefuses(t *testing.T) {
+	p, err := newPool(Config{Tier: tierNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	err = p.selfTest(context.Background())
+	if err == nil || !strings.Contains(err.Error(), "missing layer") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestWarmUpFailureIsNamedNotQuoted(t *testing.T) {
+	err := pool(t).Run(context.Background(), Job{Handler: "coldfeet"}, nil)
+	if err == nil || !strings.Contains(err.Error(), "warm-up") || strings.Contains(err.Error(), "canary") {
+		t.Fatalf("got %v", err)
+	}
+	if err := pool(t).Run(context.Background(), Job{Handler: "nobody"}, nil); err == nil {
+		t.Fatal("an unknown handler ran")
+	}
+}
+
+func TestWriterFillsItsDescriptorOnly(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := pool(t).Run(context.Background(), Job{Handler: "writer", Payload: []byte("ok"), Files: []*os.File{f}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	ro, err := os.Open(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ro.Close()
+	if b, _ := io.ReadAll(ro); string(b) != "ok" {
+		t.Fatalf("got %q", b)
+	}
+	if err := pool(t).Run(context.Background(), Job{Handler: "writer", Payload: []byte("no"), Files: []*os.File{ro}}, nil); err == nil {
+		t.Fatal("a read-only descriptor was written")
+	}
+}
+
+func TestSession(t *testing.T) {
+	p := pool(t)
+	s, err := p.Session(context.Background(), "hostile", Limits{Wall: 500 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	first := s.proc
+	for i := range 20 {
+		want := fmt.Sprint("call", i)
+		got, err := s.Call(context.Background(), []byte(want))
+		if err != nil || string(got) != want {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+	if s.proc != first {
+		t.Fatal("a healthy session was replaced")
+	}
+	if _, err := s.Call(context.Background(), []byte("error")); err == nil {
+		t.Fatal("handler error vanished")
+	}
+	_, err = s.Call(context.Background(), []byte("spin"))
+	var killed *ErrKilled
+	if !errors.As(err, &killed) || killed.Cause != CauseTimeout {
+		t.Fatalf("got %v", err)
+	}
+	if got, err := s.Call(context.Background(), []byte("again")); err != nil || string(got) != "again" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	s.calls = sessionCalls
+	before := s.proc
+	if _, err := s.Call(context.Background(), []byte("fresh")); err != nil || s.proc == before {
+		t.Fatalf("a session over its call limit was kept: %v", err)
+	}
+}
+
+// gatewayThatDies starts a spinning worker, tells its pid and waits to be killed.
+func gatewayThatDies() {
+	p, err := newPool(Config{Tier: Tier(os.Args[2])})
+	if err != nil {
+		os.Exit(9)
+	}
+	proc, err := p.launch("hostile", 64<<20, false, false)
+	if err != nil {
+		os.Exit(9)
+	}
+	if err := proc.send([]byte("spin"), nil, defaultLimits); err != nil {
+		os.Exit(9)
+	}
+	fmt.Println(proc.cmd.Process.Pid)
+	select {}
+}
+
+func TestGatewayKilledWorkersGone(t *testing.T) {
+	for _, tier := range []Tier{TierFull, TierProcess} {
+		cmd := exec.Command(os.Args[0], "gateway", string(tier))
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		line := make([]byte, 32)
+		n, err := out.Read(line)
+		pid, _ := strconv.Atoi(strings.TrimSpace(string(line[:n])))
+		if err != nil || pid <= 0 {
+			t.Fatalf("no worker: %v", err)
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		deadline := time.Now().Add(3 * time.Second)
+		for unix.Kill(pid, 0) == nil && !zombie(pid) {
+			if time.Now().After(deadline) {
+				_ = unix.Kill(pid, unix.SIGKILL)
+				t.Fatalf("tier %s: worker outlived its gateway", tier)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+}
+
+func zombie(pid int) bool {
+	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err != nil || bytes.Contains(raw, []byte(") Z "))
+}
+
+// TestNoDescriptorLeaks: jobs of every fate leave the parent's table as it was.
+func TestNoDescriptorLeaks(t *testing.T) {
+	p := pool(t)
+	run := func() {
+		for _, what := range []string{"x", "exit", "panic", "badkind"} {
+			_ = p.Run(context.Background(), Job{Handler: "hostile", Payload: []byte(what)}, func([]byte) error { return nil })
+		}
+		_ = p.Run(context.Background(), Job{Handler: "hostile", Payload: []byte("x")}, func([]byte) error { return errors.New("no") })
+	}
+	run()
+	before := countFDs(t)
+	run()
+	run()
+	if after := countFDs(t); after > before {
+		t.Fatalf("descriptors: %d before, %d after", before, after)
+	}
+}
+
+func countFDs(t *testing.T) int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// TestNoInheritedDescriptor: a descriptor that lost its close-on-exec flag in
+// the parent (a C library may do that) does not reach the worker.
+func TestNoInheritedDescriptor(t *testing.T) {
+	f, err := os.Open("/etc/hostname")
+	if err != nil {
+		f, err = os.Open("/etc/passwd")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	dup, err := unix.Dup(int(f.Fd())) // dup clears the flag
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(dup)
+	p, err := newPool(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if _, err := p.launch("echo", 1<<20, false, false); err != nil {
+		t.Fatalf("verification found a leak: %v", err)
+	}
+}
+
+// TestVerifyCatches: the outside check refuses a process that is not jailed.
+func TestVerifyCatches(t *testing.T) {
+	p, err := newPool(Config{Tier: tierNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	proc, err := p.launch("echo", 1<<20, false, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tier := range []Tier{TierFull, TierProcess} {
+		if err := verify(proc.cmd.Process.Pid, tier); err == nil {
+			t.Errorf("tier %s: an unjailed process passed", tier)
+		}
+	}
+	sealed := "NoNewPrivs:\t1\nSeccomp:\t2\nCapEff:\t0000000000000000\nCapPrm:\t0000000000000000\nCapInh:\t0\nCapAmb:\t0\nCapBnd:\t0000000000000000\n"
+	if got := checkStatus(sealed, TierFull); got != "" {
+		t.Errorf("a sealed status failed: %s", got)
+	}
+	for _, broken := range []string{
+		strings.Replace(sealed, "Seccomp:\t2", "Seccomp:\t0", 1),
+		strings.Replace(sealed, "NoNewPrivs:\t1", "NoNewPrivs:\t0", 1),
+		strings.Replace(sealed, "CapBnd:\t0000000000000000", "CapBnd:\t0000000000000400", 1),
+		strings.Replace(sealed, "CapAmb:\t0\n", "", 1),
+		"",
+	} {
+		if checkStatus(broken, TierFull) == "" {
+			t.Errorf("passed: %q", broken)
+		}
+	}
+}
+
+// TestOrdinaryUser runs a full-tier pool as an unprivileged user when the test
+// itself is root; an ordinary user proves it by running the other tests.
+func TestOrdinaryUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("already an ordinary user")
+	}
+	dir, err := os.MkdirTemp("", "sandgate-user-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe := dir + "/sandbox.test"
+	if err := os.WriteFile(exe, raw, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "-test.run", "^(TestEcho|TestR01_Escape)$", "-test.count=1")
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "TMPDIR=/tmp"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func TestReadFrame(t *testing.T) {
+	var buf bytes.Buffer
+	big := bytes.Repeat([]byte("x"), 3*frameStep+17)
+	for _, body := range [][]byte{nil, []byte("a"), big} {
+		if err := WriteFrame(&buf, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole := bytes.Clone(buf.Bytes())
+	for _, want := range []int{0, 1, len(big)} {
+		got, err := ReadFrame(&buf, MaxFrame)
+		if err != nil || len(got) != want {
+			t.Fatalf("got %d bytes, %v", len(got), err)
+		}
+	}
+	if _, err := ReadFrame(&buf, MaxFrame); err != io.EOF {
+		t.Fatalf("end: %v", err)
+	}
+	if _, err := ReadFrame(bytes.NewReader(whole[5:len(whole)-1]), 10); err != nil && !errors.Is(err, ErrFrame) {
+		_, err = ReadFrame(bytes.NewReader(whole[:2]), 10)
+		if !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatal(err)
+		}
+	}
+	if err := WriteFrame(io.Discard, make([]byte, MaxFrame+1)); !errors.Is(err, ErrFrame) {
+		t.Fatal(err)
+	}
+	// A four-gigabyte promise with three bytes behind it costs next to nothing.
+	lie := append([]byte{0xff, 0xff, 0xff, 0x7f}, 1, 2, 3)
+	allocated := testing.AllocsPerRun(10, func() {
+		if _, err := ReadFrame(bytes.NewReader(lie), 1<<31-1); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatal(err)
+		}
+	})
+	if allocated > 10 {
+		t.Fatalf("%v allocations", allocated)
+	}
+}
+
+func FuzzReadFrame(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0}, 10)
+	f.Add([]byte{3, 0, 0, 0, 1, 2, 3, 9}, 3)
+	f.Add([]byte{255, 255, 255, 255, 1}, 1<<30)
+	f.Fuzz(func(t *testing.T, raw []byte, limit int) {
+		body, err := ReadFrame(bytes.NewReader(raw), limit)
+		if err != nil {
+			return
+		}
+		var buf bytes.Buffer
+		if err := WriteFrame(&buf, body); err != nil {
+			t.Fatal(err)
+		}
+		if len(body) > limit || !bytes.HasPrefix(raw, buf.Bytes()) {
+			t.Fatal("a frame changed on its way")
+		}
+	})
+}
+
+func TestAbstractSocketNames(t *testing.T) {
+	l, err := net.Listen("unix", "@sandgate-test-"+strconv.Itoa(os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, _ := json.Marshal(l.Addr().String())
+	_ = l.Close()
+	if !bytes.Contains(raw, []byte("@sandgate-test-")) {
+		t.Fatalf("abstract names do not survive JSON: %s", raw)
+	}
+}
+
+func BenchmarkJobWarm(b *testing.B) {
+	p := pool(b)
+	for b.Loop() {
+		if err := p.Run(context.Background(), Job{Handler: "echo", Payload: []byte("x")}, func([]byte) error { return nil }); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// namespaceKinds are the links of /proc/<pid>/ns that must differ in full tier.
+var namespaceKinds = []string{"user", "net", "pid", "mnt", "ipc", "uts", "cgroup"}
+
+// verify checks a sealed worker from outside, trusting nothing it said: every
+// thread's filter, privileges and capabilities, its namespaces, its open
+// descriptors.
+func verify(pid int, tier Tier) error {
+	if tier == tierNone {
+		return nil
+	}
+	dir := "/proc/" + strconv.Itoa(pid)
+	fail := func(layer string) error {
+		return &layerMissing{tier: tier, detail: "verification from outside failed: " + layer}
+	}
+	tasks, err := os.ReadDir(dir + "/task")
+	if err != nil || len(tasks) == 0 {
+		return fail("process list")
+	}
+	for _, task := range tasks {
+		raw, err := os.ReadFile(filepath.Join(dir, "task", task.Name(), "status"))
+		if os.IsNotExist(err) {
+			continue // a thread that ended
+		}
+		if err != nil {
+			return fail("thread status")
+		}
+		if layer := checkStatus(string(raw), tier); layer != "" {
+			return fail(layer)
+		}
+	}
+	if tier == TierFull {
+		for _, kind := range namespaceKinds {
+			own, err1 := os.Readlink("/proc/self/ns/" + kind)
+			its, err2 := os.Readlink(dir + "/ns/" + kind)
+			if err1 != nil || err2 != nil || own == its {
+				return fail(kind + " namespace")
+			}
+		}
+	}
+	fds, err := os.ReadDir(dir + "/fd")
+	if err != nil {
+		return fail("descriptor list")
+	}
+	for _, fd := range fds {
+		target, err := os.Readlink(filepath.Join(dir, "fd", fd.Name()))
+		if err != nil {
+			continue
+		}
+		n, _ := strconv.Atoi(fd.Name())
+		if !allowedDescriptor(n, target) {
+			return fail(fmt.Sprintf("descriptor %d is not one of the worker's own", n))
+		}
+	}
+	return nil
+}
+
+func allowedDescriptor(n int, target string) bool {
+	switch n {
+	case 0, 1:
+		return target == "/dev/null"
+	case 2, resultFD:
+		return strings.HasPrefix(target, "pipe:")
+	case controlFD:
+		return strings.HasPrefix(target, "socket:")
+	}
+	// The runtime's poller; an engine's wake-up pipe is its own as well.
+	return strings.HasPrefix(target, "anon_inode:[eventpoll]") || strings.HasPrefix(target, "anon_inode:[eventfd]")
+}
+
+// checkStatus returns the name of the first layer that a thread lacks.
+func checkStatus(status string, tier Tier) string {
+	want := map[string]string{"NoNewPrivs": "1", "Seccomp": "2", "CapEff": "", "CapPrm": "", "CapInh": "", "CapAmb": ""}
+	if tier == TierFull {
+		want["CapBnd"] = ""
+	}
+	for line := range strings.Lines(status) {
+		key, value, ok := strings.Cut(strings.TrimSpace(line), ":")
+		expected, known := want[key]
+		if !ok || !known {
+			continue
+		}
+		value = strings.TrimSpace(value)
+		if expected == "" {
+			value = strings.Trim(value, "0")
+		}
+		if value != expected {
+			return key
+		}
+		delete(want, key)
+	}
+	for key := range want {
+		return key
+	}
+	return ""
+}
