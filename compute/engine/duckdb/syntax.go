@@ -1,0 +1,219 @@
+package duckdb
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	duckdbdriver "github.com/duckdb/duckdb-go/v2"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+)
+
+// Limits of the analyser. They are repeated here, beside the engine, because
+// the worker that runs it must not rely on its caller having checked.
+const (
+	maxSyntaxText    = 64 << 10 // bytes of SQL text
+	maxSyntaxPayload = 1 << 20  // bytes of an AnalyseCall request
+	maxSyntaxTree    = 16 << 20 // bytes of JSON handed back
+	maxSyntaxSchemas = 11       // one fact table and ten joins
+	maxSyntaxColumns = 2000     // columns of one schema
+	maxSyntaxName    = 255      // bytes of a column name
+	syntaxTimeout    = 5 * time.Second
+)
+
+// The analyser's errors are constants: DuckDB's own texts quote the operator's
+// literals, which may be somebody's identity number.
+var (
+	errSyntaxText   = errors.New("failed to analyse text: text is empty or longer than 64 KiB")
+	errSyntaxEngine = errors.New("failed to analyse text: the parser gave no answer")
+	errSyntaxSize   = errors.New("failed to analyse text: syntax tree is too large")
+	errPlanSchema   = errors.New("failed to build schema: a schema is malformed or too large")
+	errPlanEngine   = errors.New("failed to bind text: the planner gave no answer")
+	errCallPayload  = errors.New("failed to read analyse request: malformed or too large")
+)
+
+// OpenAnalyser opens an empty in-memory database that can parse and bind but
+// reach nothing: no file, no extension, no further setting. It is the only kind
+// of database operator text is ever shown to.
+func OpenAnalyser() (*sql.DB, error) {
+	connector, err := duckdbdriver.NewConnector("?threads=1&memory_limit=256MB", hardenAnalyser)
+	if err != nil {
+		return nil, fmt.Errorf("failed to open analyser: %w", err)
+	}
+	db := sql.OpenDB(connector)
+	// The attached schemas belong to one connection's call; one is enough.
+	db.SetMaxOpenConns(1)
+	return db, nil
+}
+
+// hardenAnalyser runs once per connection. The order matters: temp_directory
+// cannot be set once external access is off, and the lock must come last.
+func hardenAnalyser(exec driver.ExecerContext) error {
+	for _, statement := range []string{
+		"SET temp_directory=''",
+		"SET allow_community_extensions=false",
+		"SET autoinstall_known_extensions=false",
+		"SET autoload_known_extensions=false",
+		"SET allow_persistent_secrets=false",
+		"SET enable_external_access=false",
+		"SET disabled_filesystems='LocalFileSystem'",
+		"SET lock_configuration=true",
+	} {
+		if _, err := exec.ExecContext(context.Background(), statement, nil); err != nil {
+			return fmt.Errorf("failed to harden analyser: %w", err)
+		}
+	}
+	return nil
+}
+
+// Syntax returns DuckDB's syntax tree of text as JSON (json_serialize_sql). A
+// syntax error is not an error here: it is a tree with "error": true, which
+// analyse.Decode turns into a refusal; the tree then quotes the operator's words
+// and must not be logged. The text is a bound parameter: parsed, never executed.
+func Syntax(ctx context.Context, db *sql.DB, text string) ([]byte, error) {
+	if text == "" || len(text) > maxSyntaxText || strings.ContainsRune(text, 0) {
+		return nil, errSyntaxText
+	}
+	var tree string
+	row := db.QueryRowContext(ctx, "SELECT json_serialize_sql($1::VARCHAR)::VARCHAR", text)
+	if err := row.Scan(&tree); err != nil {
+		return nil, errSyntaxEngine
+	}
+	if len(tree) > maxSyntaxTree {
+		return nil, errSyntaxSize
+	}
+	return []byte(tree), nil
+}
+
+// BoundPlan returns the bound, non-optimised logical plan of text as JSON
+// (json_serialize_plan) over databases d0, d1, … that hold an empty table
+// main.t each, typed as snapshots store schemas[i]. The databases are detached
+// again before it returns. text must be engine SQL that compute/render made,
+// never an operator's: binding runs table functions' bind phase.
+func BoundPlan(ctx context.Context, db *sql.DB, schemas []algebra.Schema, text string) (plan []byte, err error) {
+	if text == "" || len(text) > maxSyntaxText || strings.ContainsRune(text, 0) {
+		return nil, errSyntaxText
+	}
+	statements, err := schemaStatements(schemas)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, errPlanEngine
+	}
+	defer func() { _ = conn.Close() }()
+	defer func() {
+		for i := range schemas {
+			if _, e := conn.ExecContext(context.WithoutCancel(ctx), "DETACH DATABASE IF EXISTS d"+strconv.Itoa(i)); e != nil && err == nil {
+				plan, err = nil, errPlanEngine
+			}
+		}
+	}()
+	for _, statement := range statements {
+		if _, e := conn.ExecContext(ctx, statement); e != nil {
+			return nil, errPlanSchema
+		}
+	}
+	var tree string
+	row := conn.QueryRowContext(ctx, "SELECT json_serialize_plan($1::VARCHAR)::VARCHAR", text)
+	if e := row.Scan(&tree); e != nil {
+		return nil, errPlanEngine
+	}
+	if len(tree) > maxSyntaxTree {
+		return nil, errSyntaxSize
+	}
+	return []byte(tree), nil
+}
+
+// schemaStatements renders the empty databases of BoundPlan.
+func schemaStatements(schemas []algebra.Schema) ([]string, error) {
+	if len(schemas) == 0 || len(schemas) > maxSyntaxSchemas {
+		return nil, errPlanSchema
+	}
+	var out []string
+	for i, schema := range schemas {
+		if len(schema.Columns) > maxSyntaxColumns {
+			return nil, errPlanSchema
+		}
+		var columns []string
+		for _, c := range schema.Columns {
+			kind, ok := storedType(c.Type.Kind)
+			if !ok || c.Name == "" || len(c.Name) > maxSyntaxName || strings.ContainsRune(c.Name, 0) {
+				return nil, errPlanSchema
+			}
+			columns = append(columns, `"`+strings.ReplaceAll(c.Name, `"`, `""`)+`" `+kind)
+		}
+		if !schema.Public {
+			columns = append(columns, "_unit UBIGINT", "_rn INTEGER")
+		}
+		if len(columns) == 0 {
+			return nil, errPlanSchema
+		}
+		name := "d" + strconv.Itoa(i)
+		out = append(out,
+			"ATTACH ':memory:' AS "+name,
+			"CREATE TABLE "+name+".main.t ("+strings.Join(columns, ", ")+")")
+	}
+	return out, nil
+}
+
+// storedType is the column type a snapshot uses for a kind. Decimals are stored
+// as BIGINT minimal units so that sums are exact integers.
+func storedType(k algebra.Kind) (string, bool) {
+	switch k {
+	case algebra.Bool:
+		return "BOOLEAN", true
+	case algebra.Int, algebra.Decimal:
+		return "BIGINT", true
+	case algebra.Date:
+		return "DATE", true
+	case algebra.Text:
+		return "VARCHAR", true
+	}
+	return "", false
+}
+
+// AnalyseRequest is the payload of AnalyseCall.
+type AnalyseRequest struct {
+	Op      string           `json:"op"` // "syntax" or "plan"
+	SQL     string           `json:"sql"`
+	Schemas []algebra.Schema `json:"schemas,omitempty"` // "plan" only
+}
+
+// AnalyseCall serves one request of the gateway inside a sandboxed worker:
+// AnalyseRequest as JSON in, the tree or plan as JSON out. Every call gets a
+// database of its own, so nothing one text did can reach the next. Its errors
+// are constants and carry no part of the text.
+func AnalyseCall(payload []byte) ([]byte, error) {
+	if len(payload) > maxSyntaxPayload {
+		return nil, errCallPayload
+	}
+	var request AnalyseRequest
+	decoder := json.NewDecoder(strings.NewReader(string(payload)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&request); err != nil || decoder.More() {
+		return nil, errCallPayload
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), syntaxTimeout)
+	defer cancel()
+	db, err := OpenAnalyser()
+	if err != nil {
+		return nil, errSyntaxEngine
+	}
+	defer func() { _ = db.Close() }()
+	switch {
+	case request.Op == "syntax" && request.Schemas == nil:
+		return Syntax(ctx, db, request.SQL)
+	case request.Op == "plan":
+		return BoundPlan(ctx, db, request.Schemas, request.SQL)
+	}
+	return nil, errCallPayload
+}
