@@ -61,8 +61,8 @@ func TestR01LoadGivesTheSameRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range []*Release{base, derived, private, ex} {
-		b := r.Encode()
-		again, err := Load(b, r.Digest())
+		b, digest := r.Encode(), r.Digest()
+		again, err := Load(b, digest)
 		if err != nil {
 			t.Fatalf("%v: %s", err, b)
 		}
@@ -73,7 +73,7 @@ func TestR01LoadGivesTheSameRelease(t *testing.T) {
 		for i := range b { // every single byte counts
 			c := bytes.Clone(b)
 			c[i] ^= 1
-			if _, err := Load(c, r.Digest()); err == nil {
+			if _, err := Load(c, digest); err == nil {
 				t.Fatalf("byte %d may be changed", i)
 			}
 		}
