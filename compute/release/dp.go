@@ -35,6 +35,10 @@ func DP(plan *protect.Plan, p protect.Partials, rnd io.Reader) (*Release, error)
 		}
 		draw := newRandom(rnd)
 		defer draw.wipe()
+		half := make([]*big.Int, len(plan.Measures))
+		for i, m := range plan.Measures {
+			half[i] = protect.HalfWidth95(m.Sigma2)
+		}
 		r := &Release{mode: protect.ModeDP, rho: plan.Rho, cols: header(plan)}
 		for _, g := range groups {
 			if !g.shown || !selected(plan.Selection, g, draw) {
@@ -55,7 +59,7 @@ func DP(plan *protect.Plan, p protect.Partials, rnd io.Reader) (*Release, error)
 				if o.Func == algebra.Avg {
 					row = append(row, ratio(o, noisy[o.A], noisy[o.B], plan.Measures[o.A].Sigma2, plan.Measures[o.B].Sigma2))
 				} else {
-					row = append(row, estimate(o.Func, noisy[o.A], plan.Measures[o.A].Sigma2))
+					row = append(row, estimate(o.Func, noisy[o.A], half[o.A]))
 				}
 			}
 			r.rows = append(r.rows, row)
@@ -119,9 +123,8 @@ func selected(s *protect.Selection, g group, draw *random) bool {
 	return surplus.Add(surplus, draw.gaussian(s.Sigma2)).Cmp(big.NewInt(s.Tau)) >= 0
 }
 
-// estimate is one noisy count or sum with its 95 % interval.
-func estimate(f algebra.Func, noisy, sigma2 *big.Int) value {
-	h := protect.HalfWidth95(sigma2)
+// estimate is one noisy count or sum with its 95 % interval noisy ± h.
+func estimate(f algebra.Func, noisy, h *big.Int) value {
 	v := value{num: new(big.Int).Set(noisy), lo: new(big.Int).Sub(noisy, h), hi: new(big.Int).Add(noisy, h)}
 	if f != algebra.Sum {
 		for _, x := range []*big.Int{v.num, v.lo, v.hi} {

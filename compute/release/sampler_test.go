@@ -20,7 +20,7 @@ func trials(quick, heavy int) int {
 	if full() {
 		return heavy
 	}
-	return quick
+	return quick / slowdown
 }
 
 // seeded is a reproducible reader; it exists in tests only.
@@ -69,7 +69,7 @@ func chi2(counts []int, probs []float64) float64 {
 
 // R01 attack 12: both paths draw the exact distribution.
 func TestSamplerChiSquare(t *testing.T) {
-	n := trials(150_000, 3_000_000)
+	n := trials(150_000*slowdown, 3_000_000) // the control needs them all
 	for _, c := range []struct {
 		name   string
 		sigma2 int64
