@@ -272,6 +272,10 @@ func TestRefusedCommandsLeaveNothing(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	func() {
+		defer func() { recover() }()
+		l.Do(ctx, func() ([][]byte, error) { panic("decide breaks off before anything is applied") })
+	}()
 	if l.Size() != 3 || m.n != 3 || l.Err() != nil {
 		t.Fatalf("size %d, state %d, %v", l.Size(), m.n, l.Err())
 	}
