@@ -84,7 +84,7 @@ func openGuard(dir string, fault wal.Fault, off bool, signer note.Signer) (g *gu
 	}
 	cp, err := torchwood.ParseCheckpoint(string(text))
 	if err != nil || cp.Origin != signer.Name() {
-		return nil, fmt.Errorf("guard file %s is damaged or of another log than %q: restore it, or adopt the log anew once its history has been checked against a copy held by someone else", g.path, signer.Name())
+		return nil, fmt.Errorf("guard file %s is damaged or of another log than %q: restore it, or remove it and adopt the log once its history has been checked against a copy held by someone else", g.path, signer.Name())
 	}
 	g.last, g.known = cp.Tree, true
 	return g, nil

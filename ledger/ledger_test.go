@@ -54,26 +54,32 @@ func (m *tally) step(writer int, pad string) func() ([][]byte, error) {
 	}
 }
 
-func testKeys(t testing.TB) (note.Signer, note.Verifier, ed25519.PrivateKey) {
+func seedOf(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
+
+func receiptKey() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(seedOf(2)) }
+
+func receiptPub() ed25519.PublicKey { return receiptKey().Public().(ed25519.PublicKey) }
+
+func testKeys(t testing.TB) (note.Signer, note.Verifier) {
 	t.Helper()
-	signer, verifier, err := NewSignerFromSeed(testOrigin, bytes.Repeat([]byte{1}, 32))
+	signer, verifier, err := NewSignerFromSeed(testOrigin, seedOf(1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return signer, verifier, ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32))
+	return signer, verifier
 }
 
-func receiptPub() ed25519.PublicKey {
-	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32)).Public().(ed25519.PublicKey)
+func configOf(base string, signer note.Signer) Config {
+	return Config{
+		Dir: filepath.Join(base, "log"), GuardDir: filepath.Join(base, "guard"),
+		Origin: testOrigin, Signer: signer, ReceiptKey: receiptKey(),
+	}
 }
 
 func testConfig(t testing.TB, base string) Config {
 	t.Helper()
-	signer, _, key := testKeys(t)
-	return Config{
-		Dir: filepath.Join(base, "log"), GuardDir: filepath.Join(base, "guard"),
-		Origin: testOrigin, Signer: signer, ReceiptKey: key,
-	}
+	signer, _ := testKeys(t)
+	return configOf(base, signer)
 }
 
 func mustOpen(t testing.TB, cfg Config) (*Log, *tally) {
@@ -110,7 +116,7 @@ func mustClose(t testing.TB, l *Log) {
 // mustVerify checks a log as an auditor would and returns the replayed machine.
 func mustVerify(t testing.TB, dir string, receipts []Receipt) (verify.Result, *tally) {
 	t.Helper()
-	_, verifier, _ := testKeys(t)
+	_, verifier := testKeys(t)
 	m := newTally()
 	res, err := verify.Dir(context.Background(), dir, verifier, m.Apply, nil)
 	if err != nil {
@@ -135,7 +141,7 @@ func copyDir(t testing.TB, from, to string) {
 
 func TestAppendReadProveReopen(t *testing.T) {
 	cfg := testConfig(t, t.TempDir())
-	_, verifier, _ := testKeys(t)
+	_, verifier := testKeys(t)
 	ctx := context.Background()
 	l, m := mustOpen(t, cfg)
 
@@ -266,6 +272,10 @@ func TestRefusedCommandsLeaveNothing(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	func() {
+		defer func() { recover() }()
+		l.Do(ctx, func() ([][]byte, error) { panic("decide breaks off before anything is applied") })
+	}()
 	if l.Size() != 3 || m.n != 3 || l.Err() != nil {
 		t.Fatalf("size %d, state %d, %v", l.Size(), m.n, l.Err())
 	}
@@ -422,8 +432,8 @@ func TestOneProcessAtATime(t *testing.T) {
 
 // The key format is pinned by the library's own generator of the text form.
 func TestSignerFromSeedIsC2SP(t *testing.T) {
-	signer, verifier, _ := testKeys(t)
-	pub := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32)).Public().(ed25519.PublicKey)
+	signer, verifier := testKeys(t)
+	pub := ed25519.NewKeyFromSeed(seedOf(1)).Public().(ed25519.PublicKey)
 	vkey, err := VerifierKey(testOrigin, pub)
 	if err != nil {
 		t.Fatal(err)

@@ -50,7 +50,7 @@ func TestRollbackIsRefused(t *testing.T) {
 func TestRollbackSucceedsWithoutGuard(t *testing.T) {
 	cfg, first, receipts := rolledBack(t)
 	cfg.unguarded = true
-	_, verifier, _ := testKeys(t)
+	_, verifier := testKeys(t)
 	l, m := mustOpen(t, cfg)
 	mustAppend(t, l, m, 2, 5, "second history")
 	mustClose(t, l)

@@ -88,11 +88,12 @@ func (p Proof) TLogProof() []byte {
 // refused: this log never writes one, so it would have a meaning that is not known here. Verify is still to be
 // called.
 func ParseTLogProof(text, entry []byte) (Proof, error) {
-	head, checkpoint, found := bytes.Cut(text, []byte("\n\n"))
-	if !found || !bytes.HasPrefix(text, []byte(proofHeader)) {
+	body, known := bytes.CutPrefix(text, []byte(proofHeader))
+	head, checkpoint, found := bytes.Cut(body, []byte("\n\n"))
+	if !known || !found {
 		return Proof{}, errors.New("failed to parse tlog-proof: header or checkpoint is missing")
 	}
-	lines := strings.Split(string(head), "\n")[1:]
+	lines := strings.Split(string(head), "\n")
 	digits, found := strings.CutPrefix(lines[0], "index ")
 	index, err := strconv.ParseUint(digits, 10, 64)
 	if !found || err != nil || strconv.FormatUint(index, 10) != digits || index > math.MaxInt64 {
@@ -109,8 +110,8 @@ func ParseTLogProof(text, entry []byte) (Proof, error) {
 		}
 		p.Hashes = append(p.Hashes, tlog.Hash(h))
 	}
-	body, _, found := strings.Cut(p.Checkpoint, "\n\n")
-	cp, err := torchwood.ParseCheckpoint(body + "\n")
+	signed, _, found := strings.Cut(p.Checkpoint, "\n\n")
+	cp, err := torchwood.ParseCheckpoint(signed + "\n")
 	if !found || err != nil {
 		return Proof{}, errors.New("failed to parse tlog-proof: the checkpoint is malformed")
 	}

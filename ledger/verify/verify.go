@@ -2,8 +2,8 @@
 // tiles: it reads the public formats (C2SP tlog-tiles, tlog-checkpoint, signed-note) with other libraries, and the
 // write-ahead file with the reader of its documented format.
 //
-// To copy a log that is in use, copy the checkpoint first, then the tiles, then the write-ahead file: later parts
-// then hold at least what the earlier ones speak of.
+// To copy a log that is in use, use Copy, or copy the checkpoint first, then the tiles, then the write-ahead file:
+// later parts then hold at least what the earlier ones speak of.
 package verify
 
 import (

@@ -66,7 +66,7 @@ type CorruptError struct {
 
 // Error implements error. It never contains entry bytes.
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("write-ahead file is damaged at sequence %d (byte %d): %s", e.Seq, e.Offset, e.What)
+	return fmt.Sprintf("write-ahead file is damaged at sequence %d (byte %d): %s; bring back the newest sound copy of the log directory", e.Seq, e.Offset, e.What)
 }
 
 // Header returns the file header for a log of this origin.
