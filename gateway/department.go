@@ -81,7 +81,7 @@ func (s *departmentService) IngestSnapshot(stream grpc.BidiStreamingServer[sandg
 	snap.Receipt = receiptOf(receipt)
 	mu.Lock()
 	defer mu.Unlock()
-	return stream.Send(&sandgatev1.IngestSnapshotResponse{RowsRead: m.Rows + m.BadRows, Snapshot: snap})
+	return stream.Send(&sandgatev1.IngestSnapshotResponse{RowsRead: m.Rows + m.Bad, Snapshot: snap})
 }
 
 // receive copies the chunks of a stream into a pipe. A stream that breaks off
@@ -109,9 +109,13 @@ func receive(stream grpc.BidiStreamingServer[sandgatev1.IngestSnapshotRequest, s
 }
 
 func snapshotOf(dataset string, m engine.Manifest) *sandgatev1.Snapshot {
+	var clamped int64
+	for _, c := range m.Columns {
+		clamped += c.Clamped
+	}
 	return &sandgatev1.Snapshot{
-		Name: "datasets/" + dataset + "/snapshots/" + m.ID, Rows: m.Rows, Units: m.Units, BadRows: m.BadRows,
-		ClampedValues: m.Clamped, CreateTime: timestamppb.New(m.Created),
+		Name: "datasets/" + dataset + "/snapshots/" + m.Snapshot, Rows: m.Rows, Units: m.Units, BadRows: m.Bad,
+		ClampedValues: clamped, CreateTime: timestamppb.New(m.Created),
 	}
 }
 

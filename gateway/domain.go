@@ -6,7 +6,6 @@ package gateway
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -70,6 +69,9 @@ type Domain struct {
 // maxExecutions bounds concurrent executions and so the memory of workers.
 const maxExecutions = 4
 
+// warmWorkers is how many engine workers stand ready.
+const warmWorkers = 2
+
 // OpenDomain opens a home and brings its ledger, workers and stores up. It
 // refuses to start without its keys, with a ledger that does not replay, or
 // without the isolation layers of the tier.
@@ -78,7 +80,8 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (d *Domain, err 
 	// Workers come first: no key has been read when they are started, so there
 	// is none to inherit.
 	pool, err := sandbox.NewPool(ctx, sandbox.Config{
-		Executable: opt.Executable, Tier: opt.Tier, Warm: map[string]int{engine.HandlerExecute: 1},
+		Executable: opt.Executable, Tier: opt.Tier, Warm: map[string]int{engine.ExecuteHandler: warmWorkers},
+		Limits: sandbox.Limits{Memory: opt.Memory},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
@@ -98,7 +101,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (d *Domain, err 
 		return nil, fmt.Errorf("failed to open snapshots: %w", err)
 	}
 	d.runner = &engine.Runner{Pool: pool}
-	if d.parser, err = pool.Session(ctx, HandlerAnalyse, sandbox.Limits{Wall: 5 * time.Second, Memory: 512 << 20}); err != nil {
+	if d.parser, err = pool.Session(ctx, engine.AnalyseHandler, sandbox.Limits{Wall: 5 * time.Second, Memory: 512 << 20}); err != nil {
 		return nil, fmt.Errorf("failed to start the analyser: %w", err)
 	}
 	if err := d.openLedger(ctx); err != nil {
@@ -156,6 +159,9 @@ func LogVerifier(origin string, seed []byte) (note.Verifier, string, error) {
 	key, err := ledger.VerifierKey(origin, ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey))
 	return v, key, err
 }
+
+// Layers names the isolation layers that were proved at start.
+func (d *Domain) Layers() []string { return d.pool.Layers() }
 
 // begin writes genesis into an empty ledger, checks it in an existing one, and
 // records the start.
@@ -316,7 +322,7 @@ func (d *Domain) Close(ctx context.Context) error {
 	d.stop()
 	d.jobs.Wait()
 	_, err := d.append(ctx, func(e *entry.Entry) error { e.Kind, e.Actor = entry.KindStopped, "gateway"; return nil })
-	return errors.Join(err, d.log.Close(), d.parser.Close(), d.pool.Close())
+	return errors.Join(err, d.log.Close(), d.parser.Close(), d.pool.Close(), d.store.Close())
 }
 
 // writeDurable writes data to path so that it is there after a power failure.
@@ -343,12 +349,4 @@ func writeDurable(path string, data []byte) error {
 		return fmt.Errorf("failed to open directory: %w", err)
 	}
 	return errors.Join(dir.Sync(), dir.Close())
-}
-
-func receiptJSON(r ledger.Receipt) []byte {
-	text, err := json.Marshal(r)
-	if err != nil {
-		return nil
-	}
-	return text
 }

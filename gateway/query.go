@@ -11,6 +11,7 @@ import (
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/analyse"
 	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/compute/render"
 	"github.com/sandgate/sandgate/ledger/entry"
@@ -41,22 +42,8 @@ type prepared struct {
 	ask      state.Ask
 }
 
-// HandlerAnalyse is the worker handler that parses text in a schema-only
-// database. It never sees data.
-const HandlerAnalyse = "analyse"
-
-// parseRequest and parseResponse are the messages of HandlerAnalyse.
-type parseRequest struct {
-	Op      string           `json:"op"` // syntax | plan
-	SQL     string           `json:"sql"`
-	Schemas []algebra.Schema `json:"schemas,omitempty"`
-}
-
-type parseResponse struct {
-	Result json.RawMessage `json:"result"`
-}
-
-func (d *Domain) parse(ctx context.Context, req parseRequest) ([]byte, error) {
+// parse sends one request to the analyser, which holds schemas and no data.
+func (d *Domain) parse(ctx context.Context, req engine.AnalyseRequest) ([]byte, error) {
 	payload, err := json.Marshal(req)
 	if err != nil {
 		return nil, fmt.Errorf("failed to encode analyser request: %w", err)
@@ -65,11 +52,7 @@ func (d *Domain) parse(ctx context.Context, req parseRequest) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to analyse: %w", err)
 	}
-	var resp parseResponse
-	if err := json.Unmarshal(out, &resp); err != nil {
-		return nil, errors.New("failed to read the analyser's answer")
-	}
-	return resp.Result, nil
+	return out, nil
 }
 
 // schemas are the columns an operator's names may resolve to: the whole
@@ -134,7 +117,7 @@ func (d *Domain) analyse(ctx context.Context, p *prepared, sql string) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	ast, err := d.parse(ctx, parseRequest{Op: "syntax", SQL: sql})
+	ast, err := d.parse(ctx, engine.AnalyseRequest{Op: engine.AnalyseSyntax, SQL: sql})
 	if err != nil {
 		return refuse(&policies.Reason{Code: "TOO_COMPLEX", Rule: "core language", SetBy: "sandgate",
 			ZH: "语句过于复杂，分析未在时限内完成", EN: "the statement is too complex: its analysis did not finish in time",
@@ -194,15 +177,15 @@ func (d *Domain) gate(ctx context.Context, p *prepared) error {
 	if p.sql, err = render.SQL(p.plan, p.schemas); err != nil {
 		return fmt.Errorf("failed to render the plan: %w", err)
 	}
-	ast, err := d.parse(ctx, parseRequest{Op: "syntax", SQL: p.sql})
+	out, err := d.parse(ctx, engine.AnalyseRequest{Op: engine.AnalyseGate, SQL: p.sql, Schemas: p.schemas})
 	if err != nil {
 		return err
 	}
-	bound, err := d.parse(ctx, parseRequest{Op: "plan", SQL: p.sql, Schemas: p.schemas})
-	if err != nil {
-		return err
+	var reply engine.AnalyseGateReply
+	if err := json.Unmarshal(out, &reply); err != nil {
+		return errors.New("failed to read the analyser's answer")
 	}
-	if err := render.Check(p.plan, p.schemas, ast, bound); err != nil {
+	if err := render.Check(p.plan, p.schemas, reply.Syntax, reply.Plan); err != nil {
 		return fmt.Errorf("the rendered statement did not pass the gate: %w", err)
 	}
 	return nil

@@ -294,11 +294,11 @@ func (b *Book) checkRule(e Entry, r DisclosureRule) error {
 }
 
 func checkMode(e Entry, r DisclosureRule) error {
-	if r.MaxRows < 1 || r.MaxRows > 1000 {
-		return errors.New("max_rows, the contribution bound, must lie in 1…1000")
+	if e.Dataset.OneRow && r.MaxRows > 1 {
+		return errors.New("max_rows must be 1 or absent where one_row_per_unit is declared")
 	}
-	if e.Dataset.OneRow && r.MaxRows != 1 {
-		return errors.New("max_rows must be 1 where one_row_per_unit is declared")
+	if !e.Dataset.OneRow && (r.MaxRows < 1 || r.MaxRows > 1000) {
+		return errors.New("max_rows, the contribution bound, must lie in 1…1000")
 	}
 	switch r.Mode {
 	case "dp":

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -104,7 +105,7 @@ func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
 	if s.home, s.keys, err = createHome(filepath.Join(dir, "home"), story.regulator, s.kitDir(story.regulator), "sandgate.demo/"+story.id, s.addr, []string{"127.0.0.1", "localhost"}); err != nil {
 		return errors.Join(err, lis.Close())
 	}
-	d, err := gateway.OpenDomain(ctx, s.home, gateway.Options{Tier: sandbox.Tier(o.tier)})
+	d, err := gateway.OpenDomain(ctx, s.home, gateway.Options{Tier: sandbox.Tier(o.tier), Logger: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		return errors.Join(err, lis.Close())
 	}
@@ -401,8 +402,8 @@ func (st step) check(r *sandgatev1.Release) error {
 	return nil
 }
 
-// table is one file of a story.
-type table struct {
+// rawFile is one file of a story.
+type rawFile struct {
 	dataset, department, format string
 	open                        func() (io.ReadCloser, error)
 }
@@ -421,7 +422,7 @@ type story struct {
 	parties   []string
 	registry  string // with @KEY:<party> for every public key
 	bundles   []bundle
-	tables    []table
+	tables    []rawFile
 	licences  []licence
 	steps     []step
 	budgets   []licence

@@ -49,7 +49,7 @@ func cityStory(o demoOptions) (*story, error) {
 			}
 			st.bundles = append(st.bundles, bundle{t.Department, text})
 		}
-		st.tables = append(st.tables, table{dataset: t.Name, department: t.Department, format: "csv", open: func() (io.ReadCloser, error) { return generated(g, t.Name), nil }})
+		st.tables = append(st.tables, rawFile{dataset: t.Name, department: t.Department, format: "csv", open: func() (io.ReadCloser, error) { return generated(g, t.Name), nil }})
 	}
 	for _, id := range []string{"alpha-2026", "beta-2026", "alpha-2024"} {
 		text, err := read(filepath.Join("licences", id+".yaml"))

@@ -34,7 +34,7 @@ func ownStory(o demoOptions) (*story, error) {
 	st := &story{id: "own", regulator: "data_bureau", parties: []string{"data_bureau", own.department, "alpha"}}
 	st.registry = own.registry()
 	st.bundles = []bundle{{own.department, string(text)}}
-	st.tables = []table{{dataset: own.set.ID, department: own.department, format: formatOf(o.data), open: func() (io.ReadCloser, error) { return os.Open(o.data) }}}
+	st.tables = []rawFile{{dataset: own.set.ID, department: own.department, format: formatOf(o.data), open: func() (io.ReadCloser, error) { return os.Open(o.data) }}}
 	for _, l := range []policies.Licence{own.licence("alpha-own", 0), own.licence("alpha-old", -3)} {
 		doc, err := yaml.Marshal(struct {
 			Kind policies.Kind    `yaml:"kind"`

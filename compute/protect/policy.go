@@ -20,6 +20,9 @@ func FactsOf(e policies.Entry) (Facts, error) {
 		Dataset: e.Dataset.ID, Department: e.Department, Public: e.Dataset.Public,
 		MaxRows: e.Rule.MaxRows, OneRow: e.Dataset.OneRow, Columns: map[string]ColumnFacts{},
 	}
+	if f.OneRow {
+		f.MaxRows = 1
+	}
 	if !f.Public {
 		f.Mode = Mode(e.Rule.Mode)
 		f.K, f.Round = 10, 1
@@ -85,10 +88,10 @@ func codeValues(c policies.StoredColumn, op masking.Operator) ([]algebra.Value, 
 	return slices.CompactFunc(out, func(a, b algebra.Value) bool { return CompareValues(a, b) == 0 }), nil
 }
 
-// nullable says whether a stored column may hold NULL: masks of dates and areas
-// turn what they cannot read into NULL.
+// nullable says whether a stored column may hold NULL: an area mask turns a code
+// that it cannot read into NULL.
 func nullable(c policies.StoredColumn) bool {
-	return c.Column.Nullable || c.Mask.Op == masking.OpNull
+	return c.Column.Nullable || c.Mask.Op == masking.OpNull || c.Mask.Op == masking.OpArea
 }
 
 // maxEnumerated caps the code list derived from bounds.

@@ -14,6 +14,7 @@ import (
 	duckdbdriver "github.com/duckdb/duckdb-go/v2"
 
 	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/engine"
 )
 
 // Limits of the analyser. They are repeated here, beside the engine, because
@@ -181,39 +182,53 @@ func storedType(k algebra.Kind) (string, bool) {
 	return "", false
 }
 
-// AnalyseRequest is the payload of AnalyseCall.
-type AnalyseRequest struct {
-	Op      string           `json:"op"` // "syntax" or "plan"
-	SQL     string           `json:"sql"`
-	Schemas []algebra.Schema `json:"schemas,omitempty"` // "plan" only
-}
-
-// AnalyseCall serves one request of the gateway inside a sandboxed worker:
-// AnalyseRequest as JSON in, the tree or plan as JSON out. Every call gets a
-// database of its own, so nothing one text did can reach the next. Its errors
-// are constants and carry no part of the text.
+// AnalyseCall serves one engine.AnalyseRequest as JSON and returns JSON. Every
+// call gets a database of its own. Its errors are constants and carry no part of
+// the text.
 func AnalyseCall(payload []byte) ([]byte, error) {
-	if len(payload) > maxSyntaxPayload {
-		return nil, errCallPayload
+	request, err := readAnalyseRequest(payload)
+	if err != nil {
+		return nil, err
 	}
-	var request AnalyseRequest
-	decoder := json.NewDecoder(strings.NewReader(string(payload)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&request); err != nil || decoder.More() {
-		return nil, errCallPayload
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), syntaxTimeout)
-	defer cancel()
 	db, err := OpenAnalyser()
 	if err != nil {
 		return nil, errSyntaxEngine
 	}
 	defer func() { _ = db.Close() }()
-	switch {
-	case request.Op == "syntax" && request.Schemas == nil:
-		return Syntax(ctx, db, request.SQL)
-	case request.Op == "plan":
-		return BoundPlan(ctx, db, request.Schemas, request.SQL)
+	return answerAnalyse(context.Background(), db, request)
+}
+
+func readAnalyseRequest(payload []byte) (engine.AnalyseRequest, error) {
+	var request engine.AnalyseRequest
+	if len(payload) > maxSyntaxPayload {
+		return request, errCallPayload
 	}
-	return nil, errCallPayload
+	decoder := json.NewDecoder(strings.NewReader(string(payload)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&request); err != nil || decoder.More() {
+		return request, errCallPayload
+	}
+	known := request.Op == engine.AnalyseSyntax && request.Schemas == nil || request.Op == engine.AnalyseGate
+	if !known {
+		return request, errCallPayload
+	}
+	return request, nil
+}
+
+func answerAnalyse(ctx context.Context, db *sql.DB, request engine.AnalyseRequest) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, syntaxTimeout)
+	defer cancel()
+	tree, err := Syntax(ctx, db, request.SQL)
+	if err != nil || request.Op == engine.AnalyseSyntax {
+		return tree, err
+	}
+	plan, err := BoundPlan(ctx, db, request.Schemas, request.SQL)
+	if err != nil {
+		return nil, err
+	}
+	out, err := json.Marshal(engine.AnalyseGateReply{Syntax: tree, Plan: plan})
+	if err != nil {
+		return nil, errSyntaxEngine
+	}
+	return out, nil
 }

@@ -225,7 +225,7 @@ func TestR01_AnalyseCall(t *testing.T) {
 		}
 		return duckdb.AnalyseCall(b)
 	}
-	tree, err := call(duckdb.AnalyseRequest{Op: "syntax", SQL: "SELECT COUNT(*) FROM social"})
+	tree, err := call(engine.AnalyseRequest{Op: "syntax", SQL: "SELECT COUNT(*) FROM social"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestR01_AnalyseCall(t *testing.T) {
 	}
 	// Twice: a call must find nothing of the one before.
 	for range 2 {
-		plan, err := call(duckdb.AnalyseRequest{Op: "plan", SQL: "SELECT COUNT(*) AS m0 FROM d0.main.t AS t0", Schemas: schemas[:1]})
+		plan, err := call(engine.AnalyseRequest{Op: "gate", SQL: "SELECT COUNT(*) AS m0 FROM d0.main.t AS t0", Schemas: schemas[:1]})
 		if err != nil || !bytes.Contains(plan, []byte(`"seq_scan"`)) {
 			t.Fatalf("%s: %v", plan, err)
 		}
@@ -260,7 +260,7 @@ func TestR01_AnalyseCall(t *testing.T) {
 		}
 	}
 	odd := []algebra.Schema{{Dataset: "d", Columns: []algebra.SchemaColumn{{Name: `x"); DROP TABLE t; --`, Type: algebra.Type{Kind: algebra.Int}}}}}
-	if plan, err := call(duckdb.AnalyseRequest{Op: "plan", SQL: "SELECT COUNT(*) FROM d0.main.t", Schemas: odd}); err != nil || !bytes.Contains(plan, []byte("DROP TABLE")) {
+	if plan, err := call(engine.AnalyseRequest{Op: "gate", SQL: "SELECT COUNT(*) FROM d0.main.t", Schemas: odd}); err != nil || !bytes.Contains(plan, []byte("DROP TABLE")) {
 		t.Errorf("a column name must stay a name: %v", err)
 	}
 }

@@ -148,8 +148,8 @@ func (s *Spec) Check() error {
 		if c.Bounds != nil && (c.Bounds.Lo > c.Bounds.Hi || c.Type.Kind == algebra.Text || c.Type.Kind == algebra.Bool) {
 			return fmt.Errorf("failed to check column %q: bounds are empty or do not fit the type", c.Name)
 		}
-		if len(c.Codes) > 0 && c.Type.Kind != algebra.Text && c.Type.Kind != algebra.Int {
-			return fmt.Errorf("failed to check column %q: only text and int columns have codes", c.Name)
+		if len(c.Codes) > 0 && c.Type.Kind != algebra.Text && c.Type.Kind != algebra.Int && c.Type.Kind != algebra.Date {
+			return fmt.Errorf("failed to check column %q: only text, int and date columns have codes", c.Name)
 		}
 	}
 	if s.UnitColumn != "" && !seen[strings.ToLower(s.UnitColumn)] {
