@@ -69,7 +69,7 @@ func chi2(counts []int, probs []float64) float64 {
 
 // R01 attack 12: both paths draw the exact distribution.
 func TestSamplerChiSquare(t *testing.T) {
-	n := trials(150_000*slowdown, 3_000_000) // the control needs them all
+	n := trials(100_000*slowdown, 3_000_000) // the control needs them all
 	for _, c := range []struct {
 		name   string
 		sigma2 int64
