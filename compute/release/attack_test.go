@@ -137,7 +137,7 @@ func TestR01Attack3LinearReconstruction(t *testing.T) {
 		t.Logf("colluding operators: %.3f", acc)
 	}
 	// Control of the filter: noise alone, without a budget, does not hold.
-	if acc := repeat(2, func() float64 {
+	if acc := repeat(1, func() float64 {
 		return reconstruct(func(e int64) (float64, bool) { return noisy(e), true }, sigma2)
 	}); acc < 0.61 {
 		t.Errorf("control: without the filter only %.3f is reconstructed", acc)
@@ -219,7 +219,7 @@ func epsilonLowerBound(a, b []float64, delta float64) float64 {
 // the sensitivity. No ε above the claimed one may be proved; with half the σ it is.
 func TestR01Attack11DistinguishingAudit(t *testing.T) {
 	const price, delta = 2_000_000_000, 0.01
-	n := trials(60_000*slowdown, 1_000_000) // the control needs them all
+	n := trials(40_000*slowdown, 1_000_000) // the control needs them all
 	f := testFacts(3)
 	f.QueryMaxRho = price
 	for _, c := range []struct {

@@ -7,7 +7,9 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"math"
 	"math/big"
+	"math/rand/v2"
 	"os"
 	"reflect"
 	"strconv"
@@ -318,5 +320,46 @@ func TestR01NoSeedNoFloat(t *testing.T) {
 	}
 	if got := check("control.go", "package x\nimport \"math/rand/v2\"\nvar y float64 = 1.5"); len(got) != 3 {
 		t.Errorf("control: the check found %v", got)
+	}
+}
+
+// Property: an average's interval is Fieller's, rounded outwards, by exact rational
+// arithmetic; and its value lies inside.
+func TestRatioAgainstRationals(t *testing.T) {
+	rng := rand.New(rand.NewPCG(6, 6))
+	wide := protect.Output{Func: algebra.Avg, Range: protect.Range{Lo: math.MinInt64, Hi: math.MaxInt64}}
+	z2 := big.NewRat(1_959_964*1_959_964, 1_000_000_000_000)
+	shown := 0
+	for range 5000 {
+		c, n := big.NewInt(rng.Int64N(1<<40)-1<<39), big.NewInt(rng.Int64N(1<<uint(1+rng.IntN(30)))-2)
+		sc2, sn2 := big.NewInt(1+rng.Int64N(1<<50)), big.NewInt(1+rng.Int64N(1<<uint(1+rng.IntN(24))))
+		v := ratio(wide, c, n, sc2, sn2)
+		if clear := n.Sign() > 0 && n.Int64()*n.Int64() > 9*sn2.Int64(); clear == v.null() {
+			t.Fatalf("n %s σ² %s: withheld %q", n, sn2, v.withheld)
+		}
+		if v.null() {
+			continue
+		}
+		shown++
+		// outside reports whether θ = x/100 is outside Fieller's set.
+		outside := func(x *big.Int) bool {
+			theta := new(big.Rat).SetFrac(x, big.NewInt(100))
+			left := new(big.Rat).Mul(theta, new(big.Rat).SetInt(n))
+			left.Sub(new(big.Rat).SetInt(c), left)
+			left.Mul(left, left)
+			right := new(big.Rat).Mul(theta, theta)
+			right.Mul(right, new(big.Rat).SetInt(sn2)).Add(right, new(big.Rat).SetInt(sc2)).Mul(right, z2)
+			return left.Cmp(right) >= 0
+		}
+		two := big.NewInt(2)
+		if !outside(v.lo) || !outside(v.hi) || v.lo.Cmp(v.num) > 0 || v.num.Cmp(v.hi) > 0 {
+			t.Fatalf("C %s N %s: [%s, %s] around %s is too narrow", c, n, v.lo, v.hi, v.num)
+		}
+		if new(big.Int).Sub(v.hi, v.lo).Cmp(big.NewInt(6)) > 0 && (outside(new(big.Int).Add(v.lo, two)) || outside(new(big.Int).Sub(v.hi, two))) {
+			t.Fatalf("C %s N %s: [%s, %s] is too wide", c, n, v.lo, v.hi)
+		}
+	}
+	if shown < 1000 {
+		t.Errorf("only %d averages were clear", shown)
 	}
 }

@@ -72,16 +72,17 @@ func table(plan *protect.Plan, p protect.Partials) ([]group, error) {
 	for i := range zero {
 		zero[i] = new(big.Int)
 	}
-	cells := 1
-	for _, k := range plan.Keys {
-		if cells *= len(domain(k)); cells > plan.MaxCells {
+	cells, domains := 1, make([][]algebra.Value, len(plan.Keys))
+	for i, k := range plan.Keys {
+		domains[i] = domain(k)
+		if cells *= len(domains[i]); cells > plan.MaxCells {
 			return nil, errShape
 		}
 	}
 	for i := range cells {
 		keys := make([]algebra.Value, len(plan.Keys))
 		for j, rest := len(keys)-1, i; j >= 0; j-- {
-			d := domain(plan.Keys[j])
+			d := domains[j]
 			keys[j], rest = d[rest%len(d)], rest/len(d)
 		}
 		m, ok := found[identity(keys)]
