@@ -8,6 +8,9 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+
 	_ "github.com/sandgate/sandgate/compute/engine/duckdb" // registers the worker handlers
 	"github.com/sandgate/sandgate/sandbox"
 )
@@ -15,6 +18,9 @@ import (
 func main() {
 	// A worker never comes back from here, and has done nothing before it.
 	sandbox.Main()
+	// The log library writes its own progress to standard error; what matters of
+	// it comes back as errors.
+	klog.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
