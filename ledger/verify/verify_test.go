@@ -336,6 +336,31 @@ func TestUnpublishedTail(t *testing.T) {
 	}
 }
 
+// A write-ahead file that is sound in itself but tells another story than the tiles.
+func TestForgedWriteAheadFile(t *testing.T) {
+	m := theMaster(t)
+	dir := copyOf(t, m)
+	forged, err := wal.Header(origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain := wal.Seed(forged)
+	for seq := range uint64(logSize) {
+		entry := entryOf(seq)
+		if seq == 333 {
+			entry = []byte("never happened")
+		}
+		forged, chain = wal.AppendRecord(forged, chain, seq, false, entry)
+	}
+	if err := os.WriteFile(filepath.Join(dir, wal.FileName), forged, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var damage *verify.Damage
+	if _, err := verify.Dir(context.Background(), dir, m.verifier, nil, nil); !errors.As(err, &damage) || damage.Path != wal.FileName || damage.Seq != 333 {
+		t.Errorf("forged entry: %v", err)
+	}
+}
+
 func TestBrokenReceipts(t *testing.T) {
 	m := theMaster(t)
 	good := m.receipts[:3:3]
