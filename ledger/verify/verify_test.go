@@ -165,7 +165,11 @@ func TestFlippedByteIsNamed(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		for _, at := range []int{0, 2, len(whole) / 2, len(whole) - 1} {
+		places := []int{0, 2, len(whole) / 2, len(whole) - 1}
+		if strings.Contains(path, ".p/") {
+			places = places[2:] // there are dozens of partial tiles
+		}
+		for _, at := range places {
 			damaged := bytes.Clone(whole)
 			damaged[at] ^= 0x40
 			if err := os.WriteFile(filepath.Join(dir, path), damaged, 0o644); err != nil {
