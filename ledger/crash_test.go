@@ -76,7 +76,7 @@ func crashWriter(base string) error {
 
 // kill -9 under concurrent writers, again and again on the same log: no acknowledged entry is lost, the audit of
 // the directory as it was left passes, and replay gives the same state as the audit.
-func TestKillUnderConcurrentWriters(t *testing.T) {
+func TestR29KillUnderConcurrentWriters(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts and kills processes")
 	}

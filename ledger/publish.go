@@ -318,7 +318,7 @@ func (l *Log) release() error {
 		l.guard.close()
 	}
 	if l.tiles != nil {
-		for begin := time.Now(); !l.refreshPublished() && time.Since(begin) < time.Second; {
+		for begin := time.Now(); l.signed.Load() > 0 && !l.refreshPublished() && time.Since(begin) < time.Second; {
 			time.Sleep(time.Millisecond)
 		}
 		l.tiles.cancel()

@@ -115,6 +115,27 @@ func TestIndexMustBeSequenceNumber(t *testing.T) {
 	}
 }
 
+// The newest copy of a closed log is a backup: put back, it goes on where it was.
+func TestR35NewestCopyGoesOn(t *testing.T) {
+	base := t.TempDir()
+	cfg := testConfig(t, base)
+	l, m := mustOpen(t, cfg)
+	receipts := mustAppend(t, l, m, 1, 20, "")
+	mustClose(t, l)
+	backup := filepath.Join(base, "backup")
+	copyDir(t, cfg.Dir, backup)
+	if err := os.RemoveAll(cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	copyDir(t, backup, cfg.Dir)
+	l, m = mustOpen(t, cfg)
+	receipts = append(receipts, mustAppend(t, l, m, 1, 5, "")...)
+	mustClose(t, l)
+	if res, audited := mustVerify(t, cfg.Dir, receipts); res.Size != 25 || audited.digest != m.digest {
+		t.Errorf("audit: %+v", res)
+	}
+}
+
 func TestPartialRollbackIsRefused(t *testing.T) {
 	for name, restore := range map[string]func(t *testing.T, dir, old string){
 		"tree state only": func(t *testing.T, dir, old string) { replace(t, dir, old, treeStateFile) },

@@ -115,7 +115,7 @@ func copyOf(t *testing.T, m *master) string {
 	return dir
 }
 
-func TestWholeLog(t *testing.T) {
+func TestR30WholeLog(t *testing.T) {
 	m := theMaster(t)
 	next := uint64(0)
 	visit := func(seq uint64, entry []byte) error {
@@ -459,7 +459,7 @@ func TestOlderCheckpointAfterCleanUp(t *testing.T) {
 }
 
 // Copies taken while writers append are whole.
-func TestCopyOfLogInUse(t *testing.T) {
+func TestR30CopyOfLogInUse(t *testing.T) {
 	base := t.TempDir()
 	signer, verifier, err := ledger.NewSignerFromSeed(origin, bytes.Repeat([]byte{1}, 32))
 	if err != nil {
