@@ -23,6 +23,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,6 +88,12 @@ type Config struct {
 	ReceiptKey ed25519.PrivateKey
 	// CheckpointInterval is the shortest time between two published checkpoints; 0 means 100 ms, the minimum.
 	CheckpointInterval time.Duration
+	// WitnessPolicy, if set, says which witnesses must cosign a checkpoint before it is published, k of n, in the
+	// policy format of Sigsum with C2SP cosignature/v1 keys. An unsatisfied policy stops publication, not appending;
+	// only a new log cannot be made while its witnesses do not answer.
+	WitnessPolicy []byte
+	// WitnessClient talks to the witnesses; nil means http.DefaultClient.
+	WitnessClient *http.Client
 	// Fault is a test hook, nil in production; see wal.Fault. The points are wal.create.*, wal.write, wal.sync,
 	// integrate, guard.write, guard.rename, guard.syncdir and sign, each /before and /after.
 	Fault func(point string) error

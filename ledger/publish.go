@@ -45,18 +45,25 @@ type integrator struct {
 }
 
 func openTiles(cfg *Config, signer *guard) (*integrator, error) {
-	// Tessera's background work must outlive the context of Open.
-	ctx, cancel := context.WithCancel(context.Background())
-	driver, err := posix.New(ctx, posix.Config{Path: cfg.Dir})
-	if err != nil {
-		cancel()
-		return nil, fmt.Errorf("failed to open tiles: %w", err)
-	}
 	opts := tessera.NewAppendOptions().
 		WithCheckpointSigner(signer).
 		WithCheckpointInterval(cfg.CheckpointInterval).
 		WithCheckpointRepublishInterval(max(republishAfter, cfg.CheckpointInterval)).
 		WithBatching(batchEntries, batchAge)
+	if len(cfg.WitnessPolicy) > 0 {
+		witnesses, err := tessera.NewWitnessGroupFromPolicy(cfg.WitnessPolicy)
+		if err != nil {
+			return nil, fmt.Errorf("failed to read witness policy: %w", err)
+		}
+		opts = opts.WithWitnesses(witnesses, nil)
+	}
+	// Tessera's background work must outlive the context of Open.
+	ctx, cancel := context.WithCancel(context.Background())
+	driver, err := posix.New(ctx, posix.Config{Path: cfg.Dir, HTTPClient: cfg.WitnessClient})
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("failed to open tiles: %w", err)
+	}
 	add, shutdown, reader, err := tessera.NewAppender(ctx, driver, opts)
 	if err != nil {
 		cancel()
@@ -311,7 +318,7 @@ func (l *Log) release() error {
 		l.guard.close()
 	}
 	if l.tiles != nil {
-		for begin := time.Now(); !l.refreshPublished() && time.Since(begin) < time.Second; {
+		for begin := time.Now(); l.signed.Load() > 0 && !l.refreshPublished() && time.Since(begin) < time.Second; {
 			time.Sleep(time.Millisecond)
 		}
 		l.tiles.cancel()

@@ -7,8 +7,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"filippo.io/torchwood"
+	"github.com/transparency-dev/tessera"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/sandgate/sandgate/ledger/evidence"
+	"github.com/sandgate/sandgate/ledger/internal/frontier"
 	"github.com/sandgate/sandgate/ledger/verify"
 	"github.com/sandgate/sandgate/ledger/wal"
 )
@@ -63,19 +69,70 @@ func TestRollbackSucceedsWithoutGuard(t *testing.T) {
 	if err := verify.Consistency(context.Background(), cfg.Dir, verifier, first, second); err == nil {
 		t.Error("two histories of 25 entries pass as consistent")
 	}
-	mustAppendMore := func() {
-		l, m := mustOpen(t, cfg)
-		mustAppend(t, l, m, 2, 5, "")
-		mustClose(t, l)
-		second, _ = l.Published()
-	}
-	mustAppendMore()
+	l, m = mustOpen(t, cfg)
+	mustAppend(t, l, m, 2, 5, "")
+	mustClose(t, l)
+	second, _ = l.Published()
 	if err := verify.Consistency(context.Background(), cfg.Dir, verifier, first, second); err == nil {
 		t.Error("a history of 30 entries passes as an extension of another of 25")
 	}
 	broken, err := verify.Receipts(context.Background(), cfg.Dir, verifier, receiptPub(), receipts)
 	if err != nil || len(broken) != 5 || !broken[0].Signed {
 		t.Errorf("receipts of the first history: %d broken, want 5; %v", len(broken), err)
+	}
+	// The guard, switched on again, knows the first history: being longer does not help the second.
+	cfg.unguarded = false
+	if _, err := Open(context.Background(), cfg, newTally()); !errors.Is(err, ErrRollback) {
+		t.Errorf("a longer second history was accepted: %v", err)
+	}
+}
+
+// An entry that reaches the tiles past the sequencer shifts every later one: the log stops at the first.
+func TestIndexMustBeSequenceNumber(t *testing.T) {
+	cfg := testConfig(t, t.TempDir())
+	cfg.CheckpointInterval = time.Hour // so that the guard is not asked first
+	l, m := mustOpen(t, cfg)
+	mustAppend(t, l, m, 1, 3, "")
+	for { // the stray must come when the three are in
+		if n, err := l.tiles.size(context.Background()); err != nil || n == 3 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := l.tiles.add.Add(context.Background(), tessera.NewEntry([]byte("stray")))(); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, l, m, 1, 1, "")
+	awaitStop(t, l)
+	if err := l.Err(); err == nil || !strings.Contains(err.Error(), "the tiles numbered it 4") {
+		t.Errorf("Err: %v", err)
+	}
+	if err := l.Close(); !errors.Is(err, ErrStopped) {
+		t.Errorf("Close: %v", err)
+	}
+	if _, err := Open(context.Background(), cfg, newTally()); !errors.Is(err, ErrRollback) {
+		t.Errorf("opened again: %v", err)
+	}
+}
+
+// The newest copy of a closed log is a backup: put back, it goes on where it was.
+func TestR35NewestCopyGoesOn(t *testing.T) {
+	base := t.TempDir()
+	cfg := testConfig(t, base)
+	l, m := mustOpen(t, cfg)
+	receipts := mustAppend(t, l, m, 1, 20, "")
+	mustClose(t, l)
+	backup := filepath.Join(base, "backup")
+	copyDir(t, cfg.Dir, backup)
+	if err := os.RemoveAll(cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	copyDir(t, backup, cfg.Dir)
+	l, m = mustOpen(t, cfg)
+	receipts = append(receipts, mustAppend(t, l, m, 1, 5, "")...)
+	mustClose(t, l)
+	if res, audited := mustVerify(t, cfg.Dir, receipts); res.Size != 25 || audited.digest != m.digest {
+		t.Errorf("audit: %+v", res)
 	}
 }
 
@@ -115,6 +172,7 @@ func TestPartialRollbackIsRefused(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			base := t.TempDir()
 			cfg := testConfig(t, base)
 			l, m := mustOpen(t, cfg)
@@ -185,7 +243,7 @@ func TestGuardStopsForgedTreeState(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(cfg.Dir, treeStateFile), []byte(forged), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	<-l.stopped
+	awaitStop(t, l)
 	if err := l.Err(); !errors.Is(err, ErrRollback) || !errors.Is(err, ErrStopped) {
 		t.Errorf("Err: %v", err)
 	}
@@ -194,6 +252,66 @@ func TestGuardStopsForgedTreeState(t *testing.T) {
 	}
 	if _, err := l.Do(context.Background(), m.step(1, "")); !errors.Is(err, ErrStopped) {
 		t.Errorf("Do: %v", err)
+	}
+}
+
+func awaitStop(t *testing.T, l *Log) {
+	t.Helper()
+	select {
+	case <-l.stopped:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the log did not stop")
+	}
+}
+
+// What the guard signs, one request after the other, on a log of ten leaves.
+func TestGuardDecisions(t *testing.T) {
+	signer, _ := testKeys(t)
+	dir := t.TempDir()
+	var refused error
+	open := func() *guard {
+		g, err := openGuard(dir, nil, false, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.refuse = func(err error) { refused = err }
+		g.signedSize = func(uint64) {}
+		return g
+	}
+	g := open()
+	if err := g.begin(); err != nil {
+		t.Fatal(err)
+	}
+	var tree frontier.Tree
+	roots := []tlog.Hash{tree.Root()}
+	for i := range 10 {
+		leaf := tlog.RecordHash([]byte{byte(i)})
+		tree.Append(leaf)
+		roots = append(roots, tree.Root())
+		g.extend(leaf)
+	}
+	for _, step := range []struct {
+		size, rootOf int
+		ok           bool
+	}{
+		{0, 0, true}, {0, 1, false}, {4, 4, true}, {4, 4, true}, {4, 5, false}, {3, 3, false}, {0, 0, false},
+		{7, 6, false}, {7, 8, false}, {7, 7, true}, {4, 4, false}, {11, 10, false}, {10, 9, false}, {10, 10, true}, {7, 7, false},
+	} {
+		refused = nil
+		text := torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{N: int64(step.size), Hash: roots[step.rootOf]}}.String()
+		_, err := g.Sign([]byte(text))
+		if (err == nil) != step.ok || (refused == nil) != step.ok || !step.ok && !errors.Is(err, ErrRollback) {
+			t.Errorf("size %d with the root of %d: %v, reported %v", step.size, step.rootOf, err, refused)
+		}
+	}
+	g.close()
+	if err := g.lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := open()
+	defer again.lock.Close()
+	if again.last != (tlog.Tree{N: 10, Hash: roots[10]}) {
+		t.Errorf("after a restart the guard remembers %d entries, want 10", again.last.N)
 	}
 }
 
