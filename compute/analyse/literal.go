@@ -54,7 +54,7 @@ func (d *decoder) literal(e object) (literal, *policies.Reason) {
 		if r != nil || inner.kind != litText {
 			return bad()
 		}
-		if to := d.str(d.obj(e, "cast_type"), "id"); to == "DATE" {
+		if to := d.str(d.inner(e, "cast_type", "id"), "id"); to == "DATE" {
 			days, ok := parseDate(inner.s)
 			if !ok {
 				return bad()
@@ -72,8 +72,8 @@ func (d *decoder) literal(e object) (literal, *policies.Reason) {
 	if r := d.only(e, "value"); r != nil {
 		return literal{}, r
 	}
-	v := d.obj(e, "value")
-	typ := d.obj(v, "type")
+	v := d.inner(e, "value", "is_null", "value")
+	typ := d.inner(v, "type", "id", "type_info")
 	id := d.str(typ, "id")
 	if d.flag(v, "is_null") {
 		return literal{kind: litNull}, nil
@@ -87,7 +87,7 @@ func (d *decoder) literal(e object) (literal, *policies.Reason) {
 		return literal{kind: litNumber, number: new(big.Rat).SetInt(n)}, nil
 	case "DECIMAL":
 		n, ok := integer(v["value"])
-		scale, err := jsonInt(d.obj(typ, "type_info")["scale"])
+		scale, err := jsonInt(d.inner(typ, "type_info", "width", "scale")["scale"])
 		if !ok || err || scale > 38 {
 			return bad()
 		}

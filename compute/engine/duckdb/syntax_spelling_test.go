@@ -246,7 +246,7 @@ func TestR01_AnalyseCall(t *testing.T) {
 		"unknown field":  `{"op":"syntax","sql":"SELECT 1","file":"` + secret + `"}`,
 		"trailing":       `{"op":"syntax","sql":"SELECT 1"} {}`,
 		"empty":          `{"op":"syntax","sql":""}`,
-		"too long":       `{"op":"syntax","sql":"` + strings.Repeat("x", 70<<10) + `"}`,
+		"too long":       `{"op":"syntax","sql":"` + strings.Repeat("x", 600<<10) + `"}`,
 		"no schemas":     `{"op":"plan","sql":"SELECT 1"}`,
 		"unknown kind":   `{"op":"plan","sql":"SELECT 1","schemas":[{"dataset":"d","columns":[{"name":"` + secret + `","type":{"kind":"blob"}}]}]}`,
 		"nul in text":    `{"op":"syntax","sql":"SELECT '\u0000` + secret + `'"}`,
