@@ -248,38 +248,3 @@ func TestCheckText(t *testing.T) {
 		}
 	}
 }
-
-// FuzzDecode starts from real trees and texts: whatever the bytes, Decode
-// answers with a valid query or with a complete refusal.
-func FuzzDecode(f *testing.F) {
-	schemas := readSchemas(f)
-	trees := readTrees(f)
-	for _, c := range readCases(f) {
-		f.Add([]byte(trees[c.sql]), c.sql)
-	}
-	f.Add([]byte(`{"error":true,"error_type":"parser","position":"99999999999"}`), "SELECT 1")
-	f.Add([]byte(`{"error":false,"statements":[{"node":{"type":"SELECT_NODE"}}]}`), "SELECT 区")
-	f.Fuzz(func(t *testing.T, tree []byte, text string) {
-		q, r := analyse.Decode(tree, text, schemas)
-		if r != nil {
-			if r.ZH == "" || r.EN == "" || r.Code == "" || r.Line < 0 || r.Column < 0 {
-				t.Fatalf("incomplete refusal: %+v", r)
-			}
-			return
-		}
-		if err := algebra.Canonicalise(q).Core.Validate(schemas); err != nil {
-			t.Fatal(err)
-		}
-		outputs := len(q.Core.Keys) + len(q.Core.Aggs)
-		for _, o := range q.Post.Outputs {
-			if o.Ref < 0 || o.Ref >= outputs {
-				t.Fatalf("output refers to %d of %d", o.Ref, outputs)
-			}
-		}
-		for _, o := range q.Post.Order {
-			if o.Ref < 0 || o.Ref >= outputs {
-				t.Fatalf("order refers to %d of %d", o.Ref, outputs)
-			}
-		}
-	})
-}
