@@ -24,7 +24,6 @@ const (
 type literal struct {
 	kind   literalKind
 	number *big.Rat // litNumber
-	digits uint8    // litNumber: decimal digits as written
 	i      int64    // litBool, litDate
 	s      string   // litText
 }
@@ -92,7 +91,7 @@ func (d *decoder) literal(e object) (literal, *policies.Reason) {
 			return bad()
 		}
 		unit := new(big.Int).Exp(big.NewInt(10), big.NewInt(scale), nil)
-		return literal{kind: litNumber, number: new(big.Rat).SetFrac(n, unit), digits: uint8(scale)}, nil
+		return literal{kind: litNumber, number: new(big.Rat).SetFrac(n, unit)}, nil
 	case "BOOLEAN":
 		b, ok := v["value"].(bool)
 		if !ok {

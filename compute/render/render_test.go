@@ -128,7 +128,7 @@ func TestR01_GateRefusesChangedTrees(t *testing.T) {
 		{`"seq_scan"`, `"read_csv"`}, {`"catalog":"d0"`, `"catalog":"d7"`}, {`"schema":"main"`, `"schema":"other"`}, {`"table":"t"`, `"table":"u"`},
 		{`LOGICAL_PROJECTION`, `LOGICAL_WINDOW`}, {`LOGICAL_FILTER`, `LOGICAL_ANY_JOIN`}, {`"BOUND_AGGREGATE"`, `"BOUND_WINDOW"`}, {`"name":"count_star"`, `"name":"error"`},
 		{`"catalog_name":"system"`, `"catalog_name":"d0"`}, {`"BOUND_CONSTANT"`, `"BOUND_REF"`}, {`"error":false`, `"error":true`}, {`"plans":[`, `"plans":[{},`},
-		{`"UBIGINT"`, `"BIGINT"`}, {`"_rn"`, `"_rm"`}, {`"join_type":"LEFT"`, `"join_type":"RIGHT"`}, {`OPERATOR_COALESCE`, `OPERATOR_TRY`}, {`"children":[]`, `"children":[{"type":"LOGICAL_GET"}]`},
+		{`"UBIGINT"`, `"BIGINT"`}, {`"filters":[]`, `"filters":[{}]`}, {`"sample_options":null`, `"sample_options":{}`}, {`"_rn"`, `"_rm"`}, {`"join_type":"LEFT"`, `"join_type":"RIGHT"`}, {`OPERATOR_COALESCE`, `OPERATOR_TRY`}, {`"children":[]`, `"children":[{"type":"LOGICAL_GET"}]`},
 	}
 	all := readRendered(t)
 	apply := func(name string, changes []struct{ old, new string }, check func(c rendered, change func([]byte) []byte) (bool, error)) {
