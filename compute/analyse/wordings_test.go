@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestEveryRefusalHasItsWords reads the package's own source: a code without
+// TestR24_EveryRefusalHasItsWords reads the package's own source: a code without
 // words, or words without a code, is a refusal nobody understands.
-func TestEveryRefusalHasItsWords(t *testing.T) {
+func TestR24_EveryRefusalHasItsWords(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
