@@ -14,7 +14,10 @@ import (
 // WHERE keeps a row only when its predicate is TRUE. Negations are therefore
 // pushed to the leaves by the rules of three-valued logic; what is left is
 // monotone in its leaves, so FALSE and NULL may be treated alike there, and the
-// leaves on one column against literals become one set of values.
+// leaves on one column against literals become one set of values. A set is written
+// as = or IN where its values stand alone or in pairs, as >= and <= where three
+// or more follow each other (x IN (1,2,3) is x >= 1 AND x <= 3), and as <> or NOT
+// IN where only single values or pairs are missing.
 func (c Core) Canonical() Core {
 	out, _ := c.canonical()
 	return out

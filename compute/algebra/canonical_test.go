@@ -173,9 +173,9 @@ func keeps(where *algebra.Pred, row map[string]algebra.Value) bool {
 	return where == nil || eval(*where, row) == isTrue
 }
 
-// TestR05_CanonicalKeepsTheSameRows: canonicalisation never changes which rows
+// TestR01_CanonicalKeepsTheSameRows: canonicalisation never changes which rows
 // WHERE keeps, is idempotent, and gives a core that is still well formed.
-func TestR05_CanonicalKeepsTheSameRows(t *testing.T) {
+func TestR01_CanonicalKeepsTheSameRows(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		core := coreOf(drawPred(t, 4))
 		canonical := core.Canonical()
@@ -249,7 +249,7 @@ func respell(t *rapid.T, p algebra.Pred) algebra.Pred {
 	return p
 }
 
-func TestR05_SpellingsHaveOneCanonicalForm(t *testing.T) {
+func TestR01_SpellingsHaveOneCanonicalForm(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPred(t, 3)
 		want := coreOf(p).Canonical().Bytes()
@@ -274,7 +274,7 @@ func number(op algebra.PredOp, c algebra.Col, n ...int64) algebra.Pred {
 	return p
 }
 
-func TestR05_CanonicalForms(t *testing.T) {
+func TestR01_CanonicalForms(t *testing.T) {
 	a, b := col(0, "a", algebra.Int), col(0, "b", algebra.Int)
 	and := func(p ...algebra.Pred) algebra.Pred { return algebra.Pred{Op: algebra.OpAnd, Args: p} }
 	or := func(p ...algebra.Pred) algebra.Pred { return algebra.Pred{Op: algebra.OpOr, Args: p} }

@@ -34,7 +34,7 @@ func joined(order ...int) algebra.Core {
 	return core
 }
 
-func TestR05_JoinOrderIsOneForm(t *testing.T) {
+func TestR01_JoinOrderIsOneForm(t *testing.T) {
 	want := joined(0, 1, 2).Canonical().Bytes()
 	for _, order := range [][]int{{0, 2, 1}, {2, 0, 1}} {
 		if got := joined(order...).Canonical().Bytes(); !bytes.Equal(got, want) {
@@ -49,7 +49,7 @@ func TestR05_JoinOrderIsOneForm(t *testing.T) {
 	}
 }
 
-func TestR05_CanonicaliseMovesReferences(t *testing.T) {
+func TestR01_CanonicaliseMovesReferences(t *testing.T) {
 	k1, k2, n := col(0, "k1", algebra.Text), col(0, "k2", algebra.Text), col(0, "n", algebra.Int)
 	limit, three := int64(10), 3
 	q := algebra.Query{
@@ -117,7 +117,7 @@ func schemas() []algebra.Schema {
 	}
 }
 
-func TestR05_Validate(t *testing.T) {
+func TestValidate(t *testing.T) {
 	if err := joined(0, 1, 2).Canonical().Validate(schemas()); err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestR05_Validate(t *testing.T) {
 	}
 }
 
-func TestR05_ParseCoreIsStrict(t *testing.T) {
+func TestR30_ParseCoreIsStrict(t *testing.T) {
 	good := string(joined(0, 1, 2).Canonical().Bytes())
 	for name, s := range map[string]string{
 		"trailing":      good + " ",

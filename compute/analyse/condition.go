@@ -215,11 +215,13 @@ func (d *decoder) compare(op algebra.PredOp, left, right object, off int, resolv
 	if r != nil {
 		return cond{}, r
 	}
-	if a.typ != b.typ && !(a.mean || b.mean) {
+	if a.typ != b.typ && !((a.mean || b.mean) && isNumber(a.typ) && isNumber(b.typ)) {
 		return cond{}, d.refuse("COMPARE_TYPES", off)
 	}
 	return cond{op: op, a: &a, b: &b}, nil
 }
+
+func isNumber(t algebra.Type) bool { return t.Kind == algebra.Int || t.Kind == algebra.Decimal }
 
 // pred and post give the tree its place in the algebra.
 func (c cond) pred() algebra.Pred {

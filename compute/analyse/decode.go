@@ -72,40 +72,40 @@ func (d *decoder) parseError(root object) *policies.Reason {
 }
 
 func (d *decoder) statement(root object, schemas []algebra.Schema) (algebra.Query, *policies.Reason) {
-	none := algebra.Query{}
+	nothing := algebra.Query{}
 	statements := d.list(root, "statements")
 	if len(statements) > 1 {
-		return none, d.refuse("MULTIPLE_STATEMENTS", offset(statements[1]))
+		return nothing, d.refuse("MULTIPLE_STATEMENTS", offset(statements[1]))
 	}
 	if len(statements) == 0 {
-		return none, reason("EMPTY")
+		return nothing, reason("EMPTY")
 	}
 	if r := d.only(root, "error", "statements"); r != nil {
-		return none, r
+		return nothing, r
 	}
 	statement := d.asObject(statements[0])
 	if len(d.list(statement, "named_param_map")) > 0 {
-		return none, d.refuse("PARAMETER", d.placeholder())
+		return nothing, d.refuse("PARAMETER", d.placeholder())
 	}
 	if r := d.only(statement, "node", "named_param_map"); r != nil {
-		return none, r
+		return nothing, r
 	}
 	n := d.obj(statement, "node")
 	switch d.str(n, "type") {
 	case "SELECT_NODE":
 	case "SET_OPERATION_NODE":
 		right, _ := n["right"].(object)
-		return none, d.refuse("SET_OPERATION", offset(right))
+		return nothing, d.refuse("SET_OPERATION", offset(right))
 	case "RECURSIVE_CTE_NODE", "CTE_NODE":
-		return none, d.refuse("CTE", offset(n))
+		return nothing, d.refuse("CTE", offset(n))
 	default:
-		return none, d.refuse("UNSUPPORTED", offset(n))
+		return nothing, d.refuse("UNSUPPORTED", offset(n))
 	}
-	if ctes := d.list(d.obj(n, "cte_map"), "map"); len(ctes) > 0 {
-		return none, d.refuse("CTE", offset(ctes[0]))
+	if ctes := d.list(d.inner(n, "cte_map", "map"), "map"); len(ctes) > 0 {
+		return nothing, d.refuse("CTE", offset(ctes[0]))
 	}
 	if r := d.from(n, schemas); r != nil {
-		return none, r
+		return nothing, r
 	}
 	return d.selectNode(n)
 }
@@ -124,48 +124,48 @@ func (d *decoder) placeholder() int {
 
 // selectNode reads everything but FROM.
 func (d *decoder) selectNode(n object) (algebra.Query, *policies.Reason) {
-	none := algebra.Query{}
+	nothing := algebra.Query{}
 	if r := d.only(n, "from_table", "cte_map", "modifiers", "select_list", "where_clause",
 		"group_expressions", "group_sets", "aggregate_handling", "having", "sample", "qualify"); r != nil {
-		return none, r
+		return nothing, r
 	}
 	switch {
 	case n["sample"] != nil:
-		return none, d.refuse("SAMPLE", d.keyword("SAMPLE"))
+		return nothing, d.refuse("SAMPLE", d.keyword("SAMPLE"))
 	case n["qualify"] != nil:
-		return none, d.refuse("WINDOW_IN_CORE", offset(n["qualify"]))
+		return nothing, d.refuse("WINDOW_IN_CORE", offset(n["qualify"]))
 	}
 	for _, m := range d.list(n, "modifiers") {
 		if m := d.asObject(m); m["type"] == "DISTINCT_MODIFIER" {
-			return none, d.refuse("DISTINCT", d.keyword("DISTINCT"))
+			return nothing, d.refuse("DISTINCT", d.keyword("DISTINCT"))
 		}
 	}
 	if n["where_clause"] != nil {
 		c, r := d.condition(d.obj(n, "where_clause"), d.whereTerm)
 		if r != nil {
-			return none, r
+			return nothing, r
 		}
 		where := c.pred()
 		d.out.core.Where = &where
 	}
 	if r := d.selectList(n); r != nil {
-		return none, r
+		return nothing, r
 	}
 	if n["having"] != nil {
 		c, r := d.condition(d.obj(n, "having"), d.postTerm)
 		if r != nil {
-			return none, r
+			return nothing, r
 		}
 		having := c.post()
 		d.out.post.Having = &having
 	}
 	for _, m := range d.list(n, "modifiers") {
 		if r := d.modifier(d.asObject(m)); r != nil {
-			return none, r
+			return nothing, r
 		}
 	}
 	if len(d.out.core.Aggs) == 0 {
-		return none, d.refuse("RAW_ROWS", offset(n["select_list"]))
+		return nothing, d.refuse("RAW_ROWS", offset(n["select_list"]))
 	}
 	return d.out.finish(), nil
 }

@@ -24,7 +24,6 @@ const (
 type literal struct {
 	kind   literalKind
 	number *big.Rat // litNumber
-	digits uint8    // litNumber: decimal digits as written
 	i      int64    // litBool, litDate
 	s      string   // litText
 }
@@ -54,7 +53,7 @@ func (d *decoder) literal(e object) (literal, *policies.Reason) {
 		if r != nil || inner.kind != litText {
 			return bad()
 		}
-		if to := d.str(d.obj(e, "cast_type"), "id"); to == "DATE" {
+		if to := d.str(d.inner(e, "cast_type", "id"), "id"); to == "DATE" {
 			days, ok := parseDate(inner.s)
 			if !ok {
 				return bad()
@@ -72,8 +71,8 @@ func (d *decoder) literal(e object) (literal, *policies.Reason) {
 	if r := d.only(e, "value"); r != nil {
 		return literal{}, r
 	}
-	v := d.obj(e, "value")
-	typ := d.obj(v, "type")
+	v := d.inner(e, "value", "is_null", "value")
+	typ := d.inner(v, "type", "id", "type_info")
 	id := d.str(typ, "id")
 	if d.flag(v, "is_null") {
 		return literal{kind: litNull}, nil
@@ -87,12 +86,12 @@ func (d *decoder) literal(e object) (literal, *policies.Reason) {
 		return literal{kind: litNumber, number: new(big.Rat).SetInt(n)}, nil
 	case "DECIMAL":
 		n, ok := integer(v["value"])
-		scale, err := jsonInt(d.obj(typ, "type_info")["scale"])
+		scale, err := jsonInt(d.inner(typ, "type_info", "width", "scale")["scale"])
 		if !ok || err || scale > 38 {
 			return bad()
 		}
 		unit := new(big.Int).Exp(big.NewInt(10), big.NewInt(scale), nil)
-		return literal{kind: litNumber, number: new(big.Rat).SetFrac(n, unit), digits: uint8(scale)}, nil
+		return literal{kind: litNumber, number: new(big.Rat).SetFrac(n, unit)}, nil
 	case "BOOLEAN":
 		b, ok := v["value"].(bool)
 		if !ok {

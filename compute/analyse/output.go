@@ -207,6 +207,9 @@ func (d *decoder) outputTerm(e object, aliasFirst bool) (term, *policies.Reason)
 	if e["class"] != "COLUMN_REF" {
 		return term{}, d.refuseExpression(e, "EXPRESSION")
 	}
+	if r := d.only(e, "column_names"); r != nil {
+		return term{}, r
+	}
 	names := d.names(e, "column_names")
 	byAlias, isAlias := term{}, false
 	if len(names) == 1 {
@@ -236,7 +239,7 @@ func (d *decoder) aggregate(e object) (term, *policies.Reason) {
 	switch {
 	case d.str(e, "schema") != "" || d.str(e, "catalog") != "":
 		return term{}, d.refuse("QUALIFIED_NAME", off)
-	case e["filter"] != nil || len(d.list(d.obj(e, "order_bys"), "orders")) > 0:
+	case e["filter"] != nil || len(d.list(d.inner(e, "order_bys", "orders"), "orders")) > 0:
 		return term{}, d.refuse("FILTER_CLAUSE", off)
 	case d.flag(e, "is_operator") || d.flag(e, "export_state"):
 		return term{}, d.refuse("UNSUPPORTED", off)
@@ -274,7 +277,7 @@ func (d *decoder) aggregate(e object) (term, *policies.Reason) {
 	}
 	agg := algebra.Agg{Func: algebra.CountCol, Arg: &col}
 	if name != "count" {
-		if col.Type.Kind != algebra.Int && col.Type.Kind != algebra.Decimal {
+		if !isNumber(col.Type) {
 			return term{}, d.refuse("AGGREGATE_ARGUMENT", offset(argument))
 		}
 		agg.Func = algebra.Func(name) // "sum" and "avg" are the algebra's names too

@@ -75,6 +75,13 @@ func (d *decoder) list(n object, field string) []any {
 
 func (d *decoder) obj(n object, field string) object { return d.asObject(n[field]) }
 
+// inner is obj for a small object whose fields are all known here.
+func (d *decoder) inner(n object, field string, known ...string) object {
+	o := d.obj(n, field)
+	d.malformed = d.malformed || d.only(o, known...) != nil
+	return o
+}
+
 func (d *decoder) asObject(v any) object {
 	o, ok := v.(object)
 	d.malformed = d.malformed || !ok

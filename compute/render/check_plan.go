@@ -162,6 +162,11 @@ func (w *walker) scan(t tree) error {
 	if t["name"] != "seq_scan" || data["schema"] != "main" || data["table"] != "t" {
 		return errors.New("unexpected scan")
 	}
+	filters, _ := t["table_filters"].(tree)
+	extra, _ := t["extra_info"].(tree)
+	if len(items(filters["filters"])) != 0 || extra["sample_options"] != nil {
+		return errors.New("a scan that filters or samples by itself")
+	}
 	for i, s := range w.schemas {
 		if data["catalog"] != "d"+strconv.Itoa(i) {
 			continue

@@ -20,8 +20,10 @@ import (
 // Limits of the analyser. They are repeated here, beside the engine, because
 // the worker that runs it must not rely on its caller having checked.
 const (
-	maxSyntaxText    = 64 << 10 // bytes of SQL text
-	maxSyntaxPayload = 1 << 20  // bytes of an AnalyseCall request
+	// Bytes of SQL text. An operator's is held to 64 KiB by analyse.CheckText; a
+	// rendered one may list thousands of registered codes.
+	maxSyntaxText    = 512 << 10
+	maxSyntaxPayload = 4 << 20  // bytes of an AnalyseCall request
 	maxSyntaxTree    = 16 << 20 // bytes of JSON handed back
 	maxSyntaxSchemas = 11       // one fact table and ten joins
 	maxSyntaxColumns = 2000     // columns of one schema
@@ -32,7 +34,7 @@ const (
 // The analyser's errors are constants: DuckDB's own texts quote the operator's
 // literals, which may be somebody's identity number.
 var (
-	errSyntaxText   = errors.New("failed to analyse text: text is empty or longer than 64 KiB")
+	errSyntaxText   = errors.New("failed to analyse text: text is empty, longer than 512 KiB or holds a NUL")
 	errSyntaxEngine = errors.New("failed to analyse text: the parser gave no answer")
 	errSyntaxSize   = errors.New("failed to analyse text: syntax tree is too large")
 	errPlanSchema   = errors.New("failed to build schema: a schema is malformed or too large")

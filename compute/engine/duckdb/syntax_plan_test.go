@@ -154,7 +154,7 @@ func TestRenderedStatementsPassTheGate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(b.Bytes(), want) {
-		t.Error("rendered.json is not what is rendered today; run with -update and look at the difference")
+		t.Error("rendered.json is not what is rendered today; run with -update-trees and look at the difference")
 	}
 }
 

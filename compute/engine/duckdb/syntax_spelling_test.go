@@ -86,9 +86,9 @@ func spelling(r *rand.Rand) string {
 	return text + pick("", ";", " -- 完", " ORDER BY COUNT(*) DESC LIMIT 3", " HAVING COUNT(*) > 5")
 }
 
-// TestR05_TwoHundredSpellingsAreOneQuestion pushes spellings of one question
+// TestR01_TwoHundredSpellingsAreOneQuestion pushes spellings of one question
 // through the real parser; a control question that differs must stay apart.
-func TestR05_TwoHundredSpellingsAreOneQuestion(t *testing.T) {
+func TestR01_TwoHundredSpellingsAreOneQuestion(t *testing.T) {
 	ctx, db, schemas := context.Background(), openAnalyser(t), analyserSchemas(t)
 	canonical := func(text string) []byte {
 		tree, err := duckdb.Syntax(ctx, db, text)
@@ -119,16 +119,16 @@ func TestR05_TwoHundredSpellingsAreOneQuestion(t *testing.T) {
 		}
 	}
 	for text := range distinct {
-		if other := strings.Replace(text, "'2'", "'3'", 1); other != text && bytes.Equal(canonical(other), want) {
+		other := strings.ReplaceAll(text, "'2'", "'3'")
+		if other == text || bytes.Equal(canonical(other), want) {
 			t.Fatalf("control: another question has the same form:\n%s", other)
 		}
-		break
 	}
 }
 
-// TestR05_CanonicalFormCountsTheSameRows runs conditions in the engine before
+// TestR01_CanonicalFormCountsTheSameRows runs conditions in the engine before
 // and after canonicalisation: the logic of the algebra is that of the engine.
-func TestR05_CanonicalFormCountsTheSameRows(t *testing.T) {
+func TestR01_CanonicalFormCountsTheSameRows(t *testing.T) {
 	ctx, db, all := context.Background(), openAnalyser(t), analyserSchemas(t)
 	for _, s := range []string{
 		"ATTACH ':memory:' AS d0",
@@ -246,7 +246,7 @@ func TestR01_AnalyseCall(t *testing.T) {
 		"unknown field":  `{"op":"syntax","sql":"SELECT 1","file":"` + secret + `"}`,
 		"trailing":       `{"op":"syntax","sql":"SELECT 1"} {}`,
 		"empty":          `{"op":"syntax","sql":""}`,
-		"too long":       `{"op":"syntax","sql":"` + strings.Repeat("x", 70<<10) + `"}`,
+		"too long":       `{"op":"syntax","sql":"` + strings.Repeat("x", 600<<10) + `"}`,
 		"no schemas":     `{"op":"plan","sql":"SELECT 1"}`,
 		"unknown kind":   `{"op":"plan","sql":"SELECT 1","schemas":[{"dataset":"d","columns":[{"name":"` + secret + `","type":{"kind":"blob"}}]}]}`,
 		"nul in text":    `{"op":"syntax","sql":"SELECT '\u0000` + secret + `'"}`,

@@ -13,7 +13,7 @@ import (
 	"github.com/sandgate/sandgate/compute/engine/duckdb"
 )
 
-var update = flag.Bool("update", false, "write the syntax trees of compute/analyse/testdata anew")
+var update = flag.Bool("update-trees", false, "write the syntax trees of compute/analyse/testdata anew")
 
 const analyseData = "../../analyse/testdata/"
 
@@ -28,7 +28,7 @@ func openAnalyser(t *testing.T) *sql.DB {
 }
 
 // TestSyntaxTreesOfAnalyser: the trees that the pure tests of compute/analyse
-// read are those the linked DuckDB makes today. Run with -update after a change
+// read are those the linked DuckDB makes today. Run with -update-trees after a change
 // of cases.txt or of the DuckDB version.
 func TestSyntaxTreesOfAnalyser(t *testing.T) {
 	cases, err := os.ReadFile(analyseData + "cases.txt")
@@ -65,6 +65,6 @@ func TestSyntaxTreesOfAnalyser(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(b, want) {
-		t.Error("trees.json is not what DuckDB makes of cases.txt; run go test ./compute/engine/duckdb -update and look at the difference")
+		t.Error("trees.json is not what DuckDB makes of cases.txt; run go test ./compute/engine/duckdb -update-trees and look at the difference")
 	}
 }
