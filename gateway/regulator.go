@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/ledger"
+	"github.com/sandgate/sandgate/ledger/verify"
 	"github.com/sandgate/sandgate/policies"
 )
 
@@ -107,30 +109,35 @@ func (s *regulatorService) ProveEntry(ctx context.Context, req *sandgatev1.Prove
 	return &sandgatev1.EntryProof{Json: text}, nil
 }
 
-// CopyLedger streams the log directory. Files are append-only or replaced by
-// rename, so each is read as of one moment; what was appended while the copy ran
-// shows as an unpublished tail, which the auditor names.
+// CopyLedger streams a consistent copy of the log: the newest checkpoint, exactly
+// the tiles under it, and the write-ahead file.
 func (s *regulatorService) CopyLedger(_ *sandgatev1.CopyLedgerRequest, stream grpc.ServerStreamingServer[sandgatev1.CopyLedgerResponse]) error {
-	if err := s.allow(stream.Context(), policies.ActCopyLedger); err != nil {
+	ctx := stream.Context()
+	if err := s.allow(ctx, policies.ActCopyLedger); err != nil {
 		return err
 	}
 	if n := s.d.log.Size(); n > 0 {
-		if _, err := s.d.log.WaitPublished(stream.Context(), n-1); err != nil {
+		if _, err := s.d.log.WaitPublished(ctx, n-1); err != nil {
 			return err
 		}
 	}
+	verifier, _, err := LogVerifier(s.d.home.Config.Origin, s.d.keys.Log)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp("", "sandgate-copy-")
+	if err != nil {
+		return fmt.Errorf("failed to create directory: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	root := filepath.Join(tmp, "ledger")
+	if _, err := verify.Copy(ctx, s.d.home.Ledger(), root, verifier); err != nil {
+		return fmt.Errorf("failed to copy the ledger: %w", err)
+	}
 	w := tar.NewWriter(chunks{stream})
-	root := s.d.home.Ledger()
-	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			// A file that vanished was a temporary one of the log.
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
+	err = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
 			return err
-		}
-		if !e.Type().IsRegular() {
-			return nil
 		}
 		name, err := filepath.Rel(root, path)
 		if err != nil {
@@ -143,9 +150,6 @@ func (s *regulatorService) CopyLedger(_ *sandgatev1.CopyLedgerRequest, stream gr
 
 func addFile(w *tar.Writer, path, name string) error {
 	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}
