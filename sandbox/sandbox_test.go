@@ -47,13 +47,17 @@ func init() {
 	})
 }
 
-var sink [][]byte
+var (
+	sink  [][]byte
+	spins uint
+)
 
 func hostile(_ context.Context, p []byte, _ []*os.File, emit func([]byte) error) error {
 	switch string(p) {
 	case "spin":
 		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-		for {
+		for n := uint(0); ; n++ {
+			spins = n
 		}
 	case "sleep":
 		select {}

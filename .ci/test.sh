@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# All tests, with the race detector, in random order. Called by: make test
+set -uo pipefail
+cd "$(dirname "$0")/.."
+. .ci/env.sh
+real=${SANDGATE_REAL_DATA:-../shared/data}
+if [ -e "$real/diabetes-encounters.csv.gz" ]; then
+	SANDGATE_REAL_DATA=$(cd "$real" && pwd)
+	export SANDGATE_REAL_DATA
+else
+	echo "!! 真实数据文件不在，跳过真实数据测试 · REAL DATA NOT FOUND: the story on real data is SKIPPED (set SANDGATE_REAL_DATA to the folder of diabetes-encounters.csv.gz)"
+fi
+SANDGATE_BIN=$(mktemp -d)/sandgate
+export SANDGATE_BIN
+trap 'rm -rf "$(dirname "$SANDGATE_BIN")"' EXIT
+echo "building the binary that the stories run"
+if ! go build -tags "$TAGS" -ldflags "$LDFLAGS" -o "$SANDGATE_BIN" ./cmd/sandgate >"$LOGS/build.log" 2>&1; then
+	tail -n 40 "$LOGS/build.log"
+	exit 1
+fi
+# Engine workers hold several hundred MB each: two packages at a time.
+go test -tags "$TAGS" -race -shuffle=on -count=1 -p "${PKGS_AT_ONCE:-2}" -timeout 30m ./... 2>&1 | tee "$LOGS/test.log" | grep -v -e 'no test files' -e 'warning: Using' -e 'in function `'
+status=${PIPESTATUS[0]}
+if [ "$status" -ne 0 ]; then
+	echo "== failures, last lines =="
+	grep -n -e '--- FAIL' -e '^FAIL' -e 'panic:' -e 'DATA RACE' "$LOGS/test.log" | tail -n 40
+fi
+exit "$status"
