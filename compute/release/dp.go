@@ -127,13 +127,32 @@ func selected(s *protect.Selection, g group, draw *random) bool {
 func estimate(f algebra.Func, noisy, h *big.Int) value {
 	v := value{num: new(big.Int).Set(noisy), lo: new(big.Int).Sub(noisy, h), hi: new(big.Int).Add(noisy, h)}
 	if f != algebra.Sum {
-		for _, x := range []*big.Int{v.num, v.lo, v.hi} {
-			if x.Sign() < 0 {
-				x.SetInt64(0)
-			}
-		}
+		v.within(new(big.Int), nil)
 	}
 	return v
+}
+
+// within moves an estimate that noise carried out of the possible range back to
+// its edge, with its interval, and cuts the interval at the edges. The interval
+// then covers whatever it covered before; cutting alone would shrink it to a
+// point at the edge and claim certainty exactly where noise prevails. most may be
+// nil for no upper edge.
+func (v *value) within(least, most *big.Int) {
+	shift := new(big.Int)
+	if v.num.Cmp(least) < 0 {
+		shift.Sub(least, v.num)
+	} else if most != nil && v.num.Cmp(most) > 0 {
+		shift.Sub(most, v.num)
+	}
+	for _, x := range []*big.Int{v.num, v.lo, v.hi} {
+		x.Add(x, shift)
+	}
+	if v.lo.Cmp(least) < 0 {
+		v.lo.Set(least)
+	}
+	if most != nil && v.hi.Cmp(most) > 0 {
+		v.hi.Set(most)
+	}
 }
 
 // Fieller's theorem in integers: z² = fiellerZ2·1e-12.
@@ -174,14 +193,10 @@ func ratio(o protect.Output, c, n, sc2, sn2 *big.Int) value {
 	most := new(big.Int).Mul(big.NewInt(o.Range.Hi), big.NewInt(fine))
 	for _, x := range []*big.Int{lo, v, hi} {
 		x.Add(x, shift)
-		if x.Cmp(least) < 0 {
-			x.Set(least)
-		}
-		if x.Cmp(most) > 0 {
-			x.Set(most)
-		}
 	}
-	return value{num: v, lo: lo, hi: hi}
+	mean := value{num: v, lo: lo, hi: hi}
+	mean.within(least, most)
+	return mean
 }
 
 // floorDiv returns ⌊a/b⌋ for b > 0.
