@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"sync"
@@ -214,11 +213,8 @@ func (p *Pool) converse(ctx context.Context, proc *process, payload []byte, file
 		return &ErrKilled{cause}
 	}
 	if err := proc.send(payload, files, limits); err != nil {
-		if proc.alive() && !proc.killed.Load() {
-			var broken interface{ Timeout() bool }
-			if !errors.As(err, &broken) {
-				return err
-			}
+		if proc.alive() {
+			return err
 		}
 		return settle(p.deathCause(proc))
 	}
@@ -306,5 +302,3 @@ func readAll(dst *[]byte) func([]byte) error {
 		return nil
 	}
 }
-
-var _ io.Writer = (*capped)(nil)

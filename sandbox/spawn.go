@@ -62,7 +62,7 @@ func newSpawner() *spawner {
 		for {
 			select {
 			case r := <-s.requests:
-				r.reply <- r.cmd.Start()
+				r.reply <- startDumpable(r.cmd)
 			case <-s.done:
 				// The thread dies with the goroutine and takes every
 				// remaining worker along, which is what Close wants.
@@ -71,6 +71,19 @@ func newSpawner() *spawner {
 		}
 	}()
 	return s
+}
+
+// startDumpable starts cmd. A parent that made itself undumpable (to keep others
+// from tracing it) may not write its child's id maps unless it is root, so the
+// flag is lifted for the moment of the start.
+func startDumpable(cmd *exec.Cmd) error {
+	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	if err == nil && dumpable == 0 && os.Getuid() != 0 {
+		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err == nil {
+			defer func() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }()
+		}
+	}
+	return cmd.Start()
 }
 
 func (s *spawner) start(cmd *exec.Cmd) error {
@@ -91,7 +104,6 @@ type process struct {
 	data    uint64 // RLIMIT_DATA it was started with
 	exited  chan struct{}
 	errText *capped
-	killed  atomic.Bool
 	once    sync.Once
 }
 
@@ -218,11 +230,10 @@ func (p *Pool) start(handler string, memory int64, session, errno bool) (*proces
 	frame, err := ReadFrame(result, 4096)
 	if err != nil || len(frame) == 0 || frame[0] != kindReady {
 		proc.kill()
-		detail := "worker did not become ready"
 		if err == nil && len(frame) > 0 && frame[0] == kindRefuse {
-			detail = string(frame[1:])
+			return nil, &layerMissing{tier: p.tier, detail: string(frame[1:])}
 		}
-		return nil, &layerMissing{tier: p.tier, detail: detail}
+		return nil, fmt.Errorf("failed to start worker %q: it died before it was ready; see whether this program runs without a worker's limits", handler)
 	}
 	_ = result.SetReadDeadline(time.Time{})
 	if err := verify(proc.cmd.Process.Pid, p.tier); err != nil {
@@ -261,7 +272,6 @@ func (e *layerMissing) Error() string {
 // every descendant along.
 func (pr *process) kill() {
 	pr.once.Do(func() {
-		pr.killed.Store(true)
 		_ = pr.cmd.Process.Kill()
 		<-pr.exited
 		_ = pr.control.Close()

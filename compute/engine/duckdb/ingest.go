@@ -141,41 +141,98 @@ func stageType(k algebra.Kind) string {
 	return sqlType(k)
 }
 
-// loader appends rows to the staging table.
+// loader appends rows to the staging table from a goroutine of its own, so that
+// parsing and storing overlap. Add is called by one goroutine.
 type loader struct {
 	appender *duck.Appender
 	stored   []ingest.Stored
-	args     []driver.Value
+	batch    *rowBatch
+	full     chan *rowBatch
+	empty    chan *rowBatch
+	done     chan error
 }
+
+// rowBatch is a copy of some rows: units, orders and values row after row.
+type rowBatch struct {
+	units, orders []uint64
+	values        []ingest.Value
+}
+
+const batchRows = 2048
 
 func newLoader(s *session, stored []ingest.Stored) (*loader, error) {
 	a, err := duck.NewAppender(s.conn, stageName, "main", "s")
 	if err != nil {
 		return nil, err
 	}
-	return &loader{a, stored, make([]driver.Value, 2+len(stored))}, nil
+	const batches = 4
+	l := &loader{
+		appender: a, stored: stored, batch: &rowBatch{}, done: make(chan error, 1),
+		// empty has room for every batch there is, so that handing one back never blocks.
+		full: make(chan *rowBatch, batches), empty: make(chan *rowBatch, batches+1),
+	}
+	for range batches {
+		l.empty <- &rowBatch{}
+	}
+	go func() {
+		var failed error
+		for b := range l.full {
+			if failed == nil {
+				failed = l.store(b)
+			}
+			b.units, b.orders, b.values = b.units[:0], b.orders[:0], b.values[:0]
+			l.empty <- b
+		}
+		l.done <- failed
+	}()
+	return l, nil
 }
 
+// Add copies the row; an engine error surfaces in close.
 func (l *loader) Add(r ingest.Row) error {
-	l.args[0], l.args[1] = r.Unit, r.Order
-	for i, v := range r.Values {
-		switch kind := l.stored[i].Type.Kind; {
-		case v.Null:
-			l.args[2+i] = nil
-		case kind == algebra.Text:
-			l.args[2+i] = v.S
-		case kind == algebra.Bool:
-			l.args[2+i] = v.I != 0
-		case kind == algebra.Date:
-			l.args[2+i] = int32(v.I)
-		default:
-			l.args[2+i] = v.I
+	b := l.batch
+	b.units, b.orders, b.values = append(b.units, r.Unit), append(b.orders, r.Order), append(b.values, r.Values...)
+	if len(b.units) == batchRows {
+		l.full <- b
+		l.batch = <-l.empty
+	}
+	return nil
+}
+
+func (l *loader) store(b *rowBatch) error {
+	args := make([]driver.Value, 2+len(l.stored))
+	for row := range b.units {
+		args[0], args[1] = b.units[row], b.orders[row]
+		for i, v := range b.values[row*len(l.stored) : (row+1)*len(l.stored)] {
+			switch kind := l.stored[i].Type.Kind; {
+			case v.Null:
+				args[2+i] = nil
+			case kind == algebra.Text:
+				args[2+i] = v.S
+			case kind == algebra.Bool:
+				args[2+i] = v.I != 0
+			case kind == algebra.Date:
+				args[2+i] = int32(v.I)
+			default:
+				args[2+i] = v.I
+			}
+		}
+		if err := l.appender.AppendRow(args...); err != nil {
+			return err
 		}
 	}
-	return l.appender.AppendRow(l.args...)
+	return nil
 }
 
-func (l *loader) close() error { return l.appender.Close() }
+// close stores what is left and waits.
+func (l *loader) close() error {
+	l.full <- l.batch
+	close(l.full)
+	if err := <-l.done; err != nil {
+		return err
+	}
+	return l.appender.Close()
+}
 
 // sortRows is about how many rows one sorting pass holds in memory.
 const sortRows = 1 << 20

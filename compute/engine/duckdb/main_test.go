@@ -176,3 +176,29 @@ func TestIngestAndExecute(t *testing.T) {
 		}
 	}
 }
+
+// TestProcessTier: the engine works in the tier without namespaces, where /proc
+// is visible but refused.
+func TestProcessTier(t *testing.T) {
+	p, err := sandbox.NewPool(context.Background(), sandbox.Config{Tier: sandbox.TierProcess, Limits: testLimits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	s := store(t)
+	m, err := engine.IngestVia(context.Background(), p, s, strings.NewReader(healthCSV), engine.IngestOptions{
+		Format: ingest.CSV, Spec: healthSpec(), Keys: testKeys, Limits: testLimits,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, _, err := s.Open(m.Snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	got, err := (&engine.Runner{Pool: p}).Execute(context.Background(), `SELECT count(*) AS m0 FROM d0.main.t`, plan(1), []*os.File{f}, testLimits)
+	if err != nil || got.Cells[0].M[0].Int64() != 4 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+}

@@ -47,6 +47,18 @@ static int root(const char *path)
 	return path != NULL && (strcmp(path, "/sandgate") == 0 || strcmp(path, PREFIX) == 0);
 }
 
+/*
+ * The engine sizes itself from /proc and /sys unless told, and aborts when a
+ * file there exists but is refused, as Landlock alone does. It is always told.
+ */
+static int hidden(const char *path)
+{
+	if (path == NULL || (strncmp(path, "/proc/", 6) != 0 && strncmp(path, "/sys/", 5) != 0))
+		return 0;
+	errno = ENOENT;
+	return 1;
+}
+
 /* Callers hold the lock. */
 static struct slot *find(const char *path)
 {
@@ -123,6 +135,8 @@ int __wrap_open(const char *path, int flags, ...)
 		mode = va_arg(args, mode_t);
 		va_end(args);
 	}
+	if (hidden(path))
+		return -1;
 	if (!ours(path))
 		return __real_open(path, flags, mode);
 	pthread_mutex_lock(&lock);
@@ -137,6 +151,8 @@ int __wrap_access(const char *path, int mode)
 
 	if (root(path))
 		return 0;
+	if (hidden(path))
+		return -1;
 	if (!ours(path))
 		return __real_access(path, mode);
 	pthread_mutex_lock(&lock);
@@ -172,12 +188,16 @@ static int stat_slot(const char *path, struct stat *out)
 int __wrap___xstat(int version, const char *path, struct stat *out)
 {
 	(void)version;
+	if (hidden(path))
+		return -1;
 	return ours(path) || root(path) ? stat_slot(path, out) : stat(path, out);
 }
 
 int __wrap___lxstat(int version, const char *path, struct stat *out)
 {
 	(void)version;
+	if (hidden(path))
+		return -1;
 	return ours(path) || root(path) ? stat_slot(path, out) : lstat(path, out);
 }
 

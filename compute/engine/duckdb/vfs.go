@@ -21,6 +21,10 @@ import (
 // vfsRoot is where the engine sees the descriptors a worker was handed.
 const vfsRoot = "/sandgate/"
 
+// bound keeps the files whose descriptors the table holds: a collected os.File
+// closes its descriptor.
+var bound []*os.File
+
 // bindFile makes f visible to the engine as vfsRoot+name; an empty name adds a
 // spare that the engine may create a file on. The descriptor must stay open as
 // long as the engine runs.
@@ -38,5 +42,6 @@ func bindFile(name string, f *os.File, writable bool) error {
 	if C.sandgate_vfs_bind(c, C.int(f.Fd()), mode) != 0 {
 		return errors.New("too many files for one worker")
 	}
+	bound = append(bound, f)
 	return nil
 }

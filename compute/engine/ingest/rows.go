@@ -56,7 +56,8 @@ type reader struct {
 	tick func(int64)
 }
 
-// column is a Spec column prepared for the inner loop.
+// column is a Spec column prepared for the inner loop. The empty field is always
+// a NULL; missing holds the further spellings.
 type column struct {
 	Column
 	missing map[string]bool
@@ -115,7 +116,7 @@ func newReader(spec *Spec, keys Keys, sink Sink) (*reader, error) {
 	in.out.Others = make([]int64, len(spec.Columns))
 	in.out.BadBy = map[Code]int64{}
 	for i, c := range spec.Columns {
-		col := column{Column: c, missing: map[string]bool{"": true}, stored: c.Type}
+		col := column{Column: c, missing: map[string]bool{}, stored: c.Type}
 		for _, m := range c.Missing {
 			col.missing[m] = true
 		}
@@ -191,7 +192,7 @@ func (in *reader) take(fields []string, fieldOf []int, null []bool) error {
 	next := 0
 	for i := range in.columns {
 		c := &in.columns[i]
-		isNull := null != nil && null[i] || c.missing[fields[i]]
+		isNull := null != nil && null[i] || fields[i] == "" || len(c.missing) > 0 && c.missing[fields[i]]
 		if i == in.unit {
 			token, ok := uint64(0), false
 			if !isNull {
