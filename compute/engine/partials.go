@@ -40,7 +40,7 @@ var ErrPartials = errors.New("worker result does not fit the plan")
 // worker is told it, so neither side reads a type from the other's bytes.
 type Schema struct {
 	Keys     []algebra.Type `json:"keys,omitempty"`
-	Exact    bool           `json:"exact,omitempty"` // a grp column follows the keys
+	Exact    bool           `json:"exact,omitempty"` // with keys, a grp column follows them
 	Measures int            `json:"measures"`
 	MaxCells int            `json:"max_cells"`
 }
@@ -54,13 +54,13 @@ func SchemaOf(plan *protect.Plan) Schema {
 	return s
 }
 
-// grouped says whether the result has a grp column.
-func (s Schema) grouped() bool { return s.Exact && len(s.Keys) > 0 }
+// Grouped says whether the result has a grp column.
+func (s Schema) Grouped() bool { return s.Exact && len(s.Keys) > 0 }
 
 // Columns is the number of result columns.
 func (s Schema) Columns() int {
 	n := len(s.Keys) + s.Measures
-	if s.Exact {
+	if s.Grouped() {
 		n++
 	}
 	return n
@@ -159,7 +159,7 @@ func (e *Encoder) Flush() error {
 			out = append(out, v.S...)
 		}
 	}
-	if e.schema.Exact {
+	if e.schema.Grouped() {
 		out = append(out, colGroup)
 		for _, r := range e.rows {
 			out = binary.LittleEndian.AppendUint64(out, uint64(r.Group))
@@ -210,7 +210,7 @@ func EncodePartials(plan *protect.Plan, p protect.Partials) ([][]byte, error) {
 			return nil, err
 		}
 	}
-	if s.grouped() {
+	if s.Grouped() {
 		if p.Total == nil {
 			return nil, ErrPartials
 		}
@@ -284,7 +284,7 @@ func (d *Decoder) Add(frame []byte) error {
 			return err
 		}
 	}
-	if d.schema.Exact {
+	if d.schema.Grouped() {
 		kind, ok := c.take(1)
 		data, ok2 := c.take(8 * n)
 		if !ok || !ok2 || kind[0] != colGroup {
@@ -365,7 +365,7 @@ func (d *Decoder) place(r Row) error {
 				return fmt.Errorf("%w: grand total with keys", ErrPartials)
 			}
 		}
-		if !d.schema.grouped() || d.out.Total != nil {
+		if !d.schema.Grouped() || d.out.Total != nil {
 			return fmt.Errorf("%w: grand total", ErrPartials)
 		}
 		d.out.Total = &cell

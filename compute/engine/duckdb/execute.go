@@ -77,7 +77,7 @@ func resultRow(s engine.Schema, values []driver.Value) (engine.Row, error) {
 		row.Keys = append(row.Keys, v)
 	}
 	at := len(s.Keys)
-	if s.Exact {
+	if s.Grouped() {
 		group, ok := integer(values[at])
 		if !ok || !group.IsInt64() {
 			return row, errEngine
