@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Benchmarks; output can be given to benchstat. Ratios are taken in one run, protected against raw. Called by: make bench
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. .ci/env.sh
+export SANDGATE_BIN=$PWD/bin/sandgate
+run() { go test -tags "$TAGS" -run '^$' -bench "$2" -count "${COUNT:-1}" -benchtime "${BENCHTIME:-1s}" "$1" 2> >(grep -v -e 'warning: Using' -e 'in function' >&2); }
+echo "== protected ÷ raw DuckDB, CPU, 6 M rows; warm execution; ingest =="
+run ./compute/engine/duckdb .
+echo "== submit → released answer, whole process =="
+run ./cmd/sandgate BenchmarkSubmit
+echo "== ledger appends =="
+run ./ledger .
+echo "== release kernel =="
+run ./compute/release .
