@@ -38,11 +38,14 @@ func ParseBundle(text []byte) ([]Document, error) {
 		if err := dec.Decode(&node); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
-			return nil, fmt.Errorf("document %d: failed to parse YAML: %w", n, err)
+			return nil, withoutNumbers(fmt.Errorf("document %d: failed to parse YAML: %w", n, err))
+		}
+		if line := alias(&node); line > 0 {
+			return nil, fmt.Errorf("document %d: line %d: aliases and merge keys are not allowed; write the text out", n, line)
 		}
 		doc, err := parseDocument(&node)
 		if err != nil {
-			return nil, fmt.Errorf("document %d: %w", n, err)
+			return nil, withoutNumbers(fmt.Errorf("document %d: %w", n, err))
 		}
 		docs = append(docs, doc)
 	}
@@ -50,6 +53,21 @@ func ParseBundle(text []byte) ([]Document, error) {
 		return nil, errors.New("bundle holds no document")
 	}
 	return docs, nil
+}
+
+// alias returns the line of the first alias or merge key, 0 without any. What
+// departments sign must read the same to a person as to the program, and aliases
+// are also how a small text unfolds into a huge one.
+func alias(node *yaml.Node) int {
+	if node.Kind == yaml.AliasNode || node.Tag == "!!merge" {
+		return node.Line
+	}
+	for _, c := range node.Content {
+		if line := alias(c); line > 0 {
+			return line
+		}
+	}
+	return 0
 }
 
 func parseDocument(node *yaml.Node) (Document, error) {
