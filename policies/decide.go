@@ -29,6 +29,9 @@ type ColumnUse struct {
 func Uses(core algebra.Core) []ColumnUse {
 	var out []ColumnUse
 	add := func(c *algebra.Col, u Use) {
+		if c.Table < 0 || c.Table >= len(core.Tables) {
+			return // malformed: no plan is built from such a core
+		}
 		cu := ColumnUse{core.Tables[c.Table].Dataset, c.Name, u}
 		if !slices.Contains(out, cu) {
 			out = append(out, cu)
