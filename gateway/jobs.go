@@ -99,7 +99,7 @@ func samePlan(a, b *protect.Plan) bool {
 // known answers a request id that was seen before: the same outcome, and for a
 // reservation that a crash orphaned, the execution it still owes. The price was
 // debited then and is not debited again; the earlier run released nothing.
-func (d *Domain) known(_ context.Context, job string, p *prepared) (bool, error) {
+func (d *Domain) known(ctx context.Context, job string, p *prepared) (bool, error) {
 	var j state.Job
 	var ok bool
 	d.log.View(func() { j, ok = d.state.Job(job) })
@@ -113,15 +113,46 @@ func (d *Domain) known(_ context.Context, job string, p *prepared) (bool, error)
 	case state.PhaseRefused:
 		return true, &Refusal{Job: job, Reasons: j.Reasons}
 	case state.PhaseReserved:
-		if d.isRunning(job) || p.plan == nil {
+		if d.isRunning(job) {
 			return true, nil
 		}
-		if !slices.Equal(j.Reserved.Snapshots, p.snaps) || j.Reserved.Price != p.plan.Rho {
-			return true, d.fail(job, "SNAPSHOT_GONE")
-		}
-		d.start(job, p)
+		return true, d.resume(ctx, job, j, p)
 	}
 	return true, nil
+}
+
+// resume runs a reservation that a crash orphaned, unless a rule would refuse it
+// today. A spent budget does not count: the price was debited when it was
+// reserved, and the job that took the last of a budget is owed its answer too.
+func (d *Domain) resume(ctx context.Context, job string, j state.Job, p *prepared) error {
+	if r := p.decision.Refused; r != nil {
+		for _, reason := range r.Reasons {
+			if reason.Code != "BUDGET_EXHAUSTED" {
+				return &Refusal{Job: job, Reasons: r.Reasons}
+			}
+		}
+		var facts []protect.Facts
+		var reason *policies.Reason
+		d.log.View(func() { facts, p.snaps, reason = d.state.Facts(p.query.Core) })
+		if reason != nil {
+			return &Refusal{Job: job, Reasons: []policies.Reason{*reason}}
+		}
+		price := j.Request.Price
+		if price == 0 {
+			price = facts[0].QueryRho
+		}
+		if p.plan, reason = protect.Build(p.query.Core, facts, price); reason != nil {
+			return &Refusal{Job: job, Reasons: []policies.Reason{*reason}}
+		}
+		if err := d.gate(ctx, p); err != nil {
+			return err
+		}
+	}
+	if !slices.Equal(j.Reserved.Snapshots, p.snaps) || j.Reserved.Price != p.plan.Rho {
+		return d.fail(job, "SNAPSHOT_GONE")
+	}
+	d.start(job, p)
+	return nil
 }
 
 func (d *Domain) isRunning(job string) bool {

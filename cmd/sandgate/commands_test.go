@@ -44,6 +44,7 @@ func scripts(t *testing.T, pattern string) {
 type playing struct {
 	gateway *serving
 	shots   *shooting
+	orphan  *shot
 	stalls  map[string]*stall
 }
 

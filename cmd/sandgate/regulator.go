@@ -72,7 +72,7 @@ func (a *app) ledgerTailCmd() *cobra.Command {
 				switch {
 				case req.PageToken != "":
 				case !follow:
-					return a.rows([]string{a.t("序号", "seq"), a.t("时间", "time"), a.t("类型", "kind"), a.t("主体", "actor"), a.t("摘要", "summary")}, body, 0)
+					return a.rows([]string{a.head("序号", "seq"), a.head("时间", "time"), a.head("类型", "kind"), a.head("主体", "actor"), a.head("摘要", "summary")}, body, 0)
 				default:
 					select {
 					case <-c.Context().Done():
