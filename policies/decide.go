@@ -97,8 +97,12 @@ func (b *Book) Decide(r Request) []Reason {
 	for _, u := range Uses(r.Core) {
 		add(b.decideColumn(l, u))
 	}
-	return out
+	// A refusal must fit a ledger entry; so many reasons teach nobody more.
+	return out[:min(len(out), maxReasons)]
 }
+
+// maxReasons caps the reasons of one refusal.
+const maxReasons = 32
 
 func (b *Book) decideParty(r Request) *Reason {
 	p, ok := b.parties[r.Operator]
