@@ -90,7 +90,7 @@ func (b *Book) key(party string) (ed25519.PublicKey, bool) {
 		return b.rootKey, true
 	}
 	p, ok := b.parties[party]
-	if !ok {
+	if !ok || p.Withdrawn {
 		return nil, false
 	}
 	k, err := ParseKey(p.Key)

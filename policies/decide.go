@@ -109,6 +109,9 @@ func (b *Book) decideParty(r Request) *Reason {
 	if !ok || p.Role != RoleOperator {
 		return reasonf("OPERATOR_UNKNOWN", "registry", b.root, "登记表中没有运营机构“%s”", "operator %q is not in the registry", r.Operator)
 	}
+	if p.Withdrawn {
+		return reasonf("PARTY_WITHDRAWN", "R37", b.root, "“%s”的账号已停用", "the account of %q was withdrawn", r.Operator)
+	}
 	if p.Abroad {
 		return reasonf("RECIPIENT_ABROAD", "R38", b.root, "运营机构“%s”在境外，未经评估不得向境外提供", "operator %q is outside the border; nothing is exported without its assessment", r.Operator)
 	}
