@@ -192,7 +192,7 @@ func (a *app) summary(r *sandgatev1.Release) {
 	case r.GetMode() == "exact":
 		a.note("精确方式：已按门槛抑制和取整（账本第 %d 条）", "exact mode: thresholds and rounding applied (ledger entry %d)", r.GetReceipt().GetSeq())
 	default:
-		a.note("花费 ρ %s；方括号内为 95%% 置信区间（账本第 %d 条）", "cost ρ %s; brackets hold the 95%% confidence interval (ledger entry %d)", rho(r.GetPriceNanoRho()), r.GetReceipt().GetSeq())
+		a.note("花费 ρ %s；方括号内为 95%% 置信区间，只反映噪声，超出每单元行数上限的行不计（账本第 %d 条）", "cost ρ %s; brackets hold the 95%% confidence interval of the noise; rows beyond a unit's bound are not counted (ledger entry %d)", rho(r.GetPriceNanoRho()), r.GetReceipt().GetSeq())
 	}
 }
 
