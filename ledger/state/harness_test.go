@@ -8,9 +8,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -124,9 +126,33 @@ func (w *world) snapshotOf(dataset string) *entry.Entry {
 
 var departments = []string{"civil_affairs", "health", "housing_fund_centre", "hrss", "market_regulation", "natural_resources", "public_security"}
 
-// city builds genesis, registry, every department's bundle, licences and
-// snapshots of the fictional city.
+// forked is a world of its own that begins where w stands. A book never changes
+// and is shared.
+func (w *world) forked(t testing.TB) *world {
+	s := *w.s
+	s.snapshots, s.answers, s.requests = maps.Clone(s.snapshots), maps.Clone(s.answers), maps.Clone(s.requests)
+	s.filter, s.order, s.jobs = s.filter.Clone(), slices.Clone(s.order), map[string]*Job{}
+	for id, j := range w.s.jobs {
+		own := *j
+		s.jobs[id] = &own
+	}
+	return &world{t: t, s: &s, now: w.now, entries: slices.Clone(w.entries)}
+}
+
+var cityOnce *world
+
+// city is the fictional city as built gives it, built once.
 func city(t testing.TB) *world {
+	t.Helper()
+	if cityOnce == nil {
+		cityOnce = built(t)
+	}
+	return cityOnce.forked(t)
+}
+
+// built writes genesis, registry, every department's bundle, licences and
+// snapshots.
+func built(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, s: New(), now: start}
 	e := w.next(entry.KindGenesis, "gateway")

@@ -272,39 +272,32 @@ func TestR05_TamperedEntriesAreRefused(t *testing.T) {
 	}
 }
 
-// ready is a city with one job in every phase.
-var readyEntries []*entry.Entry
+var (
+	readyOnce *world
+	readyJobs map[string]string
+)
 
-var readyJobs = map[string]string{}
-
+// ready is a city with one job in every phase, built once.
 func ready(t testing.TB) *world {
 	t.Helper()
-	if readyEntries == nil {
-		w := city(t)
-		old := w.submit(w.ask("alpha", "q1", counted("population")), entry.KindReserved)
-		two := w.submit(w.ask("alpha", "q2", counted("population")), entry.KindReserved)
-		five := w.submit(w.ask("alpha", "q5", counted("social_insurance")), entry.KindReserved)
-		w.must(w.released(old))
-		w.must(w.released(five))
-		again := w.submit(w.ask("alpha", "q1", counted("population")), entry.KindRepeated)
-		w.must(w.failed(two))
-		three := w.submit(w.ask("beta", "q3", counted("population")), entry.KindRefused)
-		open := w.submit(w.ask("alpha", "q1b", counted("population")), entry.KindReserved)
-		w.now = w.now.Add(time.Minute)
-		w.must(w.snapshotOf("population"))
-		for name, id := range map[string]string{"q1": old, "q2": two, "q5": five, "q1again": again, "q3": three, "q1b": open} {
-			readyJobs[name] = id
-		}
-		// Built for another test: keep the entries alone.
-		readyEntries = w.entries
+	if readyOnce != nil {
+		return readyOnce.forked(t)
 	}
-	w := &world{t: t, s: New(), now: start.Add(time.Minute), entries: slices.Clone(readyEntries)}
-	for i, e := range readyEntries {
-		if err := w.s.ApplyEntry(uint64(i), copied(t, e)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return w
+	w := city(t)
+	old := w.submit(w.ask("alpha", "q1", counted("population")), entry.KindReserved)
+	two := w.submit(w.ask("alpha", "q2", counted("population")), entry.KindReserved)
+	five := w.submit(w.ask("alpha", "q5", counted("social_insurance")), entry.KindReserved)
+	w.must(w.released(old))
+	w.must(w.released(five))
+	again := w.submit(w.ask("alpha", "q1", counted("population")), entry.KindRepeated)
+	w.must(w.failed(two))
+	three := w.submit(w.ask("beta", "q3", counted("population")), entry.KindRefused)
+	open := w.submit(w.ask("alpha", "q1b", counted("population")), entry.KindReserved)
+	w.now = w.now.Add(time.Minute)
+	w.must(w.snapshotOf("population"))
+	readyJobs = map[string]string{"q1": old, "q2": two, "q5": five, "q1again": again, "q3": three, "q1b": open}
+	readyOnce = w
+	return w.forked(t)
 }
 
 func jobOf(w *world, name string) string {
