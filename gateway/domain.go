@@ -177,6 +177,9 @@ func (d *Domain) begin(ctx context.Context) error {
 	var have *entry.Genesis
 	d.log.View(func() { have = d.state.Genesis() })
 	if have == nil {
+		if err := d.unused(); err != nil {
+			return err
+		}
 		_, err = d.append(ctx, func(e *entry.Entry) error {
 			e.Kind, e.Actor, e.Genesis = entry.KindGenesis, "gateway", &want
 			return nil
@@ -193,6 +196,21 @@ func (d *Domain) begin(ctx context.Context) error {
 		return nil
 	})
 	return err
+}
+
+// unused refuses to begin a new ledger in a home that was in use: whoever deletes
+// ledger and guard together would otherwise start every budget afresh.
+func (d *Domain) unused() error {
+	for _, dir := range []string{filepath.Join(d.home.Snapshots(), "snapshots"), d.home.Releases()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return fmt.Errorf("failed to look for earlier work: %w", err)
+		}
+		if len(entries) > 0 {
+			return fmt.Errorf("the ledger is empty but %s is not: the ledger was removed; restore it from backup", dir)
+		}
+	}
+	return nil
 }
 
 // Version is the program's version: the module's, or the commit it was built from.
