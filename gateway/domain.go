@@ -75,7 +75,7 @@ const warmWorkers = 2
 // OpenDomain opens a home and brings its ledger, workers and stores up. It
 // refuses to start without its keys, with a ledger that does not replay, or
 // without the isolation layers of the tier.
-func OpenDomain(ctx context.Context, h *home.Home, opt Options) (d *Domain, err error) {
+func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error) {
 	opt.defaults()
 	// Workers come first: no key has been read when they are started, so there
 	// is none to inherit.
@@ -86,29 +86,41 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (d *Domain, err 
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	d = &Domain{home: h, opt: opt, pool: pool, state: state.New(), running: map[string]chan struct{}{}, seats: make(chan struct{}, maxExecutions)}
+	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), running: map[string]chan struct{}{}, seats: make(chan struct{}, maxExecutions)}
 	d.ctx, d.stop = context.WithCancel(context.Background())
-	defer func() {
-		if err != nil {
-			d.stop()
-			err = errors.Join(err, pool.Close())
-		}
-	}()
-	if d.keys, err = h.Unlock(); err != nil {
-		return nil, err
-	}
-	if d.store, err = engine.OpenStore(h.Snapshots()); err != nil {
-		return nil, fmt.Errorf("failed to open snapshots: %w", err)
-	}
-	d.runner = &engine.Runner{Pool: pool}
-	if d.parser, err = pool.Session(ctx, engine.AnalyseHandler, sandbox.Limits{Wall: 5 * time.Second, Memory: 512 << 20}); err != nil {
-		return nil, fmt.Errorf("failed to start the analyser: %w", err)
-	}
-	if err := d.openLedger(ctx); err != nil {
-		return nil, err
+	if err := d.open(ctx); err != nil {
+		return nil, errors.Join(err, d.abandon())
 	}
 	d.jobs.Go(d.beat)
 	return d, nil
+}
+
+// abandon lets go of what a failed start had opened.
+func (d *Domain) abandon() error {
+	d.stop()
+	var errs []error
+	if d.parser != nil {
+		errs = append(errs, d.parser.Close())
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	return errors.Join(append(errs, d.pool.Close())...)
+}
+
+// open opens keys, stores, the analyser and the ledger.
+func (d *Domain) open(ctx context.Context) (err error) {
+	if d.keys, err = d.home.Unlock(); err != nil {
+		return err
+	}
+	if d.store, err = engine.OpenStore(d.home.Snapshots()); err != nil {
+		return fmt.Errorf("failed to open snapshots: %w", err)
+	}
+	d.runner = &engine.Runner{Pool: d.pool}
+	if d.parser, err = d.pool.Session(ctx, engine.AnalyseHandler, sandbox.Limits{Wall: 5 * time.Second, Memory: 512 << 20}); err != nil {
+		return fmt.Errorf("failed to start the analyser: %w", err)
+	}
+	return d.openLedger(ctx)
 }
 
 func (o *Options) defaults() {
