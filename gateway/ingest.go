@@ -40,6 +40,13 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, r io
 		reason = d.state.CheckIngest(actor, dataset, digest)
 	})
 	if reason != nil {
+		if e.Dataset.ID == "" && d.Authorize(actor, policies.ActReadCatalogue, policies.Resource{}) == nil && d.isDepartment(actor) {
+			// The catalogue is public to every party; a slip of the pen should not
+			// read like a lack of rights.
+			reason = &policies.Reason{Code: "DATASET_UNKNOWN", Rule: "catalogue", SetBy: actor,
+				ZH: "目录中没有数据集“" + dataset + "”", EN: "data set \"" + dataset + "\" is not in the catalogue",
+				HintZH: "用 sandgate catalog list 查看数据集编号", HintEN: "see sandgate catalog list for the ids"}
+		}
 		return engine.Manifest{}, none, refusal(*reason)
 	}
 	spec, err := ingestSpec(e)
@@ -70,6 +77,12 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, r io
 		return nil
 	})
 	return m, receipt, err
+}
+
+func (d *Domain) isDepartment(party string) bool {
+	var p policies.Party
+	d.log.View(func() { p, _ = d.state.Book().Party(party) })
+	return p.Role == policies.RoleDepartment
 }
 
 // ingestKeys derives the secrets of one data set's ingest. The unit key is one

@@ -420,11 +420,22 @@ func (d *Domain) Answer(party, job string) (*Answer, error) {
 	if n, err := hex.Decode(want[:], []byte(a.Digest)); err != nil || n != len(want) {
 		return nil, errors.New("ledger holds a malformed digest")
 	}
-	encoded, err := os.ReadFile(d.releasePath(a.Digest))
+	if a.Release, err = d.load(job, want); err != nil {
+		// Paths and hashes only: a stored release holds nothing that was not released.
+		d.opt.Logger.Error("stored release is missing or damaged", "job", job)
+		return nil, &Refusal{Job: job, Reasons: []policies.Reason{damaged}}
+	}
+	a.Receipt, err = d.log.Receipt(seq)
+	return a, err
+}
+
+// load reads a stored release and post-processes it as the job asked.
+func (d *Domain) load(job string, digest [32]byte) (*release.Release, error) {
+	encoded, err := os.ReadFile(d.releasePath(hex.EncodeToString(digest[:])))
 	if err != nil {
 		return nil, fmt.Errorf("failed to read stored release: %w", err)
 	}
-	rel, err := release.Load(encoded, want)
+	rel, err := release.Load(encoded, digest)
 	if err != nil {
 		return nil, fmt.Errorf("failed to load stored release: %w", err)
 	}
@@ -436,12 +447,13 @@ func (d *Domain) Answer(party, job string) (*Answer, error) {
 	if err := json.Unmarshal(text, &post); err != nil {
 		return nil, fmt.Errorf("failed to read post-processing: %w", err)
 	}
-	if a.Release, err = rel.Apply(post); err != nil {
-		return nil, fmt.Errorf("failed to post-process: %w", err)
-	}
-	a.Receipt, err = d.log.Receipt(seq)
-	return a, err
+	return rel.Apply(post)
 }
+
+// damaged is a release whose stored bytes are not those the ledger committed to.
+var damaged = policies.Reason{Code: "RELEASE_DAMAGED", Rule: "ledger", SetBy: "sandgate",
+	ZH: "已存结果缺失或与账本记载的哈希不符，不予提供", EN: "the stored release is missing or is not the one the ledger committed to; it is not served",
+	HintZH: "请管理员从备份恢复 releases 目录", HintEN: "ask the administrator to restore the releases directory from backup"}
 
 func failure(code string) policies.Reason {
 	switch code {

@@ -272,17 +272,19 @@ func (b *shooting) audit(ts *testscript.TestScript, dir string) {
 
 // stall is an ingest whose file does not go on.
 type stall struct {
-	cmd    *exec.Cmd
-	stdin  io.WriteCloser
-	stderr bytes.Buffer
+	cmd     *exec.Cmd
+	stdin   io.WriteCloser
+	stderr  bytes.Buffer
+	staging string // pattern of what the gateway writes meanwhile
 }
 
 // stalled start NAME FILE HOME ARG...: begins `sandgate ingest` with FILE and
 // holds the stream open, once the gateway is writing. stalled end NAME CODE:
-// closes the stream and wants that exit code.
+// closes the stream and wants that exit code. stalled kill NAME: kills the client
+// and waits until the gateway has thrown away what it sent.
 func cmdStalled(ts *testscript.TestScript, neg bool, a []string) {
 	noNeg(ts, neg)
-	args(ts, a, "stalled start NAME FILE HOME ARG... | end NAME CODE", 3, -1)
+	args(ts, a, "stalled start NAME FILE HOME ARG... | end NAME CODE | kill NAME", 2, -1)
 	p := playingOf(ts)
 	switch a[0] {
 	case "start":
@@ -304,20 +306,30 @@ func cmdStalled(ts *testscript.TestScript, neg bool, a []string) {
 		p.stalls[a[1]] = s
 		_, err = io.WriteString(s.stdin, ts.ReadFile(a[2]))
 		ts.Check(err)
-		staging := filepath.Join(ts.MkAbs(a[3]), "snapshots", "staging", "*", "data.duckdb")
+		s.staging = filepath.Join(ts.MkAbs(a[3]), "snapshots", "staging", "*", "data.duckdb")
 		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-			if files, _ := filepath.Glob(staging); len(files) > 0 {
+			if files, _ := filepath.Glob(s.staging); len(files) > 0 {
 				return
 			}
 			if time.Now().After(deadline) {
 				ts.Fatalf("the gateway did not begin to write\n%s", s.stderr.String())
 			}
 		}
-	case "end":
+	case "kill":
 		s := p.stalls[a[1]]
-		if s == nil {
-			ts.Fatalf("no stalled ingest %q", a[1])
+		ts.Check(s.cmd.Process.Kill())
+		_ = s.cmd.Wait()
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			if files, _ := filepath.Glob(s.staging); len(files) == 0 {
+				return
+			}
+			if time.Now().After(deadline) {
+				ts.Fatalf("the gateway kept what a killed client had sent")
+			}
 		}
+	case "end":
+		args(ts, a, "stalled end NAME CODE", 3, 3)
+		s := p.stalls[a[1]]
 		ts.Check(s.stdin.Close())
 		err := s.cmd.Wait()
 		var exit *exec.ExitError

@@ -25,7 +25,7 @@ func scripts(t *testing.T, pattern string) {
 		t.Fatalf("no scripts match %s: %v", pattern, err)
 	}
 	testscript.Run(t, testscript.Params{
-		Files: files, RequireUniqueNames: true,
+		Files: files, RequireUniqueNames: true, ContinueOnError: os.Getenv("X_CONT") != "",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ROOT", root)
 			e.Setenv("TESTDATA", filepath.Join(root, "testdata"))

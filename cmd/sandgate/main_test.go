@@ -160,17 +160,18 @@ func (s *serving) end(sig os.Signal) error {
 	}
 	// A worker without its gateway would still hold a snapshot open.
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		left := 0
+		var left []string
 		for pid, start := range children {
-			if startOf(pid) == start {
-				left++
+			if start != "" && startOf(pid) == start {
+				name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+				left = append(left, fmt.Sprintf("%d %q", pid, name))
 			}
 		}
-		if left == 0 {
+		if len(left) == 0 {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d of %d workers outlived their gateway", left, len(children))
+			return fmt.Errorf("%d of %d workers outlived their gateway: %v", len(left), len(children), left)
 		}
 	}
 }
