@@ -75,7 +75,7 @@ const warmWorkers = 2
 // OpenDomain opens a home and brings its ledger, workers and stores up. It
 // refuses to start without its keys, with a ledger that does not replay, or
 // without the isolation layers of the tier.
-func OpenDomain(ctx context.Context, h *home.Home, opt Options) (d *Domain, err error) {
+func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error) {
 	opt.defaults()
 	// Workers come first: no key has been read when they are started, so there
 	// is none to inherit.
@@ -86,29 +86,45 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (d *Domain, err 
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	d = &Domain{home: h, opt: opt, pool: pool, state: state.New(), running: map[string]chan struct{}{}, seats: make(chan struct{}, maxExecutions)}
-	d.ctx, d.stop = context.WithCancel(context.Background())
-	defer func() {
-		if err != nil {
-			d.stop()
-			err = errors.Join(err, pool.Close())
-		}
-	}()
-	if d.keys, err = h.Unlock(); err != nil {
-		return nil, err
+	opening := &Domain{home: h, opt: opt, pool: pool, state: state.New(), running: map[string]chan struct{}{}, seats: make(chan struct{}, maxExecutions)}
+	opening.ctx, opening.stop = context.WithCancel(context.Background())
+	if err := opening.open(ctx); err != nil {
+		opening.stop()
+		return nil, errors.Join(err, opening.closeWorkers())
 	}
-	if d.store, err = engine.OpenStore(h.Snapshots()); err != nil {
-		return nil, fmt.Errorf("failed to open snapshots: %w", err)
+	return opening, nil
+}
+
+// open brings up everything but the pool, which exists.
+func (d *Domain) open(ctx context.Context) (err error) {
+	if d.keys, err = d.home.Unlock(); err != nil {
+		return err
 	}
-	d.runner = &engine.Runner{Pool: pool}
-	if d.parser, err = pool.Session(ctx, engine.AnalyseHandler, sandbox.Limits{Wall: 5 * time.Second, Memory: 512 << 20}); err != nil {
-		return nil, fmt.Errorf("failed to start the analyser: %w", err)
+	if d.store, err = engine.OpenStore(d.home.Snapshots()); err != nil {
+		return fmt.Errorf("failed to open snapshots: %w", err)
+	}
+	d.runner = &engine.Runner{Pool: d.pool}
+	if d.parser, err = d.pool.Session(ctx, engine.AnalyseHandler, sandbox.Limits{Wall: 5 * time.Second, Memory: 512 << 20}); err != nil {
+		return fmt.Errorf("failed to start the analyser: %w", err)
 	}
 	if err := d.openLedger(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	d.jobs.Go(d.beat)
-	return d, nil
+	return nil
+}
+
+// closeWorkers ends whatever was opened of workers and snapshots.
+func (d *Domain) closeWorkers() error {
+	var err error
+	if d.parser != nil {
+		err = d.parser.Close()
+	}
+	err = errors.Join(err, d.pool.Close())
+	if d.store != nil {
+		err = errors.Join(err, d.store.Close())
+	}
+	return err
 }
 
 func (o *Options) defaults() {
@@ -322,7 +338,7 @@ func (d *Domain) Close(ctx context.Context) error {
 	d.stop()
 	d.jobs.Wait()
 	_, err := d.append(ctx, func(e *entry.Entry) error { e.Kind, e.Actor = entry.KindStopped, "gateway"; return nil })
-	return errors.Join(err, d.log.Close(), d.parser.Close(), d.pool.Close(), d.store.Close())
+	return errors.Join(err, d.log.Close(), d.closeWorkers())
 }
 
 // writeDurable writes data to path so that it is there after a power failure.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -106,15 +107,26 @@ func (d *Domain) known(_ context.Context, job string, p *prepared) (bool, error)
 	if !ok {
 		return false, nil
 	}
-	if j.Request.Query != p.request.Query || j.Request.Licence != p.request.Licence || j.Request.Purpose != p.request.Purpose {
+	if j.Request.Query != p.request.Query || j.Request.Licence != p.request.Licence || j.Request.Purpose != p.request.Purpose || j.Request.Price != p.request.Price {
 		return true, invalid("REQUEST_ID_REUSED", "该 request_id 已用于另一请求", "the request_id was used for another request")
 	}
 	switch j.Phase {
 	case state.PhaseRefused:
 		return true, &Refusal{Job: job, Reasons: j.Reasons}
+	case state.PhaseRepeated:
+		// A crash may have come between the entry and the file.
+		if _, err := os.Stat(d.postPath(job)); errors.Is(err, fs.ErrNotExist) {
+			return true, d.savePost(job, p.query.Post)
+		}
 	case state.PhaseReserved:
-		if d.isRunning(job) || p.plan == nil {
+		if d.isRunning(job) {
 			return true, nil
+		}
+		if !p.owed || p.plan == nil {
+			if p.decision.Refused != nil {
+				return true, &Refusal{Job: job, Reasons: p.decision.Refused.Reasons}
+			}
+			return true, nil // it has ended since p was prepared
 		}
 		if !slices.Equal(j.Reserved.Snapshots, p.snaps) || j.Reserved.Price != p.plan.Rho {
 			return true, d.fail(job, "SNAPSHOT_GONE")
@@ -148,10 +160,23 @@ func (d *Domain) start(job string, p *prepared) {
 			d.mu.Unlock()
 			close(done)
 		}()
+		if !d.owes(job) {
+			return // a retry of the same request ran it first
+		}
 		if err := d.execute(job, p); err != nil {
 			d.opt.Logger.Warn("execution gave no release", "job", job)
 		}
 	})
+}
+
+// owes says whether a job is reserved and not yet released or failed. Asked by
+// whoever holds the job's place in d.running it cannot change meanwhile.
+func (d *Domain) owes(job string) (yes bool) {
+	d.log.View(func() {
+		j, ok := d.state.Job(job)
+		yes = ok && j.Phase == state.PhaseReserved
+	})
+	return yes
 }
 
 // execute is the one way from data to a release. A crash at any line leaves the
@@ -177,7 +202,7 @@ func (d *Domain) execute(job string, p *prepared) error {
 	}
 	digest := rel.Digest()
 	var ended bool
-	receipt, err := d.append(ctx, func(e *entry.Entry) error {
+	_, err = d.append(ctx, func(e *entry.Entry) error {
 		if err := d.state.CheckRelease(job, e.Time()); err != nil {
 			ended = true
 			return err
@@ -189,13 +214,11 @@ func (d *Domain) execute(job string, p *prepared) error {
 	if ended {
 		return errors.Join(err, os.Remove(d.releasePath(job)), d.fail(job, "LICENCE_ENDED"))
 	}
-	if err != nil {
-		return err
-	}
-	return d.wait(ctx, p.query.Core, receipt.Seq)
+	return err
 }
 
-// wait holds an answer until the ledger is as far as the data's level asks.
+// wait holds an answer until the ledger is as far as the data's level asks. Every
+// answer passes here, however it is asked for.
 func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error {
 	published := false
 	d.log.View(func() {
@@ -207,6 +230,8 @@ func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error 
 	if !published {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
 	_, err := d.log.WaitPublished(ctx, seq)
 	return err
 }
@@ -327,7 +352,7 @@ func (d *Domain) Jobs(party string) ([]state.Job, error) {
 
 // Answer returns the release of a finished job. It is loaded from disk and
 // refused unless its bytes are those the ledger committed to.
-func (d *Domain) Answer(party, job string) (*Answer, error) {
+func (d *Domain) Answer(ctx context.Context, party, job string) (*Answer, error) {
 	j, err := d.Job(party, job)
 	if err != nil {
 		return nil, err
@@ -348,6 +373,9 @@ func (d *Domain) Answer(party, job string) (*Answer, error) {
 	default:
 		return nil, &Refusal{Job: job, Reasons: []policies.Reason{{Code: "OUTCOME_UNKNOWN", Rule: "ledger", ZH: "作业未完成",
 			EN: "the job has not finished", HintZH: "请用同一 request_id 重试，不会再次扣减", HintEN: "retry with the same request_id; nothing is debited again"}}}
+	}
+	if err := d.wait(ctx, *j.Request.Core, seq); err != nil {
+		return nil, err
 	}
 	a.Digest = from.Released.Digest
 	var want [32]byte
