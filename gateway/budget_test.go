@@ -481,7 +481,7 @@ func TestAttack14_Heartbeat(t *testing.T) {
 			t.Fatal(err)
 		}
 		switch {
-		case x.Kind == "released":
+		case x.Kind == "job.released":
 			released++
 		case x.Heartbeat != nil:
 			beats++

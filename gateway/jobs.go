@@ -100,12 +100,11 @@ func samePlan(a, b *protect.Plan) bool {
 // known answers a request id that was seen before: the same outcome, and for a
 // reservation that a crash orphaned, the execution it still owes. The price was
 // debited then and is not debited again; the earlier run released nothing.
-func (d *Domain) known(_ context.Context, job string, p *prepared) (bool, error) {
+func (d *Domain) known(ctx context.Context, job string, p *prepared) (bool, error) {
 	var j state.Job
 	var ok bool
-	d.log.View(func() { j, ok = d.state.Job(job) })
-	if !ok {
-		return false, nil
+	if err := d.settled(ctx, func() { j, ok = d.state.Job(job) }); err != nil || !ok {
+		return false, err
 	}
 	if j.Request.Query != p.request.Query || j.Request.Licence != p.request.Licence || j.Request.Purpose != p.request.Purpose || j.Request.Price != p.request.Price {
 		return true, invalid("REQUEST_ID_REUSED", "该 request_id 已用于另一请求", "the request_id was used for another request")
@@ -134,6 +133,14 @@ func (d *Domain) known(_ context.Context, job string, p *prepared) (bool, error)
 		d.start(job, p)
 	}
 	return true, nil
+}
+
+// settled runs f on the state and returns once all that f can have seen is
+// durable: an answer given on an entry that a power failure undoes would be one
+// that nobody paid for.
+func (d *Domain) settled(ctx context.Context, f func()) error {
+	_, err := d.log.Do(ctx, func() ([][]byte, error) { f(); return nil, nil })
+	return err
 }
 
 func (d *Domain) isRunning(job string) bool {
@@ -316,14 +323,15 @@ type Answer struct {
 }
 
 // Job returns what the ledger says of a job, to its operator or the regulator.
-func (d *Domain) Job(party, job string) (state.Job, error) {
-	var j state.Job
-	var ok bool
-	var x *policies.Reason
-	d.log.View(func() {
-		j, ok = d.state.Job(job)
-		x = d.state.Book().Authorize(party, policies.ActReadJob, policies.Resource{Operator: j.Operator})
-	})
+func (d *Domain) Job(party, job string) (j state.Job, err error) {
+	d.log.View(func() { j, err = d.job(party, job) })
+	return j, err
+}
+
+// job is Job inside the sequencer.
+func (d *Domain) job(party, job string) (state.Job, error) {
+	j, ok := d.state.Job(job)
+	x := d.state.Book().Authorize(party, policies.ActReadJob, policies.Resource{Operator: j.Operator})
 	// A job that is not there and one that is somebody else's look the same.
 	if x != nil || !ok {
 		return state.Job{}, invalid("NOT_FOUND", "没有这个作业", "there is no such job")
@@ -353,7 +361,11 @@ func (d *Domain) Jobs(party string) ([]state.Job, error) {
 // Answer returns the release of a finished job. It is loaded from disk and
 // refused unless its bytes are those the ledger committed to.
 func (d *Domain) Answer(ctx context.Context, party, job string) (*Answer, error) {
-	j, err := d.Job(party, job)
+	var j state.Job
+	var err error
+	if serr := d.settled(ctx, func() { j, err = d.job(party, job) }); serr != nil {
+		return nil, serr
+	}
 	if err != nil {
 		return nil, err
 	}
