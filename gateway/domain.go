@@ -92,13 +92,14 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 		return nil, errors.Join(err, d.abandon())
 	}
 	if err := d.sweepReleases(); err != nil {
-		return nil, errors.Join(err, d.log.Close())
+		return nil, errors.Join(err, d.log.Close(), d.abandon())
 	}
 	d.jobs.Go(d.beat)
 	return d, nil
 }
 
-// abandon lets go of what a failed start had opened.
+// abandon lets go of workers and snapshots: at the end, and of what a failed
+// start had opened.
 func (d *Domain) abandon() error {
 	d.stop()
 	var errs []error
@@ -355,7 +356,7 @@ func (d *Domain) Close(ctx context.Context) error {
 	d.stop()
 	d.jobs.Wait()
 	_, err := d.append(ctx, func(e *entry.Entry) error { e.Kind, e.Actor = entry.KindStopped, "gateway"; return nil })
-	return errors.Join(err, d.log.Close(), d.parser.Close(), d.pool.Close(), d.store.Close())
+	return errors.Join(err, d.log.Close(), d.abandon())
 }
 
 // writeDurable writes data to path so that it is there after a power failure.

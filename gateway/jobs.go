@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -103,57 +104,44 @@ func samePlan(a, b *protect.Plan) bool {
 func (d *Domain) known(ctx context.Context, job string, p *prepared) (bool, error) {
 	var j state.Job
 	var ok bool
-	d.log.View(func() { j, ok = d.state.Job(job) })
-	if !ok {
-		return false, nil
+	if err := d.settled(ctx, func() { j, ok = d.state.Job(job) }); err != nil || !ok {
+		return false, err
 	}
-	if j.Request.Query != p.request.Query || j.Request.Licence != p.request.Licence || j.Request.Purpose != p.request.Purpose {
+	if j.Request.Query != p.request.Query || j.Request.Licence != p.request.Licence || j.Request.Purpose != p.request.Purpose || j.Request.Price != p.request.Price {
 		return true, invalid("REQUEST_ID_REUSED", "该 request_id 已用于另一请求", "the request_id was used for another request")
 	}
 	switch j.Phase {
 	case state.PhaseRefused:
 		return true, &Refusal{Job: job, Reasons: j.Reasons}
+	case state.PhaseRepeated:
+		// A crash may have come between the entry and the file.
+		if _, err := os.Stat(d.postPath(job)); errors.Is(err, fs.ErrNotExist) {
+			return true, d.savePost(job, p.query.Post)
+		}
 	case state.PhaseReserved:
 		if d.isRunning(job) {
 			return true, nil
 		}
-		return true, d.resume(ctx, job, j, p)
+		if !p.owed || p.plan == nil {
+			if p.decision.Refused != nil {
+				return true, &Refusal{Job: job, Reasons: p.decision.Refused.Reasons}
+			}
+			return true, nil // it has ended since p was prepared
+		}
+		if !slices.Equal(j.Reserved.Snapshots, p.snaps) || j.Reserved.Price != p.plan.Rho {
+			return true, d.fail(job, "SNAPSHOT_GONE")
+		}
+		d.start(job, p)
 	}
 	return true, nil
 }
 
-// resume runs a reservation that a crash orphaned, unless a rule would refuse it
-// today. A spent budget does not count: the price was debited when it was
-// reserved, and the job that took the last of a budget is owed its answer too.
-func (d *Domain) resume(ctx context.Context, job string, j state.Job, p *prepared) error {
-	if r := p.decision.Refused; r != nil {
-		for _, reason := range r.Reasons {
-			if reason.Code != "BUDGET_EXHAUSTED" {
-				return &Refusal{Job: job, Reasons: r.Reasons}
-			}
-		}
-		var facts []protect.Facts
-		var reason *policies.Reason
-		d.log.View(func() { facts, p.snaps, reason = d.state.Facts(p.query.Core) })
-		if reason != nil {
-			return &Refusal{Job: job, Reasons: []policies.Reason{*reason}}
-		}
-		price := j.Request.Price
-		if price == 0 {
-			price = facts[0].QueryRho
-		}
-		if p.plan, reason = protect.Build(p.query.Core, facts, price); reason != nil {
-			return &Refusal{Job: job, Reasons: []policies.Reason{*reason}}
-		}
-		if err := d.gate(ctx, p); err != nil {
-			return err
-		}
-	}
-	if !slices.Equal(j.Reserved.Snapshots, p.snaps) || j.Reserved.Price != p.plan.Rho {
-		return d.fail(job, "SNAPSHOT_GONE")
-	}
-	d.start(job, p)
-	return nil
+// settled runs f on the state and returns once all that f can have seen is
+// durable: an answer given on an entry that a power failure undoes would be one
+// that nobody paid for.
+func (d *Domain) settled(ctx context.Context, f func()) error {
+	_, err := d.log.Do(ctx, func() ([][]byte, error) { f(); return nil, nil })
+	return err
 }
 
 func (d *Domain) isRunning(job string) bool {
@@ -180,10 +168,23 @@ func (d *Domain) start(job string, p *prepared) {
 			d.mu.Unlock()
 			close(done)
 		}()
+		if !d.owes(job) {
+			return // a retry of the same request ran it first
+		}
 		if err := d.execute(job, p); err != nil {
 			d.opt.Logger.Warn("execution gave no release", "job", job)
 		}
 	})
+}
+
+// owes says whether a job is reserved and not yet released or failed. Asked by
+// whoever holds the job's place in d.running it cannot change meanwhile.
+func (d *Domain) owes(job string) (yes bool) {
+	d.log.View(func() {
+		j, ok := d.state.Job(job)
+		yes = ok && j.Phase == state.PhaseReserved
+	})
+	return yes
 }
 
 // execute is the one way from data to a release. A crash at any line leaves the
@@ -216,7 +217,7 @@ func (d *Domain) execute(job string, p *prepared) error {
 		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
 	}
 	var ended bool
-	receipt, err := d.append(ctx, func(e *entry.Entry) error {
+	_, err = d.append(ctx, func(e *entry.Entry) error {
 		err := d.state.CheckRelease(job, e.Time())
 		var reason *policies.Reason
 		if ended = errors.As(err, &reason); err != nil {
@@ -229,13 +230,11 @@ func (d *Domain) execute(job string, p *prepared) error {
 	if ended {
 		return errors.Join(err, os.Remove(d.releasePath(name)), d.fail(job, "LICENCE_ENDED"))
 	}
-	if err != nil {
-		return err
-	}
-	return d.wait(ctx, p.query.Core, receipt.Seq)
+	return err
 }
 
-// wait holds an answer until the ledger is as far as the data's level asks.
+// wait holds an answer until the ledger is as far as the data's level asks. Every
+// answer passes here, however it is asked for.
 func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error {
 	published := false
 	d.log.View(func() {
@@ -247,6 +246,8 @@ func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error 
 	if !published {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
 	_, err := d.log.WaitPublished(ctx, seq)
 	return err
 }
@@ -358,14 +359,15 @@ type Answer struct {
 }
 
 // Job returns what the ledger says of a job, to its operator or the regulator.
-func (d *Domain) Job(party, job string) (state.Job, error) {
-	var j state.Job
-	var ok bool
-	var x *policies.Reason
-	d.log.View(func() {
-		j, ok = d.state.Job(job)
-		x = d.state.Book().Authorize(party, policies.ActReadJob, policies.Resource{Operator: j.Operator})
-	})
+func (d *Domain) Job(party, job string) (j state.Job, err error) {
+	d.log.View(func() { j, err = d.job(party, job) })
+	return j, err
+}
+
+// job is Job inside the sequencer.
+func (d *Domain) job(party, job string) (state.Job, error) {
+	j, ok := d.state.Job(job)
+	x := d.state.Book().Authorize(party, policies.ActReadJob, policies.Resource{Operator: j.Operator})
 	// A job that is not there and one that is somebody else's look the same.
 	if x != nil || !ok {
 		return state.Job{}, invalid("NOT_FOUND", "没有这个作业", "there is no such job")
@@ -394,8 +396,12 @@ func (d *Domain) Jobs(party string) ([]state.Job, error) {
 
 // Answer returns the release of a finished job. It is loaded from disk and
 // refused unless its bytes are those the ledger committed to.
-func (d *Domain) Answer(party, job string) (*Answer, error) {
-	j, err := d.Job(party, job)
+func (d *Domain) Answer(ctx context.Context, party, job string) (*Answer, error) {
+	var j state.Job
+	var err error
+	if serr := d.settled(ctx, func() { j, err = d.job(party, job) }); serr != nil {
+		return nil, serr
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -414,6 +420,9 @@ func (d *Domain) Answer(party, job string) (*Answer, error) {
 	default:
 		return nil, &Refusal{Job: job, Reasons: []policies.Reason{{Code: "OUTCOME_UNKNOWN", Rule: "ledger", ZH: "作业未完成",
 			EN: "the job has not finished", HintZH: "请用同一 request_id 重试，不会再次扣减", HintEN: "retry with the same request_id; nothing is debited again"}}}
+	}
+	if err := d.wait(ctx, *j.Request.Core, seq); err != nil {
+		return nil, err
 	}
 	a.Digest = from.Released.Digest
 	var want [32]byte
