@@ -107,6 +107,9 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (d *Domain, err 
 	if err := d.openLedger(ctx); err != nil {
 		return nil, err
 	}
+	if err := d.sweepReleases(); err != nil {
+		return nil, errors.Join(err, d.log.Close())
+	}
 	d.jobs.Go(d.beat)
 	return d, nil
 }

@@ -41,7 +41,7 @@ func invalid(code, zh, en string) *Refusal {
 // (none of these) are INVALID_ARGUMENT.
 var statusCodes = map[string]codes.Code{
 	"PARTY_UNKNOWN": codes.PermissionDenied, "PERMISSION_DENIED": codes.PermissionDenied,
-	"OPERATOR_UNKNOWN": codes.PermissionDenied, "RECIPIENT_ABROAD": codes.PermissionDenied,
+	"OPERATOR_UNKNOWN": codes.PermissionDenied, "RECIPIENT_ABROAD": codes.PermissionDenied, "PARTY_WITHDRAWN": codes.PermissionDenied,
 	"LICENCE_UNKNOWN": codes.PermissionDenied, "LICENCE_REVOKED": codes.PermissionDenied,
 	"LICENCE_EXPIRED": codes.PermissionDenied, "LICENCE_NOT_YET_VALID": codes.PermissionDenied,
 	"PURPOSE_NOT_LICENSED": codes.PermissionDenied, "PURPOSE_NOT_ALLOWED": codes.PermissionDenied,

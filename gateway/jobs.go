@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
@@ -99,7 +100,7 @@ func samePlan(a, b *protect.Plan) bool {
 // known answers a request id that was seen before: the same outcome, and for a
 // reservation that a crash orphaned, the execution it still owes. The price was
 // debited then and is not debited again; the earlier run released nothing.
-func (d *Domain) known(_ context.Context, job string, p *prepared) (bool, error) {
+func (d *Domain) known(ctx context.Context, job string, p *prepared) (bool, error) {
 	var j state.Job
 	var ok bool
 	d.log.View(func() { j, ok = d.state.Job(job) })
@@ -113,15 +114,46 @@ func (d *Domain) known(_ context.Context, job string, p *prepared) (bool, error)
 	case state.PhaseRefused:
 		return true, &Refusal{Job: job, Reasons: j.Reasons}
 	case state.PhaseReserved:
-		if d.isRunning(job) || p.plan == nil {
+		if d.isRunning(job) {
 			return true, nil
 		}
-		if !slices.Equal(j.Reserved.Snapshots, p.snaps) || j.Reserved.Price != p.plan.Rho {
-			return true, d.fail(job, "SNAPSHOT_GONE")
-		}
-		d.start(job, p)
+		return true, d.resume(ctx, job, j, p)
 	}
 	return true, nil
+}
+
+// resume runs a reservation that a crash orphaned, unless a rule would refuse it
+// today. A spent budget does not count: the price was debited when it was
+// reserved, and the job that took the last of a budget is owed its answer too.
+func (d *Domain) resume(ctx context.Context, job string, j state.Job, p *prepared) error {
+	if r := p.decision.Refused; r != nil {
+		for _, reason := range r.Reasons {
+			if reason.Code != "BUDGET_EXHAUSTED" {
+				return &Refusal{Job: job, Reasons: r.Reasons}
+			}
+		}
+		var facts []protect.Facts
+		var reason *policies.Reason
+		d.log.View(func() { facts, p.snaps, reason = d.state.Facts(p.query.Core) })
+		if reason != nil {
+			return &Refusal{Job: job, Reasons: []policies.Reason{*reason}}
+		}
+		price := j.Request.Price
+		if price == 0 {
+			price = facts[0].QueryRho
+		}
+		if p.plan, reason = protect.Build(p.query.Core, facts, price); reason != nil {
+			return &Refusal{Job: job, Reasons: []policies.Reason{*reason}}
+		}
+		if err := d.gate(ctx, p); err != nil {
+			return err
+		}
+	}
+	if !slices.Equal(j.Reserved.Snapshots, p.snaps) || j.Reserved.Price != p.plan.Rho {
+		return d.fail(job, "SNAPSHOT_GONE")
+	}
+	d.start(job, p)
+	return nil
 }
 
 func (d *Domain) isRunning(job string) bool {
@@ -159,6 +191,12 @@ func (d *Domain) start(job string, p *prepared) {
 func (d *Domain) execute(job string, p *prepared) error {
 	d.seats <- struct{}{}
 	defer func() { <-d.seats }()
+	// A retry may have come back here first and finished the job.
+	var j state.Job
+	d.log.View(func() { j, _ = d.state.Job(job) })
+	if j.Phase != state.PhaseReserved {
+		return nil
+	}
 	// Not d.ctx: a stop waits for running jobs, so that their price is not lost.
 	ctx, cancel := context.WithTimeout(context.Background(), d.opt.Wall+10*d.opt.Wall/100)
 	defer cancel()
@@ -168,26 +206,28 @@ func (d *Domain) execute(job string, p *prepared) error {
 		// difference between a time-out and a crash may depend on a person.
 		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
 	}
-	encoded := rel.Encode()
-	if err := writeDurable(d.releasePath(job), encoded); err != nil {
+	digest := rel.Digest()
+	name := hex.EncodeToString(digest[:])
+	// Named by its digest, a release can never be overwritten by another run's.
+	if err := writeDurable(d.releasePath(name), rel.Encode()); err != nil {
 		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
 	}
 	if err := d.savePost(job, p.query.Post); err != nil {
 		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
 	}
-	digest := rel.Digest()
 	var ended bool
 	receipt, err := d.append(ctx, func(e *entry.Entry) error {
-		if err := d.state.CheckRelease(job, e.Time()); err != nil {
-			ended = true
+		err := d.state.CheckRelease(job, e.Time())
+		var reason *policies.Reason
+		if ended = errors.As(err, &reason); err != nil {
 			return err
 		}
 		e.Kind, e.Actor = entry.KindReleased, "gateway"
-		e.Released = &entry.Released{Job: job, Digest: hex.EncodeToString(digest[:])}
+		e.Released = &entry.Released{Job: job, Digest: name}
 		return nil
 	})
 	if ended {
-		return errors.Join(err, os.Remove(d.releasePath(job)), d.fail(job, "LICENCE_ENDED"))
+		return errors.Join(err, os.Remove(d.releasePath(name)), d.fail(job, "LICENCE_ENDED"))
 	}
 	if err != nil {
 		return err
@@ -247,8 +287,35 @@ func (d *Domain) fail(job, code string) error {
 	return err
 }
 
-func (d *Domain) releasePath(job string) string {
-	return filepath.Join(d.home.Releases(), job+".json")
+func (d *Domain) releasePath(digest string) string {
+	return filepath.Join(d.home.Releases(), digest+".json")
+}
+
+// sweepReleases removes releases that were written but never committed: a crash
+// came between. Nobody was answered from them, and a job that is run again must
+// not leave two draws of its noise on the disk for the price of one.
+func (d *Domain) sweepReleases() error {
+	committed := map[string]bool{}
+	d.log.View(func() {
+		for _, id := range d.state.Jobs() {
+			if j, _ := d.state.Job(id); j.Released != nil {
+				committed[j.Released.Digest+".json"] = true
+			}
+		}
+	})
+	files, err := os.ReadDir(d.home.Releases())
+	if err != nil {
+		return fmt.Errorf("failed to list releases: %w", err)
+	}
+	for _, f := range files {
+		if committed[f.Name()] || strings.HasSuffix(f.Name(), ".post.json") {
+			continue
+		}
+		if err := os.Remove(filepath.Join(d.home.Releases(), f.Name())); err != nil {
+			return fmt.Errorf("failed to remove an uncommitted release: %w", err)
+		}
+	}
+	return nil
 }
 
 func (d *Domain) postPath(job string) string {
@@ -333,14 +400,13 @@ func (d *Domain) Answer(party, job string) (*Answer, error) {
 		return nil, err
 	}
 	a := &Answer{Job: job}
-	source, from := job, j
-	seq := j.FinishSeq
+	from, seq := j, j.FinishSeq
 	switch j.Phase {
 	case state.PhaseReleased:
 		a.Price = j.Reserved.Price
 	case state.PhaseRepeated:
-		source, a.RepeatOf, seq = j.RepeatOf, j.RepeatOf, j.Seq
-		d.log.View(func() { from, _ = d.state.Job(source) })
+		a.RepeatOf, seq = j.RepeatOf, j.Seq
+		d.log.View(func() { from, _ = d.state.Job(j.RepeatOf) })
 	case state.PhaseRefused:
 		return nil, &Refusal{Job: job, Reasons: j.Reasons}
 	case state.PhaseFailed:
@@ -354,7 +420,7 @@ func (d *Domain) Answer(party, job string) (*Answer, error) {
 	if n, err := hex.Decode(want[:], []byte(a.Digest)); err != nil || n != len(want) {
 		return nil, errors.New("ledger holds a malformed digest")
 	}
-	encoded, err := os.ReadFile(d.releasePath(source))
+	encoded, err := os.ReadFile(d.releasePath(a.Digest))
 	if err != nil {
 		return nil, fmt.Errorf("failed to read stored release: %w", err)
 	}

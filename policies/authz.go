@@ -42,8 +42,8 @@ var authz = func() *cedar.PolicySet {
 }()
 
 // Authorize decides by Cedar whether a party may take an action; nil permits.
-// A party that is not in the registry is denied everything but one case: before
-// any registry is in force the root of trust may apply one.
+// A party that is not in the registry is denied everything. Before any registry
+// is in force the root of trust acts as the regulator, so that it can apply one.
 func (b *Book) Authorize(party string, act Action, res Resource) *Reason {
 	p, ok := b.parties[party]
 	if !ok {
@@ -63,7 +63,7 @@ func (b *Book) Authorize(party string, act Action, res Resource) *Reason {
 	}
 	entities := cedar.EntityMap{
 		principal: {UID: principal, Attributes: cedar.NewRecord(cedar.RecordMap{
-			"id": cedar.String(p.ID), "role": cedar.String(p.Role), "abroad": cedar.Boolean(p.Abroad),
+			"id": cedar.String(p.ID), "role": cedar.String(p.Role), "abroad": cedar.Boolean(p.Abroad), "withdrawn": cedar.Boolean(p.Withdrawn),
 		})},
 		target: {UID: target, Attributes: cedar.NewRecord(attrs)},
 	}

@@ -2,10 +2,14 @@ package policies
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"time"
+	"unicode"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 )
@@ -22,6 +26,7 @@ type Book struct {
 	licences   map[string]Licence
 	revoked    map[string]Revocation
 	registered bool
+	applied    map[[sha256.Size]byte]bool // bundles that took effect once
 }
 
 // Entry is everything the departments said about one data set. Fields are nil
@@ -44,6 +49,7 @@ func NewBook(regulator string, key ed25519.PublicKey) *Book {
 		datasets: map[string]Entry{},
 		licences: map[string]Licence{},
 		revoked:  map[string]Revocation{},
+		applied:  map[[sha256.Size]byte]bool{},
 	}
 }
 
@@ -54,6 +60,7 @@ func (b *Book) clone() *Book {
 	c.datasets = maps.Clone(b.datasets)
 	c.licences = maps.Clone(b.licences)
 	c.revoked = maps.Clone(b.revoked)
+	c.applied = maps.Clone(b.applied)
 	return &c
 }
 
@@ -83,7 +90,7 @@ func (b *Book) key(party string) (ed25519.PublicKey, bool) {
 		return b.rootKey, true
 	}
 	p, ok := b.parties[party]
-	if !ok {
+	if !ok || p.Withdrawn {
 		return nil, false
 	}
 	k, err := ParseKey(p.Key)
@@ -94,7 +101,8 @@ func (b *Book) key(party string) (ed25519.PublicKey, bool) {
 // b unchanged; every document of the bundle takes effect or none. Each document
 // must be signed by the party that owns what it governs (R17): a registry by the
 // regulator, a department's documents by that department, a licence by the
-// regulator and by every department whose data it grants.
+// regulator and by every department whose data it grants. A bundle takes effect
+// once: the same text again is refused.
 func (b *Book) Apply(envelope []byte) (*Book, []Document, error) {
 	env, payload, err := ParseEnvelope(envelope)
 	if err != nil {
@@ -104,7 +112,8 @@ func (b *Book) Apply(envelope []byte) (*Book, []Document, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return b.apply(env, payload, docs)
+	next, docs, err := b.apply(env, payload, docs)
+	return next, docs, withoutNumbers(err)
 }
 
 func (b *Book) apply(env *dsse.Envelope, payload []byte, docs []Document) (*Book, []Document, error) {
@@ -112,7 +121,14 @@ func (b *Book) apply(env *dsse.Envelope, payload []byte, docs []Document) (*Book
 	if err != nil {
 		return nil, nil, err
 	}
+	// A signature has no date. Were a bundle good for ever, whoever keeps an old
+	// one could bring back a looser rule, or a key that was replaced.
+	digest := sha256.Sum256(payload)
+	if b.applied[digest] {
+		return nil, nil, errors.New("this very bundle was applied before; to return to it, add a dated comment and sign it anew")
+	}
 	next := b.clone()
+	next.applied[digest] = true
 	for i, doc := range docs {
 		if err := next.put(doc, signers); err != nil {
 			return nil, nil, fmt.Errorf("document %d (%s): %w", i+1, doc.Kind, err)
@@ -189,7 +205,12 @@ func (b *Book) putCatalogue(c Catalogue, signers map[string]bool) error {
 	if err := b.department(c.Department, signers); err != nil {
 		return err
 	}
+	seen := map[string]bool{}
 	for _, d := range c.Datasets {
+		if seen[d.ID] {
+			return fmt.Errorf("data set %q stands twice", safeName(d.ID))
+		}
+		seen[d.ID] = true
 		old, exists := b.datasets[d.ID]
 		if exists && old.Department != c.Department {
 			return fmt.Errorf("data set %q belongs to department %q: one item has one source", d.ID, old.Department)
@@ -221,7 +242,7 @@ func (b *Book) putGrading(g Grading, signers map[string]bool) error {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
 		e.Levels = levels
-		b.datasets[id] = e
+		b.datasets[id] = b.kept(e)
 	}
 	return nil
 }
@@ -239,9 +260,19 @@ func (b *Book) putMasking(m Masking, signers map[string]bool) error {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
 		e.Masks, e.Masked = masks, true
-		b.datasets[id] = e
+		b.datasets[id] = b.kept(e)
 	}
 	return nil
+}
+
+// kept takes the disclosure rule out of force when it does not hold under a new
+// grading or masking (R16: a change re-grades at once). Nothing runs on the data
+// set until its department sets a rule that does.
+func (b *Book) kept(e Entry) Entry {
+	if e.Rule != nil && b.checkRule(e, *e.Rule) != nil {
+		e.Rule = nil
+	}
+	return e
 }
 
 func (b *Book) putDisclosure(d Disclosure, signers map[string]bool) error {
@@ -340,10 +371,10 @@ func (r *Reason) hint(zh, en string) *Reason { r.HintZH, r.HintEN = zh, en; retu
 func safeName(s string) string {
 	digits := 0
 	for _, c := range s {
-		if c >= '0' && c <= '9' {
+		if unicode.IsDigit(c) {
 			digits++
 		}
-		if c < ' ' || c == 0x7f {
+		if !unicode.IsPrint(c) {
 			return "…"
 		}
 	}
@@ -352,3 +383,21 @@ func safeName(s string) string {
 	}
 	return s
 }
+
+var longNumber = regexp.MustCompile(`\p{Nd}{9,}`)
+
+// plainError shows err without any number as long as an identity number.
+type plainError struct{ err error }
+
+// withoutNumbers keeps what stands in a bundle by mistake, an identity number as
+// a key or a code, out of the error that says where the mistake is.
+func withoutNumbers(err error) error {
+	if err == nil || !longNumber.MatchString(err.Error()) {
+		return err
+	}
+	return plainError{err}
+}
+
+func (e plainError) Error() string { return longNumber.ReplaceAllString(e.err.Error(), "…") }
+
+func (e plainError) Unwrap() error { return e.err }

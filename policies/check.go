@@ -48,8 +48,8 @@ func checkRegistry(r Registry, root string, rootKey ed25519.PublicKey) (map[stri
 		}
 		parties[p.ID] = p
 	}
-	if _, ok := parties[root]; !ok {
-		return nil, nil, fmt.Errorf("the regulator %q is missing", root)
+	if r, ok := parties[root]; !ok || r.Withdrawn || r.Abroad {
+		return nil, nil, fmt.Errorf("the regulator %q is missing, withdrawn or abroad", root)
 	}
 	for _, p := range r.Purposes {
 		if err := checkID("purpose", p.ID); err != nil {
@@ -76,11 +76,15 @@ func checkDataset(d Dataset) error {
 	if d.Public == (d.Unit != nil) {
 		return errors.New("exactly one of unit and public must be given: a table without a path to a privacy unit is public or unusable")
 	}
-	if d.BadRows.MaxPercent < 0 || d.BadRows.MaxPercent > 50 {
+	// Written so that NaN fails: it would also break the digest of the entry.
+	if !(d.BadRows.MaxPercent >= 0 && d.BadRows.MaxPercent <= 50) {
 		return errors.New("bad_rows.max_percent must lie in 0…50")
 	}
 	cols := map[string]Column{}
 	for _, c := range d.Columns {
+		if d.Public && c.Identifier == IdentCitizen {
+			return fmt.Errorf("column %q identifies natural persons: the data set has a privacy unit and is not public", safeName(c.Name))
+		}
 		if _, dup := cols[strings.ToLower(c.Name)]; dup {
 			return fmt.Errorf("column %q stands twice", c.Name)
 		}
@@ -103,6 +107,9 @@ func checkDataset(d Dataset) error {
 		if !slices.Contains([]UnitKind{UnitPerson, UnitOrganisation, UnitRecord}, d.Unit.Kind) {
 			return fmt.Errorf("unknown unit kind %q; known: person, organisation, record", d.Unit.Kind)
 		}
+		if err := checkUnitKey(d.Unit.Kind, c.Identifier); err != nil {
+			return fmt.Errorf("unit column %q: %w", d.Unit.Column, err)
+		}
 		if len(d.Unique) > 0 {
 			return errors.New("unique keys are for public tables only")
 		}
@@ -111,6 +118,21 @@ func checkDataset(d Dataset) error {
 		if c, ok := cols[strings.ToLower(u)]; !ok || c.Name != u || c.Nullable {
 			return fmt.Errorf("unique key %q must be a column that is not nullable", u)
 		}
+	}
+	return nil
+}
+
+// checkUnitKey holds natural persons to the citizen number and organisations to
+// the credit code (R18): one person under two keys would be two units, and a
+// person declared as a record would escape what protects persons.
+func checkUnitKey(kind UnitKind, ident IdentifierKind) error {
+	switch {
+	case kind == UnitPerson && ident != IdentCitizen:
+		return fmt.Errorf("a person is keyed by identifier %s", IdentCitizen)
+	case kind == UnitOrganisation && ident != IdentCredit:
+		return fmt.Errorf("an organisation is keyed by identifier %s", IdentCredit)
+	case kind == UnitRecord && (ident == IdentCitizen || ident == IdentCredit):
+		return fmt.Errorf("identifier %s makes the unit a person or an organisation, not a record", ident)
 	}
 	return nil
 }
@@ -128,6 +150,7 @@ func checkColumn(c Column) error {
 	if c.Scale > 6 || c.Scale > 0 && c.Type != algebra.Decimal {
 		return errors.New("scale is for decimal columns, at most 6")
 	}
+	var bounds *[2]int64
 	if c.Bounds != nil {
 		r, err := ParseBounds(c)
 		if err != nil {
@@ -136,6 +159,7 @@ func checkColumn(c Column) error {
 		if r[0] > r[1] {
 			return errors.New("bounds.lo is above bounds.hi")
 		}
+		bounds = &r
 	}
 	seen := map[string]bool{}
 	for _, code := range c.Codes {
@@ -148,8 +172,14 @@ func checkColumn(c Column) error {
 		return fmt.Errorf("other %q is not in the code list", safeName(c.Other))
 	}
 	for _, code := range c.Codes {
-		if _, err := CodeValue(algebra.Type{Kind: c.Type, Scale: c.Scale}, code.Value); err != nil {
+		v, err := CodeValue(algebra.Type{Kind: c.Type, Scale: c.Scale}, code.Value)
+		if err != nil {
 			return fmt.Errorf("code list: %w", err)
+		}
+		// Ingest clamps to the bounds: a code outside would be stored as a value
+		// that is in no list.
+		if bounds != nil && (v.I < bounds[0] || v.I > bounds[1]) {
+			return fmt.Errorf("code %q lies outside the bounds", safeName(code.Value))
 		}
 	}
 	known := []IdentifierKind{"", IdentCitizen, IdentCredit, IdentPhone, IdentName, IdentCard, IdentAddress, IdentEmail, IdentPlate, IdentOpaque}
@@ -309,8 +339,8 @@ func checkMode(e Entry, r DisclosureRule) error {
 		if e.Dataset.Unit.Kind == UnitPerson {
 			return errors.New("mode exact is for organisational and non-personal data; personal data takes dp")
 		}
-		if r.Exact == nil || r.Exact.K < 10 || r.Exact.Round < 1 {
-			return errors.New("mode exact needs exact: {k ≥ 10, round ≥ 1}")
+		if r.Exact == nil || r.Exact.K < 10 || r.Exact.Round < 2 {
+			return errors.New("mode exact needs exact: {k ≥ 10, round ≥ 2}")
 		}
 		if len(r.PrivateKeys) > 0 {
 			return errors.New("mode exact takes no private keys: k already governs every cell")
@@ -372,6 +402,9 @@ func (b *Book) checkLicence(l Licence) error {
 	op, ok := b.parties[l.Operator]
 	if !ok || op.Role != RoleOperator {
 		return fmt.Errorf("operator %q is not in the registry", safeName(l.Operator))
+	}
+	if op.Withdrawn {
+		return fmt.Errorf("operator %q is withdrawn", l.Operator)
 	}
 	if op.Abroad {
 		return fmt.Errorf("operator %q is outside the border: nothing is exported without its assessment", l.Operator)

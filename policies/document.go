@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -38,11 +40,14 @@ func ParseBundle(text []byte) ([]Document, error) {
 		if err := dec.Decode(&node); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
-			return nil, fmt.Errorf("document %d: failed to parse YAML: %w", n, err)
+			return nil, withoutNumbers(fmt.Errorf("document %d: failed to parse YAML: %w", n, err))
+		}
+		if line := alias(&node); line > 0 {
+			return nil, fmt.Errorf("document %d: line %d: aliases and merge keys are not allowed; write the text out", n, line)
 		}
 		doc, err := parseDocument(&node)
 		if err != nil {
-			return nil, fmt.Errorf("document %d: %w", n, err)
+			return nil, withoutNumbers(fmt.Errorf("document %d: %w", n, err))
 		}
 		docs = append(docs, doc)
 	}
@@ -50,6 +55,21 @@ func ParseBundle(text []byte) ([]Document, error) {
 		return nil, errors.New("bundle holds no document")
 	}
 	return docs, nil
+}
+
+// alias returns the line of the first alias or merge key, 0 without any. What
+// departments sign must read the same to a person as to the program, and aliases
+// are also how a small text unfolds into a huge one.
+func alias(node *yaml.Node) int {
+	if node.Kind == yaml.AliasNode || node.Tag == "!!merge" {
+		return node.Line
+	}
+	for _, c := range node.Content {
+		if line := alias(c); line > 0 {
+			return line
+		}
+	}
+	return 0
 }
 
 func parseDocument(node *yaml.Node) (Document, error) {
@@ -101,5 +121,54 @@ func decodeAs[T any](node *yaml.Node) (*T, error) {
 	if err := dec.Decode(&v); err != nil {
 		return nil, fmt.Errorf("failed to decode %s: %w", node.Tag, err)
 	}
+	if line := fraction(node, reflect.TypeFor[T]()); line > 0 {
+		return nil, fmt.Errorf("line %d: a whole number is needed", line)
+	}
 	return &v.Body, nil
+}
+
+// fraction returns the line of a number with a fraction where t has a whole one,
+// 0 without any: the decoder would cut it down, and a level of 4.9 would be 4.
+// node is known to decode into t.
+func fraction(node *yaml.Node, t reflect.Type) int {
+	switch {
+	case node.Kind == yaml.DocumentNode:
+		return fraction(node.Content[0], t)
+	case t.Kind() == reflect.Pointer:
+		return fraction(node, t.Elem())
+	case node.Kind == yaml.ScalarNode && reflect.Zero(t).CanConvert(reflect.TypeFor[int64]()) && t.Kind() != reflect.Float64 && node.ShortTag() == "!!float":
+		return node.Line
+	case node.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
+		for _, c := range node.Content {
+			if line := fraction(c, t.Elem()); line > 0 {
+				return line
+			}
+		}
+	case node.Kind == yaml.MappingNode:
+		for i := 1; i < len(node.Content); i += 2 {
+			inner, ok := memberType(t, node.Content[i-1].Value)
+			if !ok {
+				continue
+			}
+			if line := fraction(node.Content[i], inner); line > 0 {
+				return line
+			}
+		}
+	}
+	return 0
+}
+
+// memberType is the type that stands under a key of a mapping read into t.
+func memberType(t reflect.Type, key string) (reflect.Type, bool) {
+	switch t.Kind() {
+	case reflect.Map:
+		return t.Elem(), true
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name == key {
+				return t.Field(i).Type, true
+			}
+		}
+	}
+	return nil, false
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
@@ -71,14 +72,41 @@ func maskedBounds(c Column, m Mask) (*[2]int64, error) {
 	return nil, nil
 }
 
+// ingested is what of an entry decides how a file is read and stored.
+type ingested struct {
+	ID      string           `json:"id"`
+	Unit    *Unit            `json:"unit"`
+	Public  bool             `json:"public"`
+	OneRow  bool             `json:"one_row"`
+	Unique  []string         `json:"unique"`
+	BadRows BadRows          `json:"bad_rows"`
+	Columns []ingestedColumn `json:"columns"`
+}
+
+type ingestedColumn struct {
+	Column Column `json:"column"`
+	Mask   Mask   `json:"mask"`
+}
+
 // SpecDigest commits to everything ingest did with a file: columns, types,
 // codes, bounds, masks and unit. A snapshot whose digest differs from the policy
 // in force is stale and answers nothing until the file is ingested again.
 func (e Entry) SpecDigest() string {
-	text, err := json.Marshal(struct {
-		Dataset Dataset         `json:"dataset"`
-		Masks   map[string]Mask `json:"masks"`
-	}{e.Dataset, e.Masks})
+	// Titles, abstract and the like describe the data and change nothing in it: a
+	// corrected title must not make every snapshot stale.
+	spec := ingested{ID: e.Dataset.ID, Unit: e.Dataset.Unit, Public: e.Dataset.Public, OneRow: e.Dataset.OneRow, Unique: e.Dataset.Unique, BadRows: e.Dataset.BadRows}
+	for _, c := range e.Dataset.Columns {
+		m, ok := e.Masks[c.Name]
+		if !ok {
+			m.Op = masking.OpKeep
+		}
+		c.Title, c.Measure, c.Codes = Text{}, "", slices.Clone(c.Codes)
+		for i := range c.Codes {
+			c.Codes[i].Title = Text{}
+		}
+		spec.Columns = append(spec.Columns, ingestedColumn{c, m})
+	}
+	text, err := json.Marshal(spec)
 	if err != nil {
 		panic(fmt.Sprintf("policies: a checked data set does not marshal: %v", err))
 	}

@@ -66,6 +66,9 @@ func verified(env *dsse.Envelope, payload []byte, key func(party string) (ed2551
 		if err != nil || !ed25519.Verify(pub, pae, sig) {
 			return nil, fmt.Errorf("signature by %q does not verify", s.KeyID)
 		}
+		if signers[s.KeyID] {
+			return nil, fmt.Errorf("signature by %q stands twice", s.KeyID)
+		}
 		signers[s.KeyID] = true
 	}
 	return signers, nil

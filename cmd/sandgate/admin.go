@@ -36,11 +36,13 @@ public key is the root of trust of the ledger. trust.json in the kit is what aud
   sandgate init --home ./home --regulator data_bureau --kit-out ./kit --host gw.example.gov.cn --server gw.example.gov.cn:7443`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			h, keys, err := createHome(dir, regulator, out, origin, server, hosts)
+			h, _, err := createHome(dir, regulator, out, origin, server, hosts)
 			if err != nil {
 				return err
 			}
-			_ = keys
+			if err := a.party(regulator, h.Config.RegulatorKey, out); err != nil {
+				return err
+			}
 			a.note("已创建网关目录 %s 和主管部门密钥包 %s", "created home %s and the regulator's kit %s", h.Dir, out)
 			a.note("下一步: sandgate party create --home %s --id <编号> --out <目录>，然后 sandgate serve --home %s", "next: sandgate party create --home %s --id ID --out DIR, then sandgate serve --home %s", h.Dir, h.Dir)
 			return nil
@@ -129,11 +131,7 @@ regulator signs (kind: Registry). Prints the public key to put there.`,
 				return err
 			}
 			pub := home.PublicKey(sign.Public().(ed25519.PublicKey))
-			if a.format == "json" {
-				return a.json(map[string]string{"party": id, "key": pub, "kit": out})
-			}
-			a.say("编号 %s\n公钥 %s", "party %s\nkey   %s", id, pub)
-			return nil
+			return a.party(id, pub, out)
 		},
 	}
 	f := create.Flags()
@@ -144,6 +142,15 @@ regulator signs (kind: Registry). Prints the public key to put there.`,
 	require(create, "home", "id", "out")
 	c.AddCommand(create)
 	return c
+}
+
+// party prints what the registry has to say of a new party.
+func (a *app) party(id, key, kit string) error {
+	if a.format == "json" {
+		return a.json(map[string]string{"party": id, "key": key, "kit": kit})
+	}
+	a.say("编号 %s\n公钥 %s", "party %s\nkey   %s", id, key)
+	return nil
 }
 
 func (a *app) serveCmd() *cobra.Command {

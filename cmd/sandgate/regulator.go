@@ -72,7 +72,7 @@ func (a *app) ledgerTailCmd() *cobra.Command {
 				switch {
 				case req.PageToken != "":
 				case !follow:
-					return a.rows([]string{a.t("序号", "seq"), a.t("时间", "time"), a.t("类型", "kind"), a.t("主体", "actor"), a.t("摘要", "summary")}, body, 0)
+					return a.rows([]string{a.head("序号", "seq"), a.head("时间", "time"), a.head("类型", "kind"), a.head("主体", "actor"), a.head("摘要", "summary")}, body, 0)
 				default:
 					select {
 					case <-c.Context().Done():
@@ -294,7 +294,7 @@ func (a *app) auditCmd() *cobra.Command {
 Audits a copy of the ledger offline: signatures, hashes, gapless order, and every decision and every budget decided
 again by the same pure functions. Trusts nobody. Exit code 4 when something is wrong.`,
 		Example: `  sandgate audit --ledger ./ledger-copy --trust ./kits/data_bureau/trust.json
-  sandgate audit --ledger ./ledger-copy --receipt r1.json --checkpoint saved-checkpoint -o json`,
+  sandgate audit --ledger ./ledger-copy --receipt answer.json --checkpoint saved-checkpoint -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			opt, err := auditOptions(trust, receipts, checkpoints)
@@ -318,7 +318,7 @@ again by the same pure functions. Trusts nobody. Exit code 4 when something is w
 	f := c.Flags()
 	f.StringVar(&dir, "ledger", "", "账本副本目录 directory of the copied ledger")
 	f.StringVar(&trust, "trust", "", "信任文件 trust.json from the regulator's kit")
-	f.StringArrayVar(&receipts, "receipt", nil, "回执文件 a receipt to look up in the log (repeatable)")
+	f.StringArrayVar(&receipts, "receipt", nil, "回执文件，或含回执的 -o json 输出 · a receipt, or an -o json answer that holds one, to look up in the log (repeatable)")
 	f.StringArrayVar(&checkpoints, "checkpoint", nil, "先前保存的检查点 a checkpoint saved before (repeatable)")
 	require(c, "ledger")
 	return c
@@ -340,7 +340,7 @@ func auditOptions(trust string, receipts, checkpoints []string) (audit.Options, 
 		if err != nil {
 			return opt, fmt.Errorf("failed to read receipt: %w", err)
 		}
-		r, err := evidence.ParseReceipt(bytes.TrimSpace(text))
+		r, err := receiptIn(text)
 		if err != nil {
 			return opt, fmt.Errorf("%s: %w", path, err)
 		}
@@ -354,6 +354,20 @@ func auditOptions(trust string, receipts, checkpoints []string) (audit.Options, 
 		opt.Earlier = append(opt.Earlier, text)
 	}
 	return opt, nil
+}
+
+// receiptIn reads a receipt, bare or inside the -o json answer it came with, so
+// that whoever keeps answers keeps receipts.
+func receiptIn(text []byte) (evidence.Receipt, error) {
+	var answer struct {
+		Receipt struct {
+			JSON []byte `json:"json"`
+		} `json:"receipt"`
+	}
+	if err := json.Unmarshal(text, &answer); err == nil && len(answer.Receipt.JSON) > 0 {
+		text = answer.Receipt.JSON
+	}
+	return evidence.ParseReceipt(bytes.TrimSpace(text))
 }
 
 func (a *app) auditProgress() func(done, total uint64) {

@@ -19,7 +19,7 @@ import (
 // its Ed25519 signing key, and the authority it pins. It stands in a directory
 // of its own, on the party's machine.
 type Kit struct {
-	Dir     string
+	Dir     string `json:"-"` // where it was opened; a kit may be moved
 	Party   string `json:"party"`
 	Server  string `json:"server"` // host:port of the gateway
 	Version int    `json:"version"`

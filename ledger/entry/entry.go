@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -171,6 +172,11 @@ func Encode(e *Entry) ([]byte, error) {
 	if len(out) > MaxBytes {
 		return nil, fmt.Errorf("entry of kind %s has %d bytes; the most is %d", e.Kind, len(out), MaxBytes)
 	}
+	// Text that is not UTF-8 changes when it is written: what Decode would refuse
+	// must not be appended.
+	if _, err := Decode(out); err != nil {
+		return nil, fmt.Errorf("failed to encode entry: it does not read back: %w", err)
+	}
 	return out, nil
 }
 
@@ -227,6 +233,41 @@ func (e *Entry) check() error {
 			return fmt.Errorf("entry of kind %s must hold exactly its own body", e.Kind)
 		}
 	}
+	if r := e.request(); r != nil {
+		return r.check()
+	}
+	return nil
+}
+
+// request returns the request of the body, nil when its kind has none.
+func (e *Entry) request() *Request {
+	switch {
+	case e.Refused != nil:
+		return &e.Refused.Request
+	case e.Reserved != nil:
+		return &e.Reserved.Request
+	case e.Repeated != nil:
+		return &e.Repeated.Request
+	}
+	return nil
+}
+
+// check keeps out of the ledger what no reader could replay, a core that is not
+// one, and what nobody may read there, a literal.
+func (r *Request) check() error {
+	if h, err := hex.DecodeString(r.Query); err != nil || len(h) != sha256.Size || r.Query != hex.EncodeToString(h) {
+		return errors.New("query commitment is not a SHA-256 hash")
+	}
+	if r.Core == nil {
+		return nil
+	}
+	text := r.Core.Bytes()
+	if _, err := algebra.ParseCore(text); err != nil {
+		return err
+	}
+	if !bytes.Equal(r.Core.Redacted().Bytes(), text) {
+		return errors.New("core holds a literal; only a redacted core is recorded")
+	}
 	return nil
 }
 
@@ -246,6 +287,9 @@ func Commit(key, canonical []byte) (commitment string, salt []byte) {
 func OpenCommit(salt, canonical []byte) string {
 	h := sha256.New()
 	h.Write([]byte("sandgate/query-commitment/v1\n"))
+	// The length keeps a byte from moving between salt and text, which would
+	// open one commitment in two ways.
+	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(salt))))
 	h.Write(salt)
 	h.Write(canonical)
 	return hex.EncodeToString(h.Sum(nil))

@@ -92,7 +92,7 @@ func (s *State) Decide(a Ask) Decision {
 		return refuse(*reason)
 	}
 	d := Decision{Plan: plan}
-	if of, ok := s.answers[answerKey(a.Request.Query, snapshots)]; ok && s.jobs[of].Reserved.Price >= plan.Rho {
+	if of, ok := s.answers[answerKey(a.Request.Query, snapshots)]; ok && s.repeats(of, plan) {
 		d.Repeated = &entry.Repeated{Request: a.Request, Of: of}
 		return d
 	}
@@ -105,6 +105,14 @@ func (s *State) Decide(a Ask) Decision {
 	}
 	d.Reserved = &entry.Reserved{Request: a.Request, Mode: string(plan.Mode), Snapshots: snapshots, Price: plan.Rho, Charges: charges}
 	return d
+}
+
+// repeats says whether a released job's answer may stand for the plan: it was
+// made by the same way of release and is at least as precise. An exact answer is
+// not handed out once the department asks for noise.
+func (s *State) repeats(job string, plan *protect.Plan) bool {
+	r := s.jobs[job].Reserved
+	return r.Mode == string(plan.Mode) && r.Price >= plan.Rho
 }
 
 // Facts returns the public facts and the current snapshots of a core's tables.

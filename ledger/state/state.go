@@ -142,6 +142,9 @@ func (s *State) ApplyEntry(seq uint64, e *entry.Entry) error {
 func (s *State) apply(e *entry.Entry) error {
 	switch e.Kind {
 	case entry.KindGenesis:
+		if err := s.gateway(e); err != nil {
+			return err
+		}
 		return s.applyGenesis(e.Genesis)
 	case entry.KindPolicy:
 		next, err := s.CheckPolicy(e.Policy, e.Actor)
@@ -231,7 +234,8 @@ func Deflate(envelope []byte) ([]byte, error) {
 // Inflate is the inverse of Deflate, capped so that a small entry cannot unfold
 // into more than a bundle may hold.
 func Inflate(deflated []byte) ([]byte, error) {
-	r := flate.NewReader(bytes.NewReader(deflated))
+	in := bytes.NewReader(deflated)
+	r := flate.NewReader(in)
 	const most = 2 * policies.MaxBundleBytes // base64 and signatures on top of the text
 	out, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err != nil {
@@ -239,6 +243,9 @@ func Inflate(deflated []byte) ([]byte, error) {
 	}
 	if len(out) > most {
 		return nil, errors.New("the envelope is too large")
+	}
+	if in.Len() > 0 {
+		return nil, errors.New("bytes follow the compressed envelope")
 	}
 	return out, nil
 }

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf16"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// spellings are the ways in which a value could stand in a file: as it is, as
+// UTF-16, in hexadecimal, in base64 at each of its three alignments, and escaped
+// as JSON does it.
+func spellings(v string) [][]byte {
+	raw := []byte(v)
+	var wide []byte
+	var escaped strings.Builder
+	for _, u := range utf16.Encode([]rune(v)) {
+		wide = append(wide, byte(u), byte(u>>8))
+		if u < 0x80 {
+			escaped.WriteByte(byte(u))
+		} else {
+			fmt.Fprintf(&escaped, `\u%04x`, u)
+		}
+	}
+	out := [][]byte{raw, wide, []byte(hex.EncodeToString(raw)), []byte(strings.ToUpper(hex.EncodeToString(raw))), []byte(escaped.String())}
+	for shift := range 3 {
+		padded := append(make([]byte, shift), raw...)
+		whole := len(padded) / 3 * 3
+		for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+			text := []byte(enc.EncodeToString(padded[:whole]))
+			if shift > 0 {
+				text = text[4:] // the first group depends on what stands before
+			}
+			if len(text) >= 8 {
+				out = append(out, text)
+			}
+		}
+	}
+	return out
+}
+
+// canaries reads a list: one value per line, # begins a comment line.
+func canaries(text string) []string {
+	var out []string
+	for _, line := range strings.Split(text, "\n") {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// sightings maps each canary to the files that hold it in any spelling.
+func sightings(list []string, paths ...string) (found map[string][]string, files int, err error) {
+	found = map[string][]string{}
+	for _, path := range paths {
+		if _, err := os.Lstat(path); err != nil {
+			return nil, 0, err
+		}
+		err := filepath.WalkDir(path, func(name string, e fs.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
+				return err
+			}
+			text, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			files++
+			for _, c := range list {
+				for _, s := range spellings(c) {
+					if bytes.Contains(text, s) || strings.Contains(name, string(s)) {
+						found[c] = append(found[c], name)
+						break
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+	}
+	return found, files, nil
+}
+
+// leakfree LIST PATH... wants none of the canaries of LIST in any file below the
+// paths; negated, it wants every one of them somewhere below.
+func cmdLeakfree(ts *testscript.TestScript, neg bool, a []string) {
+	args(ts, a, "leakfree LIST PATH...", 2, -1)
+	list := canaries(ts.ReadFile(a[0]))
+	if len(list) == 0 {
+		ts.Fatalf("no canaries in %s", a[0])
+	}
+	var paths []string
+	for _, p := range a[1:] {
+		paths = append(paths, ts.MkAbs(p))
+	}
+	found, files, err := sightings(list, paths...)
+	ts.Check(err)
+	for _, c := range list {
+		switch {
+		case neg && len(found[c]) == 0:
+			ts.Fatalf("canary %s is nowhere in %d files: the search is blind", c, files)
+		case !neg && len(found[c]) > 0:
+			ts.Fatalf("canary %s leaked into %v", c, found[c])
+		}
+	}
+	ts.Logf("%d canaries searched in %d files", len(list), files)
+}
+
+// stored HOME DATASET OUT writes every stored value of a data set's snapshots,
+// old ones too, to a file: what compression hides from a plain search.
+func cmdStored(ts *testscript.TestScript, neg bool, a []string) {
+	noNeg(ts, neg)
+	args(ts, a, "stored HOME DATASET OUT", 3, 3)
+	store := filepath.Join(ts.MkAbs(a[0]), "snapshots")
+	id, err := os.ReadFile(filepath.Join(store, "current", a[1]))
+	ts.Check(err)
+	out, err := storedValues(filepath.Join(store, "snapshots", string(id), "data.duckdb"))
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(a[2]), out, 0o600))
+}
+
+func storedValues(file string) (out []byte, err error) {
+	db, err := sql.Open("duckdb", file+"?access_mode=read_only")
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	ctx := context.Background()
+	tables, err := texts(ctx, db, "SELECT table_name FROM duckdb_tables()")
+	if err != nil || len(tables) == 0 {
+		return nil, fmt.Errorf("no tables in %s: %w", file, err)
+	}
+	for _, t := range tables {
+		cells, err := texts(ctx, db, `SELECT CAST(COLUMNS(*) AS VARCHAR) FROM "`+t+`"`)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, strings.Join(cells, "\n")...)
+	}
+	return out, nil
+}
+
+// texts runs a query and returns all cells as text.
+func texts(ctx context.Context, db *sql.DB, query string) ([]string, error) {
+	rows, err := db.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	names, err := rows.Columns()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for rows.Next() {
+		cells := make([]sql.NullString, len(names))
+		into := make([]any, len(names))
+		for i := range cells {
+			into[i] = &cells[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			return nil, err
+		}
+		for _, c := range cells {
+			out = append(out, c.String)
+		}
+	}
+	return out, rows.Err()
+}
+
+// The search must see every spelling, or its silence says nothing.
+func TestCanarySearchSeesEverySpelling(t *testing.T) {
+	t.Parallel()
+	const canary = "金丝雀C4N4RY77"
+	for i, s := range spellings(canary) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "f"), append(append([]byte("xx\x00"), s...), "yy"...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		found, files, err := sightings([]string{canary, "absent-canary"}, dir)
+		if err != nil || files != 1 || len(found[canary]) != 1 || len(found["absent-canary"]) != 0 {
+			t.Errorf("spelling %d: found %v in %d files, %v", i, found, files, err)
+		}
+	}
+	for shift := range 3 {
+		dir := t.TempDir()
+		text := base64.StdEncoding.EncodeToString([]byte("abcdef"[:3+shift] + canary + "uvw"))
+		if err := os.WriteFile(filepath.Join(dir, "f"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if found, _, err := sightings([]string{canary}, dir); err != nil || len(found[canary]) != 1 {
+			t.Errorf("base64 at shift %d: found %v, %v", shift, found, err)
+		}
+	}
+}

@@ -1,0 +1,257 @@
+package attack
+
+import (
+	"fmt"
+	"math/big"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/protect"
+	"github.com/sandgate/sandgate/compute/release"
+)
+
+// Thousands of private keys held by 1…k−1 units each are never released, whatever
+// is asked; neither is a common key under a filter that leaves it fewer than k.
+func TestAttack13_RareKeyIsNeverReleased(t *testing.T) {
+	a := Shared(t)
+	rng := rand.New(rand.NewPCG(13, 13))
+	const k = 10
+	rare := Trials(5_000, 20_000)
+	// units[band][code]: band 9 holds few units of every common code.
+	units := make([]map[string]int, 10)
+	for i := range units {
+		units[i] = map[string]int{}
+	}
+	var csv strings.Builder
+	csv.WriteString("id,code,band,fee\n")
+	row := 0
+	add := func(code string, band, n int) {
+		for range n {
+			row++
+			fmt.Fprintf(&csv, "u%d,%s,%d,%d\n", row, code, band, rng.IntN(100))
+		}
+		units[band][code] += n
+	}
+	for i := range rare {
+		add(fmt.Sprintf("R%05d", i), rng.IntN(9), 1+i%(k-1))
+	}
+	for _, code := range []string{"C1", "C2", "C3", "C4"} {
+		add(code, 0, 3000)
+		add(code, 9, k-1)
+	}
+	a.Add(t, Table{ID: "rare", Columns: []Column{{Name: "code", YAML: "type: text", Uses: "private key, filter"}, column("band", 0, 9, "key, filter"), column("fee", 0, 100, "measure, filter")}, CSV: csv.String()})
+	held := func(code string, bands ...int) int {
+		n := 0
+		for _, b := range bands {
+			n += units[b][code]
+		}
+		return n
+	}
+	all := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
+	leaked, shown, queries := 0, 0, 0
+	ask := func(where string, bands ...int) {
+		for _, aggs := range []string{"COUNT(*) AS n", "COUNT(DISTINCT id) AS n, SUM(fee) AS s, AVG(fee) AS m"} {
+			for _, price := range []int64{0, 4_400_000} {
+				r, err := a.Run(Op(queries%2), "rare", "SELECT code, "+aggs+" FROM rare "+where+" GROUP BY code", price)
+				if err != nil {
+					t.Fatal(err)
+				}
+				queries++
+				for _, x := range r.GetRows() {
+					code := x.GetCells()[0].GetValue()
+					shown++
+					if held(code, bands...) < k {
+						leaked++
+						t.Errorf("key %s, held by %d units, was released (%s)", code, held(code, bands...), where)
+					}
+				}
+			}
+		}
+	}
+	ask("", all...)
+	ask("WHERE band = 9", 9)
+	ask("WHERE code IN ('R00001', 'R00002', 'R00008', 'R00017')", all...)
+	if Full() {
+		for b := range 9 {
+			ask(fmt.Sprintf("WHERE band = %d", b), b)
+		}
+	}
+	if shown == 0 {
+		t.Error("no key at all was released: the attack proves nothing")
+	}
+	// Control: noisy counts above a plain threshold of one, as without
+	// pre-threshold and τ, show rare keys.
+	facts := protect.Facts{Dataset: "rare", Mode: protect.ModeDP, MaxRows: 1, OneRow: true, K: 1, QueryMaxRho: 4_400_000,
+		Columns: map[string]protect.ColumnFacts{"code": {Type: algebra.Type{Kind: algebra.Text}, Private: true}}}
+	key := algebra.Col{Name: "code", Type: algebra.Type{Kind: algebra.Text}}
+	plan, reason := protect.Build(algebra.Core{Tables: []algebra.Table{{Dataset: "rare"}}, Keys: []algebra.Col{key}, Aggs: []algebra.Agg{{Func: algebra.CountRows}}}, []protect.Facts{facts}, 4_400_000)
+	if reason != nil {
+		t.Fatal(reason)
+	}
+	plan.Selection.Tau = 2
+	var p protect.Partials
+	for i := range rare {
+		n := big.NewInt(int64(1 + i%(k-1)))
+		m := make([]*big.Int, len(plan.Measures))
+		for j := range m {
+			m[j] = n
+		}
+		p.Cells = append(p.Cells, protect.Cell{Keys: []algebra.Value{{Type: key.Type, S: fmt.Sprintf("R%05d", i)}}, M: m})
+	}
+	r, err := release.DP(plan, p, release.NewSource())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Len() < rare/10 {
+		t.Errorf("control: only %d of %d rare keys are shown", r.Len(), rare)
+	}
+	Record(t, Score{Attack: fmt.Sprintf("13 rare private keys, %d of them", rare), Figure: leaked, Bound: 0, Control: r.Len(), Pass: leaked == 0, Trials: rare * queries})
+}
+
+// Exact mode on one table: no released cell has fewer than k units in it or
+// outside it, and withheld ones cannot be had from the table's own total.
+func TestAttack02_ExactModeCellAndComplement(t *testing.T) {
+	a := Shared(t)
+	sizes := map[string]int{"a": 400, "b": 9, "c": 57, "d": 1, "e": 0, "f": 12}
+	var csv strings.Builder
+	csv.WriteString("id,grp,half,staff\n")
+	for _, g := range []string{"a", "b", "c", "d", "f"} {
+		for i := range sizes[g] {
+			half := 0
+			if g == "c" && i < 48 { // 9 of c's 57 stay outside
+				half = 1
+			}
+			fmt.Fprintf(&csv, "%s%d,%s,%d,%d\n", g, i, g, half, i%50)
+		}
+	}
+	a.Add(t, Table{ID: "exact1", Rule: "mode: exact, exact: {k: 10, round: 5}",
+		Columns: []Column{codes("grp", "key, filter", "a", "b", "c", "d", "e", "f"), column("half", 0, 1, "filter, key"), column("staff", 0, 100, "measure, filter")}, CSV: csv.String()})
+	small, cells := 0, 0
+	withheld := map[string]bool{}
+	check := func(sql string, exact func(key string) int) {
+		r := a.MustRun(t, Op(0), "exact1", sql, 0)
+		if r.GetMode() != "exact" || r.GetPriceNanoRho() != 0 {
+			t.Errorf("mode %s, price %d", r.GetMode(), r.GetPriceNanoRho())
+		}
+		for _, row := range r.GetRows() {
+			key := ""
+			if r.GetColumns()[0].GetKey() {
+				key = row.GetCells()[0].GetValue()
+			}
+			for i, c := range row.GetCells() {
+				if r.GetColumns()[i].GetKey() {
+					continue
+				}
+				cells++
+				switch {
+				case c.GetWithheld() != "":
+					withheld[c.GetWithheld()] = true
+					if c.GetValue() != "" || c.GetLower() != "" || c.GetUpper() != "" {
+						t.Errorf("withheld cell carries a value")
+					}
+				case exact(key) < 10:
+					small++
+					t.Errorf("%s: cell %q of %d units is released", sql, key, exact(key))
+				case i == 1 && len(row.GetCells()) == 2 && int(number(t, c.GetValue()))%5 != 0:
+					t.Errorf("%s: count is not rounded", sql)
+				}
+			}
+		}
+	}
+	check("SELECT grp, COUNT(*) AS n FROM exact1 GROUP BY grp", func(k string) int { return sizes[k] })
+	check("SELECT grp, AVG(staff) AS m, SUM(staff) AS s FROM exact1 GROUP BY grp", func(k string) int { return sizes[k] })
+	check("SELECT COUNT(*) AS n FROM exact1 WHERE grp <> 'd'", func(string) int { return 0 }) // complement: one unit
+	check("SELECT COUNT(*) AS n FROM exact1 WHERE grp <> 'b'", func(string) int { return 0 }) // complement: nine
+	check("SELECT COUNT(*) AS n FROM exact1 WHERE grp = 'b'", func(string) int { return 9 })
+	check("SELECT grp, COUNT(*) AS n FROM exact1 WHERE half = 1 GROUP BY grp", func(string) int { return 0 }) // 100 % cell
+	if !withheld["BELOW_K"] || !withheld["COMPLEMENT"] {
+		t.Errorf("withheld for %v: the attack did not reach both rules", withheld)
+	}
+	// Control: the exact table holds three cells that k protects.
+	Record(t, Score{Attack: "02 exact mode, one table: k and complement", Figure: small, Bound: 0, Control: 3, Pass: small == 0, Trials: cells})
+}
+
+// What exact mode does not stop yet: differencing over several releases.
+func TestAttack02_ExactModeAcrossReleasesIsOpen(t *testing.T) {
+	a := Shared(t)
+	rng := rand.New(rand.NewPCG(2, 20))
+	n := Trials(40, 200)
+	secret := make([]int, n)
+	var csv strings.Builder
+	csv.WriteString("id,seq,staff\n")
+	for i := range 100 + n {
+		staff := rng.IntN(50)
+		if i >= 100 {
+			secret[i-100] = staff * 20
+			staff = secret[i-100]
+		}
+		fmt.Fprintf(&csv, "u%d,%d,%d\n", i, i, staff)
+	}
+	for i := range 50 {
+		fmt.Fprintf(&csv, "v%d,%d,1\n", i, 100+n)
+	}
+	a.Add(t, Table{ID: "exact2", Rule: "mode: exact, exact: {k: 10, round: 5}", Columns: []Column{column("seq", 0, 900, "filter"), column("staff", 0, 1000, "measure")}, CSV: csv.String()})
+	sum := func(below int) float64 {
+		r := a.MustRun(t, Op(0), "exact2", fmt.Sprintf("SELECT SUM(staff) AS s FROM exact2 WHERE seq < %d", below), 0)
+		c := r.GetRows()[0].GetCells()[0]
+		if c.GetWithheld() != "" {
+			t.Fatalf("withheld %s", c.GetWithheld())
+		}
+		return number(t, c.GetValue())
+	}
+	near, last := 0, sum(100)
+	for i := range n {
+		next := sum(101 + i)
+		if d := next - last - float64(secret[i]); d >= -100 && d <= 100 {
+			near++
+		}
+		last = next
+	}
+	Record(t, Score{Attack: "02 exact mode, across releases", Figure: round3(float64(near) / float64(n)), Bound: "none", Control: 1.0, Pass: true, Open: true, Trials: n,
+		Note: "not yet protected: one unit's value to ±10 % of its range from two neighbouring sums"})
+}
+
+// What is not protected yet: the time an answer takes may depend on how many rows
+// a filter selects.
+func TestAttack09_TimingIsOpen(t *testing.T) {
+	a := Shared(t)
+	var csv strings.Builder
+	csv.WriteString("id,seq,fee\n")
+	rows := Trials(20_000, 200_000)
+	for i := range rows {
+		who := i % 100
+		if i%2 == 0 {
+			who = 777 // one target holds half of the table
+		}
+		fmt.Fprintf(&csv, "u%d,%d,%d\n", who, who, i%1000)
+	}
+	a.Add(t, Table{ID: "timing", Many: 1000, Columns: []Column{column("seq", 0, 900, "filter"), column("fee", 0, 2000, "measure, filter")}, CSV: csv.String()})
+	n := Trials(10, 60)
+	var with, without []time.Duration
+	for i := range n {
+		for _, x := range []struct {
+			seq int
+			to  *[]time.Duration
+		}{{777, &with}, {778, &without}} {
+			start := time.Now()
+			a.MustRun(t, Op(0), "timing", fmt.Sprintf("SELECT COUNT(DISTINCT id) AS u, SUM(fee) AS s FROM timing WHERE seq = %d AND fee <> %d", x.seq, 1100+i), 10_000)
+			*x.to = append(*x.to, time.Since(start))
+		}
+	}
+	wins := 0.0
+	for _, p := range with {
+		for _, q := range without {
+			if p > q {
+				wins++
+			}
+		}
+	}
+	slices.Sort(with)
+	slices.Sort(without)
+	Record(t, Score{Attack: "09 timing, 0 against many rows of one target", Figure: fmt.Sprintf("AUC %.2f", wins/float64(n*n)), Bound: "0.55, not asserted", Control: "none", Pass: true, Open: true, Trials: 2 * n,
+		Note: fmt.Sprintf("not yet protected: medians %v and %v", with[n/2].Round(time.Millisecond), without[n/2].Round(time.Millisecond))})
+}

@@ -1,0 +1,134 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sandgate/sandgate/gateway"
+)
+
+// Column of a test table: its YAML attributes after the name, and its uses.
+type Column struct {
+	Name, YAML, Uses string
+}
+
+// Table is a synthetic data set: its privacy unit is the text column id.
+type Table struct {
+	ID       string
+	Many     int // rows kept per unit; 0: one row per unit, verified at ingest
+	Columns  []Column
+	Rule     string // further lines of the disclosure rule, as a YAML flow list
+	NotAfter time.Time
+	CSV      string // with header
+}
+
+// LicenceID is the licence of an operator on a data set.
+func LicenceID(operator, dataset string) string { return operator + "-" + dataset }
+
+// Catalogue is the department's part of a table's policy.
+func (x Table) Catalogue() string {
+	var b strings.Builder
+	one := "one_row_per_unit: true"
+	rows := ""
+	if x.Many > 0 {
+		one, rows = "one_row_per_unit: false", fmt.Sprintf("max_rows: %d, ", x.Many)
+	}
+	fmt.Fprintf(&b, "kind: Catalogue\ndepartment: %s\ndatasets:\n  - id: %s\n    title: {zh: 测试}\n    unit: {column: id, kind: record}\n    %s\n    columns:\n", Department, x.ID, one)
+	b.WriteString("      - {name: id, title: {zh: 编号}, type: text, identifier: opaque}\n")
+	var levels, uses, private []string
+	levels = append(levels, "id: 3")
+	for _, c := range x.Columns {
+		fmt.Fprintf(&b, "      - {name: %s, title: {zh: 列}, %s}\n", c.Name, c.YAML)
+		levels = append(levels, c.Name+": 3")
+		u := strings.TrimPrefix(c.Uses, "private ")
+		if u != c.Uses {
+			private = append(private, c.Name)
+		}
+		if u != "" {
+			uses = append(uses, c.Name+": ["+u+"]")
+		}
+	}
+	rule := x.Rule
+	if !strings.Contains(rule, "mode:") {
+		rule = strings.TrimSuffix("mode: dp, "+rule, ", ")
+	}
+	if len(private) > 0 {
+		rule += ", private_keys: [" + strings.Join(private, ", ") + "]"
+	}
+	fmt.Fprintf(&b, "---\nkind: Grading\ndepartment: %s\nscheme: GB/T 43697-2024\nlevels:\n  %s: {%s}\n", Department, x.ID, strings.Join(levels, ", "))
+	fmt.Fprintf(&b, "---\nkind: Masking\ndepartment: %s\nmasks:\n  %s: {id: {op: drop}}\n", Department, x.ID)
+	fmt.Fprintf(&b, "---\nkind: Disclosure\ndepartment: %s\ndatasets:\n  %s: {%s%s, purposes: [%s], uses: {%s}}\n", Department, x.ID, rows, rule, Purpose, strings.Join(uses, ", "))
+	return b.String()
+}
+
+// Licences grants every operator every usable column.
+func (x Table) Licences() string {
+	var b strings.Builder
+	until := x.NotAfter
+	if until.IsZero() {
+		until = time.Now().AddDate(3, 0, 0)
+	}
+	var columns []string
+	for _, c := range x.Columns {
+		if c.Uses != "" {
+			columns = append(columns, c.Name)
+		}
+	}
+	for i := range Operators {
+		fmt.Fprintf(&b, "---\nkind: Licence\nid: %s\noperator: %s\ntitle: {zh: 授权}\nscenario: {zh: 测试}\npurposes: [%s]\nnot_before: %s\nnot_after: %s\nresources:\n  - {dataset: %s, columns: [%s]}\nsecurity_terms: {zh: 沙箱}\nexit_terms: {zh: 停止}\n",
+			LicenceID(Op(i), x.ID), Op(i), Purpose, until.AddDate(-4, 0, 0).UTC().Format(time.RFC3339), until.UTC().Format(time.RFC3339), x.ID, strings.Join(columns, ", "))
+	}
+	return strings.TrimPrefix(b.String(), "---\n")
+}
+
+// Add puts a table's policy in force and ingests it, once per arena and id.
+func (a *Arena) Add(t testing.TB, x Table) {
+	t.Helper()
+	a.Must(t, x.Catalogue()+"---\n"+x.Licences(), Department, Regulator)
+	a.Ingest(t, x.ID, x.CSV)
+}
+
+// Ingest streams a file into a data set.
+func (a *Arena) Ingest(t testing.TB, dataset, csv string) {
+	t.Helper()
+	if _, err := a.Client(Department).Ingest(context.Background(), dataset, "csv", strings.NewReader(csv), nil); err != nil {
+		t.Fatalf("ingest of %s: %v", dataset, err)
+	}
+}
+
+var shared struct {
+	once  sync.Once
+	arena *Arena
+	dir   string
+	err   error
+}
+
+// Shared is the arena that the tests of one binary share; each adds tables of
+// its own.
+func Shared(t testing.TB) *Arena {
+	t.Helper()
+	shared.once.Do(func() {
+		if shared.dir, shared.err = os.MkdirTemp("", "sandgate-arena-"); shared.err == nil {
+			shared.arena, shared.err = New(shared.dir, gateway.Options{})
+		}
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.arena
+}
+
+func closeShared() error {
+	if shared.arena == nil {
+		return nil
+	}
+	if err := shared.arena.Stop(); err != nil {
+		return err
+	}
+	return os.RemoveAll(shared.dir)
+}
