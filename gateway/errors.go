@@ -53,7 +53,7 @@ var statusCodes = map[string]codes.Code{
 	"NOT_FOUND": codes.NotFound, "REQUEST_ID_REUSED": codes.AlreadyExists,
 	"EXECUTION_FAILED": codes.Internal, "LICENCE_ENDED": codes.PermissionDenied,
 	"OUTCOME_UNKNOWN": codes.Aborted, "BUSY": codes.ResourceExhausted, "LEDGER_STOPPED": codes.Unavailable,
-	"INTERNAL": codes.Internal, "RELEASE_DAMAGED": codes.DataLoss, "INGEST_REFUSED": codes.InvalidArgument,
+	"INTERNAL": codes.Internal, "RELEASE_DAMAGED": codes.DataLoss, "INGEST_FAILED": codes.Internal, "INGEST_REFUSED": codes.InvalidArgument,
 }
 
 // statusOf renders any error for the wire. Only a Refusal speaks for itself;

@@ -137,6 +137,11 @@ func ingestRefused(err error) error {
 		return refusal(policies.Reason{Code: "INGEST_REFUSED", Rule: "catalogue", ZH: "文件未入库，原快照不变：" + x.Error(), EN: "the file was not ingested, the old snapshot stands: " + x.Error(),
 			HintZH: "按目录修正文件后重新入库（提示只含行号和列号，不含数据）", HintEN: "correct the file against the catalogue and ingest it again (messages hold row and column numbers, never values)"})
 	}
+	var killed *sandbox.ErrKilled
+	if errors.As(err, &killed) {
+		return refusal(policies.Reason{Code: "INGEST_FAILED", Rule: "ingest", SetBy: "sandgate", ZH: "入库进程未能完成，原快照不变", EN: "the ingest worker did not finish; the old snapshot stands",
+			HintZH: "请重新入库；若仍失败，请管理员检查网关的内存", HintEN: "ingest the file again; if it fails again, have the gateway's memory looked at"})
+	}
 	return err
 }
 
