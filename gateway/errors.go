@@ -54,7 +54,7 @@ var statusCodes = map[string]codes.Code{
 	"EXECUTION_FAILED": codes.Internal, "LICENCE_ENDED": codes.PermissionDenied,
 	"OUTCOME_UNKNOWN": codes.Aborted, "BUSY": codes.ResourceExhausted, "LEDGER_STOPPED": codes.Unavailable,
 	"UNAUTHENTICATED": codes.Unauthenticated, "DEADLINE_EXCEEDED": codes.DeadlineExceeded, "CANCELLED": codes.Canceled,
-	"METHOD_UNKNOWN": codes.Unimplemented, "INTERNAL": codes.Internal, "RELEASE_DAMAGED": codes.DataLoss, "INGEST_REFUSED": codes.InvalidArgument,
+	"METHOD_UNKNOWN": codes.Unimplemented, "INTERNAL": codes.Internal, "INGEST_FAILED": codes.Internal, "RELEASE_DAMAGED": codes.DataLoss, "INGEST_REFUSED": codes.InvalidArgument,
 }
 
 // statusOf renders any error for the wire. Only a Refusal speaks for itself;

@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -328,7 +331,17 @@ func (d *Domain) savePost(job string, post algebra.Post) error {
 	if err != nil {
 		return fmt.Errorf("failed to encode post-processing: %w", err)
 	}
-	return writeDurable(d.postPath(job), text)
+	return writeDurable(d.postPath(job), append(d.postSeal(job, text), text...))
+}
+
+// postSeal is the line in front of a stored post-processing. The ledger commits
+// to the answer and not to how a job had it named, ordered and cut; whoever
+// changes that on disk would have another column's numbers served under a name.
+func (d *Domain) postSeal(job string, text []byte) []byte {
+	mac := hmac.New(sha256.New, d.keys.Commit)
+	fmt.Fprintf(mac, "sandgate/post/v1/%s\n", job)
+	mac.Write(text)
+	return append([]byte(hex.EncodeToString(mac.Sum(nil))), '\n')
 }
 
 // Wait returns when a job is not running any more, or with ctx.
@@ -451,6 +464,10 @@ func (d *Domain) load(job string, digest [32]byte) (*release.Release, error) {
 	text, err := os.ReadFile(d.postPath(job))
 	if err != nil {
 		return nil, fmt.Errorf("failed to read post-processing: %w", err)
+	}
+	seal, text, _ := bytes.Cut(text, []byte("\n"))
+	if !hmac.Equal(append(seal, '\n'), d.postSeal(job, text)) {
+		return nil, errors.New("stored post-processing was changed")
 	}
 	var post algebra.Post
 	if err := json.Unmarshal(text, &post); err != nil {

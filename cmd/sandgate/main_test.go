@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -219,6 +220,20 @@ var template struct {
 func cityTemplate() (string, error) {
 	template.once.Do(func() { template.err = makeCity(template.dir) })
 	return template.dir, template.err
+}
+
+// copyCity lays a copy of the template into a directory.
+func copyCity(to string) error {
+	dir, err := cityTemplate()
+	if err != nil {
+		return err
+	}
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		return err
+	}
+	// CopyFS takes no permission bits over but x; the unlock key must be its
+	// owner's alone.
+	return errors.Join(os.Chmod(filepath.Join(to, "home", "unlock.key"), 0o600), os.Remove(filepath.Join(to, "gateway.log")))
 }
 
 func makeCity(dir string) (err error) {

@@ -169,6 +169,8 @@ func (a *app) root() *cobra.Command {
 Raw data never leaves the domain; operators get released answers, regulators verify everything offline.
 
 退出码 exit codes: 0 成功 ok · 1 错误 error · 2 用法 usage · 3 被规则拒绝 refused · 4 审计未通过 audit failed · 5 网关不可达 unreachable`,
+		Example: `  sandgate demo --once
+  sandgate init --home ./home --regulator data_bureau --kit-out ./kits/data_bureau`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       gateway.Version(),
@@ -193,6 +195,12 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 	for _, c := range root.Commands() {
 		if c.HasSubCommands() {
 			c.Args, c.RunE = cobra.ArbitraryArgs, a.chooseCommand
+			var examples []string
+			for _, sub := range c.Commands() {
+				first, _, _ := strings.Cut(sub.Example, "\n")
+				examples = append(examples, first)
+			}
+			c.Example = strings.Join(examples, "\n")
 		}
 	}
 	return root
