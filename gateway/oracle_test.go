@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -125,6 +126,9 @@ func TestAttack08_ErrorOracles(t *testing.T) {
 		"SELECT _unit, COUNT(*) AS n FROM visits GROUP BY _unit", "SELECT COUNT(*) AS n FROM visits WHERE rowid = 1",
 	}
 	all := corpus(t)
+	if !attack.Full() {
+		all = slices.DeleteFunc(all, func(h hostile) bool { return len(h.name)%3 != 0 })
+	}
 	for i, sql := range own {
 		all = append(all, hostile{fmt.Sprintf("own/%d", i), "", sql})
 	}
@@ -140,11 +144,7 @@ func TestAttack08_ErrorOracles(t *testing.T) {
 				if len(h.sql) == 0 || !isUTF8(h.sql) {
 					continue
 				}
-				start := time.Now()
 				_, err := a.Run(attack.Op(0), "visits", h.sql, 0)
-				if d := time.Since(start); d > 500*time.Millisecond {
-					t.Logf("%s took %v", h.name, d)
-				}
 				if err == nil {
 					mu.Lock()
 					through++
@@ -175,7 +175,14 @@ func isUTF8(s string) bool { return strings.ToValidUTF8(s, "") == s }
 func TestAttack08_FailureIsConstantAndPaid(t *testing.T) {
 	a := attack.Shared(t)
 	x := visits("fails", "")
-	x.Columns[1].Uses = "private key, filter"
+	x.Many = 5
+	// Every row a key of its own: more groups than a small worker can hold.
+	var csv strings.Builder
+	csv.WriteString("id,diagnosis,diagnosis_detail,department,visit_date,fee_yuan,insured_yuan\n")
+	for i := range 80_000 {
+		fmt.Fprintf(&csv, "u%d,F00-F99,%064d,surgery,2024-03-01,%d,1\n", i, i, i)
+	}
+	x.CSV = csv.String()
 	a.Add(t, x)
 	quiet(t, a)
 	b := a.Crash(t, gateway.Options{})
@@ -189,17 +196,17 @@ func TestAttack08_FailureIsConstantAndPaid(t *testing.T) {
 		if err := b.Start(opt); err != nil {
 			t.Fatalf("failed to start with %+v: %v", opt, err)
 		}
-		for i, where := range []string{"diagnosis_detail = 'F01.9'", "diagnosis_detail = 'nobody'", "fee_yuan > 10", "fee_yuan > 99999"} {
+		wheres := []string{"diagnosis_detail = '0000000000000000000000000000000000000000000000000000000000000001'", "diagnosis_detail = 'nobody'", "fee_yuan > 10", "fee_yuan > 99999"}
+		if opt.Memory > 0 {
+			wheres = []string{"fee_yuan > 10", "fee_yuan <> 7"}
+		}
+		for i, where := range wheres {
 			before, _ := b.Spent(t, attack.Op(0), "fails", "operator_year")
-			sql := fmt.Sprintf("SELECT diagnosis_detail, COUNT(DISTINCT id) AS n, SUM(fee_yuan) AS s FROM fails WHERE %s AND insured_yuan <> %d GROUP BY diagnosis_detail", where, 1000+i+int(opt.Memory))
+			sql := fmt.Sprintf("SELECT diagnosis_detail, COUNT(DISTINCT id) AS n, SUM(fee_yuan) AS s, AVG(insured_yuan) AS m FROM fails WHERE %s AND insured_yuan <> %d GROUP BY diagnosis_detail", where, 1000+i+int(opt.Memory))
 			_, err := b.Run(attack.Op(0), "fails", sql, 0)
 			after, _ := b.Spent(t, attack.Op(0), "fails", "operator_year")
 			if err == nil {
-				if opt.Memory == 1 {
-					t.Logf("memory limit did not bite")
-					continue
-				}
-				t.Errorf("a run of %v was released", opt.Wall)
+				t.Errorf("a run under %+v was released", opt)
 				continue
 			}
 			failed++
@@ -211,21 +218,21 @@ func TestAttack08_FailureIsConstantAndPaid(t *testing.T) {
 			st = regexp.MustCompile(`jobs/[0-9a-f]{20}`).ReplaceAllString(st, "jobs/*")
 			seen[outcome{text: regexp.MustCompile(`\s+`).ReplaceAllString(st, " ")}]++
 		}
-		for _, w := range []string{"wall", "memory", "killed", "F01.9", "duckdb"} {
+		for _, w := range []string{"wall", "memory", "killed", "00000001", "duckdb"} {
 			if strings.Contains(strings.ToLower(b.Logs.String()), strings.ToLower(w)) {
 				t.Errorf("the log says %q of a failed run", w)
 			}
 		}
 	}
 	attack.Record(t, attack.Score{Attack: "08 worker killed by time or memory", Figure: fmt.Sprintf("%d answer(s) in %d failures", len(seen), failed), Bound: "1, at full price", Control: "the same queries run with room",
-		Pass: len(seen) == 1 && charged && failed >= 4, Trials: 8})
+		Pass: len(seen) == 1 && charged && failed == 6, Trials: 6})
 	if err := b.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Start(gateway.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	b.MustRun(t, attack.Op(0), "fails", "SELECT COUNT(DISTINCT id) AS n, SUM(fee_yuan) AS s FROM fails WHERE diagnosis_detail = 'F01.9' AND insured_yuan <> 7", 0)
+	b.MustRun(t, attack.Op(0), "fails", "SELECT COUNT(DISTINCT id) AS n, SUM(fee_yuan) AS s FROM fails WHERE fee_yuan > 10 AND insured_yuan <> 7", 0)
 }
 
 // No cell value and no literal of a query reaches a log line, an error text or the
