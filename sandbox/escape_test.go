@@ -15,7 +15,7 @@ import (
 // TestR01_Escape: no probe gets through any tier a pool may serve; the control
 // shows that the same probes do get through without layers.
 func TestR01_Escape(t *testing.T) {
-	for _, tier := range []Tier{TierFull, TierProcess} {
+	for _, tier := range []Tier{TierFull, TierContainer} {
 		p, err := newPool(Config{Tier: tier})
 		if err != nil {
 			t.Fatal(err)
@@ -105,13 +105,14 @@ func TestVerifyCatches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tier := range []Tier{TierFull, TierProcess} {
-		if err := verify(proc.cmd.Process.Pid, tier); err == nil {
+	for _, tier := range []Tier{TierFull, TierContainer} {
+		set, _ := tier.layers()
+		if err := verify(proc.cmd.Process.Pid, tier, set); err == nil {
 			t.Errorf("tier %s: an unjailed process passed", tier)
 		}
 	}
 	sealed := "NoNewPrivs:\t1\nSeccomp:\t2\nCapEff:\t0000000000000000\nCapPrm:\t0000000000000000\nCapInh:\t0\nCapAmb:\t0\nCapBnd:\t0000000000000000\n"
-	if got := checkStatus(sealed, TierFull); got != "" {
+	if got := checkStatus(sealed, layersFull); got != "" {
 		t.Errorf("a sealed status failed: %s", got)
 	}
 	for _, broken := range []string{
@@ -121,7 +122,7 @@ func TestVerifyCatches(t *testing.T) {
 		strings.Replace(sealed, "CapAmb:\t0\n", "", 1),
 		"",
 	} {
-		if checkStatus(broken, TierFull) == "" {
+		if checkStatus(broken, layersFull) == "" {
 			t.Errorf("passed: %q", broken)
 		}
 	}

@@ -31,6 +31,7 @@ type Config struct {
 type Pool struct {
 	executable string
 	tier       Tier
+	set        layer
 	libs       []string
 	limits     Limits
 	spawner    *spawner
@@ -82,8 +83,9 @@ func newPool(cfg Config) (*Pool, error) {
 	if tier == "" {
 		tier = TierFull
 	}
-	if tier != TierFull && tier != TierProcess && tier != tierNone {
-		return nil, fmt.Errorf("failed to start sandbox: unknown tier %q; use full or process", tier)
+	set, ok := tier.layers()
+	if !ok {
+		return nil, fmt.Errorf("failed to start sandbox: unknown tier %q; use full or container · 未知隔离等级 %q，可用 full 或 container", tier, tier)
 	}
 	if !seccompSupported && tier != tierNone {
 		return nil, errors.New("failed to start sandbox: seccomp has a reviewed system call table on amd64 only")
@@ -97,7 +99,7 @@ func newPool(cfg Config) (*Pool, error) {
 		return nil, fmt.Errorf("failed to read worker executable: %w", err)
 	}
 	return &Pool{
-		executable: exe, tier: tier, libs: libs, limits: cfg.Limits.withDefaults(defaultLimits),
+		executable: exe, tier: tier, set: set, libs: libs, limits: cfg.Limits.withDefaults(defaultLimits),
 		spawner: newSpawner(), warm: map[string]chan *process{}, live: map[*process]struct{}{},
 	}, nil
 }
@@ -207,6 +209,11 @@ func (p *Pool) converse(ctx context.Context, proc *process, payload []byte, file
 	defer timer.Stop()
 	unwatch := context.AfterFunc(ctx, func() { stop(CauseCancelled) })
 	defer unwatch()
+	if p.set.has(layerLimits) {
+		watched := make(chan struct{})
+		defer close(watched)
+		go watch(proc.pid(), limits.Memory, watched, stop)
+	}
 	// settle fixes the cause; whoever came first names it.
 	settle := func(c Cause) error {
 		once.Do(func() { cause = c })

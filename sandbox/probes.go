@@ -203,11 +203,11 @@ func (p *Pool) selfTest(ctx context.Context) error {
 	for _, name := range through {
 		for _, known := range probes {
 			if known.name == name {
-				return &layerMissing{tier: p.tier, detail: "self-test probe " + name + " got through; missing layer: " + known.layer}
+				return missing(p.tier, "self-test probe "+name+" got through; missing layer: "+known.layer)
 			}
 		}
 	}
-	if p.tier == TierFull {
+	if p.set.has(layerNamespaces | layerRoot) {
 		p.layers = append(p.layers, "namespaces: user net pid mount ipc uts cgroup", "empty read-only root")
 	}
 	p.layers = append(p.layers, "landlock", "seccomp allow-list", "no_new_privs", "no capabilities", "rlimits", "one process per job")

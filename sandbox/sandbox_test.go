@@ -121,6 +121,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	arenaMain()
 	Main()
 	if len(os.Args) > 1 && os.Args[1] == "gateway" {
 		gatewayThatDies()
@@ -333,7 +334,7 @@ func gatewayThatDies() {
 }
 
 func TestGatewayKilledWorkersGone(t *testing.T) {
-	for _, tier := range []Tier{TierFull, TierProcess} {
+	for _, tier := range []Tier{TierFull, TierContainer} {
 		cmd := exec.Command(os.Args[0], "gateway", string(tier))
 		out, err := cmd.StdoutPipe()
 		if err != nil {

@@ -18,22 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tier is how much isolation a pool asks for.
-type Tier string
-
-const (
-	// TierFull is the default: namespaces, an empty root, Landlock, seccomp,
-	// resource limits, no capabilities.
-	TierFull Tier = "full"
-	// TierProcess leaves the namespaces and the empty root out, for hosts that
-	// do not grant user namespaces. Landlock and seccomp stay mandatory. It
-	// must be asked for by name.
-	TierProcess Tier = "process"
-	// tierNone is the positive control of the escape tests. It is not exported
-	// and NewPool refuses it.
-	tierNone Tier = "none"
-)
-
 // workerOverhead is what RLIMIT_DATA grants beyond a job's memory: the runtime's
 // and the engine's own mappings, most of them never touched.
 const workerOverhead = 300 << 20
@@ -160,9 +144,9 @@ func (s *spawner) hostID() int {
 	return fallback
 }
 
-func (s *spawner) attributes(tier Tier) *syscall.SysProcAttr {
+func (s *spawner) attributes(set layer) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
-	if tier != TierFull {
+	if !set.has(layerNamespaces) {
 		return attr
 	}
 	attr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS |
@@ -191,8 +175,8 @@ func (p *Pool) start(handler string, memory int64, session, errno bool) (*proces
 	if !ok {
 		return nil, fmt.Errorf("failed to start worker: no handler %q is registered", handler)
 	}
-	spec := jailSpec{Handler: handler, Tier: p.tier, Session: session, Libs: p.libs, Errno: errno, Writes: reg.Writes}
-	if !raceEnabled {
+	spec := jailSpec{Handler: handler, Layers: p.set, Session: session, Libs: p.libs, Errno: errno, Writes: reg.Writes}
+	if !raceEnabled && p.set.has(layerLimits) {
 		spec.Data = uint64(memory) + workerOverhead
 	}
 	raw, err := json.Marshal(spec)
@@ -215,12 +199,12 @@ func (p *Pool) start(handler string, memory int64, session, errno bool) (*proces
 	proc.cmd = &exec.Cmd{
 		Path: p.executable, Args: []string{jailName, string(raw)}, Env: workerEnv(), Dir: "/",
 		Stderr: proc.errText, ExtraFiles: []*os.File{peer, sink},
-		SysProcAttr: p.spawner.attributes(p.tier), WaitDelay: time.Second,
+		SysProcAttr: p.spawner.attributes(p.set), WaitDelay: time.Second,
 	}
 	if err := p.spawner.start(proc.cmd); err != nil {
 		_ = control.Close()
 		_ = result.Close()
-		return nil, &layerMissing{tier: p.tier, detail: startDetail(err)}
+		return nil, missing(p.tier, startDetail(p.set, err))
 	}
 	go func() {
 		_ = proc.cmd.Wait()
@@ -231,41 +215,28 @@ func (p *Pool) start(handler string, memory int64, session, errno bool) (*proces
 	if err != nil || len(frame) == 0 || frame[0] != kindReady {
 		proc.kill()
 		if err == nil && len(frame) > 0 && frame[0] == kindRefuse {
-			return nil, &layerMissing{tier: p.tier, detail: string(frame[1:])}
+			return nil, missing(p.tier, string(frame[1:]))
 		}
 		return nil, fmt.Errorf("failed to start worker %q: it died before it was ready; see whether this program runs without a worker's limits", handler)
 	}
 	_ = result.SetReadDeadline(time.Time{})
-	if err := verify(proc.cmd.Process.Pid, p.tier); err != nil {
+	if err := verify(proc.cmd.Process.Pid, p.tier, p.set); err != nil {
 		proc.kill()
 		return nil, err
 	}
 	return proc, nil
 }
 
-func startDetail(err error) string {
+func startDetail(set layer, err error) string {
+	prefix := ""
+	if set.has(layerNamespaces) {
+		prefix = "user namespace: "
+	}
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
-		return "starting it failed with " + unix.ErrnoName(errno)
+		return prefix + "starting it failed with " + unix.ErrnoName(errno)
 	}
-	return "starting it failed"
-}
-
-// layerMissing is a start-up refusal. Its detail was written by the first stage
-// (layer and errno) before any data existed.
-type layerMissing struct {
-	tier   Tier
-	detail string
-}
-
-func (e *layerMissing) Error() string {
-	hint := "enable Landlock and seccomp in the kernel (Linux 5.13 or later, lsm= must list landlock)"
-	if e.tier == TierFull {
-		hint = "allow unprivileged user namespaces for this program (kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0, " +
-			"on Ubuntu an AppArmor profile with `userns,`; in a container a seccomp profile that permits clone and mount), " +
-			"use Linux 5.13 or later with Landlock, or ask for the process tier by name"
-	}
-	return "failed to start isolated worker (tier " + string(e.tier) + "): " + e.detail + "; to fix it: " + hint
+	return prefix + "starting it failed"
 }
 
 // kill ends the worker and waits for it. As init of its PID namespace it takes
@@ -278,6 +249,8 @@ func (pr *process) kill() {
 		_ = pr.result.Close()
 	})
 }
+
+func (pr *process) pid() int { return pr.cmd.Process.Pid }
 
 func (pr *process) alive() bool {
 	select {
