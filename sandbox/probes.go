@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -160,9 +161,9 @@ func (p *Pool) attack(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("failed to open self-test listener: %w", err)
 	}
 	defer abstract.Close()
-	readable, err := os.CreateTemp("", "sandgate-probe-*")
+	readable, err := probeFile()
 	if err != nil {
-		return nil, fmt.Errorf("failed to create self-test file: %w", err)
+		return nil, err
 	}
 	defer os.Remove(readable.Name())
 	defer readable.Close()
@@ -192,6 +193,17 @@ func (p *Pool) attack(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("failed to read sandbox self-test: %w", err)
 	}
 	return through, nil
+}
+
+// probeFile creates the file that the canary must fail to read. A read-only /tmp
+// is no reason to leave a probe out, nor to serve untested.
+func probeFile() (*os.File, error) {
+	for _, dir := range []string{os.TempDir(), "/dev/shm", "/var/tmp", "/run"} {
+		if f, err := os.CreateTemp(dir, "sandgate-probe-*"); err == nil {
+			return f, nil
+		}
+	}
+	return nil, errors.New("failed to create self-test file: no writable directory; set TMPDIR to one · 自检需要一个可写目录，请设置 TMPDIR")
 }
 
 // selfTest refuses a configuration that any probe gets through.

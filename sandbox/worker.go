@@ -72,6 +72,9 @@ func IsWorker() bool {
 // Main runs the worker and exits when this process is one; otherwise it returns
 // at once. Call it first in main and in TestMain.
 func Main() {
+	if len(os.Args) == 2 && os.Args[0] == canaryName {
+		os.Exit(canary())
+	}
 	if !IsWorker() {
 		return
 	}
