@@ -43,7 +43,8 @@ type Diagnosis struct {
 }
 
 // Diagnose looks at the host and really starts a canary worker of each tier,
-// running executable (empty: this program). It changes nothing on the host.
+// running executable (empty: this program). It changes nothing on the host. Call
+// it in a process that has no pool yet.
 func Diagnose(ctx context.Context, executable string) Diagnosis {
 	d := Diagnosis{Tiers: map[Tier]bool{}}
 	d.add(kernelFinding())
@@ -109,7 +110,7 @@ func userNamespaceFinding() Finding {
 	f := Finding{Name: "user namespaces", Level: LevelOK, Found: "created one"}
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args, cmd.Env = []string{canaryName, "namespace"}, workerEnv()
-	cmd.SysProcAttr = (&spawner{}).attributes(layerNamespaces)
+	cmd.SysProcAttr = attributes(layerNamespaces)
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {
@@ -117,7 +118,7 @@ func userNamespaceFinding() Finding {
 		f.Found = "created, but mounting inside is refused"
 		return f.fix(LevelMissing, hintMount)
 	case err != nil:
-		f.Found = startDetail(layerNamespaces, err)
+		f.Found = layerError("refused", errors.Unwrap(err)).Error()
 		return f.fix(LevelMissing, hintUserNS)
 	}
 	return f

@@ -89,7 +89,7 @@ func TestNoInheritedDescriptor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if _, err := p.launch("echo", 1<<20, false, false); err != nil {
+	if _, err := p.launch(context.Background(), "echo", 1<<20, false, false); err != nil {
 		t.Fatalf("verification found a leak: %v", err)
 	}
 }
@@ -101,13 +101,13 @@ func TestVerifyCatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	proc, err := p.launch("echo", 1<<20, false, false)
+	proc, err := p.launch(context.Background(), "echo", 1<<20, false, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, tier := range []Tier{TierFull, TierContainer} {
 		set, _ := tier.layers()
-		if err := verify(proc.cmd.Process.Pid, tier, set); err == nil {
+		if err := verify(proc.pid, tier, set); err == nil {
 			t.Errorf("tier %s: an unjailed process passed", tier)
 		}
 	}

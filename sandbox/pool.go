@@ -46,7 +46,9 @@ type Pool struct {
 
 // NewPool starts a pool and proves its configuration: a canary worker started
 // exactly like every later one tries to break out, and anything that gets
-// through is a refusal naming the probe and the layer.
+// through is a refusal naming the probe and the layer. Call it before any key is
+// read: it starts the spawner, and then closes this process to tracing and core
+// dumps for good.
 func NewPool(ctx context.Context, cfg Config) (*Pool, error) {
 	p, err := newPool(cfg)
 	if err != nil {
@@ -60,6 +62,7 @@ func NewPool(ctx context.Context, cfg Config) (*Pool, error) {
 		_ = p.Close()
 		return nil, err
 	}
+	p.describe()
 	for handler, n := range cfg.Warm {
 		if _, ok := lookup(handler); !ok {
 			_ = p.Close()
@@ -67,13 +70,17 @@ func NewPool(ctx context.Context, cfg Config) (*Pool, error) {
 		}
 		p.warm[handler] = make(chan *process, n)
 		for range n {
-			proc, err := p.launch(handler, p.limits.Memory, false, false)
+			proc, err := p.launch(ctx, handler, p.limits.Memory, false, false)
 			if err != nil {
 				_ = p.Close()
 				return nil, err
 			}
 			p.warm[handler] <- proc
 		}
+	}
+	if err := harden(); err != nil {
+		_ = p.Close()
+		return nil, fmt.Errorf("failed to close this process to tracing: %w", err)
 	}
 	return p, nil
 }
@@ -98,9 +105,13 @@ func newPool(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to read worker executable: %w", err)
 	}
+	spawner, err := newSpawner(exe)
+	if err != nil {
+		return nil, err
+	}
 	return &Pool{
 		executable: exe, tier: tier, set: set, libs: libs, limits: cfg.Limits.withDefaults(defaultLimits),
-		spawner: newSpawner(), warm: map[string]chan *process{}, live: map[*process]struct{}{},
+		spawner: spawner, warm: map[string]chan *process{}, live: map[*process]struct{}{},
 	}, nil
 }
 
@@ -111,7 +122,7 @@ func (p *Pool) Layers() []string { return append([]string(nil), p.layers...) }
 func (p *Pool) Tier() Tier { return p.tier }
 
 // launch starts a worker and keeps it on the list that Close ends.
-func (p *Pool) launch(handler string, memory int64, session, errno bool) (*process, error) {
+func (p *Pool) launch(ctx context.Context, handler string, memory int64, session, errno bool) (*process, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -120,7 +131,7 @@ func (p *Pool) launch(handler string, memory int64, session, errno bool) (*proce
 	p.wg.Add(1)
 	p.mu.Unlock()
 	defer p.wg.Done()
-	proc, err := p.start(handler, memory, session, errno)
+	proc, err := p.start(ctx, handler, memory, session, errno)
 	if err != nil {
 		return nil, err
 	}
@@ -141,8 +152,46 @@ func (p *Pool) retire(proc *process) {
 	p.mu.Unlock()
 }
 
+// spawned returns the spawner in use.
+func (p *Pool) spawned() *spawner {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.spawner
+}
+
+// Restart replaces a spawner that is gone and repeats the self-test before any
+// job runs. It does nothing while the spawner lives.
+func (p *Pool) Restart(ctx context.Context) error {
+	if p.spawned().alive() {
+		return nil
+	}
+	canary, err := newPool(Config{Executable: p.executable, Tier: p.tier, Limits: p.limits})
+	if err != nil {
+		return err
+	}
+	canary.set = p.set
+	if err := canary.selfTest(ctx); err != nil {
+		_ = canary.Close()
+		return err
+	}
+	p.mu.Lock()
+	if p.closed || p.spawner.alive() {
+		p.mu.Unlock()
+		return canary.Close()
+	}
+	old := p.spawner
+	p.spawner = canary.spawner
+	p.mu.Unlock()
+	old.stop()
+	return nil
+}
+
 // take returns a warm worker when one fits, else a fresh one.
-func (p *Pool) take(handler string, memory int64) (*process, error) {
+func (p *Pool) take(ctx context.Context, handler string, memory int64) (*process, error) {
+	// Workers that have outlived their spawner are about to die.
+	if !p.spawned().alive() {
+		return nil, ErrSpawner
+	}
 	ready, ok := p.warm[handler]
 	if ok && memory <= p.limits.Memory {
 		for {
@@ -159,7 +208,7 @@ func (p *Pool) take(handler string, memory int64) (*process, error) {
 			break
 		}
 	}
-	return p.launch(handler, max(memory, p.limits.Memory), false, false)
+	return p.launch(ctx, handler, max(memory, p.limits.Memory), false, false)
 }
 
 // refill replaces a warm worker in the background.
@@ -170,7 +219,7 @@ func (p *Pool) refill(handler string, ready chan *process) {
 		return
 	}
 	p.wg.Go(func() {
-		proc, err := p.launch(handler, p.limits.Memory, false, false)
+		proc, err := p.launch(context.Background(), handler, p.limits.Memory, false, false)
 		if err != nil {
 			return // the next Run starts its own and reports the reason
 		}
@@ -190,7 +239,7 @@ func (p *Pool) Run(ctx context.Context, job Job, recv func(frame []byte) error) 
 	if err := ctx.Err(); err != nil {
 		return &ErrKilled{CauseCancelled}
 	}
-	proc, err := p.take(job.Handler, limits.Memory)
+	proc, err := p.take(ctx, job.Handler, limits.Memory)
 	if err != nil {
 		return err
 	}
@@ -203,7 +252,7 @@ func (p *Pool) converse(ctx context.Context, proc *process, payload []byte, file
 	var cause Cause
 	var once sync.Once
 	stop := func(c Cause) {
-		once.Do(func() { cause = c; _ = proc.cmd.Process.Kill() })
+		once.Do(func() { cause = c; proc.signal() })
 	}
 	timer := time.AfterFunc(limits.Wall, func() { stop(CauseTimeout) })
 	defer timer.Stop()
@@ -212,7 +261,7 @@ func (p *Pool) converse(ctx context.Context, proc *process, payload []byte, file
 	if p.set.has(layerLimits) {
 		watched := make(chan struct{})
 		defer close(watched)
-		go watch(proc.pid(), limits.Memory, watched, stop)
+		go watch(proc.pid, limits.Memory, watched, stop)
 	}
 	// settle fixes the cause; whoever came first names it.
 	settle := func(c Cause) error {
@@ -298,7 +347,7 @@ func (p *Pool) Close() error {
 		proc.kill()
 	}
 	p.wg.Wait()
-	close(p.spawner.done)
+	p.spawned().stop()
 	return nil
 }
 

@@ -178,7 +178,7 @@ func (p *Pool) attack(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to encode self-test: %w", err)
 	}
-	proc, err := p.launch(probeHandler, p.limits.Memory, false, true)
+	proc, err := p.launch(ctx, probeHandler, p.limits.Memory, false, true)
 	if err != nil {
 		return nil, err
 	}
@@ -219,15 +219,19 @@ func (p *Pool) selfTest(ctx context.Context) error {
 			}
 		}
 	}
+	return nil
+}
+
+// describe fills in what Layers answers, once proved.
+func (p *Pool) describe() {
 	if p.set.has(layerNamespaces | layerRoot) {
 		p.layers = append(p.layers, "namespaces: user net pid mount ipc uts cgroup", "empty read-only root")
 	}
-	p.layers = append(p.layers, "landlock", "seccomp allow-list", "no_new_privs", "no capabilities", "rlimits", "one process per job")
+	p.layers = append(p.layers, "landlock", "seccomp allow-list", "no_new_privs", "no capabilities", "rlimits", "one process per job", "keyless spawner")
 	if len(p.libs) > 0 {
 		p.layers = append(p.layers, "note: dynamic executable, shared libraries readable")
 	}
 	if raceEnabled {
 		p.layers = append(p.layers, "note: race detector build, no RLIMIT_DATA")
 	}
-	return nil
 }

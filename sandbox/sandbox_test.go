@@ -322,14 +322,14 @@ func gatewayThatDies() {
 	if err != nil {
 		os.Exit(9)
 	}
-	proc, err := p.launch("hostile", 64<<20, false, false)
+	proc, err := p.launch(context.Background(), "hostile", 64<<20, false, false)
 	if err != nil {
 		os.Exit(9)
 	}
 	if err := proc.send([]byte("spin"), nil, defaultLimits); err != nil {
 		os.Exit(9)
 	}
-	fmt.Println(proc.cmd.Process.Pid)
+	fmt.Println(proc.pid)
 	select {}
 }
 

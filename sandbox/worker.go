@@ -58,8 +58,9 @@ type jobHead struct {
 func init() {
 	// The first stage builds the jail on the main thread and executes the
 	// second from it; a goroutine that moved to another thread would leave
-	// part of the jail behind.
-	if IsWorker() {
+	// part of the jail behind. The spawner's main thread is the one whose end
+	// the workers do not survive.
+	if IsWorker() || len(os.Args) == 2 && os.Args[0] == spawnerName {
 		runtime.LockOSThread()
 	}
 }
@@ -72,8 +73,13 @@ func IsWorker() bool {
 // Main runs the worker and exits when this process is one; otherwise it returns
 // at once. Call it first in main and in TestMain.
 func Main() {
-	if len(os.Args) == 2 && os.Args[0] == canaryName {
-		os.Exit(canary())
+	if len(os.Args) == 2 {
+		switch os.Args[0] {
+		case canaryName:
+			os.Exit(canary())
+		case spawnerName:
+			os.Exit(serveSpawner())
+		}
 	}
 	if !IsWorker() {
 		return
