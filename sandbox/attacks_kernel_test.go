@@ -40,7 +40,7 @@ func mapLegacyGate() error {
 }
 
 var kernelAttacks = []attack{
-	{"io_uring_setup", false, func(attackTarget, []*os.File) error {
+	{"io_uring_setup", true, func(attackTarget, []*os.File) error {
 		var p [120]byte
 		return raw(true, unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&p)), 0, 0, 0)
 	}},

@@ -185,7 +185,7 @@ var fileAttacks = []attack{
 	}},
 	{"unix_abstract", false, func(t attackTarget, _ []*os.File) error { return dialling("unix", t.Abstract) }},
 	{"unix_path", false, func(t attackTarget, _ []*os.File) error { return dialling("unix", t.Socket) }},
-	{"socket_vsock", false, func(attackTarget, []*os.File) error { return closing(unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0)) }},
+	{"socket_vsock", true, func(attackTarget, []*os.File) error { return closing(unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM, 0)) }},
 	{"socket_netlink", false, func(attackTarget, []*os.File) error {
 		return closing(unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE))
 	}},

@@ -24,10 +24,16 @@ type Config struct {
 	// Limits are the defaults of jobs; its Memory is also the ceiling that
 	// warm workers are started with. A job that asks for more starts cold.
 	Limits Limits
+	// Jobs is how many jobs run at once; 0 means 64.
+	Jobs int
+	// PerOwner is how many of them may be one owner's; 0 means all.
+	PerOwner int
+	// Queue is how many more may wait, first come, first served; 0 means 1024.
+	Queue int
 }
 
-// Pool starts, verifies, feeds and ends workers. It is safe for concurrent use;
-// how many jobs run at once is the caller's choice.
+// Pool starts, verifies, feeds and ends workers. It is safe for concurrent use
+// and bounds how many jobs run at once.
 type Pool struct {
 	executable string
 	tier       Tier
@@ -37,6 +43,7 @@ type Pool struct {
 	spawner    *spawner
 	warm       map[string]chan *process
 	layers     []string
+	queue      *queue
 
 	mu     sync.Mutex
 	closed bool
@@ -111,7 +118,7 @@ func newPool(cfg Config) (*Pool, error) {
 	}
 	return &Pool{
 		executable: exe, tier: tier, set: set, libs: libs, limits: cfg.Limits.withDefaults(defaultLimits),
-		spawner: spawner, warm: map[string]chan *process{}, live: map[*process]struct{}{},
+		spawner: spawner, queue: newQueue(cfg), warm: map[string]chan *process{}, live: map[*process]struct{}{},
 	}, nil
 }
 
@@ -231,14 +238,18 @@ func (p *Pool) refill(handler string, ready chan *process) {
 	})
 }
 
-// Run gives job to a fresh worker and calls recv for each frame it emits. The
+// Run waits for a place, then gives job to a fresh worker and calls recv for each frame it emits. The
 // error is *ErrKilled when the worker did not finish, recv's own error when recv
-// refused a frame, or a start-up error. The worker is gone when Run returns.
+// refused a frame, ErrBusy, ErrSpawner, or a start-up error. The worker is gone when Run returns.
 func (p *Pool) Run(ctx context.Context, job Job, recv func(frame []byte) error) error {
 	limits := job.Limits.withDefaults(p.limits)
 	if err := ctx.Err(); err != nil {
 		return &ErrKilled{CauseCancelled}
 	}
+	if err := p.queue.enter(ctx, job.Owner, job.Queued); err != nil {
+		return err
+	}
+	defer p.queue.leave(job.Owner)
 	proc, err := p.take(ctx, job.Handler, limits.Memory)
 	if err != nil {
 		return err
@@ -343,6 +354,7 @@ func (p *Pool) Close() error {
 		live = append(live, proc)
 	}
 	p.mu.Unlock()
+	p.queue.close()
 	for _, proc := range live {
 		proc.kill()
 	}
