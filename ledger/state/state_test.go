@@ -406,6 +406,11 @@ func TestRepeatNeedsTheSameWayOfRelease(t *testing.T) {
 	if d := w.s.Decide(w.ask("beta", "e", counted("enterprises"))); d.Repeated != nil {
 		t.Error("an exact answer is repeated although noise is asked for now")
 	}
+	w.must(w.released(w.submit(w.ask("beta", "n", counted("enterprises")), entry.KindReserved)))
+	w.policy(strings.Replace(strings.Replace(text, "mode: dp", "mode: exact\n    exact: {k: 10, round: 5}", 1), "kind:", "# back\nkind:", 1), "market_regulation")
+	if d := w.s.Decide(w.ask("beta", "n", counted("enterprises"))); d.Reserved == nil {
+		t.Error("a noisy answer stands for an exact one")
+	}
 }
 
 func spentOf(w *world, kind budget.ScopeKind, dataset, operator string, year int) budget.Nano {
