@@ -121,11 +121,8 @@ func (d *Domain) known(ctx context.Context, job string, p *prepared) (bool, erro
 		if d.isRunning(job) {
 			return true, nil
 		}
-		if !p.owed || p.plan == nil {
-			if p.decision.Refused != nil {
-				return true, &Refusal{Job: job, Reasons: p.decision.Refused.Reasons}
-			}
-			return true, nil // it has ended since p was prepared
+		if p.plan == nil {
+			return true, &Refusal{Job: job, Reasons: p.decision.Refused.Reasons}
 		}
 		if !slices.Equal(j.Reserved.Snapshots, p.snaps) || j.Reserved.Price != p.plan.Rho {
 			return true, d.fail(job, "SNAPSHOT_GONE")
@@ -195,6 +192,9 @@ func (d *Domain) execute(job string, p *prepared) error {
 	ctx, cancel := context.WithTimeout(context.Background(), d.opt.Wall+10*d.opt.Wall/100)
 	defer cancel()
 	rel, err := d.compute(ctx, p)
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		// Whatever went wrong after data was read is one constant code: the
 		// difference between a time-out and a crash may depend on a person.
@@ -209,7 +209,9 @@ func (d *Domain) execute(job string, p *prepared) error {
 	}
 	digest := rel.Digest()
 	var ended bool
-	_, err = d.append(ctx, func(e *entry.Entry) error {
+	// From here the job ends in the ledger one way or the other: a deadline that
+	// passes now must not leave it open.
+	_, err = d.append(context.Background(), func(e *entry.Entry) error {
 		if err := d.state.CheckRelease(job, e.Time()); err != nil {
 			ended = true
 			return err
