@@ -252,7 +252,7 @@ func TestAttack14_TamperedReleaseAndLedger(t *testing.T) {
 	if err := get(); err != nil {
 		t.Fatalf("control: the untouched release: %v", err)
 	}
-	path := filepath.Join(b.Home.Releases(), strings.TrimPrefix(name, "jobs/")+".json")
+	path := filepath.Join(b.Home.Releases(), r.GetDigest()+".json")
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -269,7 +269,7 @@ func TestAttack14_TamperedReleaseAndLedger(t *testing.T) {
 			accepted++
 			continue
 		}
-		if code, reason := wellFormed(t, "tampered release", err); code != codes.Internal || reason != "INTERNAL" {
+		if code, reason := wellFormed(t, "tampered release", err); code != codes.DataLoss || reason != "RELEASE_DAMAGED" {
 			t.Fatalf("tampered release: %v", err)
 		}
 	}

@@ -86,16 +86,33 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	opening := &Domain{home: h, opt: opt, pool: pool, state: state.New(), running: map[string]chan struct{}{}, seats: make(chan struct{}, maxExecutions)}
-	opening.ctx, opening.stop = context.WithCancel(context.Background())
-	if err := opening.open(ctx); err != nil {
-		opening.stop()
-		return nil, errors.Join(err, opening.closeWorkers())
+	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), running: map[string]chan struct{}{}, seats: make(chan struct{}, maxExecutions)}
+	d.ctx, d.stop = context.WithCancel(context.Background())
+	if err := d.open(ctx); err != nil {
+		return nil, errors.Join(err, d.abandon())
 	}
-	return opening, nil
+	if err := d.sweepReleases(); err != nil {
+		return nil, errors.Join(err, d.log.Close(), d.abandon())
+	}
+	d.jobs.Go(d.beat)
+	return d, nil
 }
 
-// open brings up everything but the pool, which exists.
+// abandon lets go of workers and snapshots: at the end, and of what a failed
+// start had opened.
+func (d *Domain) abandon() error {
+	d.stop()
+	var errs []error
+	if d.parser != nil {
+		errs = append(errs, d.parser.Close())
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	return errors.Join(append(errs, d.pool.Close())...)
+}
+
+// open opens keys, stores, the analyser and the ledger.
 func (d *Domain) open(ctx context.Context) (err error) {
 	if d.keys, err = d.home.Unlock(); err != nil {
 		return err
@@ -107,24 +124,7 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	if d.parser, err = d.pool.Session(ctx, engine.AnalyseHandler, sandbox.Limits{Wall: 5 * time.Second, Memory: 512 << 20}); err != nil {
 		return fmt.Errorf("failed to start the analyser: %w", err)
 	}
-	if err := d.openLedger(ctx); err != nil {
-		return err
-	}
-	d.jobs.Go(d.beat)
-	return nil
-}
-
-// closeWorkers ends whatever was opened of workers and snapshots.
-func (d *Domain) closeWorkers() error {
-	var err error
-	if d.parser != nil {
-		err = d.parser.Close()
-	}
-	err = errors.Join(err, d.pool.Close())
-	if d.store != nil {
-		err = errors.Join(err, d.store.Close())
-	}
-	return err
+	return d.openLedger(ctx)
 }
 
 func (o *Options) defaults() {
@@ -193,6 +193,9 @@ func (d *Domain) begin(ctx context.Context) error {
 	var have *entry.Genesis
 	d.log.View(func() { have = d.state.Genesis() })
 	if have == nil {
+		if err := d.unused(); err != nil {
+			return err
+		}
 		_, err = d.append(ctx, func(e *entry.Entry) error {
 			e.Kind, e.Actor, e.Genesis = entry.KindGenesis, "gateway", &want
 			return nil
@@ -209,6 +212,21 @@ func (d *Domain) begin(ctx context.Context) error {
 		return nil
 	})
 	return err
+}
+
+// unused refuses to begin a new ledger in a home that was in use: whoever deletes
+// ledger and guard together would otherwise start every budget afresh.
+func (d *Domain) unused() error {
+	for _, dir := range []string{filepath.Join(d.home.Snapshots(), "snapshots"), d.home.Releases()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return fmt.Errorf("failed to look for earlier work: %w", err)
+		}
+		if len(entries) > 0 {
+			return fmt.Errorf("the ledger is empty but %s is not: the ledger was removed; restore it from backup", dir)
+		}
+	}
+	return nil
 }
 
 // Version is the program's version: the module's, or the commit it was built from.
@@ -338,7 +356,7 @@ func (d *Domain) Close(ctx context.Context) error {
 	d.stop()
 	d.jobs.Wait()
 	_, err := d.append(ctx, func(e *entry.Entry) error { e.Kind, e.Actor = entry.KindStopped, "gateway"; return nil })
-	return errors.Join(err, d.log.Close(), d.closeWorkers())
+	return errors.Join(err, d.log.Close(), d.abandon())
 }
 
 // writeDurable writes data to path so that it is there after a power failure.

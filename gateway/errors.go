@@ -41,7 +41,7 @@ func invalid(code, zh, en string) *Refusal {
 // (none of these) are INVALID_ARGUMENT.
 var statusCodes = map[string]codes.Code{
 	"PARTY_UNKNOWN": codes.PermissionDenied, "PERMISSION_DENIED": codes.PermissionDenied,
-	"OPERATOR_UNKNOWN": codes.PermissionDenied, "RECIPIENT_ABROAD": codes.PermissionDenied,
+	"OPERATOR_UNKNOWN": codes.PermissionDenied, "RECIPIENT_ABROAD": codes.PermissionDenied, "PARTY_WITHDRAWN": codes.PermissionDenied,
 	"LICENCE_UNKNOWN": codes.PermissionDenied, "LICENCE_REVOKED": codes.PermissionDenied,
 	"LICENCE_EXPIRED": codes.PermissionDenied, "LICENCE_NOT_YET_VALID": codes.PermissionDenied,
 	"PURPOSE_NOT_LICENSED": codes.PermissionDenied, "PURPOSE_NOT_ALLOWED": codes.PermissionDenied,
@@ -54,7 +54,7 @@ var statusCodes = map[string]codes.Code{
 	"EXECUTION_FAILED": codes.Internal, "LICENCE_ENDED": codes.PermissionDenied,
 	"OUTCOME_UNKNOWN": codes.Aborted, "BUSY": codes.ResourceExhausted, "LEDGER_STOPPED": codes.Unavailable,
 	"UNAUTHENTICATED": codes.Unauthenticated, "DEADLINE_EXCEEDED": codes.DeadlineExceeded, "CANCELLED": codes.Canceled,
-	"METHOD_UNKNOWN": codes.Unimplemented, "INTERNAL": codes.Internal, "INGEST_REFUSED": codes.InvalidArgument,
+	"METHOD_UNKNOWN": codes.Unimplemented, "INTERNAL": codes.Internal, "INGEST_FAILED": codes.Internal, "RELEASE_DAMAGED": codes.DataLoss, "INGEST_REFUSED": codes.InvalidArgument,
 }
 
 // statusOf renders any error for the wire. Only a Refusal speaks for itself;

@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -12,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
@@ -164,23 +168,10 @@ func (d *Domain) start(job string, p *prepared) {
 			d.mu.Unlock()
 			close(done)
 		}()
-		if !d.owes(job) {
-			return // a retry of the same request ran it first
-		}
 		if err := d.execute(job, p); err != nil {
 			d.opt.Logger.Warn("execution gave no release", "job", job)
 		}
 	})
-}
-
-// owes says whether a job is reserved and not yet released or failed. Asked by
-// whoever holds the job's place in d.running it cannot change meanwhile.
-func (d *Domain) owes(job string) (yes bool) {
-	d.log.View(func() {
-		j, ok := d.state.Job(job)
-		yes = ok && j.Phase == state.PhaseReserved
-	})
-	return yes
 }
 
 // execute is the one way from data to a release. A crash at any line leaves the
@@ -188,6 +179,12 @@ func (d *Domain) owes(job string) (yes bool) {
 func (d *Domain) execute(job string, p *prepared) error {
 	d.seats <- struct{}{}
 	defer func() { <-d.seats }()
+	// A retry may have come back here first and finished the job.
+	var j state.Job
+	d.log.View(func() { j, _ = d.state.Job(job) })
+	if j.Phase != state.PhaseReserved {
+		return nil
+	}
 	// Not d.ctx: a stop waits for running jobs, so that their price is not lost.
 	ctx, cancel := context.WithTimeout(context.Background(), d.opt.Wall+10*d.opt.Wall/100)
 	defer cancel()
@@ -200,28 +197,30 @@ func (d *Domain) execute(job string, p *prepared) error {
 		// difference between a time-out and a crash may depend on a person.
 		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
 	}
-	encoded := rel.Encode()
-	if err := writeDurable(d.releasePath(job), encoded); err != nil {
+	digest := rel.Digest()
+	name := hex.EncodeToString(digest[:])
+	// Named by its digest, a release can never be overwritten by another run's.
+	if err := writeDurable(d.releasePath(name), rel.Encode()); err != nil {
 		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
 	}
 	if err := d.savePost(job, p.query.Post); err != nil {
 		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
 	}
-	digest := rel.Digest()
 	var ended bool
 	// From here the job ends in the ledger one way or the other: a deadline that
 	// passes now must not leave it open.
 	_, err = d.append(context.Background(), func(e *entry.Entry) error {
-		if err := d.state.CheckRelease(job, e.Time()); err != nil {
-			ended = true
+		err := d.state.CheckRelease(job, e.Time())
+		var reason *policies.Reason
+		if ended = errors.As(err, &reason); err != nil {
 			return err
 		}
 		e.Kind, e.Actor = entry.KindReleased, "gateway"
-		e.Released = &entry.Released{Job: job, Digest: hex.EncodeToString(digest[:])}
+		e.Released = &entry.Released{Job: job, Digest: name}
 		return nil
 	})
 	if ended {
-		return errors.Join(err, os.Remove(d.releasePath(job)), d.fail(job, "LICENCE_ENDED"))
+		return errors.Join(err, os.Remove(d.releasePath(name)), d.fail(job, "LICENCE_ENDED"))
 	}
 	return err
 }
@@ -281,8 +280,35 @@ func (d *Domain) fail(job, code string) error {
 	return err
 }
 
-func (d *Domain) releasePath(job string) string {
-	return filepath.Join(d.home.Releases(), job+".json")
+func (d *Domain) releasePath(digest string) string {
+	return filepath.Join(d.home.Releases(), digest+".json")
+}
+
+// sweepReleases removes releases that were written but never committed: a crash
+// came between. Nobody was answered from them, and a job that is run again must
+// not leave two draws of its noise on the disk for the price of one.
+func (d *Domain) sweepReleases() error {
+	committed := map[string]bool{}
+	d.log.View(func() {
+		for _, id := range d.state.Jobs() {
+			if j, _ := d.state.Job(id); j.Released != nil {
+				committed[j.Released.Digest+".json"] = true
+			}
+		}
+	})
+	files, err := os.ReadDir(d.home.Releases())
+	if err != nil {
+		return fmt.Errorf("failed to list releases: %w", err)
+	}
+	for _, f := range files {
+		if committed[f.Name()] || strings.HasSuffix(f.Name(), ".post.json") {
+			continue
+		}
+		if err := os.Remove(filepath.Join(d.home.Releases(), f.Name())); err != nil {
+			return fmt.Errorf("failed to remove an uncommitted release: %w", err)
+		}
+	}
+	return nil
 }
 
 func (d *Domain) postPath(job string) string {
@@ -294,7 +320,17 @@ func (d *Domain) savePost(job string, post algebra.Post) error {
 	if err != nil {
 		return fmt.Errorf("failed to encode post-processing: %w", err)
 	}
-	return writeDurable(d.postPath(job), text)
+	return writeDurable(d.postPath(job), append(d.postSeal(job, text), text...))
+}
+
+// postSeal is the line in front of a stored post-processing. The ledger commits
+// to the answer and not to how a job had it named, ordered and cut; whoever
+// changes that on disk would have another column's numbers served under a name.
+func (d *Domain) postSeal(job string, text []byte) []byte {
+	mac := hmac.New(sha256.New, d.keys.Commit)
+	fmt.Fprintf(mac, "sandgate/post/v1/%s\n", job)
+	mac.Write(text)
+	return append([]byte(hex.EncodeToString(mac.Sum(nil))), '\n')
 }
 
 // Wait returns when a job is not running any more, or with ctx.
@@ -372,14 +408,13 @@ func (d *Domain) Answer(ctx context.Context, party, job string) (*Answer, error)
 		return nil, err
 	}
 	a := &Answer{Job: job}
-	source, from := job, j
-	seq := j.FinishSeq
+	from, seq := j, j.FinishSeq
 	switch j.Phase {
 	case state.PhaseReleased:
 		a.Price = j.Reserved.Price
 	case state.PhaseRepeated:
-		source, a.RepeatOf, seq = j.RepeatOf, j.RepeatOf, j.Seq
-		d.log.View(func() { from, _ = d.state.Job(source) })
+		a.RepeatOf, seq = j.RepeatOf, j.Seq
+		d.log.View(func() { from, _ = d.state.Job(j.RepeatOf) })
 	case state.PhaseRefused:
 		return nil, &Refusal{Job: job, Reasons: j.Reasons}
 	case state.PhaseFailed:
@@ -396,11 +431,22 @@ func (d *Domain) Answer(ctx context.Context, party, job string) (*Answer, error)
 	if n, err := hex.Decode(want[:], []byte(a.Digest)); err != nil || n != len(want) {
 		return nil, errors.New("ledger holds a malformed digest")
 	}
-	encoded, err := os.ReadFile(d.releasePath(source))
+	if a.Release, err = d.load(job, want); err != nil {
+		// Paths and hashes only: a stored release holds nothing that was not released.
+		d.opt.Logger.Error("stored release is missing or damaged", "job", job)
+		return nil, &Refusal{Job: job, Reasons: []policies.Reason{damaged}}
+	}
+	a.Receipt, err = d.log.Receipt(seq)
+	return a, err
+}
+
+// load reads a stored release and post-processes it as the job asked.
+func (d *Domain) load(job string, digest [32]byte) (*release.Release, error) {
+	encoded, err := os.ReadFile(d.releasePath(hex.EncodeToString(digest[:])))
 	if err != nil {
 		return nil, fmt.Errorf("failed to read stored release: %w", err)
 	}
-	rel, err := release.Load(encoded, want)
+	rel, err := release.Load(encoded, digest)
 	if err != nil {
 		return nil, fmt.Errorf("failed to load stored release: %w", err)
 	}
@@ -408,16 +454,21 @@ func (d *Domain) Answer(ctx context.Context, party, job string) (*Answer, error)
 	if err != nil {
 		return nil, fmt.Errorf("failed to read post-processing: %w", err)
 	}
+	seal, text, _ := bytes.Cut(text, []byte("\n"))
+	if !hmac.Equal(append(seal, '\n'), d.postSeal(job, text)) {
+		return nil, errors.New("stored post-processing was changed")
+	}
 	var post algebra.Post
 	if err := json.Unmarshal(text, &post); err != nil {
 		return nil, fmt.Errorf("failed to read post-processing: %w", err)
 	}
-	if a.Release, err = rel.Apply(post); err != nil {
-		return nil, fmt.Errorf("failed to post-process: %w", err)
-	}
-	a.Receipt, err = d.log.Receipt(seq)
-	return a, err
+	return rel.Apply(post)
 }
+
+// damaged is a release whose stored bytes are not those the ledger committed to.
+var damaged = policies.Reason{Code: "RELEASE_DAMAGED", Rule: "ledger", SetBy: "sandgate",
+	ZH: "已存结果缺失或与账本记载的哈希不符，不予提供", EN: "the stored release is missing or is not the one the ledger committed to; it is not served",
+	HintZH: "请管理员从备份恢复 releases 目录", HintEN: "ask the administrator to restore the releases directory from backup"}
 
 func failure(code string) policies.Reason {
 	switch code {

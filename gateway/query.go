@@ -103,6 +103,9 @@ func (d *Domain) prepare(ctx context.Context, operator, requestID string, q Quer
 // decision; planning starts again.
 var errPolicyMoved = errors.New("policy or snapshots changed meanwhile")
 
+// maxCore keeps a request well inside one ledger entry.
+const maxCore = 40 << 10
+
 // analyse decodes the text; it returns what the query commitment covers.
 func (d *Domain) analyse(ctx context.Context, p *prepared, sql string) ([]byte, error) {
 	refuse := func(r *policies.Reason) ([]byte, error) {
@@ -137,6 +140,11 @@ func (d *Domain) analyse(ctx context.Context, p *prepared, sql string) ([]byte, 
 		}
 	}
 	redacted := p.query.Core.Redacted()
+	if len(redacted.Bytes()) > maxCore {
+		return refuse(&policies.Reason{Code: "TOO_LARGE", Rule: "core language", SetBy: "sandgate",
+			ZH: "查询条件过多，账本一条记录放不下", EN: "the conditions are too many for one ledger entry",
+			HintZH: "请缩短 IN 列表或拆成几个查询", HintEN: "shorten IN lists or split the query"})
+	}
 	p.request.Core = &redacted
 	return append([]byte("core\n"), p.query.Core.Bytes()...), nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc"
@@ -34,6 +35,7 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	s := grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(tlsConfig)),
 		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.WaitForHandlers(true), // nothing may reach a ledger that is being closed
 		grpc.ChainUnaryInterceptor(d.unary),
 		grpc.ChainStreamInterceptor(d.stream),
 		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
@@ -65,10 +67,18 @@ func Serve(ctx context.Context, d *Domain, lis net.Listener) error {
 	case err := <-failed:
 		return fmt.Errorf("failed to serve: %w", err)
 	case <-ctx.Done():
+		// Calls under way may end, but a file that is never sent to its end must
+		// not keep the gateway from stopping.
+		cut := time.AfterFunc(drain, s.Stop)
+		defer cut.Stop()
 		s.GracefulStop()
 		return nil
 	}
 }
+
+// drain is how long calls may go on after a gateway was told to stop. A client
+// that is cut off retries with the same request id; a running job is waited for.
+const drain = 5 * time.Second
 
 type partyKey struct{}
 

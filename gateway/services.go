@@ -96,8 +96,14 @@ func explanation(x *Explanation) *sandgatev1.ExplainJobResponse {
 	return out
 }
 
+// jobID reads a job's id from its name or from its release's, jobs/ID/releases/1:
+// a client hands back either.
+func jobID(name string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(name, "jobs/"), "/releases/1")
+}
+
 func (s *operatorService) GetJob(ctx context.Context, req *sandgatev1.GetJobRequest) (*sandgatev1.Job, error) {
-	j, err := s.d.Job(caller(ctx), strings.TrimPrefix(req.GetName(), "jobs/"))
+	j, err := s.d.Job(caller(ctx), jobID(req.GetName()))
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +127,7 @@ func (s *operatorService) ListJobs(ctx context.Context, req *sandgatev1.ListJobs
 }
 
 func (s *operatorService) GetRelease(ctx context.Context, req *sandgatev1.GetReleaseRequest) (*sandgatev1.Release, error) {
-	a, err := s.d.Answer(ctx, caller(ctx), strings.TrimPrefix(req.GetName(), "jobs/"))
+	a, err := s.d.Answer(ctx, caller(ctx), jobID(req.GetName()))
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func (b *Book) Authorize(party string, act Action, res Resource) *Reason {
 	}
 	entities := cedar.EntityMap{
 		principal: {UID: principal, Attributes: cedar.NewRecord(cedar.RecordMap{
-			"id": cedar.String(p.ID), "role": cedar.String(p.Role), "abroad": cedar.Boolean(p.Abroad),
+			"id": cedar.String(p.ID), "role": cedar.String(p.Role), "abroad": cedar.Boolean(p.Abroad), "withdrawn": cedar.Boolean(p.Withdrawn),
 		})},
 		target: {UID: target, Attributes: cedar.NewRecord(attrs)},
 	}

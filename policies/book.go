@@ -61,6 +61,7 @@ func (b *Book) clone() *Book {
 	c.licences = maps.Clone(b.licences)
 	c.revoked = maps.Clone(b.revoked)
 	c.applied = maps.Clone(b.applied)
+	c.applied = maps.Clone(b.applied)
 	return &c
 }
 
@@ -90,7 +91,7 @@ func (b *Book) key(party string) (ed25519.PublicKey, bool) {
 		return b.rootKey, true
 	}
 	p, ok := b.parties[party]
-	if !ok {
+	if !ok || p.Withdrawn {
 		return nil, false
 	}
 	k, err := ParseKey(p.Key)

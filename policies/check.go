@@ -48,8 +48,8 @@ func checkRegistry(r Registry, root string, rootKey ed25519.PublicKey) (map[stri
 		}
 		parties[p.ID] = p
 	}
-	if _, ok := parties[root]; !ok {
-		return nil, nil, fmt.Errorf("the regulator %q is missing", root)
+	if r, ok := parties[root]; !ok || r.Withdrawn || r.Abroad {
+		return nil, nil, fmt.Errorf("the regulator %q is missing, withdrawn or abroad", root)
 	}
 	for _, p := range r.Purposes {
 		if err := checkID("purpose", p.ID); err != nil {
@@ -402,6 +402,9 @@ func (b *Book) checkLicence(l Licence) error {
 	op, ok := b.parties[l.Operator]
 	if !ok || op.Role != RoleOperator {
 		return fmt.Errorf("operator %q is not in the registry", safeName(l.Operator))
+	}
+	if op.Withdrawn {
+		return fmt.Errorf("operator %q is withdrawn", l.Operator)
 	}
 	if op.Abroad {
 		return fmt.Errorf("operator %q is outside the border: nothing is exported without its assessment", l.Operator)

@@ -97,13 +97,20 @@ func (b *Book) Decide(r Request) []Reason {
 	for _, u := range Uses(r.Core) {
 		add(b.decideColumn(l, u))
 	}
-	return out
+	// A refusal must fit a ledger entry; so many reasons teach nobody more.
+	return out[:min(len(out), maxReasons)]
 }
+
+// maxReasons caps the reasons of one refusal.
+const maxReasons = 32
 
 func (b *Book) decideParty(r Request) *Reason {
 	p, ok := b.parties[r.Operator]
 	if !ok || p.Role != RoleOperator {
 		return reasonf("OPERATOR_UNKNOWN", "registry", b.root, "登记表中没有运营机构“%s”", "operator %q is not in the registry", r.Operator)
+	}
+	if p.Withdrawn {
+		return reasonf("PARTY_WITHDRAWN", "R37", b.root, "“%s”的账号已停用", "the account of %q was withdrawn", r.Operator)
 	}
 	if p.Abroad {
 		return reasonf("RECIPIENT_ABROAD", "R38", b.root, "运营机构“%s”在境外，未经评估不得向境外提供", "operator %q is outside the border; nothing is exported without its assessment", r.Operator)

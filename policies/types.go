@@ -61,6 +61,9 @@ type Party struct {
 	Title  Text   `yaml:"title" json:"title"`
 	Key    string `yaml:"key" json:"key"`
 	Abroad bool   `yaml:"abroad,omitempty" json:"abroad,omitempty"` // outside the border: refused (R38)
+	// Withdrawn ends an account (R37): the party stays named, because the ledger
+	// names it, but may do nothing and sign nothing from then on.
+	Withdrawn bool `yaml:"withdrawn,omitempty" json:"withdrawn,omitempty"`
 }
 
 // FeeClass of a purpose (发改价格〔2025〕65号): governance and welfare are free.

@@ -18,9 +18,9 @@ import (
 
 // shot is one submission of a barrage.
 type shot struct {
-	id, sql string
-	code    int
-	file    string // standard output: the release as JSON
+	id, sql, purpose, price string
+	code                    int
+	file                    string // standard output: the release as JSON
 }
 
 // shooting submits jobs one after another, several at a time, until stopped.
@@ -35,12 +35,9 @@ type shooting struct {
 	acked int
 }
 
-// barragePrice buys many questions.
-const barragePrice = "0.0001"
-
 func (b *shooting) submit(s *shot) (out, errOut []byte, code int, err error) {
-	c := exec.Command(binary, "job", "submit", s.sql, "--licence", "alpha-2026", "--purpose", "urban_planning",
-		"--kit", "kits/alpha", "--price", barragePrice, "--request-id", s.id, "-o", "json")
+	c := exec.Command(binary, "job", "submit", s.sql, "--licence", "alpha-2026", "--purpose", s.purpose,
+		"--kit", "kits/alpha", "--price", s.price, "--request-id", s.id, "-o", "json")
 	var stdout, stderr bytes.Buffer
 	c.Dir, c.Env, c.Stdout, c.Stderr = b.dir, b.env, &stdout, &stderr
 	err = c.Run()
@@ -58,7 +55,7 @@ func (b *shooting) shoot(worker int) {
 			return
 		default:
 		}
-		s := &shot{id: uuid.NewString(), sql: fmt.Sprintf("SELECT COUNT(*) AS n FROM social_insurance WHERE base_yuan > %d", 1000+1000*worker+n)}
+		s := &shot{id: uuid.NewString(), purpose: "urban_planning", price: "0.0001", sql: fmt.Sprintf("SELECT COUNT(*) AS n FROM social_insurance WHERE base_yuan > %d", 1000+1000*worker+n)}
 		out, _, code, err := b.submit(s)
 		if err != nil {
 			code = -1
@@ -82,10 +79,12 @@ func (b *shooting) shoot(worker int) {
 // least N were acknowledged. barrage stop: waits for the submitters. barrage
 // retry: submits every one again under its own request id and checks that an
 // acknowledged answer is the very same, and that the ledger was debited once for
-// each. barrage audit DIR: audits a ledger copy with the receipt of each.
+// each. barrage orphan: kills the gateway between the reservation and the release
+// of a job that takes the last of its budget; barrage settle: wants its answer on
+// retry, at the price once paid. barrage audit DIR: audits a ledger copy with the receipt of each.
 func cmdBarrage(ts *testscript.TestScript, neg bool, a []string) {
 	noNeg(ts, neg)
-	args(ts, a, "barrage start N | stop | retry | audit DIR", 1, 2)
+	args(ts, a, "barrage start N | stop | retry | orphan | settle | audit DIR", 1, 2)
 	p := playingOf(ts)
 	switch a[0] {
 	case "start":
@@ -129,9 +128,65 @@ func cmdBarrage(ts *testscript.TestScript, neg bool, a []string) {
 		p.shots.retry(ts)
 	case "audit":
 		p.shots.audit(ts, a[1])
+	case "orphan":
+		p.shots.env = environ(ts)
+		p.orphan = p.shots.snipe(ts, p)
+	case "settle":
+		p.shots.env = environ(ts)
+		out, problem, code, err := p.shots.submit(p.orphan)
+		ts.Check(err)
+		if code != 0 {
+			ts.Fatalf("the orphaned job was paid for and not answered: code %d\n%s", code, problem)
+		}
+		price, err := field(out, "priceNanoRho")
+		ts.Check(err)
+		if spent := p.shots.spent(ts, "visits"); spent != rhoText(ts, price) {
+			ts.Fatalf("spent %s, the orphaned job cost %v", spent, price)
+		}
 	default:
 		ts.Fatalf("unknown barrage command %q", a[0])
 	}
+}
+
+// rhoText renders a price that stands in JSON.
+func rhoText(ts *testscript.TestScript, price any) string {
+	n, err := strconv.ParseInt(fmt.Sprint(price), 10, 64)
+	ts.Check(err)
+	return rho(n)
+}
+
+// snipe spends the whole budget of a data set in one job and kills the gateway
+// between the reservation and the release.
+func (b *shooting) snipe(ts *testscript.TestScript, p *playing) *shot {
+	s := &shot{
+		id: uuid.NewString(), purpose: "public_health", price: "0.0044",
+		sql: "SELECT diagnosis, COUNT(*) AS n, SUM(fee_yuan) AS fees FROM visits GROUP BY diagnosis",
+	}
+	wal := filepath.Join(b.dir, "home", "ledger", "wal.log")
+	before, err := os.Stat(wal)
+	ts.Check(err)
+	ended := make(chan int, 1)
+	go func() {
+		_, _, code, _ := b.submit(s)
+		ended <- code
+	}()
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		now, err := os.Stat(wal)
+		ts.Check(err)
+		if now.Size() > before.Size() {
+			break
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("no reservation in time")
+		}
+	}
+	gateway := p.gateway
+	p.gateway = nil
+	ts.Check(gateway.end(os.Kill))
+	if code := <-ended; code != exitUnavailable {
+		ts.Fatalf("the job ended with code %d before the gateway was killed", code)
+	}
+	return s
 }
 
 func (b *shooting) halt() {
@@ -174,6 +229,13 @@ func (b *shooting) retry(ts *testscript.TestScript) {
 	if total == 0 {
 		ts.Fatalf("nothing was charged")
 	}
+	if spent := b.spent(ts, "social_insurance"); spent != rho(total) {
+		ts.Fatalf("spent %s, but %d jobs cost %s: something was charged twice or not at all", spent, len(b.shots), rho(total))
+	}
+}
+
+// spent is what the operator has spent of a data set this year.
+func (b *shooting) spent(ts *testscript.TestScript, dataset string) string {
 	c := exec.Command(binary, "budget", "show", "alpha-2026", "--kit", "kits/alpha", "-o", "json", "--lang", "en")
 	c.Dir, c.Env = b.dir, b.env
 	out, err := c.Output()
@@ -181,15 +243,13 @@ func (b *shooting) retry(ts *testscript.TestScript) {
 	lines, err := field(out, "0")
 	for i := 0; err == nil; i++ {
 		m := lines.(map[string]any)
-		if m["dataset"] == "social_insurance" && m["scope"] == "this operator, this year" {
-			if want := rho(total); m["spent ρ"] != want {
-				ts.Fatalf("spent %v, but %d jobs cost %s: something was charged twice or not at all", m["spent ρ"], len(b.shots), want)
-			}
-			return
+		if m["dataset"] == dataset && m["scope"] == "operator_year" {
+			return fmt.Sprint(m["spent ρ"])
 		}
 		lines, err = field(out, strconv.Itoa(i+1))
 	}
-	ts.Fatalf("no budget line of social_insurance")
+	ts.Fatalf("no budget line of %s", dataset)
+	return ""
 }
 
 func (b *shooting) audit(ts *testscript.TestScript, dir string) {
@@ -212,17 +272,19 @@ func (b *shooting) audit(ts *testscript.TestScript, dir string) {
 
 // stall is an ingest whose file does not go on.
 type stall struct {
-	cmd    *exec.Cmd
-	stdin  io.WriteCloser
-	stderr bytes.Buffer
+	cmd     *exec.Cmd
+	stdin   io.WriteCloser
+	stderr  bytes.Buffer
+	staging string // pattern of what the gateway writes meanwhile
 }
 
 // stalled start NAME FILE HOME ARG...: begins `sandgate ingest` with FILE and
 // holds the stream open, once the gateway is writing. stalled end NAME CODE:
-// closes the stream and wants that exit code.
+// closes the stream and wants that exit code. stalled kill NAME: kills the client
+// and waits until the gateway has thrown away what it sent.
 func cmdStalled(ts *testscript.TestScript, neg bool, a []string) {
 	noNeg(ts, neg)
-	args(ts, a, "stalled start NAME FILE HOME ARG... | end NAME CODE", 3, -1)
+	args(ts, a, "stalled start NAME FILE HOME ARG... | end NAME CODE | kill NAME", 2, -1)
 	p := playingOf(ts)
 	switch a[0] {
 	case "start":
@@ -244,20 +306,30 @@ func cmdStalled(ts *testscript.TestScript, neg bool, a []string) {
 		p.stalls[a[1]] = s
 		_, err = io.WriteString(s.stdin, ts.ReadFile(a[2]))
 		ts.Check(err)
-		staging := filepath.Join(ts.MkAbs(a[3]), "snapshots", "staging", "*", "data.duckdb")
+		s.staging = filepath.Join(ts.MkAbs(a[3]), "snapshots", "staging", "*", "data.duckdb")
 		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-			if files, _ := filepath.Glob(staging); len(files) > 0 {
+			if files, _ := filepath.Glob(s.staging); len(files) > 0 {
 				return
 			}
 			if time.Now().After(deadline) {
 				ts.Fatalf("the gateway did not begin to write\n%s", s.stderr.String())
 			}
 		}
-	case "end":
+	case "kill":
 		s := p.stalls[a[1]]
-		if s == nil {
-			ts.Fatalf("no stalled ingest %q", a[1])
+		ts.Check(s.cmd.Process.Kill())
+		_ = s.cmd.Wait()
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			if files, _ := filepath.Glob(s.staging); len(files) == 0 {
+				return
+			}
+			if time.Now().After(deadline) {
+				ts.Fatalf("the gateway kept what a killed client had sent")
+			}
 		}
+	case "end":
+		args(ts, a, "stalled end NAME CODE", 3, 3)
+		s := p.stalls[a[1]]
 		ts.Check(s.stdin.Close())
 		err := s.cmd.Wait()
 		var exit *exec.ExitError

@@ -47,7 +47,7 @@ func (a *app) policyLintCmd() *cobra.Command {
 			for i, d := range docs {
 				body = append(body, []string{itoa(int64(i + 1)), string(d.Kind)})
 			}
-			return a.rows([]string{a.t("序号", "document"), "kind"}, body, 0)
+			return a.rows([]string{a.head("序号", "document"), "kind"}, body, 0)
 		},
 	}
 }
@@ -177,8 +177,8 @@ func (a *app) catalogCmd() *cobra.Command {
 					break
 				}
 			}
-			return a.rows([]string{a.t("数据集", "dataset"), a.t("数源部门", "department"), a.t("方式", "mode"), a.t("列", "column"),
-				a.t("名称", "title"), a.t("类型", "type"), a.t("级别", "level"), a.t("可用于", "uses"), a.t("脱敏", "mask")}, body, 6)
+			return a.rows([]string{a.head("数据集", "dataset"), a.head("数源部门", "department"), a.head("方式", "mode"), a.head("列", "column"),
+				a.head("名称", "title"), a.head("类型", "type"), a.head("级别", "level"), a.head("可用于", "uses"), a.head("脱敏", "mask")}, body, 6)
 		},
 	})
 	return c

@@ -192,7 +192,7 @@ func (a *app) summary(r *sandgatev1.Release) {
 	case r.GetMode() == "exact":
 		a.note("精确方式：已按门槛抑制和取整（账本第 %d 条）", "exact mode: thresholds and rounding applied (ledger entry %d)", r.GetReceipt().GetSeq())
 	default:
-		a.note("花费 ρ %s；方括号内为 95%% 置信区间（账本第 %d 条）", "cost ρ %s; brackets hold the 95%% confidence interval (ledger entry %d)", rho(r.GetPriceNanoRho()), r.GetReceipt().GetSeq())
+		a.note("花费 ρ %s；方括号内为 95%% 置信区间，只反映噪声，超出每单元行数上限的行不计（账本第 %d 条）", "cost ρ %s; brackets hold the 95%% confidence interval of the noise; rows beyond a unit's bound are not counted (ledger entry %d)", rho(r.GetPriceNanoRho()), r.GetReceipt().GetSeq())
 	}
 }
 
@@ -272,8 +272,8 @@ func (a *app) jobs(all []*sandgatev1.Job) error {
 		body = append(body, []string{j.GetName(), j.GetCreateTime().AsTime().Local().Format(time.DateTime), j.GetOperator(), j.GetLicence(), j.GetPurpose(),
 			strings.TrimPrefix(j.GetState().String(), "STATE_"), rho(j.GetPriceNanoRho()), why})
 	}
-	return a.rows([]string{a.t("作业", "job"), a.t("时间", "time"), a.t("运营机构", "operator"), a.t("授权", "licence"), a.t("用途", "purpose"),
-		a.t("状态", "state"), "ρ", a.t("原因", "why")}, body, 6)
+	return a.rows([]string{a.head("作业", "job"), a.head("时间", "time"), a.head("运营机构", "operator"), a.head("授权", "licence"), a.head("用途", "purpose"),
+		a.head("状态", "state"), "ρ", a.head("原因", "why")}, body, 6)
 }
 
 func (a *app) budgetCmd() *cobra.Command {
@@ -310,12 +310,15 @@ var scopeTitles = map[string][2]string{
 func (a *app) budgets(list []*sandgatev1.Budget, after bool) error {
 	var body [][]string
 	for _, b := range list {
-		t := scopeTitles[b.GetScope()]
-		body = append(body, []string{b.GetDataset(), a.t(t[0], t[1]), rho(b.GetLimitNanoRho()), rho(b.GetSpentNanoRho()), rho(b.GetLimitNanoRho() - b.GetSpentNanoRho())})
+		scope := b.GetScope()
+		if t := scopeTitles[scope]; a.format == "table" {
+			scope = a.t(t[0], t[1])
+		}
+		body = append(body, []string{b.GetDataset(), scope, rho(b.GetLimitNanoRho()), rho(b.GetSpentNanoRho()), rho(b.GetLimitNanoRho() - b.GetSpentNanoRho())})
 	}
-	spent := a.t("已用 ρ", "spent ρ")
+	spent := a.head("已用 ρ", "spent ρ")
 	if after {
-		spent = a.t("执行后已用 ρ", "spent ρ after it")
+		spent = a.head("执行后已用 ρ", "spent ρ after it")
 	}
-	return a.rows([]string{a.t("数据集", "dataset"), a.t("范围", "scope"), a.t("上限 ρ", "limit ρ"), spent, a.t("剩余 ρ", "left ρ")}, body, 2, 3, 4)
+	return a.rows([]string{a.head("数据集", "dataset"), a.head("范围", "scope"), a.head("上限 ρ", "limit ρ"), spent, a.head("剩余 ρ", "left ρ")}, body, 2, 3, 4)
 }

@@ -33,6 +33,15 @@ func reasonText(r *sandgatev1.Reason, lang string) string {
 	return msg
 }
 
+// head is a column's heading: in the reader's language in a table, and in
+// English in json and csv, whose readers are programs and know no locale.
+func (a *app) head(zh, en string) string {
+	if a.format != "table" {
+		return en
+	}
+	return a.t(zh, en)
+}
+
 // rows prints a table in the chosen format. Columns from the index right on are
 // right-aligned in tables.
 func (a *app) rows(header []string, body [][]string, right ...int) error {

@@ -72,7 +72,7 @@ func (a *app) ledgerTailCmd() *cobra.Command {
 				switch {
 				case req.PageToken != "":
 				case !follow:
-					return a.rows([]string{a.t("序号", "seq"), a.t("时间", "time"), a.t("类型", "kind"), a.t("主体", "actor"), a.t("摘要", "summary")}, body, 0)
+					return a.rows([]string{a.head("序号", "seq"), a.head("时间", "time"), a.head("类型", "kind"), a.head("主体", "actor"), a.head("摘要", "summary")}, body, 0)
 				default:
 					select {
 					case <-c.Context().Done():
@@ -297,6 +297,10 @@ again by the same pure functions. Trusts nobody. Exit code 4 when something is w
   sandgate audit --ledger ./ledger-copy --receipt answer.json --checkpoint saved-checkpoint -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			// A wrong path is a slip of the auditor, not a finding about the ledger.
+			if _, err := os.ReadDir(dir); err != nil {
+				return fmt.Errorf("failed to read ledger copy: %w", err)
+			}
 			opt, err := auditOptions(trust, receipts, checkpoints)
 			if err != nil {
 				return err

@@ -120,8 +120,9 @@ func citySteps() []step {
 	}
 	residents := alpha("urban_planning", "released", "各区县常住人口", "residents by district",
 		"SELECT d.name, COUNT(*) AS residents FROM population p JOIN districts d ON p.district = d.code GROUP BY d.name ORDER BY residents DESC")
-	wages := alpha("urban_planning", "released", "各行业养老保险缴费基数", "contribution base by industry",
-		"SELECT industry, COUNT(*) AS payments, AVG(base_yuan) AS mean_base FROM social_insurance WHERE scheme = 'pension' GROUP BY industry HAVING COUNT(*) > 500 ORDER BY mean_base DESC LIMIT 8")
+	wages := alpha("urban_planning", "released", "各行业城镇职工缴费基数（出较高价格换取精度）", "contribution base of employees by industry (a higher price for precision)",
+		"SELECT industry, COUNT(*) AS payments, AVG(base_yuan) AS mean_base FROM social_insurance WHERE scheme = 'employee' GROUP BY industry HAVING COUNT(*) > 2000 ORDER BY payments DESC LIMIT 8")
+	wages.price = 4_400_000
 	visits := alpha("public_health", "released", "各诊断章的就诊、人数和费用", "visits, patients and fees by diagnosis chapter",
 		"SELECT diagnosis, COUNT(*) AS visits, COUNT(DISTINCT id_number) AS patients, AVG(fee_yuan) AS mean_fee FROM visits GROUP BY diagnosis ORDER BY visits DESC LIMIT 8")
 	rare := alpha("public_health", "released", "诊断细码（取值不公开：罕见值不会出现）", "diagnosis codes (private values: rare ones never appear)",

@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -286,6 +287,9 @@ func Commit(key, canonical []byte) (commitment string, salt []byte) {
 func OpenCommit(salt, canonical []byte) string {
 	h := sha256.New()
 	h.Write([]byte("sandgate/query-commitment/v1\n"))
+	// The length keeps a byte from moving between salt and text, which would
+	// open one commitment in two ways.
+	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(salt))))
 	h.Write(salt)
 	h.Write(canonical)
 	return hex.EncodeToString(h.Sum(nil))

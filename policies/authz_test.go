@@ -1,0 +1,72 @@
+package policies
+
+import (
+	"slices"
+	"testing"
+)
+
+// The door, in full: every party, every action, every kind of resource. What the
+// table does not name is denied.
+func TestR34_AuthorizeMatrix(t *testing.T) {
+	b := town(t, "")
+	actions := []Action{ActExplainJob, ActSubmitJob, ActReadJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadPolicy,
+		ActIngestSnapshot, ActReadSnapshot, ActReadLedger, ActCopyLedger, "DropTables", ""}
+	resources := map[string]Resource{
+		"none": {}, "of dept": {Department: "dept"}, "of other": {Department: "other"}, "job of op": {Operator: "op"}, "job of rival": {Operator: "rival"},
+	}
+	allowed := func(party string, act Action, resource string) bool {
+		switch party {
+		case "op", "rival":
+			if act == ActReadJob {
+				return resource != "job of op" && resource != "job of rival" || resource == "job of "+party
+			}
+			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue}, act)
+		case "dept", "other":
+			if act == ActIngestSnapshot || act == ActReadSnapshot {
+				return resource == "of "+party
+			}
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy}, act)
+		case "bureau":
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActReadBudget}, act)
+		}
+		return false // foreign is abroad (R38), nobody and gateway are not registered
+	}
+	granted := 0
+	for _, party := range []string{"op", "rival", "foreign", "dept", "other", "bureau", "nobody", "gateway", "", "OP"} {
+		for _, act := range actions {
+			for name, res := range resources {
+				x := b.Authorize(party, act, res)
+				if (x == nil) != allowed(party, act, name) {
+					t.Errorf("%q %s %s: %v", party, act, name, x)
+				}
+				if x == nil {
+					granted++
+				} else if x.Code != "PERMISSION_DENIED" && x.Code != "PARTY_UNKNOWN" {
+					t.Errorf("%q %s: %s", party, act, x.Code)
+				}
+			}
+		}
+	}
+	if granted == 0 {
+		t.Error("nobody may do anything")
+	}
+}
+
+// Before any registry the root of trust alone acts, as the regulator; afterwards
+// it does so because the registry says so.
+func TestR34_AuthorizeWithoutARegistry(t *testing.T) {
+	empty := NewBook("bureau", publicOf("bureau"))
+	if x := empty.Authorize("bureau", ActApplyPolicy, Resource{}); x != nil {
+		t.Error(x)
+	}
+	for _, act := range []Action{ActSubmitJob, ActIngestSnapshot, ActExplainJob, "DropTables"} {
+		if empty.Authorize("bureau", act, Resource{}) == nil {
+			t.Errorf("the root may %s", act)
+		}
+	}
+	for _, party := range []string{"op", "dept", ""} {
+		if x := empty.Authorize(party, ActApplyPolicy, Resource{}); x == nil || x.Code != "PARTY_UNKNOWN" {
+			t.Errorf("%q: %v", party, x)
+		}
+	}
+}
