@@ -300,9 +300,13 @@ func TestAttack15_AbsurdInputs(t *testing.T) {
 	a := attack.Shared(t)
 	a.Add(t, people("absurd", 100, ""))
 	before, _ := a.Spent(t, attack.Op(0), "absurd", "lifetime")
-	texts := []string{"", " ", "\x00", "..", "../../../etc/passwd", "jobs/../x", "operations/-", strings.Repeat("a", 70_000), "'; DROP TABLE x; --", "\u202e\u200b", "%s%n", "🂡", "-1", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "LTE", "MTg0NDY3NDQwNzM3MDk1NTE2MTY"}
+	texts := []string{"", " ", "\x00", "..", "../../../etc/passwd", "jobs/../x", "operations/-", strings.Repeat("a", 70_000), "'; DROP TABLE x; --", "LTE", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "\u202e\u200b", "%s%n", "🂡", "-1", "MTg0NDY3NDQwNzM3MDk1NTE2MTY"}
 	numbers := []int64{-1, math.MinInt32, math.MaxInt32, math.MinInt64, math.MaxInt64}
 	parties := []string{attack.Op(0), attack.Department, attack.Regulator}
+	if !attack.Full() {
+		parties = []string{attack.Op(0), attack.Regulator}
+		texts = texts[:10]
+	}
 	conns := map[string]*grpc.ClientConn{}
 	for _, p := range parties {
 		kit, err := home.OpenKit(a.KitDir(p))

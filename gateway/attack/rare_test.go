@@ -179,7 +179,7 @@ func TestAttack02_ExactModeCellAndComplement(t *testing.T) {
 func TestAttack02_ExactModeAcrossReleasesIsOpen(t *testing.T) {
 	a := Shared(t)
 	rng := rand.New(rand.NewPCG(2, 20))
-	n := Trials(40, 200)
+	n := Trials(12, 200)
 	secret := make([]int, n)
 	var csv strings.Builder
 	csv.WriteString("id,seq,staff\n")
