@@ -94,6 +94,8 @@ func arenaMain() {
 		err = outerArena()
 	case len(os.Args) == 2 && os.Args[0] == arenaInner:
 		err = innerArena()
+	case len(os.Args) == 2 && os.Args[0] == poorHost:
+		err = hostMain(os.Args[1])
 	case len(os.Args) == 2 && os.Args[0] == jailName:
 		// Every first stage starts with a descriptor that somebody leaked.
 		if fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY, 0); err == nil {
