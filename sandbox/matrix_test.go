@@ -120,3 +120,38 @@ func matrix(columns []arenaColumn, table map[string]map[string]bool) string {
 	}
 	return b.String()
 }
+
+// TestR01_EveryLayerStopsItsOwn: layers overlap, so one that has gone missing
+// could hide behind the others. Each alone stops what it is there for.
+func TestR01_EveryLayerStopsItsOwn(t *testing.T) {
+	columns := []arenaColumn{
+		{"limits", layerLimits},
+		{"namespaces", layerNamespaces},
+		{"root", layerNamespaces | layerRoot},
+		{"capabilities", layerNamespaces | layerCaps},
+		{"landlock", layerLandlock},
+		{"seccomp", layerSeccomp},
+	}
+	own := map[string][]string{
+		"limits":       {"fd_leak", "mem_lock", "cpu_spin", "flood_result", "disk_fill", "core_dump", "thread_bomb"},
+		"namespaces":   {"kill_parent", "prlimit_parent", "process_vm_readv", "ptrace_parent", "pidfd_getfd", "tcp_connect_parent", "udp_send", "unix_abstract"},
+		"root":         {"open_etc_passwd", "open_sibling_dataset", "list_root", "write_tmp", "unix_path", "fork_exec_sh", "proc_environ_parent"},
+		"capabilities": {"capabilities", "mount_here", "chroot", "set_hostname"},
+		"landlock":     {"open_etc_passwd", "open_sibling_dataset", "list_root", "write_tmp", "fork_exec_sh", "rename_dataset", "hard_link"},
+		"seccomp":      {"tcp_connect_parent", "memfd_exec", "mmap_exec", "int80_call", "fork_bomb", "userfaultfd", "make_dumpable", "chmod_dataset", "pass_descriptor_up"},
+	}
+	ran := map[string]bool{}
+	for _, f := range runArena(t, arenaOrder{Columns: columns, Only: own}) {
+		ran[f.Column+f.Attack] = true
+		if f.Through {
+			t.Errorf("layer %s alone does not stop %s", f.Column, f.Attack)
+		}
+	}
+	for column, names := range own {
+		for _, name := range names {
+			if !ran[column+name] {
+				t.Errorf("%s × %s did not run", column, name)
+			}
+		}
+	}
+}

@@ -86,7 +86,8 @@ func privateMemory(pid int) int64 {
 	total := int64(0)
 	for line := range bytes.Lines(raw) {
 		fields := strings.Fields(string(line))
-		if len(fields) == 3 && (fields[0] == "Private_Clean:" || fields[0] == "Private_Dirty:") {
+		// Clean pages belong to the executable and are shared with other workers.
+		if len(fields) == 3 && fields[0] == "Private_Dirty:" {
 			n, _ := strconv.ParseInt(fields[1], 10, 64)
 			total += n
 		}
