@@ -12,6 +12,8 @@ import (
 	"unicode"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+
+	"github.com/sandgate/sandgate/compute/budget"
 )
 
 // Book is the policy in force: the pure projection of every signed bundle that
@@ -25,6 +27,7 @@ type Book struct {
 	datasets   map[string]Entry
 	licences   map[string]Licence
 	revoked    map[string]Revocation
+	ceiling    budget.Nano
 	registered bool
 	applied    map[[sha256.Size]byte]bool // bundles that took effect once
 }
@@ -107,6 +110,10 @@ func (b *Book) Apply(envelope []byte) (*Book, []Document, error) {
 	env, payload, err := ParseEnvelope(envelope)
 	if err != nil {
 		return nil, nil, err
+	}
+	// Signatures first: a text nobody vouches for is not worth parsing.
+	if _, err := verified(env, payload, b.key); err != nil {
+		return nil, nil, withoutNumbers(err)
 	}
 	docs, err := ParseBundle(payload)
 	if err != nil {
@@ -192,13 +199,38 @@ func (b *Book) putRegistry(r Registry, signers map[string]bool) error {
 	if err != nil {
 		return err
 	}
-	for id := range b.parties {
-		if _, ok := parties[id]; !ok {
+	for id, old := range b.parties {
+		now, ok := parties[id]
+		if !ok {
 			return fmt.Errorf("party %q is missing; a registry may add or change parties, never drop one the ledger names", id)
 		}
+		if now.Role != old.Role {
+			return fmt.Errorf("party %q cannot change its role", id)
+		}
+		// signers were verified against the old keys: the regulator alone must not
+		// be able to put its own key in a department's place.
+		if now.Key != old.Key && !signers[id] {
+			return fmt.Errorf("party %q: its key changes only with its own signature, by the old key; a party that lost its key is withdrawn and registered anew", id)
+		}
 	}
-	b.parties, b.purposes, b.registered = parties, purposes, true
+	ceiling, err := ceilingOf(r)
+	if err != nil {
+		return err
+	}
+	b.parties, b.purposes, b.ceiling, b.registered = parties, purposes, ceiling, true
 	return nil
+}
+
+func ceilingOf(r Registry) (budget.Nano, error) {
+	text := r.BudgetCeiling
+	if text == "" {
+		text = DefaultCeiling
+	}
+	v, err := budget.ParseLimit(text)
+	if err != nil || v <= 0 {
+		return 0, errors.New("budget_ceiling is not a positive ρ")
+	}
+	return v, nil
 }
 
 func (b *Book) putCatalogue(c Catalogue, signers map[string]bool) error {

@@ -172,9 +172,17 @@ func TestRegistryIsTheRegulators(t *testing.T) {
 	if got := refused(t, b, edited(t, townRegistry, "丙", "丙丙"), "bureau"); !strings.Contains(got, `"third" is missing`) {
 		t.Errorf("a party was dropped: %s", got)
 	}
-	// A replaced key ends the old one at once.
+	// The regulator alone cannot put another key in a department's place; the
+	// department's own old key must agree, and then ends at once.
 	rotated := strings.Replace(more, base64.StdEncoding.EncodeToString(publicOf("dept")), base64.StdEncoding.EncodeToString(publicOf("dept2")), 1)
-	b = apply(t, b, rotated, "bureau")
+	if got := refused(t, b, rotated, "bureau"); !strings.Contains(got, "only with its own signature") {
+		t.Errorf("the regulator replaced a department's key: %s", got)
+	}
+	promoted := edited(t, more, "{id: third, role: operator", "{id: third, role: department")
+	if got := refused(t, b, promoted, "bureau"); !strings.Contains(got, "cannot change its role") {
+		t.Error(got)
+	}
+	b = apply(t, b, rotated, "bureau", "dept")
 	if got := refused(t, b, townMasking+"# x\n", "dept"); !strings.Contains(got, "does not verify") {
 		t.Error(got)
 	}

@@ -320,10 +320,10 @@ func (b *Book) checkRule(e Entry, r DisclosureRule) error {
 		}
 		return nil
 	}
-	return checkMode(e, r)
+	return b.checkMode(e, r)
 }
 
-func checkMode(e Entry, r DisclosureRule) error {
+func (b *Book) checkMode(e Entry, r DisclosureRule) error {
 	if e.Dataset.OneRow && r.MaxRows > 1 {
 		return errors.New("max_rows must be 1 or absent where one_row_per_unit is declared")
 	}
@@ -348,8 +348,16 @@ func checkMode(e Entry, r DisclosureRule) error {
 	default:
 		return fmt.Errorf("unknown mode %q; known: dp, exact", safeName(r.Mode))
 	}
-	_, _, err := r.Budget.limits()
-	return err
+	_, l, err := r.Budget.limits()
+	if err != nil {
+		return err
+	}
+	for _, scope := range []budget.Nano{l.Query, l.OperatorYear, l.DatasetYear, l.Lifetime} {
+		if scope > b.ceiling {
+			return fmt.Errorf("a budget is above the city's ceiling of ρ %s, which the regulator sets in the registry (budget_ceiling)", b.ceiling)
+		}
+	}
+	return nil
 }
 
 // CodeValue reads one code of a list as a value of the column's type. Errors

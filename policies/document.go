@@ -14,6 +14,9 @@ import (
 // MaxBundleBytes caps the text of one policy bundle.
 const MaxBundleBytes = 4 << 20
 
+// maxDocuments of one bundle: many small ones cost more to read than they say.
+const maxDocuments = 64
+
 // Document is one parsed document of a bundle; exactly the field that Kind
 // names is set.
 type Document struct {
@@ -41,6 +44,9 @@ func ParseBundle(text []byte) ([]Document, error) {
 			break
 		} else if err != nil {
 			return nil, withoutNumbers(fmt.Errorf("document %d: failed to parse YAML: %w", n, err))
+		}
+		if n > maxDocuments {
+			return nil, fmt.Errorf("bundle holds more than %d documents", maxDocuments)
 		}
 		if line := alias(&node); line > 0 {
 			return nil, fmt.Errorf("document %d: line %d: aliases and merge keys are not allowed; write the text out", n, line)

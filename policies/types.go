@@ -51,7 +51,14 @@ const (
 type Registry struct {
 	Parties  []Party   `yaml:"parties" json:"parties"`
 	Purposes []Purpose `yaml:"purposes" json:"purposes"`
+	// BudgetCeiling is the most ρ that any scope of any data set may be given, as
+	// a decimal string; empty is DefaultCeiling. A department may be stricter but
+	// not looser than the city.
+	BudgetCeiling string `yaml:"budget_ceiling,omitempty" json:"budget_ceiling,omitempty"`
 }
+
+// DefaultCeiling of budgets: ρ 1.06, ε 8 at δ 1e-6.
+const DefaultCeiling = "1.06"
 
 // Party is an operator, a department or the regulator. Key is its Ed25519
 // public key, base64 (standard, padded).

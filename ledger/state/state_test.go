@@ -172,7 +172,7 @@ func TestR05_TamperedEntriesAreRefused(t *testing.T) {
 			e.Reserved.Request.Query = j.Request.Query
 			e.Reserved.Request.Core = j.Request.Core
 		}},
-		{"after the licence ended", "reserved", func(w *world, e *entry.Entry) { e.At = time.Date(2029, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli() }},
+		{"after the licence ended", "reserved", func(w *world, e *entry.Entry) { e.At = time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli() }},
 		{"in another year", "reserved", func(w *world, e *entry.Entry) { e.At = time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli() }},
 		{"clock set back", "reserved", func(_ *world, e *entry.Entry) { e.At = start.UnixMilli() }},
 		{"skips a number", "reserved", func(_ *world, e *entry.Entry) { e.Seq++ }},
@@ -199,7 +199,7 @@ func TestR05_TamperedEntriesAreRefused(t *testing.T) {
 		{"after it failed", "released", func(w *world, e *entry.Entry) { e.Released.Job = jobOf(w, "q2") }},
 		{"of a refused job", "released", func(w *world, e *entry.Entry) { e.Released.Job = jobOf(w, "q3") }},
 		{"of a repeated job", "released", func(w *world, e *entry.Entry) { e.Released.Job = jobOf(w, "q1again") }},
-		{"after the licence expired", "released", func(_ *world, e *entry.Entry) { e.At = time.Date(2028, 12, 31, 15, 59, 59, 0, time.UTC).UnixMilli() }},
+		{"after the licence expired", "released", func(_ *world, e *entry.Entry) { e.At = time.Date(2030, 12, 31, 15, 59, 59, 0, time.UTC).UnixMilli() }},
 		{"by an operator", "released", func(_ *world, e *entry.Entry) { e.Actor = "alpha" }},
 		{"digest empty", "released", func(_ *world, e *entry.Entry) { e.Released.Digest = "" }},
 		{"digest too short", "released", func(_ *world, e *entry.Entry) { e.Released.Digest = e.Released.Digest[2:] }},
