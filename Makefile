@@ -16,7 +16,7 @@ run: build
 
 build: check-tools
 	@mkdir -p bin
-	@$(GO) build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/sandgate 2> >(grep -v -e 'warning: Using' -e 'in function' -e '^# github.com' >&2)
+	@$(GO) build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/sandgate 2> >(grep -v -e 'warning: Using' -e 'in function' -e '^# github.com' >&2)
 
 # A missing tool is named with the command that brings it.
 check-tools:

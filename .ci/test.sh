@@ -14,7 +14,7 @@ SANDGATE_BIN=$(mktemp -d)/sandgate
 export SANDGATE_BIN
 trap 'rm -rf "$(dirname "$SANDGATE_BIN")"' EXIT
 echo "building the binary that the stories run"
-if ! go build -tags "$TAGS" -ldflags "$LDFLAGS" -o "$SANDGATE_BIN" ./cmd/sandgate >"$LOGS/build.log" 2>&1; then
+if ! go build -trimpath -tags "$TAGS" -ldflags "$LDFLAGS" -o "$SANDGATE_BIN" ./cmd/sandgate >"$LOGS/build.log" 2>&1; then
 	tail -n 40 "$LOGS/build.log"
 	exit 1
 fi

@@ -35,6 +35,8 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	s := grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(tlsConfig)),
 		grpc.MaxRecvMsgSize(maxMessage),
+		// A connection that does not finish its handshake is dropped.
+		grpc.ConnectionTimeout(10*time.Second),
 		grpc.WaitForHandlers(true), // nothing may reach a ledger that is being closed
 		grpc.ChainUnaryInterceptor(d.unary),
 		grpc.ChainStreamInterceptor(d.stream),

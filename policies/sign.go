@@ -24,7 +24,7 @@ func Sign(env *dsse.Envelope, bundle []byte, party string, key ed25519.PrivateKe
 		env = &dsse.Envelope{PayloadType: PayloadType, Payload: payload}
 	}
 	if env.PayloadType != PayloadType || env.Payload != payload {
-		return nil, errors.New("envelope holds another document than the one to be signed")
+		return nil, errors.New("envelope holds another text than the one to be signed; remove the old .dsse file and sign anew")
 	}
 	sig := ed25519.Sign(key, dsse.PAE(PayloadType, bundle))
 	env.Signatures = slices.DeleteFunc(env.Signatures, func(s dsse.Signature) bool { return s.KeyID == party })
@@ -36,7 +36,7 @@ func Sign(env *dsse.Envelope, bundle []byte, party string, key ed25519.PrivateKe
 func ParseEnvelope(text []byte) (*dsse.Envelope, []byte, error) {
 	var env dsse.Envelope
 	if err := json.Unmarshal(text, &env); err != nil {
-		return nil, nil, fmt.Errorf("failed to parse signature envelope: %w", err)
+		return nil, nil, errors.New("not a signature envelope (.dsse); sign the bundle first: sandgate policy sign FILE")
 	}
 	if env.PayloadType != PayloadType {
 		return nil, nil, fmt.Errorf("envelope payload type is not %s", PayloadType)
