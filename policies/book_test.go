@@ -62,8 +62,8 @@ func TestR17_OnlyTheOwnersSignatureCounts(t *testing.T) {
 		}), "does not verify"},
 		"signature not base64": {tampered(t, good, func(e *dsse.Envelope) { e.Signatures[0].Sig = "!" }), "does not verify"},
 		"payload not base64":   {tampered(t, good, func(e *dsse.Envelope) { e.Payload += "=" }), "not base64"},
-		"not JSON":             {[]byte("kind: Grading"), "failed to parse"},
-		"empty":                {nil, "failed to parse"},
+		"not JSON":             {[]byte("kind: Grading"), "not a signature envelope"},
+		"empty":                {nil, "not a signature envelope"},
 		"null":                 {[]byte("null"), "payload type"},
 	} {
 		before := picture(t, b)
