@@ -41,6 +41,9 @@ type Options struct {
 	Wall time.Duration
 	// Memory of one worker in bytes; 0 is 2 GiB.
 	Memory int64
+	// SnapshotMemory is the most bytes that decrypted snapshots and running
+	// ingests may occupy together; 0 is half of what is available at start.
+	SnapshotMemory int64
 	// Heartbeat is the interval of heartbeat entries; 0 is 5 minutes.
 	Heartbeat time.Duration
 }
@@ -76,7 +79,9 @@ const warmWorkers = 2
 // refuses to start without its keys, with a ledger that does not replay, or
 // without the isolation layers of the tier.
 func OpenDomain(ctx context.Context, h *home.Home, opt Options) (d *Domain, err error) {
-	opt.defaults()
+	if err := opt.defaults(); err != nil {
+		return nil, err
+	}
 	// Workers come first: no key has been read when they are started, so there
 	// is none to inherit.
 	pool, err := sandbox.NewPool(ctx, sandbox.Config{
@@ -97,7 +102,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (d *Domain, err 
 	if d.keys, err = h.Unlock(); err != nil {
 		return nil, err
 	}
-	if d.store, err = engine.OpenStore(h.Snapshots()); err != nil {
+	if d.store, err = engine.OpenStore(h.Snapshots(), engine.StoreOptions{Key: d.keys.Storage, Memory: opt.SnapshotMemory}); err != nil {
 		return nil, fmt.Errorf("failed to open snapshots: %w", err)
 	}
 	d.runner = &engine.Runner{Pool: pool}
@@ -114,7 +119,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (d *Domain, err 
 	return d, nil
 }
 
-func (o *Options) defaults() {
+func (o *Options) defaults() error {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -133,6 +138,14 @@ func (o *Options) defaults() {
 	if o.Tier == "" {
 		o.Tier = sandbox.TierFull
 	}
+	if o.SnapshotMemory == 0 {
+		available, err := availableMemory()
+		if err != nil {
+			return fmt.Errorf("failed to choose the memory for snapshots, name it with --snapshot-memory: %w", err)
+		}
+		o.SnapshotMemory = available / 2
+	}
+	return nil
 }
 
 func (d *Domain) openLedger(ctx context.Context) error {
@@ -192,7 +205,7 @@ func (d *Domain) begin(ctx context.Context) error {
 	}
 	_, err = d.append(ctx, func(e *entry.Entry) error {
 		e.Kind, e.Actor = entry.KindStarted, "gateway"
-		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: "plain"}
+		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: "aes-256-gcm"}
 		return nil
 	})
 	return err

@@ -54,6 +54,7 @@ var statusCodes = map[string]codes.Code{
 	"EXECUTION_FAILED": codes.Internal, "LICENCE_ENDED": codes.PermissionDenied,
 	"OUTCOME_UNKNOWN": codes.Aborted, "BUSY": codes.ResourceExhausted, "LEDGER_STOPPED": codes.Unavailable,
 	"INTERNAL": codes.Internal, "INGEST_REFUSED": codes.InvalidArgument,
+	"SNAPSHOT_TOO_LARGE": codes.FailedPrecondition, "INGEST_TOO_LARGE": codes.ResourceExhausted,
 }
 
 // statusOf renders any error for the wire. Only a Refusal speaks for itself;
