@@ -278,7 +278,7 @@ type stall struct {
 }
 
 // stalled start NAME FILE HOME ARG...: begins `sandgate ingest` with FILE and
-// holds the stream open, once the gateway is writing. stalled end NAME CODE:
+// holds the stream open, once the gateway of HOME is writing. stalled end NAME CODE:
 // closes the stream and wants that exit code.
 func cmdStalled(ts *testscript.TestScript, neg bool, a []string) {
 	noNeg(ts, neg)
@@ -302,11 +302,18 @@ func cmdStalled(ts *testscript.TestScript, neg bool, a []string) {
 			p.stalls = map[string]*stall{}
 		}
 		p.stalls[a[1]] = s
+		if p.gateway == nil {
+			ts.Fatalf("no gateway runs")
+		}
+		before := len(memoryFiles(p.gateway.cmd.Process.Pid))
 		_, err = io.WriteString(s.stdin, ts.ReadFile(a[2]))
 		ts.Check(err)
-		staging := filepath.Join(ts.MkAbs(a[3]), "snapshots", "staging", "*", "data.duckdb")
+		// What an ingest writes is in memory files; on the disk there is nothing.
 		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-			if files, _ := filepath.Glob(staging); len(files) > 0 {
+			if len(memoryFiles(p.gateway.cmd.Process.Pid)) > before {
+				if files, err := os.ReadDir(filepath.Join(ts.MkAbs(a[3]), "snapshots", "staging")); err != nil || len(files) > 0 {
+					ts.Fatalf("staging holds %v, %v", files, err)
+				}
 				return
 			}
 			if time.Now().After(deadline) {

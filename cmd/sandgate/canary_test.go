@@ -136,6 +136,18 @@ func cmdStored(ts *testscript.TestScript, neg bool, a []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(a[2]), out, 0o600))
 }
 
+// memoryFiles are the memory files that a process holds, as paths.
+func memoryFiles(pid int) []string {
+	var out []string
+	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	for _, l := range links {
+		if target, err := os.Readlink(l); err == nil && strings.HasPrefix(target, "/memfd:sandgate") {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
 // decrypted opens the data file of the snapshot in force with the keys of its
 // home, writes it below dir and returns where.
 func decrypted(homeDir, dataset, dir string) (string, error) {

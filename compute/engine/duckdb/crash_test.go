@@ -35,12 +35,17 @@ func ingestAndDie(dir string) {
 
 type endless struct {
 	head string
+	row  string // empty: a row of the health table
 	rest []byte
 }
 
 func (e *endless) Read(p []byte) (int, error) {
 	if len(e.rest) == 0 {
-		e.rest = []byte(e.head + strings.Repeat("A1,东,12.345,2024-02-29,true,1980-01-01,13800000000\n", 1000))
+		row := e.row
+		if row == "" {
+			row = "A1,东,12.345,2024-02-29,true,1980-01-01,13800000000\n"
+		}
+		e.rest = []byte(e.head + strings.Repeat(row, 1000))
 		e.head = ""
 	}
 	n := copy(p, e.rest)
