@@ -93,9 +93,13 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (d *Domain, err 
 	}
 	d = &Domain{home: h, opt: opt, pool: pool, state: state.New(), running: map[string]chan struct{}{}, seats: make(chan struct{}, maxExecutions)}
 	d.ctx, d.stop = context.WithCancel(context.Background())
+	started := d // a return of an error sets d to nil first
 	defer func() {
 		if err != nil {
-			d.stop()
+			started.stop()
+			if started.store != nil {
+				err = errors.Join(err, started.store.Close())
+			}
 			err = errors.Join(err, pool.Close())
 		}
 	}()

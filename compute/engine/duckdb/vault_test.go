@@ -106,7 +106,7 @@ func TestR01_WorkerCannotChangeASnapshot(t *testing.T) {
 // names sizes only, and gives its memory back.
 func TestIngestMemoryLimit(t *testing.T) {
 	opt := storeOptions
-	opt.Memory = 96 << 20
+	opt.Memory = 66 << 20
 	s, err := engine.OpenStore(t.TempDir(), opt)
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func (e *noise) Read(p []byte) (int, error) {
 		for range 1000 {
 			e.rest = strconv.AppendUint(append(e.rest, 'U'), e.n, 10)
 			e.rest = append(e.rest, ",东,1,2024-02-29,true,1980-01-01,"...)
-			for range 40 {
+			for range 2 {
 				e.n = e.n*6364136223846793005 + 1442695040888963407
 				e.rest = strconv.AppendUint(e.rest, e.n, 36)
 			}
