@@ -120,6 +120,9 @@ func snapshotOf(dataset string, m engine.Manifest) *sandgatev1.Snapshot {
 }
 
 func (s *departmentService) ListSnapshots(ctx context.Context, req *sandgatev1.ListSnapshotsRequest) (*sandgatev1.ListSnapshotsResponse, error) {
+	if err := s.d.Authorize(caller(ctx), policies.ActReadSnapshot, policies.Resource{Department: caller(ctx)}); err != nil {
+		return nil, err
+	}
 	var ids []string
 	datasets := map[string]string{}
 	s.d.log.View(func() {

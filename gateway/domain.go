@@ -78,7 +78,7 @@ const warmWorkers = 2
 // OpenDomain opens a home and brings its ledger, workers and stores up. It
 // refuses to start without its keys, with a ledger that does not replay, or
 // without the isolation layers of the tier.
-func OpenDomain(ctx context.Context, h *home.Home, opt Options) (d *Domain, err error) {
+func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error) {
 	if err := opt.defaults(); err != nil {
 		return nil, err
 	}
@@ -91,36 +91,48 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (d *Domain, err 
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	d = &Domain{home: h, opt: opt, pool: pool, state: state.New(), running: map[string]chan struct{}{}, seats: make(chan struct{}, maxExecutions)}
+	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), running: map[string]chan struct{}{}, seats: make(chan struct{}, maxExecutions)}
 	d.ctx, d.stop = context.WithCancel(context.Background())
-	started := d // a return of an error sets d to nil first
-	defer func() {
-		if err != nil {
-			started.stop()
-			if started.store != nil {
-				err = errors.Join(err, started.store.Close())
-			}
-			err = errors.Join(err, pool.Close())
-		}
-	}()
-	if d.keys, err = h.Unlock(); err != nil {
-		return nil, err
-	}
-	if d.store, err = engine.OpenStore(h.Snapshots(), engine.StoreOptions{Key: d.keys.Storage, Memory: opt.SnapshotMemory}); err != nil {
-		return nil, fmt.Errorf("failed to open snapshots: %w", err)
-	}
-	d.runner = &engine.Runner{Pool: pool}
-	if d.parser, err = pool.Session(ctx, engine.AnalyseHandler, sandbox.Limits{Wall: 5 * time.Second, Memory: 512 << 20}); err != nil {
-		return nil, fmt.Errorf("failed to start the analyser: %w", err)
-	}
-	if err := d.openLedger(ctx); err != nil {
-		return nil, err
+	if err := d.open(ctx); err != nil {
+		return nil, errors.Join(err, d.abandon())
 	}
 	if err := d.sweepReleases(); err != nil {
-		return nil, errors.Join(err, d.log.Close())
+		return nil, errors.Join(err, d.log.Close(), d.abandon())
+	}
+	if swapping() {
+		opt.Logger.Warn("swap is in use: memory that holds decrypted snapshots can reach a disk; turn swap off, encrypt it or set MemorySwapMax=0")
 	}
 	d.jobs.Go(d.beat)
 	return d, nil
+}
+
+// abandon lets go of workers and snapshots: at the end, and of what a failed
+// start had opened.
+func (d *Domain) abandon() error {
+	d.stop()
+	var errs []error
+	if d.parser != nil {
+		errs = append(errs, d.parser.Close())
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	return errors.Join(append(errs, d.pool.Close())...)
+}
+
+// open opens keys, stores, the analyser and the ledger.
+func (d *Domain) open(ctx context.Context) (err error) {
+	if d.keys, err = d.home.Unlock(); err != nil {
+		return err
+	}
+	if d.store, err = engine.OpenStore(d.home.Snapshots(), engine.StoreOptions{Key: d.keys.Storage, Memory: d.opt.SnapshotMemory}); err != nil {
+		return fmt.Errorf("failed to open snapshots: %w", err)
+	}
+	d.runner = &engine.Runner{Pool: d.pool}
+	if d.parser, err = d.pool.Session(ctx, engine.AnalyseHandler, sandbox.Limits{Wall: 5 * time.Second, Memory: 512 << 20}); err != nil {
+		return fmt.Errorf("failed to start the analyser: %w", err)
+	}
+	return d.openLedger(ctx)
 }
 
 func (o *Options) defaults() error {
@@ -197,6 +209,9 @@ func (d *Domain) begin(ctx context.Context) error {
 	var have *entry.Genesis
 	d.log.View(func() { have = d.state.Genesis() })
 	if have == nil {
+		if err := d.unused(); err != nil {
+			return err
+		}
 		_, err = d.append(ctx, func(e *entry.Entry) error {
 			e.Kind, e.Actor, e.Genesis = entry.KindGenesis, "gateway", &want
 			return nil
@@ -213,6 +228,21 @@ func (d *Domain) begin(ctx context.Context) error {
 		return nil
 	})
 	return err
+}
+
+// unused refuses to begin a new ledger in a home that was in use: whoever deletes
+// ledger and guard together would otherwise start every budget afresh.
+func (d *Domain) unused() error {
+	for _, dir := range []string{filepath.Join(d.home.Snapshots(), "snapshots"), d.home.Releases()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return fmt.Errorf("failed to look for earlier work: %w", err)
+		}
+		if len(entries) > 0 {
+			return fmt.Errorf("the ledger is empty but %s is not: the ledger was removed; restore it from backup", dir)
+		}
+	}
+	return nil
 }
 
 // Version is the program's version: the module's, or the commit it was built from.
@@ -342,7 +372,7 @@ func (d *Domain) Close(ctx context.Context) error {
 	d.stop()
 	d.jobs.Wait()
 	_, err := d.append(ctx, func(e *entry.Entry) error { e.Kind, e.Actor = entry.KindStopped, "gateway"; return nil })
-	return errors.Join(err, d.log.Close(), d.parser.Close(), d.pool.Close(), d.store.Close())
+	return errors.Join(err, d.log.Close(), d.abandon())
 }
 
 // writeDurable writes data to path so that it is there after a power failure.

@@ -53,7 +53,8 @@ var statusCodes = map[string]codes.Code{
 	"NOT_FOUND": codes.NotFound, "REQUEST_ID_REUSED": codes.AlreadyExists,
 	"EXECUTION_FAILED": codes.Internal, "LICENCE_ENDED": codes.PermissionDenied,
 	"OUTCOME_UNKNOWN": codes.Aborted, "BUSY": codes.ResourceExhausted, "LEDGER_STOPPED": codes.Unavailable,
-	"INTERNAL": codes.Internal, "INGEST_REFUSED": codes.InvalidArgument,
+	"UNAUTHENTICATED": codes.Unauthenticated, "DEADLINE_EXCEEDED": codes.DeadlineExceeded, "CANCELLED": codes.Canceled,
+	"METHOD_UNKNOWN": codes.Unimplemented, "INTERNAL": codes.Internal, "INGEST_FAILED": codes.Internal, "RELEASE_DAMAGED": codes.DataLoss, "INGEST_REFUSED": codes.InvalidArgument,
 	"SNAPSHOT_TOO_LARGE": codes.FailedPrecondition, "INGEST_TOO_LARGE": codes.ResourceExhausted,
 }
 
@@ -71,9 +72,9 @@ func statusOf(err error) error {
 	case errors.As(err, &reason):
 		r = refusal(*reason)
 	case errors.Is(err, context.DeadlineExceeded):
-		return status.Error(codes.DeadlineExceeded, "deadline exceeded")
+		r = invalid("DEADLINE_EXCEEDED", "超过时限", "deadline exceeded")
 	case errors.Is(err, context.Canceled):
-		return status.Error(codes.Canceled, "cancelled")
+		r = invalid("CANCELLED", "已取消", "cancelled")
 	case errors.Is(err, ledger.ErrOutcomeUnknown):
 		r = invalid("OUTCOME_UNKNOWN", "结果未知：请用同一请求号重试", "the outcome is unknown: retry with the same request id")
 	case errors.Is(err, ledger.ErrStopped), errors.Is(err, ledger.ErrClosed):
@@ -82,6 +83,19 @@ func statusOf(err error) error {
 		r = invalid("INTERNAL", "内部错误", "internal error")
 	}
 	return r.status()
+}
+
+// transport adds details to a status of the gRPC library, whose text speaks of
+// messages and streams only.
+func transport(st *status.Status) error {
+	out, err := st.WithDetails(
+		&errdetails.ErrorInfo{Reason: "TRANSPORT", Domain: ErrorDomain, Metadata: map[string]string{"rule": "request"}},
+		&errdetails.LocalizedMessage{Locale: "zh-CN", Message: "通信错误（" + st.Code().String() + "）"},
+	)
+	if err != nil {
+		return st.Err()
+	}
+	return out.Err()
 }
 
 func (r *Refusal) status() error {

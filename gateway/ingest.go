@@ -40,6 +40,13 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, r io
 		reason = d.state.CheckIngest(actor, dataset, digest)
 	})
 	if reason != nil {
+		if e.Dataset.ID == "" && d.Authorize(actor, policies.ActReadCatalogue, policies.Resource{}) == nil && d.isDepartment(actor) {
+			// The catalogue is public to every party; a slip of the pen should not
+			// read like a lack of rights.
+			reason = &policies.Reason{Code: "DATASET_UNKNOWN", Rule: "catalogue", SetBy: actor,
+				ZH: "目录中没有数据集“" + dataset + "”", EN: "data set \"" + dataset + "\" is not in the catalogue",
+				HintZH: "用 sandgate catalog list 查看数据集编号", HintEN: "see sandgate catalog list for the ids"}
+		}
 		return engine.Manifest{}, none, refusal(*reason)
 	}
 	spec, err := ingestSpec(e)
@@ -70,6 +77,12 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, r io
 		return nil
 	})
 	return m, receipt, err
+}
+
+func (d *Domain) isDepartment(party string) bool {
+	var p policies.Party
+	d.log.View(func() { p, _ = d.state.Book().Party(party) })
+	return p.Role == policies.RoleDepartment
 }
 
 // ingestKeys derives the secrets of one data set's ingest. The unit key is one
@@ -121,14 +134,40 @@ func ingestSpec(e policies.Entry) (ingest.Spec, error) {
 func ingestRefused(err error) error {
 	var x *engine.Refused
 	if errors.As(err, &x) {
-		return refusal(policies.Reason{Code: "INGEST_REFUSED", Rule: "catalogue", ZH: "文件未入库，原快照不变：" + x.Error(), EN: "the file was not ingested, the old snapshot stands: " + x.Error(),
+		return refusal(policies.Reason{Code: "INGEST_REFUSED", Rule: "catalogue", ZH: "文件未入库，原快照不变：" + refusedZH(x), EN: "the file was not ingested, the old snapshot stands: " + x.Error(),
 			HintZH: "按目录修正文件后重新入库（提示只含行号和列号，不含数据）", HintEN: "correct the file against the catalogue and ingest it again (messages hold row and column numbers, never values)"})
 	}
 	var short *engine.TooLarge
 	if errors.As(err, &short) {
 		return refusal(ingestTooLarge(short))
 	}
+	var killed *sandbox.ErrKilled
+	if errors.As(err, &killed) {
+		return refusal(policies.Reason{Code: "INGEST_FAILED", Rule: "ingest", SetBy: "sandgate", ZH: "入库进程未能完成，原快照不变", EN: "the ingest worker did not finish; the old snapshot stands",
+			HintZH: "请重新入库；若仍失败，请管理员检查网关的内存", HintEN: "ingest the file again; if it fails again, have the gateway's memory looked at"})
+	}
 	return err
+}
+
+// refusedZH is x.Error in Chinese: codes, names of the catalogue and positions.
+func refusedZH(x *engine.Refused) string {
+	text := string(x.Code)
+	if x.Detail != "" {
+		text += fmt.Sprintf("（首个：%s）", x.Detail)
+	}
+	if x.Name != "" {
+		text += fmt.Sprintf("，列“%s”", x.Name)
+	}
+	if x.Row > 0 {
+		text += fmt.Sprintf("，第 %d 行", x.Row)
+	}
+	if x.Field > 0 {
+		text += fmt.Sprintf("，第 %d 个字段", x.Field)
+	}
+	if x.Count > 0 {
+		text += fmt.Sprintf("，%d 行中有 %d 行", x.Rows, x.Count)
+	}
+	return text
 }
 
 func init() {

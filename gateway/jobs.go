@@ -1,11 +1,15 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -113,60 +117,47 @@ func samePlan(a, b *protect.Plan) bool {
 func (d *Domain) known(ctx context.Context, job string, p *prepared) (bool, error) {
 	var j state.Job
 	var ok bool
-	d.log.View(func() { j, ok = d.state.Job(job) })
-	if !ok {
-		return false, nil
+	if err := d.settled(ctx, func() { j, ok = d.state.Job(job) }); err != nil || !ok {
+		return false, err
 	}
-	if j.Request.Query != p.request.Query || j.Request.Licence != p.request.Licence || j.Request.Purpose != p.request.Purpose {
+	if j.Request.Query != p.request.Query || j.Request.Licence != p.request.Licence || j.Request.Purpose != p.request.Purpose || j.Request.Price != p.request.Price {
 		return true, invalid("REQUEST_ID_REUSED", "该 request_id 已用于另一请求", "the request_id was used for another request")
 	}
 	switch j.Phase {
 	case state.PhaseRefused:
 		return true, &Refusal{Job: job, Reasons: j.Reasons}
+	case state.PhaseRepeated:
+		// A crash may have come between the entry and the file.
+		if _, err := os.Stat(d.postPath(job)); errors.Is(err, fs.ErrNotExist) {
+			return true, d.savePost(job, p.query.Post)
+		}
 	case state.PhaseReserved:
 		if d.isRunning(job) {
 			return true, nil
 		}
-		return true, d.resume(ctx, job, j, p)
+		if !p.owed || p.plan == nil {
+			if p.decision.Refused != nil {
+				return true, &Refusal{Job: job, Reasons: p.decision.Refused.Reasons}
+			}
+			return true, nil // it has ended since p was prepared
+		}
+		if !slices.Equal(j.Reserved.Snapshots, p.snaps) || j.Reserved.Price != p.plan.Rho {
+			return true, d.fail(job, "SNAPSHOT_GONE")
+		}
+		if err := d.hold(ctx, p); err != nil {
+			return true, err
+		}
+		d.start(job, p)
 	}
 	return true, nil
 }
 
-// resume runs a reservation that a crash orphaned, unless a rule would refuse it
-// today. A spent budget does not count: the price was debited when it was
-// reserved, and the job that took the last of a budget is owed its answer too.
-func (d *Domain) resume(ctx context.Context, job string, j state.Job, p *prepared) error {
-	if r := p.decision.Refused; r != nil {
-		for _, reason := range r.Reasons {
-			if reason.Code != "BUDGET_EXHAUSTED" {
-				return &Refusal{Job: job, Reasons: r.Reasons}
-			}
-		}
-		var facts []protect.Facts
-		var reason *policies.Reason
-		d.log.View(func() { facts, p.snaps, reason = d.state.Facts(p.query.Core) })
-		if reason != nil {
-			return &Refusal{Job: job, Reasons: []policies.Reason{*reason}}
-		}
-		price := j.Request.Price
-		if price == 0 {
-			price = facts[0].QueryRho
-		}
-		if p.plan, reason = protect.Build(p.query.Core, facts, price); reason != nil {
-			return &Refusal{Job: job, Reasons: []policies.Reason{*reason}}
-		}
-		if err := d.gate(ctx, p); err != nil {
-			return err
-		}
-	}
-	if !slices.Equal(j.Reserved.Snapshots, p.snaps) || j.Reserved.Price != p.plan.Rho {
-		return d.fail(job, "SNAPSHOT_GONE")
-	}
-	if err := d.hold(ctx, p); err != nil {
-		return err
-	}
-	d.start(job, p)
-	return nil
+// settled runs f on the state and returns once all that f can have seen is
+// durable: an answer given on an entry that a power failure undoes would be one
+// that nobody paid for.
+func (d *Domain) settled(ctx context.Context, f func()) error {
+	_, err := d.log.Do(ctx, func() ([][]byte, error) { f(); return nil, nil })
+	return err
 }
 
 func (d *Domain) isRunning(job string) bool {
@@ -195,10 +186,23 @@ func (d *Domain) start(job string, p *prepared) {
 			close(done)
 		}()
 		defer func() { p.lease.Release() }()
+		if !d.owes(job) {
+			return // a retry of the same request ran it first
+		}
 		if err := d.execute(job, p); err != nil {
 			d.opt.Logger.Warn("execution gave no release", "job", job)
 		}
 	})
+}
+
+// owes says whether a job is reserved and not yet released or failed. Asked by
+// whoever holds the job's place in d.running it cannot change meanwhile.
+func (d *Domain) owes(job string) (yes bool) {
+	d.log.View(func() {
+		j, ok := d.state.Job(job)
+		yes = ok && j.Phase == state.PhaseReserved
+	})
+	return yes
 }
 
 // execute is the one way from data to a release. A crash at any line leaves the
@@ -231,7 +235,7 @@ func (d *Domain) execute(job string, p *prepared) error {
 		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
 	}
 	var ended bool
-	receipt, err := d.append(ctx, func(e *entry.Entry) error {
+	_, err = d.append(ctx, func(e *entry.Entry) error {
 		err := d.state.CheckRelease(job, e.Time())
 		var reason *policies.Reason
 		if ended = errors.As(err, &reason); err != nil {
@@ -244,13 +248,11 @@ func (d *Domain) execute(job string, p *prepared) error {
 	if ended {
 		return errors.Join(err, os.Remove(d.releasePath(name)), d.fail(job, "LICENCE_ENDED"))
 	}
-	if err != nil {
-		return err
-	}
-	return d.wait(ctx, p.query.Core, receipt.Seq)
+	return err
 }
 
-// wait holds an answer until the ledger is as far as the data's level asks.
+// wait holds an answer until the ledger is as far as the data's level asks. Every
+// answer passes here, however it is asked for.
 func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error {
 	published := false
 	d.log.View(func() {
@@ -262,6 +264,8 @@ func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error 
 	if !published {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
 	_, err := d.log.WaitPublished(ctx, seq)
 	return err
 }
@@ -338,7 +342,17 @@ func (d *Domain) savePost(job string, post algebra.Post) error {
 	if err != nil {
 		return fmt.Errorf("failed to encode post-processing: %w", err)
 	}
-	return writeDurable(d.postPath(job), text)
+	return writeDurable(d.postPath(job), append(d.postSeal(job, text), text...))
+}
+
+// postSeal is the line in front of a stored post-processing. The ledger commits
+// to the answer and not to how a job had it named, ordered and cut; whoever
+// changes that on disk would have another column's numbers served under a name.
+func (d *Domain) postSeal(job string, text []byte) []byte {
+	mac := hmac.New(sha256.New, d.keys.Commit)
+	fmt.Fprintf(mac, "sandgate/post/v1/%s\n", job)
+	mac.Write(text)
+	return append([]byte(hex.EncodeToString(mac.Sum(nil))), '\n')
 }
 
 // Wait returns when a job is not running any more, or with ctx.
@@ -369,14 +383,15 @@ type Answer struct {
 }
 
 // Job returns what the ledger says of a job, to its operator or the regulator.
-func (d *Domain) Job(party, job string) (state.Job, error) {
-	var j state.Job
-	var ok bool
-	var x *policies.Reason
-	d.log.View(func() {
-		j, ok = d.state.Job(job)
-		x = d.state.Book().Authorize(party, policies.ActReadJob, policies.Resource{Operator: j.Operator})
-	})
+func (d *Domain) Job(party, job string) (j state.Job, err error) {
+	d.log.View(func() { j, err = d.job(party, job) })
+	return j, err
+}
+
+// job is Job inside the sequencer.
+func (d *Domain) job(party, job string) (state.Job, error) {
+	j, ok := d.state.Job(job)
+	x := d.state.Book().Authorize(party, policies.ActReadJob, policies.Resource{Operator: j.Operator})
 	// A job that is not there and one that is somebody else's look the same.
 	if x != nil || !ok {
 		return state.Job{}, invalid("NOT_FOUND", "没有这个作业", "there is no such job")
@@ -405,8 +420,12 @@ func (d *Domain) Jobs(party string) ([]state.Job, error) {
 
 // Answer returns the release of a finished job. It is loaded from disk and
 // refused unless its bytes are those the ledger committed to.
-func (d *Domain) Answer(party, job string) (*Answer, error) {
-	j, err := d.Job(party, job)
+func (d *Domain) Answer(ctx context.Context, party, job string) (*Answer, error) {
+	var j state.Job
+	var err error
+	if serr := d.settled(ctx, func() { j, err = d.job(party, job) }); serr != nil {
+		return nil, serr
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -426,16 +445,30 @@ func (d *Domain) Answer(party, job string) (*Answer, error) {
 		return nil, &Refusal{Job: job, Reasons: []policies.Reason{{Code: "OUTCOME_UNKNOWN", Rule: "ledger", ZH: "作业未完成",
 			EN: "the job has not finished", HintZH: "请用同一 request_id 重试，不会再次扣减", HintEN: "retry with the same request_id; nothing is debited again"}}}
 	}
+	if err := d.wait(ctx, *j.Request.Core, seq); err != nil {
+		return nil, err
+	}
 	a.Digest = from.Released.Digest
 	var want [32]byte
 	if n, err := hex.Decode(want[:], []byte(a.Digest)); err != nil || n != len(want) {
 		return nil, errors.New("ledger holds a malformed digest")
 	}
-	encoded, err := os.ReadFile(d.releasePath(a.Digest))
+	if a.Release, err = d.load(job, want); err != nil {
+		// Paths and hashes only: a stored release holds nothing that was not released.
+		d.opt.Logger.Error("stored release is missing or damaged", "job", job)
+		return nil, &Refusal{Job: job, Reasons: []policies.Reason{damaged}}
+	}
+	a.Receipt, err = d.log.Receipt(seq)
+	return a, err
+}
+
+// load reads a stored release and post-processes it as the job asked.
+func (d *Domain) load(job string, digest [32]byte) (*release.Release, error) {
+	encoded, err := os.ReadFile(d.releasePath(hex.EncodeToString(digest[:])))
 	if err != nil {
 		return nil, fmt.Errorf("failed to read stored release: %w", err)
 	}
-	rel, err := release.Load(encoded, want)
+	rel, err := release.Load(encoded, digest)
 	if err != nil {
 		return nil, fmt.Errorf("failed to load stored release: %w", err)
 	}
@@ -443,16 +476,21 @@ func (d *Domain) Answer(party, job string) (*Answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to read post-processing: %w", err)
 	}
+	seal, text, _ := bytes.Cut(text, []byte("\n"))
+	if !hmac.Equal(append(seal, '\n'), d.postSeal(job, text)) {
+		return nil, errors.New("stored post-processing was changed")
+	}
 	var post algebra.Post
 	if err := json.Unmarshal(text, &post); err != nil {
 		return nil, fmt.Errorf("failed to read post-processing: %w", err)
 	}
-	if a.Release, err = rel.Apply(post); err != nil {
-		return nil, fmt.Errorf("failed to post-process: %w", err)
-	}
-	a.Receipt, err = d.log.Receipt(seq)
-	return a, err
+	return rel.Apply(post)
 }
+
+// damaged is a release whose stored bytes are not those the ledger committed to.
+var damaged = policies.Reason{Code: "RELEASE_DAMAGED", Rule: "ledger", SetBy: "sandgate",
+	ZH: "已存结果缺失或与账本记载的哈希不符，不予提供", EN: "the stored release is missing or is not the one the ledger committed to; it is not served",
+	HintZH: "请管理员从备份恢复 releases 目录", HintEN: "ask the administrator to restore the releases directory from backup"}
 
 func failure(code string) policies.Reason {
 	switch code {

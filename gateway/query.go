@@ -42,6 +42,7 @@ type prepared struct {
 	started  bool          // the execution releases the lease
 	at       time.Time
 	ask      state.Ask
+	owed     bool // the job is reserved already: only its execution is missing
 }
 
 // parse sends one request to the analyser, which holds schemas and no data.
@@ -159,11 +160,15 @@ func (d *Domain) decide(ctx context.Context, operator string, p *prepared) error
 		p.at = d.instant()
 		p.ask = state.Ask{Operator: operator, Request: p.request, Analysis: p.analysis, At: p.at}
 		p.decision = d.state.Decide(p.ask)
-		if p.decision.Refused == nil {
+		// A reservation that a crash orphaned may itself have taken the last of
+		// the budget; its retry asks for nothing more.
+		j, ok := d.state.Job(p.request.Job)
+		p.owed = ok && j.Phase == state.PhaseReserved && (p.decision.Refused == nil || onlyExhausted(p.decision.Refused.Reasons))
+		if p.decision.Refused == nil || p.owed {
 			facts, p.snaps, reason = d.state.Facts(p.query.Core)
 		}
 	})
-	if p.decision.Refused != nil {
+	if p.decision.Refused != nil && !p.owed {
 		return nil
 	}
 	if reason != nil {
@@ -177,6 +182,10 @@ func (d *Domain) decide(ctx context.Context, operator string, p *prepared) error
 		return refusal(*reason)
 	}
 	return d.gate(ctx, p)
+}
+
+func onlyExhausted(reasons []policies.Reason) bool {
+	return len(reasons) == 1 && reasons[0].Code == "BUDGET_EXHAUSTED"
 }
 
 // gate renders the engine statement from the plan and has it checked by two

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc"
@@ -34,8 +35,12 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	s := grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(tlsConfig)),
 		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.WaitForHandlers(true), // nothing may reach a ledger that is being closed
 		grpc.ChainUnaryInterceptor(d.unary),
 		grpc.ChainStreamInterceptor(d.stream),
+		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error {
+			return invalid("METHOD_UNKNOWN", "没有这个方法", "there is no such method")
+		}),
 	)
 	sandgatev1.RegisterOperatorServiceServer(s, &operatorService{d: d})
 	sandgatev1.RegisterPolicyServiceServer(s, &policyService{d: d})
@@ -62,10 +67,18 @@ func Serve(ctx context.Context, d *Domain, lis net.Listener) error {
 	case err := <-failed:
 		return fmt.Errorf("failed to serve: %w", err)
 	case <-ctx.Done():
+		// Calls under way may end, but a file that is never sent to its end must
+		// not keep the gateway from stopping.
+		cut := time.AfterFunc(drain, s.Stop)
+		defer cut.Stop()
 		s.GracefulStop()
 		return nil
 	}
 }
+
+// drain is how long calls may go on after a gateway was told to stop. A client
+// that is cut off retries with the same request id; a running job is waited for.
+const drain = 5 * time.Second
 
 type partyKey struct{}
 
@@ -75,18 +88,21 @@ func caller(ctx context.Context) string {
 	return p
 }
 
+// unauthenticated is a caller without a verified certificate that names a party.
+var unauthenticated = invalid("UNAUTHENTICATED", "客户端证书未指明参与方", "no verified client certificate that names a party")
+
 func identify(ctx context.Context) (context.Context, error) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
-		return nil, status.Error(codes.Unauthenticated, "no peer")
+		return nil, unauthenticated
 	}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok || len(info.State.VerifiedChains) == 0 || len(info.State.VerifiedChains[0]) == 0 {
-		return nil, status.Error(codes.Unauthenticated, "no verified client certificate")
+		return nil, unauthenticated
 	}
 	party, err := home.PartyOf(info.State.VerifiedChains[0][0])
 	if err != nil {
-		return nil, status.Error(codes.Unauthenticated, err.Error())
+		return nil, unauthenticated
 	}
 	return context.WithValue(ctx, partyKey{}, party), nil
 }
@@ -94,7 +110,7 @@ func identify(ctx context.Context) (context.Context, error) {
 func (d *Domain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 	ctx, err = identify(ctx)
 	if err != nil {
-		return nil, err
+		return nil, statusOf(err)
 	}
 	defer d.finish(info.FullMethod, caller(ctx), &err)
 	return next(ctx, req)
@@ -110,7 +126,7 @@ func (s *identified) Context() context.Context { return s.ctx }
 func (d *Domain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	ctx, err := identify(ss.Context())
 	if err != nil {
-		return err
+		return statusOf(err)
 	}
 	defer d.finish(info.FullMethod, caller(ctx), &err)
 	return next(srv, &identified{ss, ctx})
@@ -122,13 +138,16 @@ func (d *Domain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 func (d *Domain) finish(method, party string, err *error) {
 	if p := recover(); p != nil {
 		d.opt.Logger.Error("panic", "method", method, "party", party, "stack", functionsOf(debug.Stack()))
-		*err = status.Error(codes.Internal, "internal error")
+		*err = statusOf(errors.New("panic"))
 		return
 	}
 	if *err == nil {
 		return
 	}
-	if _, ok := status.FromError(*err); ok {
+	if st, ok := status.FromError(*err); ok {
+		if len(st.Details()) == 0 {
+			*err = transport(st)
+		}
 		return
 	}
 	st := statusOf(*err)

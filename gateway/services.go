@@ -61,7 +61,7 @@ func (s *operatorService) SubmitJob(ctx context.Context, req *sandgatev1.SubmitJ
 	if err != nil {
 		return nil, err
 	}
-	return operationOf(s.d, caller(ctx), job)
+	return operationOf(ctx, s.d, job)
 }
 
 func (s *operatorService) ExplainJob(ctx context.Context, req *sandgatev1.ExplainJobRequest) (*sandgatev1.ExplainJobResponse, error) {
@@ -127,7 +127,7 @@ func (s *operatorService) ListJobs(ctx context.Context, req *sandgatev1.ListJobs
 }
 
 func (s *operatorService) GetRelease(ctx context.Context, req *sandgatev1.GetReleaseRequest) (*sandgatev1.Release, error) {
-	a, err := s.d.Answer(caller(ctx), jobID(req.GetName()))
+	a, err := s.d.Answer(ctx, caller(ctx), jobID(req.GetName()))
 	if err != nil {
 		return nil, err
 	}
@@ -295,7 +295,8 @@ func done(name string, meta, resp proto.Message) (*longrunningpb.Operation, erro
 	return op, nil
 }
 
-func operationOf(d *Domain, party, job string) (*longrunningpb.Operation, error) {
+func operationOf(ctx context.Context, d *Domain, job string) (*longrunningpb.Operation, error) {
+	party := caller(ctx)
 	j, err := d.Job(party, job)
 	if err != nil {
 		return nil, err
@@ -308,7 +309,7 @@ func operationOf(d *Domain, party, job string) (*longrunningpb.Operation, error)
 		}
 		return &longrunningpb.Operation{Name: name, Metadata: body}, nil
 	}
-	a, err := d.Answer(party, job)
+	a, err := d.Answer(ctx, party, job)
 	if err != nil {
 		body, aerr := anypb.New(meta)
 		if aerr != nil {
@@ -321,7 +322,7 @@ func operationOf(d *Domain, party, job string) (*longrunningpb.Operation, error)
 }
 
 func (o *operations) GetOperation(ctx context.Context, req *longrunningpb.GetOperationRequest) (*longrunningpb.Operation, error) {
-	return operationOf(o.d, caller(ctx), strings.TrimPrefix(req.GetName(), "operations/"))
+	return operationOf(ctx, o.d, strings.TrimPrefix(req.GetName(), "operations/"))
 }
 
 // maxWait bounds one WaitOperation call; the client asks again.
@@ -341,7 +342,7 @@ func (o *operations) WaitOperation(ctx context.Context, req *longrunningpb.WaitO
 	if err := o.d.Wait(wctx, job); err != nil && ctx.Err() != nil {
 		return nil, err
 	}
-	return operationOf(o.d, caller(ctx), job)
+	return operationOf(ctx, o.d, job)
 }
 
 func (o *operations) ListOperations(ctx context.Context, req *longrunningpb.ListOperationsRequest) (*longrunningpb.ListOperationsResponse, error) {
@@ -355,7 +356,7 @@ func (o *operations) ListOperations(ctx context.Context, req *longrunningpb.List
 	}
 	out := &longrunningpb.ListOperationsResponse{NextPageToken: next}
 	for _, j := range page {
-		op, err := operationOf(o.d, caller(ctx), j.Request.Job)
+		op, err := operationOf(ctx, o.d, j.Request.Job)
 		if err != nil {
 			return nil, err
 		}

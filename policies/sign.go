@@ -48,6 +48,13 @@ func ParseEnvelope(text []byte) (*dsse.Envelope, []byte, error) {
 	return &env, payload, nil
 }
 
+// SignedBy says whether an envelope names a party among its signers. It verifies
+// nothing; Book.Apply does.
+func SignedBy(envelope []byte, party string) bool {
+	env, _, err := ParseEnvelope(envelope)
+	return err == nil && slices.ContainsFunc(env.Signatures, func(s dsse.Signature) bool { return s.KeyID == party })
+}
+
 // verified returns the parties whose signatures on the envelope hold. A
 // signature by an unknown party or one that does not verify is an error, never
 // skipped: a half-valid envelope is a sign of tampering.

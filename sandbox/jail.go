@@ -23,24 +23,32 @@ func enterJail(spec jailSpec) error {
 	}
 	// An idle worker is the first to go when the host runs out of memory.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
-	if err := unix.CloseRange(5, ^uint(0)>>1&0x7fffffff, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return layerError("descriptors", err)
+	if spec.Layers.has(layerLimits) {
+		if err := unix.CloseRange(firstFreeFD, ^uint(0)>>1&0x7fffffff, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+			return layerError("descriptors", err)
+		}
 	}
-	if spec.Tier == TierFull {
+	if spec.Layers.has(layerRoot) {
 		if err := emptyRoot(spec.Libs); err != nil {
 			return err
 		}
 	}
-	if spec.Tier != tierNone {
+	if spec.Layers.has(layerLimits) {
 		if err := limitResources(spec); err != nil {
 			return err
 		}
+	}
+	if spec.Layers.has(layerCaps) {
 		if err := dropCapabilities(); err != nil {
 			return err
 		}
+	}
+	if spec.Layers&(layerCaps|layerLandlock|layerSeccomp) != 0 {
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			return layerError("no_new_privs", err)
 		}
+	}
+	if spec.Layers.has(layerLandlock) {
 		if err := restrictFiles(exe, spec); err != nil {
 			return err
 		}
@@ -122,7 +130,8 @@ func emptyRoot(libs []string) error {
 const fileSizeCeiling = 1 << 40
 
 // limitResources lowers soft and hard limits together, so nothing inside raises
-// them again. RLIMIT_NPROC counts per user namespace, hence only in full tier.
+// them again. RLIMIT_NPROC counts per user namespace, hence only with one of
+// its own; elsewhere the watchdog counts threads.
 func limitResources(spec jailSpec) error {
 	limits := map[int]uint64{
 		unix.RLIMIT_CORE: 0, unix.RLIMIT_NOFILE: 128, unix.RLIMIT_FSIZE: 0,
@@ -134,8 +143,8 @@ func limitResources(spec jailSpec) error {
 	if spec.Data > 0 {
 		limits[unix.RLIMIT_DATA] = spec.Data
 	}
-	if spec.Tier == TierFull {
-		limits[unix.RLIMIT_NPROC] = 128
+	if spec.Layers.has(layerNamespaces) {
+		limits[unix.RLIMIT_NPROC] = maxThreads
 	}
 	for resource, value := range limits {
 		var old unix.Rlimit
@@ -163,7 +172,7 @@ func dropCapabilities() error {
 			break
 		}
 		if errors.Is(err, unix.EPERM) {
-			break // an ordinary user in the process tier: verify sees CapEff 0
+			break // an ordinary user in the container tier: verify sees CapEff 0
 		}
 		if err != nil {
 			return layerError(layer, err)
@@ -225,7 +234,7 @@ func restrictFiles(exe int, spec jailSpec) error {
 	}
 	for _, lib := range spec.Libs {
 		source, target, _ := strings.Cut(lib, "=")
-		if spec.Tier != TierFull {
+		if !spec.Layers.has(layerRoot) {
 			target = source
 		}
 		fd, err := unix.Open(target, unix.O_PATH|unix.O_CLOEXEC, 0)
@@ -275,16 +284,16 @@ func seal(spec jailSpec) error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return layerError("parent death signal", err)
 	}
-	if spec.Tier == tierNone {
-		return nil
-	}
 	// execve made the process dumpable again. Without a user namespace an
 	// ordinary parent could not inspect it any more, so there the flag falls
 	// when the first job arrives, after verification.
-	if spec.Tier == TierFull {
+	if spec.Layers.has(layerNamespaces | layerSeccomp) {
 		if err := undumpable(); err != nil {
 			return err
 		}
+	}
+	if !spec.Layers.has(layerSeccomp) {
+		return nil
 	}
 	// Memory-deny-write-execute needs Linux 6.3; the seccomp filter refuses
 	// PROT_EXEC on older kernels as well.

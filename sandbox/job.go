@@ -47,6 +47,12 @@ type Job struct {
 	// staying read-only; the caller keeps and closes its own.
 	Files []*os.File
 	Limits
+	// Owner is who the job counts for under Config.PerOwner; empty counts for
+	// nobody.
+	Owner string
+	// Queued is told the job's place in the queue, 1 being next, when it has to
+	// wait and whenever that changes. It is called from Run's own goroutine.
+	Queued func(position int)
 }
 
 // Cause says why a worker did not finish its job. It is all a caller may learn.

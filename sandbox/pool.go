@@ -24,18 +24,26 @@ type Config struct {
 	// Limits are the defaults of jobs; its Memory is also the ceiling that
 	// warm workers are started with. A job that asks for more starts cold.
 	Limits Limits
+	// Jobs is how many jobs run at once; 0 means 64.
+	Jobs int
+	// PerOwner is how many of them may be one owner's; 0 means all.
+	PerOwner int
+	// Queue is how many more may wait, first come, first served; 0 means 1024.
+	Queue int
 }
 
-// Pool starts, verifies, feeds and ends workers. It is safe for concurrent use;
-// how many jobs run at once is the caller's choice.
+// Pool starts, verifies, feeds and ends workers. It is safe for concurrent use
+// and bounds how many jobs run at once.
 type Pool struct {
 	executable string
 	tier       Tier
+	set        layer
 	libs       []string
 	limits     Limits
 	spawner    *spawner
 	warm       map[string]chan *process
 	layers     []string
+	queue      *queue
 
 	mu     sync.Mutex
 	closed bool
@@ -45,7 +53,9 @@ type Pool struct {
 
 // NewPool starts a pool and proves its configuration: a canary worker started
 // exactly like every later one tries to break out, and anything that gets
-// through is a refusal naming the probe and the layer.
+// through is a refusal naming the probe and the layer. Call it before any key is
+// read: it starts the spawner, and then closes this process to tracing and core
+// dumps for good.
 func NewPool(ctx context.Context, cfg Config) (*Pool, error) {
 	p, err := newPool(cfg)
 	if err != nil {
@@ -59,6 +69,7 @@ func NewPool(ctx context.Context, cfg Config) (*Pool, error) {
 		_ = p.Close()
 		return nil, err
 	}
+	p.describe()
 	for handler, n := range cfg.Warm {
 		if _, ok := lookup(handler); !ok {
 			_ = p.Close()
@@ -66,13 +77,17 @@ func NewPool(ctx context.Context, cfg Config) (*Pool, error) {
 		}
 		p.warm[handler] = make(chan *process, n)
 		for range n {
-			proc, err := p.launch(handler, p.limits.Memory, false, false)
+			proc, err := p.launch(ctx, handler, p.limits.Memory, false, false)
 			if err != nil {
 				_ = p.Close()
 				return nil, err
 			}
 			p.warm[handler] <- proc
 		}
+	}
+	if err := harden(); err != nil {
+		_ = p.Close()
+		return nil, fmt.Errorf("failed to close this process to tracing: %w", err)
 	}
 	return p, nil
 }
@@ -82,8 +97,9 @@ func newPool(cfg Config) (*Pool, error) {
 	if tier == "" {
 		tier = TierFull
 	}
-	if tier != TierFull && tier != TierProcess && tier != tierNone {
-		return nil, fmt.Errorf("failed to start sandbox: unknown tier %q; use full or process", tier)
+	set, ok := tier.layers()
+	if !ok {
+		return nil, fmt.Errorf("failed to start sandbox: unknown tier %q; use full or container · 未知隔离等级 %q，可用 full 或 container", tier, tier)
 	}
 	if !seccompSupported && tier != tierNone {
 		return nil, errors.New("failed to start sandbox: seccomp has a reviewed system call table on amd64 only")
@@ -96,9 +112,13 @@ func newPool(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to read worker executable: %w", err)
 	}
+	spawner, err := newSpawner(exe)
+	if err != nil {
+		return nil, err
+	}
 	return &Pool{
-		executable: exe, tier: tier, libs: libs, limits: cfg.Limits.withDefaults(defaultLimits),
-		spawner: newSpawner(), warm: map[string]chan *process{}, live: map[*process]struct{}{},
+		executable: exe, tier: tier, set: set, libs: libs, limits: cfg.Limits.withDefaults(defaultLimits),
+		spawner: spawner, queue: newQueue(cfg), warm: map[string]chan *process{}, live: map[*process]struct{}{},
 	}, nil
 }
 
@@ -109,7 +129,7 @@ func (p *Pool) Layers() []string { return append([]string(nil), p.layers...) }
 func (p *Pool) Tier() Tier { return p.tier }
 
 // launch starts a worker and keeps it on the list that Close ends.
-func (p *Pool) launch(handler string, memory int64, session, errno bool) (*process, error) {
+func (p *Pool) launch(ctx context.Context, handler string, memory int64, session, errno bool) (*process, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -118,7 +138,7 @@ func (p *Pool) launch(handler string, memory int64, session, errno bool) (*proce
 	p.wg.Add(1)
 	p.mu.Unlock()
 	defer p.wg.Done()
-	proc, err := p.start(handler, memory, session, errno)
+	proc, err := p.start(ctx, handler, memory, session, errno)
 	if err != nil {
 		return nil, err
 	}
@@ -139,8 +159,46 @@ func (p *Pool) retire(proc *process) {
 	p.mu.Unlock()
 }
 
+// spawned returns the spawner in use.
+func (p *Pool) spawned() *spawner {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.spawner
+}
+
+// Restart replaces a spawner that is gone and repeats the self-test before any
+// job runs. It does nothing while the spawner lives.
+func (p *Pool) Restart(ctx context.Context) error {
+	if p.spawned().alive() {
+		return nil
+	}
+	canary, err := newPool(Config{Executable: p.executable, Tier: p.tier, Limits: p.limits})
+	if err != nil {
+		return err
+	}
+	canary.set = p.set
+	if err := canary.selfTest(ctx); err != nil {
+		_ = canary.Close()
+		return err
+	}
+	p.mu.Lock()
+	if p.closed || p.spawner.alive() {
+		p.mu.Unlock()
+		return canary.Close()
+	}
+	old := p.spawner
+	p.spawner = canary.spawner
+	p.mu.Unlock()
+	old.stop()
+	return nil
+}
+
 // take returns a warm worker when one fits, else a fresh one.
-func (p *Pool) take(handler string, memory int64) (*process, error) {
+func (p *Pool) take(ctx context.Context, handler string, memory int64) (*process, error) {
+	// Workers that have outlived their spawner are about to die.
+	if !p.spawned().alive() {
+		return nil, ErrSpawner
+	}
 	ready, ok := p.warm[handler]
 	if ok && memory <= p.limits.Memory {
 		for {
@@ -157,7 +215,7 @@ func (p *Pool) take(handler string, memory int64) (*process, error) {
 			break
 		}
 	}
-	return p.launch(handler, max(memory, p.limits.Memory), false, false)
+	return p.launch(ctx, handler, max(memory, p.limits.Memory), false, false)
 }
 
 // refill replaces a warm worker in the background.
@@ -168,7 +226,7 @@ func (p *Pool) refill(handler string, ready chan *process) {
 		return
 	}
 	p.wg.Go(func() {
-		proc, err := p.launch(handler, p.limits.Memory, false, false)
+		proc, err := p.launch(context.Background(), handler, p.limits.Memory, false, false)
 		if err != nil {
 			return // the next Run starts its own and reports the reason
 		}
@@ -180,15 +238,19 @@ func (p *Pool) refill(handler string, ready chan *process) {
 	})
 }
 
-// Run gives job to a fresh worker and calls recv for each frame it emits. The
+// Run waits for a place, then gives job to a fresh worker and calls recv for each frame it emits. The
 // error is *ErrKilled when the worker did not finish, recv's own error when recv
-// refused a frame, or a start-up error. The worker is gone when Run returns.
+// refused a frame, ErrBusy, ErrSpawner, or a start-up error. The worker is gone when Run returns.
 func (p *Pool) Run(ctx context.Context, job Job, recv func(frame []byte) error) error {
 	limits := job.Limits.withDefaults(p.limits)
 	if err := ctx.Err(); err != nil {
 		return &ErrKilled{CauseCancelled}
 	}
-	proc, err := p.take(job.Handler, limits.Memory)
+	if err := p.queue.enter(ctx, job.Owner, job.Queued); err != nil {
+		return err
+	}
+	defer p.queue.leave(job.Owner)
+	proc, err := p.take(ctx, job.Handler, limits.Memory)
 	if err != nil {
 		return err
 	}
@@ -201,12 +263,17 @@ func (p *Pool) converse(ctx context.Context, proc *process, payload []byte, file
 	var cause Cause
 	var once sync.Once
 	stop := func(c Cause) {
-		once.Do(func() { cause = c; _ = proc.cmd.Process.Kill() })
+		once.Do(func() { cause = c; proc.signal() })
 	}
 	timer := time.AfterFunc(limits.Wall, func() { stop(CauseTimeout) })
 	defer timer.Stop()
 	unwatch := context.AfterFunc(ctx, func() { stop(CauseCancelled) })
 	defer unwatch()
+	if p.set.has(layerLimits) {
+		watched := make(chan struct{})
+		defer close(watched)
+		go watch(proc.pid, limits.Memory, watched, stop)
+	}
 	// settle fixes the cause; whoever came first names it.
 	settle := func(c Cause) error {
 		once.Do(func() { cause = c })
@@ -287,11 +354,12 @@ func (p *Pool) Close() error {
 		live = append(live, proc)
 	}
 	p.mu.Unlock()
+	p.queue.close()
 	for _, proc := range live {
 		proc.kill()
 	}
 	p.wg.Wait()
-	close(p.spawner.done)
+	p.spawned().stop()
 	return nil
 }
 

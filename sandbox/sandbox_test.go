@@ -1,13 +1,11 @@
 package sandbox
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"slices"
 	"strconv"
@@ -105,6 +103,9 @@ func hostile(_ context.Context, p []byte, _ []*os.File, emit func([]byte) error)
 	case "forbidden":
 		_, _ = unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 		return nil
+	case "fork":
+		_, _, _ = unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+		return nil
 	case "threads":
 		for range 400 {
 			go func() { _ = unix.Nanosleep(&unix.Timespec{Sec: 30}, nil) }()
@@ -121,9 +122,10 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	arenaMain()
 	Main()
-	if len(os.Args) > 1 && os.Args[1] == "gateway" {
-		gatewayThatDies()
+	if len(os.Args) > 1 {
+		actor(os.Args[1])
 	}
 	if os.Getenv("SANDGATE_TEST_UNDUMPABLE") != "" {
 		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
@@ -313,57 +315,6 @@ func TestSession(t *testing.T) {
 	if _, err := s.Call(context.Background(), []byte("fresh")); err != nil || s.proc == before {
 		t.Fatalf("a session over its call limit was kept: %v", err)
 	}
-}
-
-// gatewayThatDies starts a spinning worker, tells its pid and waits to be killed.
-func gatewayThatDies() {
-	p, err := newPool(Config{Tier: Tier(os.Args[2])})
-	if err != nil {
-		os.Exit(9)
-	}
-	proc, err := p.launch("hostile", 64<<20, false, false)
-	if err != nil {
-		os.Exit(9)
-	}
-	if err := proc.send([]byte("spin"), nil, defaultLimits); err != nil {
-		os.Exit(9)
-	}
-	fmt.Println(proc.cmd.Process.Pid)
-	select {}
-}
-
-func TestGatewayKilledWorkersGone(t *testing.T) {
-	for _, tier := range []Tier{TierFull, TierProcess} {
-		cmd := exec.Command(os.Args[0], "gateway", string(tier))
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		line := make([]byte, 32)
-		n, err := out.Read(line)
-		pid, _ := strconv.Atoi(strings.TrimSpace(string(line[:n])))
-		if err != nil || pid <= 0 {
-			t.Fatalf("no worker: %v", err)
-		}
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		deadline := time.Now().Add(3 * time.Second)
-		for unix.Kill(pid, 0) == nil && !zombie(pid) {
-			if time.Now().After(deadline) {
-				_ = unix.Kill(pid, unix.SIGKILL)
-				t.Fatalf("tier %s: worker outlived its gateway", tier)
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	}
-}
-
-func zombie(pid int) bool {
-	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	return err != nil || bytes.Contains(raw, []byte(") Z "))
 }
 
 // TestNoDescriptorLeaks: jobs of every fate leave the parent's table as it was.

@@ -176,6 +176,16 @@ func buildFilter(pid uint32, writes, errno bool) []unix.SockFilter {
 	return p
 }
 
+// seccompActionAvailable asks whether the kernel knows a filter's action.
+func seccompActionAvailable(action *uint32) error {
+	_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, uintptr(unsafe.Pointer(action)))
+	runtime.KeepAlive(action)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 // filterCalls installs the filter on every thread.
 func filterCalls(spec jailSpec) error {
 	filter := buildFilter(uint32(os.Getpid()), spec.Writes, spec.Errno)

@@ -30,11 +30,11 @@ func (p *Pool) Session(ctx context.Context, handler string, limits Limits) (*Ses
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return s, s.renew()
+	return s, s.renew(ctx)
 }
 
-func (s *Session) renew() error {
-	proc, err := s.pool.launch(s.handler, s.limits.Memory, true, false)
+func (s *Session) renew(ctx context.Context) error {
+	proc, err := s.pool.launch(ctx, s.handler, s.limits.Memory, true, false)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (s *Session) Call(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	if s.proc == nil || !s.proc.alive() || s.calls >= sessionCalls {
 		s.drop()
-		if err := s.renew(); err != nil {
+		if err := s.renew(ctx); err != nil {
 			return nil, err
 		}
 	}

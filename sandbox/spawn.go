@@ -1,37 +1,18 @@
 package sandbox
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"runtime"
-	"strconv"
-	"strings"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-)
-
-// Tier is how much isolation a pool asks for.
-type Tier string
-
-const (
-	// TierFull is the default: namespaces, an empty root, Landlock, seccomp,
-	// resource limits, no capabilities.
-	TierFull Tier = "full"
-	// TierProcess leaves the namespaces and the empty root out, for hosts that
-	// do not grant user namespaces. Landlock and seccomp stay mandatory. It
-	// must be asked for by name.
-	TierProcess Tier = "process"
-	// tierNone is the positive control of the escape tests. It is not exported
-	// and NewPool refuses it.
-	tierNone Tier = "none"
 )
 
 // workerOverhead is what RLIMIT_DATA grants beyond a job's memory: the runtime's
@@ -42,65 +23,14 @@ const workerOverhead = 300 << 20
 // memory death from a crash and is never shown or logged.
 const stderrCap = 64 << 10
 
-// spawner starts processes from one locked thread: PR_SET_PDEATHSIG fires when
-// the starting thread ends, not the process, and the Go runtime ends threads.
-type spawner struct {
-	requests chan spawnRequest
-	done     chan struct{}
-	slot     atomic.Uint32
-}
-
-type spawnRequest struct {
-	cmd   *exec.Cmd
-	reply chan error
-}
-
-func newSpawner() *spawner {
-	s := &spawner{requests: make(chan spawnRequest), done: make(chan struct{})}
-	go func() {
-		runtime.LockOSThread()
-		for {
-			select {
-			case r := <-s.requests:
-				r.reply <- startDumpable(r.cmd)
-			case <-s.done:
-				// The thread dies with the goroutine and takes every
-				// remaining worker along, which is what Close wants.
-				return
-			}
-		}
-	}()
-	return s
-}
-
-// startDumpable starts cmd. A parent that made itself undumpable (to keep others
-// from tracing it) may not write its child's id maps unless it is root, so the
-// flag is lifted for the moment of the start.
-func startDumpable(cmd *exec.Cmd) error {
-	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
-	if err == nil && dumpable == 0 && os.Getuid() != 0 {
-		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err == nil {
-			defer func() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }()
-		}
-	}
-	return cmd.Start()
-}
-
-func (s *spawner) start(cmd *exec.Cmd) error {
-	r := spawnRequest{cmd: cmd, reply: make(chan error, 1)}
-	select {
-	case s.requests <- r:
-		return <-r.reply
-	case <-s.done:
-		return errPoolClosed
-	}
-}
-
-// process is one running worker as its parent sees it.
+// process is one running worker as its parent sees it. The spawner reaps it; the
+// parent holds it by a descriptor, which never comes to mean another process.
 type process struct {
-	cmd     *exec.Cmd
+	pid     int
+	handle  *os.File // pidfd
 	control *os.File
 	result  *os.File
+	stderr  *os.File
 	data    uint64 // RLIMIT_DATA it was started with
 	exited  chan struct{}
 	errText *capped
@@ -129,154 +59,92 @@ func (c *capped) String() string {
 	return string(c.buf)
 }
 
-// hostIDBase is the first of a thousand host ids that root maps workers to: each
-// worker gets an id of its own, which owns nothing on the host, so that
-// RLIMIT_NPROC binds and one worker's id gives no hold on another.
-const hostIDBase = 200000
-
-// hostID picks the host id of the next worker from what this process may map:
-// "root" in a rootless container has a single entry and must use its own.
-func (s *spawner) hostID() int {
-	want := hostIDBase + int(s.slot.Add(1)%1000)
-	raw, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		return os.Getuid()
-	}
-	fallback := os.Getuid()
-	for line := range strings.Lines(string(raw)) {
-		fields := strings.Fields(line)
-		if len(fields) != 3 {
-			continue
-		}
-		first, _ := strconv.Atoi(fields[0])
-		count, _ := strconv.Atoi(fields[2])
-		if want >= first && want-first < count {
-			return want
-		}
-		if 65534 >= first && 65534-first < count {
-			fallback = 65534
-		}
-	}
-	return fallback
-}
-
-func (s *spawner) attributes(tier Tier) *syscall.SysProcAttr {
-	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
-	if tier != TierFull {
-		return attr
-	}
-	attr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS |
-		syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS | syscall.CLONE_NEWCGROUP
-	uid, gid := os.Getuid(), os.Getgid()
-	root := uid == 0
-	if root {
-		uid = s.hostID()
-		if uid != 0 {
-			gid = uid
-		}
-	}
-	attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
-	attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}}
-	attr.GidMappingsEnableSetgroups = root
-	attr.Credential = &syscall.Credential{Uid: 0, Gid: 0, NoSetGroups: !root}
-	return attr
-}
-
 // startTimeout bounds a worker's way to READY.
 const startTimeout = 20 * time.Second
 
 // start launches a worker and waits until it is ready and verified.
-func (p *Pool) start(handler string, memory int64, session, errno bool) (*process, error) {
+func (p *Pool) start(ctx context.Context, handler string, memory int64, session, errno bool) (*process, error) {
 	reg, ok := lookup(handler)
 	if !ok {
 		return nil, fmt.Errorf("failed to start worker: no handler %q is registered", handler)
 	}
-	spec := jailSpec{Handler: handler, Tier: p.tier, Session: session, Libs: p.libs, Errno: errno, Writes: reg.Writes}
-	if !raceEnabled {
+	spec := jailSpec{Handler: handler, Layers: p.set, Session: session, Libs: p.libs, Errno: errno, Writes: reg.Writes}
+	if !raceEnabled && p.set.has(layerLimits) {
 		spec.Data = uint64(memory) + workerOverhead
 	}
-	raw, err := json.Marshal(spec)
+	proc, err := p.spawned().spawn(spec, p.tier)
 	if err != nil {
-		return nil, fmt.Errorf("failed to encode jail: %w", err)
+		return nil, err
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("failed to open control socket: %w", err)
-	}
-	control, peer := os.NewFile(uintptr(pair[0]), "control"), os.NewFile(uintptr(pair[1]), "control")
-	defer peer.Close()
-	result, sink, err := os.Pipe()
-	if err != nil {
-		_ = control.Close()
-		return nil, fmt.Errorf("failed to open result pipe: %w", err)
-	}
-	defer sink.Close()
-	proc := &process{control: control, result: result, data: spec.Data, exited: make(chan struct{}), errText: &capped{}}
-	proc.cmd = &exec.Cmd{
-		Path: p.executable, Args: []string{jailName, string(raw)}, Env: workerEnv(), Dir: "/",
-		Stderr: proc.errText, ExtraFiles: []*os.File{peer, sink},
-		SysProcAttr: p.spawner.attributes(p.tier), WaitDelay: time.Second,
-	}
-	if err := p.spawner.start(proc.cmd); err != nil {
-		_ = control.Close()
-		_ = result.Close()
-		return nil, &layerMissing{tier: p.tier, detail: startDetail(err)}
-	}
-	go func() {
-		_ = proc.cmd.Wait()
-		close(proc.exited)
-	}()
+	result := proc.result
+	defer context.AfterFunc(ctx, proc.signal)()
 	_ = result.SetReadDeadline(time.Now().Add(startTimeout))
 	frame, err := ReadFrame(result, 4096)
 	if err != nil || len(frame) == 0 || frame[0] != kindReady {
 		proc.kill()
+		if ctx.Err() != nil {
+			return nil, &ErrKilled{CauseCancelled}
+		}
 		if err == nil && len(frame) > 0 && frame[0] == kindRefuse {
-			return nil, &layerMissing{tier: p.tier, detail: string(frame[1:])}
+			return nil, missing(p.tier, string(frame[1:]))
 		}
 		return nil, fmt.Errorf("failed to start worker %q: it died before it was ready; see whether this program runs without a worker's limits", handler)
 	}
 	_ = result.SetReadDeadline(time.Time{})
-	if err := verify(proc.cmd.Process.Pid, p.tier); err != nil {
+	err = verify(proc.pid, p.tier, p.set)
+	if err == nil && !proc.alive() {
+		// Only a process that still lives is certain to be the one inspected.
+		err = fmt.Errorf("failed to start worker %q: it died while it was verified", handler)
+	}
+	if err != nil {
 		proc.kill()
 		return nil, err
 	}
 	return proc, nil
 }
 
-func startDetail(err error) string {
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		return "starting it failed with " + unix.ErrnoName(errno)
+// signal sends SIGKILL and does not wait. As init of its PID namespace the worker
+// takes every descendant along.
+func (pr *process) signal() {
+	conn, err := pr.handle.SyscallConn()
+	if err != nil {
+		return
 	}
-	return "starting it failed"
+	_ = conn.Control(func(fd uintptr) { _ = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0) })
 }
 
-// layerMissing is a start-up refusal. Its detail was written by the first stage
-// (layer and errno) before any data existed.
-type layerMissing struct {
-	tier   Tier
-	detail string
-}
-
-func (e *layerMissing) Error() string {
-	hint := "enable Landlock and seccomp in the kernel (Linux 5.13 or later, lsm= must list landlock)"
-	if e.tier == TierFull {
-		hint = "allow unprivileged user namespaces for this program (kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0, " +
-			"on Ubuntu an AppArmor profile with `userns,`; in a container a seccomp profile that permits clone and mount), " +
-			"use Linux 5.13 or later with Landlock, or ask for the process tier by name"
-	}
-	return "failed to start isolated worker (tier " + string(e.tier) + "): " + e.detail + "; to fix it: " + hint
-}
-
-// kill ends the worker and waits for it. As init of its PID namespace it takes
-// every descendant along.
+// kill ends the worker, waits for it and closes its descriptors.
 func (pr *process) kill() {
 	pr.once.Do(func() {
-		_ = pr.cmd.Process.Kill()
+		pr.signal()
 		<-pr.exited
-		_ = pr.control.Close()
-		_ = pr.result.Close()
+		for _, f := range []*os.File{pr.control, pr.result, pr.stderr, pr.handle} {
+			_ = f.Close()
+		}
 	})
+}
+
+// await closes exited once the process is dead and what it wrote to stderr has
+// been read; a descendant that holds the pipe open is not waited for.
+func (pr *process) await() {
+	drained := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(pr.errText, pr.stderr)
+		close(drained)
+	}()
+	conn, err := pr.handle.SyscallConn()
+	if err == nil {
+		_ = conn.Read(func(fd uintptr) bool {
+			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			n, err := unix.Poll(poll, 0)
+			return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
+		})
+	}
+	select {
+	case <-drained:
+	case <-time.After(time.Second):
+	}
+	close(pr.exited)
 }
 
 func (pr *process) alive() bool {
@@ -284,8 +152,17 @@ func (pr *process) alive() bool {
 	case <-pr.exited:
 		return false
 	default:
-		return true
 	}
+	dead := false
+	conn, err := pr.handle.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = conn.Control(func(fd uintptr) {
+		n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		dead = n > 0
+	})
+	return err == nil && !dead
 }
 
 // send passes a job with its descriptors.
@@ -295,7 +172,7 @@ func (pr *process) send(payload []byte, files []*os.File, limits Limits) error {
 	}
 	if pr.data > 0 {
 		lower := min(uint64(limits.Memory)+workerOverhead, pr.data)
-		if err := unix.Prlimit(pr.cmd.Process.Pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: lower, Max: lower}, nil); err != nil {
+		if err := unix.Prlimit(pr.pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: lower, Max: lower}, nil); err != nil {
 			return fmt.Errorf("failed to lower memory limit: %w", err)
 		}
 	}

@@ -14,13 +14,13 @@ var namespaceKinds = []string{"user", "net", "pid", "mnt", "ipc", "uts", "cgroup
 // verify checks a sealed worker from outside, trusting nothing it said: every
 // thread's filter, privileges and capabilities, its namespaces, its open
 // descriptors.
-func verify(pid int, tier Tier) error {
-	if tier == tierNone {
+func verify(pid int, tier Tier, set layer) error {
+	if set == 0 {
 		return nil
 	}
 	dir := "/proc/" + strconv.Itoa(pid)
 	fail := func(layer string) error {
-		return &layerMissing{tier: tier, detail: "verification from outside failed: " + layer}
+		return missing(tier, "verification from outside failed: "+layer)
 	}
 	tasks, err := os.ReadDir(dir + "/task")
 	if err != nil || len(tasks) == 0 {
@@ -34,11 +34,11 @@ func verify(pid int, tier Tier) error {
 		if err != nil {
 			return fail("thread status")
 		}
-		if layer := checkStatus(string(raw), tier); layer != "" {
+		if layer := checkStatus(string(raw), set); layer != "" {
 			return fail(layer)
 		}
 	}
-	if tier == TierFull {
+	if set.has(layerNamespaces) {
 		for _, kind := range namespaceKinds {
 			own, err1 := os.Readlink("/proc/self/ns/" + kind)
 			its, err2 := os.Readlink(dir + "/ns/" + kind)
@@ -46,6 +46,9 @@ func verify(pid int, tier Tier) error {
 				return fail(kind + " namespace")
 			}
 		}
+	}
+	if !set.has(layerLimits) {
+		return nil
 	}
 	fds, err := os.ReadDir(dir + "/fd")
 	if err != nil {
@@ -78,10 +81,19 @@ func allowedDescriptor(n int, target string) bool {
 }
 
 // checkStatus returns the name of the first layer that a thread lacks.
-func checkStatus(status string, tier Tier) string {
-	want := map[string]string{"NoNewPrivs": "1", "Seccomp": "2", "CapEff": "", "CapPrm": "", "CapInh": "", "CapAmb": ""}
-	if tier == TierFull {
-		want["CapBnd"] = ""
+func checkStatus(status string, set layer) string {
+	want := map[string]string{}
+	if set&(layerCaps|layerLandlock|layerSeccomp) != 0 {
+		want["NoNewPrivs"] = "1"
+	}
+	if set.has(layerSeccomp) {
+		want["Seccomp"] = "2"
+	}
+	if set.has(layerCaps) {
+		want["CapEff"], want["CapPrm"], want["CapInh"], want["CapAmb"] = "", "", "", ""
+		if set.has(layerNamespaces) {
+			want["CapBnd"] = ""
+		}
 	}
 	for line := range strings.Lines(status) {
 		key, value, ok := strings.Cut(strings.TrimSpace(line), ":")

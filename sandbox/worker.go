@@ -25,6 +25,8 @@ const (
 const (
 	controlFD = 3
 	resultFD  = 4
+	// firstFreeFD and above must not survive into a worker.
+	firstFreeFD = 5
 )
 
 // Kinds of frames on the result pipe: one byte before the body.
@@ -40,7 +42,7 @@ const (
 // jailSpec is what the parent tells both stages, in argv[1]. It holds no secret.
 type jailSpec struct {
 	Handler string   `json:"handler"`
-	Tier    Tier     `json:"tier"`
+	Layers  layer    `json:"layers"`
 	Session bool     `json:"session,omitempty"`
 	Libs    []string `json:"libs,omitempty"` // "source=target" of a dynamic executable
 	Data    uint64   `json:"data"`           // RLIMIT_DATA in bytes
@@ -56,8 +58,9 @@ type jobHead struct {
 func init() {
 	// The first stage builds the jail on the main thread and executes the
 	// second from it; a goroutine that moved to another thread would leave
-	// part of the jail behind.
-	if IsWorker() {
+	// part of the jail behind. The spawner's main thread is the one whose end
+	// the workers do not survive.
+	if IsWorker() || len(os.Args) == 2 && os.Args[0] == spawnerName {
 		runtime.LockOSThread()
 	}
 }
@@ -70,6 +73,14 @@ func IsWorker() bool {
 // Main runs the worker and exits when this process is one; otherwise it returns
 // at once. Call it first in main and in TestMain.
 func Main() {
+	if len(os.Args) == 2 {
+		switch os.Args[0] {
+		case canaryName:
+			os.Exit(canary())
+		case spawnerName:
+			os.Exit(serveSpawner())
+		}
+	}
 	if !IsWorker() {
 		return
 	}
@@ -151,7 +162,7 @@ func work(spec jailSpec) error {
 		return nil
 	}
 	for {
-		payload, head, files, err := receiveJob(spec.Tier)
+		payload, head, files, err := receiveJob(spec.Layers)
 		if err != nil {
 			return nil // the parent is gone or ended the session
 		}
@@ -197,7 +208,7 @@ func serve(h Handler, payload []byte, head jobHead, files []*os.File, out fdWrit
 
 // receiveJob reads a job: sixteen bytes carrying the descriptors, then the head
 // and the payload as frames.
-func receiveJob(tier Tier) ([]byte, jobHead, []*os.File, error) {
+func receiveJob(set layer) ([]byte, jobHead, []*os.File, error) {
 	var head jobHead
 	fixed := make([]byte, 16)
 	oob := make([]byte, unix.CmsgSpace(4*maxFiles))
@@ -226,7 +237,7 @@ func receiveJob(tier Tier) ([]byte, jobHead, []*os.File, error) {
 	if len(files) != want {
 		return nil, head, nil, errClosed
 	}
-	if tier == TierProcess {
+	if set.has(layerSeccomp) && !set.has(layerNamespaces) {
 		if err := undumpable(); err != nil {
 			return nil, head, nil, err
 		}

@@ -69,6 +69,16 @@ func require(c *cobra.Command, names ...string) {
 
 // createHome makes a home, the regulator's kit and the trust file in it.
 func createHome(dir, regulator, kitOut, origin, server string, hosts []string) (*home.Home, *home.Keys, error) {
+	// Everything that can be wrong is looked at before anything is written.
+	if err := home.CheckParty(regulator); err != nil {
+		return nil, nil, usageError{err}
+	}
+	if _, _, err := gateway.LogVerifier(origin, make([]byte, ed25519.SeedSize)); err != nil {
+		return nil, nil, usageError{fmt.Errorf("--origin %q: %w", origin, err)}
+	}
+	if err := home.CheckEmpty(kitOut); err != nil {
+		return nil, nil, err
+	}
 	_, sign, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("failed to draw the regulator's key: %w", err)
@@ -114,6 +124,9 @@ regulator signs (kind: Registry). Prints the public key to put there.`,
 		Example: `  sandgate party create --home ./home --id health --out ./kits/health`,
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if err := home.CheckParty(id); err != nil {
+				return usageError{err}
+			}
 			h, err := home.Open(dir)
 			if err != nil {
 				return err
@@ -193,7 +206,8 @@ ledger; refuses to start when anything is missing.`,
 func (a *app) serve(ctx context.Context, h *home.Home, listen string, opt gateway.Options, ready func(addr string, layers []string)) error {
 	lis, err := net.Listen("tcp", listen)
 	if err != nil {
-		return fmt.Errorf("failed to listen: %w", err)
+		return hintedError{fmt.Errorf("failed to listen: %w", err),
+			a.t("用 --listen HOST:PORT 指定空闲的地址", "name a free address with --listen HOST:PORT")}
 	}
 	d, err := gateway.OpenDomain(ctx, h, opt)
 	if err != nil {

@@ -275,14 +275,16 @@ type stall struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	stderr bytes.Buffer
+	before int // memory files of the gateway before it
 }
 
 // stalled start NAME FILE HOME ARG...: begins `sandgate ingest` with FILE and
 // holds the stream open, once the gateway of HOME is writing. stalled end NAME CODE:
-// closes the stream and wants that exit code.
+// closes the stream and wants that exit code. stalled kill NAME: kills the client
+// and waits until the gateway has thrown away what it sent.
 func cmdStalled(ts *testscript.TestScript, neg bool, a []string) {
 	noNeg(ts, neg)
-	args(ts, a, "stalled start NAME FILE HOME ARG... | end NAME CODE", 3, -1)
+	args(ts, a, "stalled start NAME FILE HOME ARG... | end NAME CODE | kill NAME", 2, -1)
 	p := playingOf(ts)
 	switch a[0] {
 	case "start":
@@ -305,12 +307,12 @@ func cmdStalled(ts *testscript.TestScript, neg bool, a []string) {
 		if p.gateway == nil {
 			ts.Fatalf("no gateway runs")
 		}
-		before := len(memoryFiles(p.gateway.cmd.Process.Pid))
+		s.before = len(memoryFiles(p.gateway.cmd.Process.Pid))
 		_, err = io.WriteString(s.stdin, ts.ReadFile(a[2]))
 		ts.Check(err)
 		// What an ingest writes is in memory files; on the disk there is nothing.
 		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-			if len(memoryFiles(p.gateway.cmd.Process.Pid)) > before {
+			if len(memoryFiles(p.gateway.cmd.Process.Pid)) > s.before {
 				if files, err := os.ReadDir(filepath.Join(ts.MkAbs(a[3]), "snapshots", "staging")); err != nil || len(files) > 0 {
 					ts.Fatalf("staging holds %v, %v", files, err)
 				}
@@ -320,11 +322,21 @@ func cmdStalled(ts *testscript.TestScript, neg bool, a []string) {
 				ts.Fatalf("the gateway did not begin to write\n%s", s.stderr.String())
 			}
 		}
-	case "end":
+	case "kill":
 		s := p.stalls[a[1]]
-		if s == nil {
-			ts.Fatalf("no stalled ingest %q", a[1])
+		ts.Check(s.cmd.Process.Kill())
+		_ = s.cmd.Wait()
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			if len(memoryFiles(p.gateway.cmd.Process.Pid)) <= s.before {
+				return
+			}
+			if time.Now().After(deadline) {
+				ts.Fatalf("the gateway kept what a killed client had sent")
+			}
 		}
+	case "end":
+		args(ts, a, "stalled end NAME CODE", 3, 3)
+		s := p.stalls[a[1]]
 		ts.Check(s.stdin.Close())
 		err := s.cmd.Wait()
 		var exit *exec.ExitError

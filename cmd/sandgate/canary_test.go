@@ -98,17 +98,22 @@ func sightings(list []string, paths ...string) (found map[string][]string, files
 	return found, files, nil
 }
 
-// leakfree LIST PATH... wants none of the canaries of LIST in any file below the
+// leakfree LIST PATTERN... wants none of the canaries of LIST in any file below the
 // paths; negated, it wants every one of them somewhere below.
 func cmdLeakfree(ts *testscript.TestScript, neg bool, a []string) {
-	args(ts, a, "leakfree LIST PATH...", 2, -1)
+	args(ts, a, "leakfree LIST PATTERN...", 2, -1)
 	list := canaries(ts.ReadFile(a[0]))
 	if len(list) == 0 {
 		ts.Fatalf("no canaries in %s", a[0])
 	}
 	var paths []string
 	for _, p := range a[1:] {
-		paths = append(paths, ts.MkAbs(p))
+		matches, err := filepath.Glob(ts.MkAbs(p))
+		ts.Check(err)
+		if len(matches) == 0 {
+			ts.Fatalf("no file %s", p)
+		}
+		paths = append(paths, matches...)
 	}
 	found, files, err := sightings(list, paths...)
 	ts.Check(err)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -35,7 +36,7 @@ func scripts(t *testing.T, pattern string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"city": cmdCity, "table": cmdTable, "place": cmdPlace, "gateway": cmdGateway, "exits": cmdExits,
 			"pick": cmdPick, "jsonvar": cmdJSONVar, "damage": cmdDamage, "resize": cmdResize, "barrage": cmdBarrage,
-			"edit": cmdEdit, "stalled": cmdStalled, "leakfree": cmdLeakfree, "stored": cmdStored, "fill": cmdFill,
+			"edit": cmdEdit, "stalled": cmdStalled, "leakfree": cmdLeakfree, "stored": cmdStored, "fill": cmdFill, "heard": cmdHeard,
 		},
 	})
 }
@@ -80,13 +81,7 @@ func args(ts *testscript.TestScript, got []string, usage string, least, most int
 func cmdCity(ts *testscript.TestScript, neg bool, a []string) {
 	noNeg(ts, neg)
 	args(ts, a, "city", 0, 0)
-	dir, err := cityTemplate()
-	ts.Check(err)
-	ts.Check(os.CopyFS(ts.MkAbs("."), os.DirFS(dir)))
-	// CopyFS takes the source's permission bits less the umask; the unlock key
-	// must be its owner's alone.
-	ts.Check(os.Chmod(ts.MkAbs("home/unlock.key"), 0o600))
-	ts.Check(os.Remove(ts.MkAbs("gateway.log")))
+	ts.Check(copyCity(ts.MkAbs(".")))
 }
 
 // table NAME FILE [RESIDENTS] writes a raw table of the city.
@@ -109,11 +104,11 @@ func cmdPlace(ts *testscript.TestScript, neg bool, a []string) {
 	ts.Check(placed(ts.MkAbs(a[0]), ts.MkAbs(a[1]), ts.MkAbs(a[2])))
 }
 
-// gateway start HOME | stop | kill. start sets SANDGATE_SERVER; all output of
-// all starts is in gateway.log.
+// gateway start HOME | stop | kill | killworkers. start sets SANDGATE_SERVER; all
+// output of all starts is in gateway.log.
 func cmdGateway(ts *testscript.TestScript, neg bool, a []string) {
 	noNeg(ts, neg)
-	args(ts, a, "gateway start HOME [FLAG...] | stop | kill", 1, -1)
+	args(ts, a, "gateway start HOME [FLAG...] | stop | kill | killworkers", 1, -1)
 	p := playingOf(ts)
 	switch a[0] {
 	case "start":
@@ -142,6 +137,17 @@ func cmdGateway(ts *testscript.TestScript, neg bool, a []string) {
 			sig = os.Kill
 		}
 		ts.Check(s.end(sig))
+	case "killworkers":
+		// A worker that is still being started would be killed before it has
+		// anything to lose.
+		time.Sleep(300 * time.Millisecond)
+		children := childrenOf(p.gateway.cmd.Process.Pid)
+		if len(children) == 0 {
+			ts.Fatalf("the gateway has no workers")
+		}
+		for pid := range children {
+			ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+		}
 	default:
 		ts.Fatalf("unknown gateway command %q", a[0])
 	}
@@ -164,6 +170,16 @@ func cmdExits(ts *testscript.TestScript, neg bool, a []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d\n[stdout]\n%s[stderr]\n%s", got, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
 	}
+}
+
+// heard is exits, and keeps all the program said in the directory seen.
+func cmdHeard(ts *testscript.TestScript, neg bool, a []string) {
+	cmdExits(ts, neg, a)
+	f, err := os.OpenFile(ts.MkAbs("seen/heard"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ts.Check(err)
+	defer f.Close()
+	_, err = f.WriteString(ts.ReadFile("stdout") + ts.ReadFile("stderr"))
+	ts.Check(err)
 }
 
 // field walks decoded JSON by a dotted path.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -160,17 +161,18 @@ func (s *serving) end(sig os.Signal) error {
 	}
 	// A worker without its gateway would still hold a snapshot open.
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		left := 0
+		var left []string
 		for pid, start := range children {
-			if startOf(pid) == start {
-				left++
+			if start != "" && startOf(pid) == start {
+				name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+				left = append(left, fmt.Sprintf("%d %q", pid, name))
 			}
 		}
-		if left == 0 {
+		if len(left) == 0 {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d of %d workers outlived their gateway", left, len(children))
+			return fmt.Errorf("%d of %d workers outlived their gateway: %v", len(left), len(children), left)
 		}
 	}
 }
@@ -218,6 +220,20 @@ var template struct {
 func cityTemplate() (string, error) {
 	template.once.Do(func() { template.err = makeCity(template.dir) })
 	return template.dir, template.err
+}
+
+// copyCity lays a copy of the template into a directory.
+func copyCity(to string) error {
+	dir, err := cityTemplate()
+	if err != nil {
+		return err
+	}
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		return err
+	}
+	// CopyFS takes no permission bits over but x; the unlock key must be its
+	// owner's alone.
+	return errors.Join(os.Chmod(filepath.Join(to, "home", "unlock.key"), 0o600), os.Remove(filepath.Join(to, "gateway.log")))
 }
 
 func makeCity(dir string) (err error) {

@@ -297,6 +297,10 @@ again by the same pure functions. Trusts nobody. Exit code 4 when something is w
   sandgate audit --ledger ./ledger-copy --receipt answer.json --checkpoint saved-checkpoint -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			// A wrong path is a slip of the auditor, not a finding about the ledger.
+			if _, err := os.ReadDir(dir); err != nil {
+				return fmt.Errorf("failed to read ledger copy: %w", err)
+			}
 			opt, err := auditOptions(trust, receipts, checkpoints)
 			if err != nil {
 				return err

@@ -64,6 +64,12 @@ func localeLang() string {
 // usageError is an error of the command line.
 type usageError struct{ error }
 
+// hintedError is an error with a way out of it.
+type hintedError struct {
+	error
+	hint string
+}
+
 // silentError ends a command that has already said what there is to say.
 type silentError struct{ code int }
 
@@ -105,6 +111,10 @@ func (a *app) report(err error) int {
 		fmt.Fprintf(a.err, "%s\n", a.t("提示: 用 --help 查看用法和示例", "hint: see --help for usage and examples"))
 		return exitUsage
 	}
+	var hinted hintedError
+	if errors.As(err, &hinted) {
+		fmt.Fprintf(a.err, "%s%s\n", a.t("提示: ", "hint: "), hinted.hint)
+	}
 	return exitError
 }
 
@@ -133,13 +143,22 @@ func (a *app) reportProblem(p *client.Problem) int {
 		fmt.Fprintf(a.err, "%s: %s\n", a.t("错误", "error"), p.Text(a.lang))
 		return exitError
 	}
+	// What no rule refuses is an error: whoever scripts the client must not take a
+	// broken gateway for a decision.
+	word, code := a.t("拒绝", "refused"), exitRefused
+	switch p.Code {
+	case codes.Internal, codes.DataLoss:
+		word, code = a.t("错误", "error"), exitError
+	case codes.Unavailable:
+		word, code = a.t("错误", "error"), exitUnavailable
+	}
 	for _, r := range p.Reasons {
-		fmt.Fprintf(a.err, "%s %s: %s\n", a.t("拒绝", "refused"), r.GetCode(), reasonText(r, a.lang))
+		fmt.Fprintf(a.err, "%s %s: %s\n", word, r.GetCode(), reasonText(r, a.lang))
 	}
 	if p.Job != "" {
 		fmt.Fprintf(a.err, "%s %s\n", a.t("已记入账本:", "ledgered as:"), p.Job)
 	}
-	return exitRefused
+	return code
 }
 
 func (a *app) root() *cobra.Command {
@@ -150,6 +169,8 @@ func (a *app) root() *cobra.Command {
 Raw data never leaves the domain; operators get released answers, regulators verify everything offline.
 
 退出码 exit codes: 0 成功 ok · 1 错误 error · 2 用法 usage · 3 被规则拒绝 refused · 4 审计未通过 audit failed · 5 网关不可达 unreachable`,
+		Example: `  sandgate demo --once
+  sandgate init --home ./home --regulator data_bureau --kit-out ./kits/data_bureau`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       gateway.Version(),
@@ -170,8 +191,32 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 	f.StringVar(&a.kitDir, "kit", os.Getenv("SANDGATE_KIT"), "参与方密钥包目录 the party's kit directory (or SANDGATE_KIT)")
 	f.StringVar(&a.server, "server", os.Getenv("SANDGATE_SERVER"), "网关地址 gateway HOST:PORT, overrides the kit's (or SANDGATE_SERVER)")
 	root.AddCommand(a.initCmd(), a.partyCmd(), a.serveCmd(), a.policyCmd(), a.catalogCmd(), a.ingestCmd(),
-		a.jobCmd(), a.budgetCmd(), a.ledgerCmd(), a.auditCmd(), a.demoCmd())
+		a.jobCmd(), a.budgetCmd(), a.ledgerCmd(), a.auditCmd(), a.demoCmd(), a.doctorCmd())
+	for _, c := range root.Commands() {
+		if c.HasSubCommands() {
+			c.Args, c.RunE = cobra.ArbitraryArgs, a.chooseCommand
+			var examples []string
+			for _, sub := range c.Commands() {
+				first, _, _ := strings.Cut(sub.Example, "\n")
+				examples = append(examples, first)
+			}
+			c.Example = strings.Join(examples, "\n")
+		}
+	}
 	return root
+}
+
+// chooseCommand runs when a group such as "job" is called without one of its
+// commands: cobra would print help and succeed.
+func (a *app) chooseCommand(c *cobra.Command, args []string) error {
+	var names []string
+	for _, sub := range c.Commands() {
+		names = append(names, sub.Name())
+	}
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("unknown command %q for %q; known: %s", args[0], c.CommandPath(), join(names))}
+	}
+	return usageError{fmt.Errorf("%q needs a command: %s", c.CommandPath(), join(names))}
 }
 
 // kit opens the party's kit.

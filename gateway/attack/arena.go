@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -157,7 +158,9 @@ func (a *Arena) Stop() error {
 	err = errors.Join(err, <-a.served)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return errors.Join(err, a.Domain.Close(ctx))
+	err = errors.Join(err, a.Domain.Close(ctx))
+	a.Domain = nil
+	return err
 }
 
 // Wind sets how far the gateway's clock stands ahead of the machine's.
@@ -330,4 +333,32 @@ func Main(m *testing.M) {
 		code = max(code, 1)
 	}
 	os.Exit(code)
+}
+
+// Crash copies the home as it stands on disk, as after a power failure, and
+// serves the copy in an arena of its own; the parties keep their kits. The first
+// arena goes on in a world of its own.
+func (a *Arena) Crash(t testing.TB, opt gateway.Options) *Arena {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.Command("cp", "-a", a.Home.Dir, filepath.Join(dir, "home")).CombinedOutput(); err != nil {
+		t.Fatalf("failed to copy the home: %v: %s", err, out)
+	}
+	b := &Arena{Dir: a.Dir, Keys: a.Keys, Logs: &Logs{}, sign: a.sign, clients: map[string]*client.Client{}}
+	var err error
+	if b.Home, err = home.Open(filepath.Join(dir, "home")); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Start(opt); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if b.Domain == nil {
+			return
+		}
+		if err := b.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
 }

@@ -2,6 +2,7 @@ package attack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -102,24 +103,36 @@ func (a *Arena) Ingest(t testing.TB, dataset, csv string) {
 }
 
 var shared struct {
-	once  sync.Once
+	mu    sync.Mutex
 	arena *Arena
 	dir   string
-	err   error
+	users map[string]bool // tests that have added their tables
 }
 
 // Shared is the arena that the tests of one binary share; each adds tables of
-// its own.
+// its own. A test that comes again (-count) gets a new one. Tests that use it do
+// not run in parallel.
 func Shared(t testing.TB) *Arena {
 	t.Helper()
-	shared.once.Do(func() {
-		if shared.dir, shared.err = os.MkdirTemp("", "sandgate-arena-"); shared.err == nil {
-			shared.arena, shared.err = New(shared.dir, gateway.Options{})
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if shared.users[t.Name()] {
+		if err := closeShared(); err != nil {
+			t.Fatal(err)
 		}
-	})
-	if shared.err != nil {
-		t.Fatal(shared.err)
 	}
+	if shared.arena == nil {
+		dir, err := os.MkdirTemp("", "sandgate-arena-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		arena, err := New(dir, gateway.Options{})
+		if err != nil {
+			t.Fatal(errors.Join(err, os.RemoveAll(dir)))
+		}
+		shared.arena, shared.dir, shared.users = arena, dir, map[string]bool{}
+	}
+	shared.users[t.Name()] = true
 	return shared.arena
 }
 
@@ -127,8 +140,7 @@ func closeShared() error {
 	if shared.arena == nil {
 		return nil
 	}
-	if err := shared.arena.Stop(); err != nil {
-		return err
-	}
-	return os.RemoveAll(shared.dir)
+	err := errors.Join(shared.arena.Stop(), os.RemoveAll(shared.dir))
+	shared.arena, shared.users = nil, nil
+	return err
 }

@@ -77,8 +77,8 @@ func (h *Home) CACert() string { return filepath.Join(h.Dir, caFile) }
 // overwritten. The keyring is encrypted with age to a key that stands beside it
 // with mode 0600: move that file to a token or a secret store in production.
 func Create(dir string, cfg Config, now time.Time) (*Home, error) {
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return nil, fmt.Errorf("directory %s is not empty; init never overwrites a home", dir)
+	if err := CheckEmpty(dir); err != nil {
+		return nil, err
 	}
 	h := &Home{Dir: dir, Config: cfg}
 	for _, d := range []string{dir, h.Ledger(), h.Guard(), h.Snapshots(), h.Releases()} {

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 )
 
@@ -33,6 +34,32 @@ const (
 	signKeyType = "SANDGATE SIGNING KEY"
 )
 
+var partyPattern = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
+
+// CheckParty says whether the registry could ever know a party by this id; a
+// certificate for any other would be of no use.
+func CheckParty(id string) error {
+	if !partyPattern.MatchString(id) {
+		return fmt.Errorf("%q is not a party id: lower-case letters, digits, _ and -, a letter first, at most 63", id)
+	}
+	return nil
+}
+
+// CheckEmpty says whether a kit or a home may be written to dir: nothing is ever
+// overwritten.
+func CheckEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("failed to look into directory: %w", err)
+	case len(entries) > 0:
+		return fmt.Errorf("directory %s is not empty; homes and kits are never overwritten", dir)
+	}
+	return nil
+}
+
 // NewKit draws a party's keys and writes its kit to dir, which must not exist or
 // be empty. The home's authority issues the certificate; issuing gives no right:
 // rights come from the registry that the regulator signs.
@@ -46,8 +73,11 @@ func (h *Home) NewKit(keys *Keys, dir, party, server string, now time.Time) (*Ki
 
 // NewKitWithKey is NewKit for a party whose signing key exists already.
 func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign ed25519.PrivateKey, now time.Time) (*Kit, error) {
-	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return nil, fmt.Errorf("directory %s is not empty; a kit is never overwritten", dir)
+	if err := CheckParty(party); err != nil {
+		return nil, err
+	}
+	if err := CheckEmpty(dir); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("failed to create kit: %w", err)

@@ -203,9 +203,9 @@ func (a *auditor) summarise() {
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(limits), cmp.Compare[string]) {
 		c := limits[key]
-		spent := a.state.Spent(c.Scope)
-		r.Spending = append(r.Spending, Spending{Scope: c.Scope, Spent: spent, Limit: c.Limit})
-		if spent > c.Limit {
+		spent, limit := a.state.Spent(c.Scope), a.limit(c)
+		r.Spending = append(r.Spending, Spending{Scope: c.Scope, Spent: spent, Limit: limit})
+		if spent > limit {
 			// Replay makes this impossible while a limit only grows; a department
 			// that lowers one below what was spent shows here.
 			r.notice("ABOVE_LIMIT", "预算“"+key+"”已用超过现行上限（上限曾被调低）", "scope "+key+" has spent more than its present limit, which was lowered")
@@ -218,6 +218,25 @@ func (a *auditor) summarise() {
 	if n := r.Unpublished; n > 0 {
 		r.notice("UNPUBLISHED", fmt.Sprintf("%d 条记录尚未被检查点覆盖，仅由哈希链担保", n), fmt.Sprintf("%d entries are not yet covered by a checkpoint; only the hash chain vouches for them", n))
 	}
+}
+
+// limit is the limit of a scope in force at the end of the log: what a
+// reservation named may have changed since.
+func (a *auditor) limit(c budget.Charge) budget.Nano {
+	e, ok := a.state.Book().Dataset(c.Scope.Dataset)
+	if !ok || e.Ready() != nil {
+		return c.Limit
+	}
+	_, limits, err := e.Limits()
+	if err != nil {
+		return c.Limit
+	}
+	for _, now := range budget.Charges(c.Scope.Dataset, c.Scope.Operator, c.Scope.Year, 0, limits) {
+		if now.Scope == c.Scope {
+			return now.Limit
+		}
+	}
+	return c.Limit
 }
 
 // firstEntry reads genesis without authenticating it; Run then checks the whole

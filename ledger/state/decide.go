@@ -108,8 +108,7 @@ func (s *State) Decide(a Ask) Decision {
 }
 
 // repeats says whether a released job's answer may stand for the plan: it was
-// made by the same way of release and is at least as precise. An exact answer is
-// not handed out once the department asks for noise.
+// made by the way of release now in force and is at least as precise.
 func (s *State) repeats(job string, plan *protect.Plan) bool {
 	r := s.jobs[job].Reserved
 	return r.Mode == string(plan.Mode) && r.Price >= plan.Rho

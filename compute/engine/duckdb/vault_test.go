@@ -283,16 +283,23 @@ func memoryHolds(text string) bool {
 	return false
 }
 
-// killWorker kills the worker of this process that serves a handler.
-func killWorker(handler string) bool {
-	tasks, _ := filepath.Glob("/proc/self/task/*/children")
+// killWorker kills the worker below this process that serves a handler.
+func killWorker(handler string) bool { return killBelow(os.Getpid(), []byte(`"handler":"`+handler+`"`)) }
+
+func killBelow(pid int, mark []byte) bool {
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, task := range tasks {
 		pids, _ := os.ReadFile(task)
-		for _, pid := range strings.Fields(string(pids)) {
-			line, err := os.ReadFile("/proc/" + pid + "/cmdline")
-			var n int
-			if _, scanErr := fmt.Sscan(pid, &n); err == nil && scanErr == nil && bytes.Contains(line, []byte(`"handler":"`+handler+`"`)) {
-				return syscall.Kill(n, syscall.SIGKILL) == nil
+		for _, field := range strings.Fields(string(pids)) {
+			child, err := strconv.Atoi(field)
+			if err != nil {
+				continue
+			}
+			if line, err := os.ReadFile("/proc/" + field + "/cmdline"); err == nil && bytes.Contains(line, mark) {
+				return syscall.Kill(child, syscall.SIGKILL) == nil
+			}
+			if killBelow(child, mark) {
+				return true
 			}
 		}
 	}
