@@ -284,7 +284,9 @@ func memoryHolds(text string) bool {
 }
 
 // killWorker kills the worker below this process that serves a handler.
-func killWorker(handler string) bool { return killBelow(os.Getpid(), []byte(`"handler":"`+handler+`"`)) }
+func killWorker(handler string) bool {
+	return killBelow(os.Getpid(), []byte(`"handler":"`+handler+`"`))
+}
 
 func killBelow(pid int, mark []byte) bool {
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
