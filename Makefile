@@ -9,7 +9,7 @@ BIN     := bin/sandgate
 # Tests that start engine workers hold several hundred MB each: two at a time.
 PKGS_AT_ONCE ?= 2
 
-.PHONY: run build test lint bench attack fuzz proto check-tools clean
+.PHONY: run build test lint bench attack escape fuzz proto check-tools clean
 
 run: build
 	./$(BIN) demo $(ARGS)
@@ -33,10 +33,15 @@ bench: build
 	./.ci/bench.sh
 
 # The attack suite at full strength; writes the leak score card.
-attack: build
-	SANDGATE_ATTACK=full $(GO) test -tags '$(TAGS)' -count=1 -timeout 60m -run Attack ./...
+attack: check-tools
+	./.ci/attack.sh
 
-fuzz:
+# Every escape attack against every set of isolation layers.
+escape: check-tools
+	./.ci/escape.sh
+
+# Every fuzz target for FUZZTIME each.
+fuzz: check-tools
 	./.ci/fuzz.sh
 
 proto:

@@ -135,11 +135,8 @@ func (d *Domain) known(ctx context.Context, job string, p *prepared) (bool, erro
 		if d.isRunning(job) {
 			return true, nil
 		}
-		if !p.owed || p.plan == nil {
-			if p.decision.Refused != nil {
-				return true, &Refusal{Job: job, Reasons: p.decision.Refused.Reasons}
-			}
-			return true, nil // it has ended since p was prepared
+		if p.plan == nil {
+			return true, &Refusal{Job: job, Reasons: p.decision.Refused.Reasons}
 		}
 		if !slices.Equal(j.Reserved.Snapshots, p.snaps) || j.Reserved.Price != p.plan.Rho {
 			return true, d.fail(job, "SNAPSHOT_GONE")
@@ -186,23 +183,10 @@ func (d *Domain) start(job string, p *prepared) {
 			close(done)
 		}()
 		defer func() { p.lease.Release() }()
-		if !d.owes(job) {
-			return // a retry of the same request ran it first
-		}
 		if err := d.execute(job, p); err != nil {
 			d.opt.Logger.Warn("execution gave no release", "job", job)
 		}
 	})
-}
-
-// owes says whether a job is reserved and not yet released or failed. Asked by
-// whoever holds the job's place in d.running it cannot change meanwhile.
-func (d *Domain) owes(job string) (yes bool) {
-	d.log.View(func() {
-		j, ok := d.state.Job(job)
-		yes = ok && j.Phase == state.PhaseReserved
-	})
-	return yes
 }
 
 // execute is the one way from data to a release. A crash at any line leaves the
@@ -220,6 +204,9 @@ func (d *Domain) execute(job string, p *prepared) error {
 	ctx, cancel := context.WithTimeout(context.Background(), d.opt.Wall+10*d.opt.Wall/100)
 	defer cancel()
 	rel, err := d.compute(ctx, p)
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		// Whatever went wrong after data was read is one constant code: the
 		// difference between a time-out and a crash may depend on a person.
@@ -235,7 +222,9 @@ func (d *Domain) execute(job string, p *prepared) error {
 		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
 	}
 	var ended bool
-	_, err = d.append(ctx, func(e *entry.Entry) error {
+	// From here the job ends in the ledger one way or the other: a deadline that
+	// passes now must not leave it open.
+	_, err = d.append(context.Background(), func(e *entry.Entry) error {
 		err := d.state.CheckRelease(job, e.Time())
 		var reason *policies.Reason
 		if ended = errors.As(err, &reason); err != nil {

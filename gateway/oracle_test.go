@@ -127,7 +127,7 @@ func TestAttack08_ErrorOracles(t *testing.T) {
 	}
 	all := corpus(t)
 	if !attack.Full() {
-		all = slices.DeleteFunc(all, func(h hostile) bool { return len(h.name)%3 != 0 })
+		all = slices.DeleteFunc(all, func(h hostile) bool { return len(h.name)%6 != 0 })
 	}
 	for i, sql := range own {
 		all = append(all, hostile{fmt.Sprintf("own/%d", i), "", sql})
@@ -189,7 +189,7 @@ func TestAttack08_FailureIsConstantAndPaid(t *testing.T) {
 	type outcome struct{ text, metadata string }
 	seen := map[outcome]int{}
 	failed, charged := 0, true
-	for _, opt := range []gateway.Options{{Wall: time.Millisecond}, {Memory: 1}} {
+	for _, opt := range []gateway.Options{{Wall: 500 * time.Microsecond}, {Memory: 1}} {
 		if err := b.Stop(); err != nil {
 			t.Fatal(err)
 		}

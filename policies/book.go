@@ -61,7 +61,6 @@ func (b *Book) clone() *Book {
 	c.licences = maps.Clone(b.licences)
 	c.revoked = maps.Clone(b.revoked)
 	c.applied = maps.Clone(b.applied)
-	c.applied = maps.Clone(b.applied)
 	return &c
 }
 

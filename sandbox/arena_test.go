@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,6 +36,8 @@ const (
 type arenaOrder struct {
 	Columns []arenaColumn
 	Root    bool // play a gateway that is root of the arena
+	// Only names a column's attacks; a column it does not name runs all.
+	Only map[string][]string
 }
 
 type arenaColumn struct {
@@ -94,6 +97,8 @@ func arenaMain() {
 		err = outerArena()
 	case len(os.Args) == 2 && os.Args[0] == arenaInner:
 		err = innerArena()
+	case len(os.Args) == 2 && os.Args[0] == poorHost:
+		err = hostMain(os.Args[1])
 	case len(os.Args) == 2 && os.Args[0] == jailName:
 		// Every first stage starts with a descriptor that somebody leaked.
 		if fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY, 0); err == nil {
@@ -124,6 +129,10 @@ func outerArena() error {
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
 		return fmt.Errorf("proc: %w", err)
+	}
+	// Small numbers would name a worker's own threads inside its namespace.
+	if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte("5000"), 0); err != nil {
+		return fmt.Errorf("process numbers: %w", err)
 	}
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	if err != nil {
@@ -183,6 +192,9 @@ func innerArena() error {
 		var failed error
 		seats := make(chan struct{}, 3)
 		for i, a := range attacks {
+			if only, some := order.Only[column.Name]; some && !slices.Contains(only, a.name) {
+				continue
+			}
 			seats <- struct{}{}
 			wg.Go(func() {
 				defer func() { <-seats }()

@@ -24,8 +24,8 @@ func raw(returnsFD bool, nr, a, b, c, d, e uintptr) error {
 	return nil
 }
 
-// legacyGate is `mov $20,%eax; int $0x80; ret`: getpid through the 32-bit entry,
-// where system call numbers mean something else.
+// legacyGate is `mov $24,%eax; int $0x80; ret`: getuid through the 32-bit entry,
+// under a number that means sched_yield in the 64-bit table and is allowed there.
 var legacyGate uintptr
 
 // mapLegacyGate runs before the filter, which refuses executable memory.
@@ -34,7 +34,7 @@ func mapLegacyGate() error {
 	if err != nil {
 		return err
 	}
-	copy(m, []byte{0xb8, 20, 0, 0, 0, 0xcd, 0x80, 0xc3})
+	copy(m, []byte{0xb8, 24, 0, 0, 0, 0xcd, 0x80, 0xc3})
 	legacyGate = uintptr(unsafe.Pointer(&m[0]))
 	return unix.Mprotect(m, unix.PROT_READ|unix.PROT_EXEC)
 }

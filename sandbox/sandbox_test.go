@@ -238,6 +238,37 @@ func TestThreadBomb(t *testing.T) {
 	}
 }
 
+// TestWatchdog: it ends a worker by threads or memory where no resource limit does.
+func TestWatchdog(t *testing.T) {
+	p, err := newPool(Config{Tier: tierNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for what, want := range map[string]Cause{"threads": CauseCrashed, "memory": CauseMemory} {
+		proc, err := p.launch(context.Background(), "hostile", 64<<20, false, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := proc.send([]byte(what), nil, defaultLimits); err != nil {
+			t.Fatal(err)
+		}
+		stopped := make(chan Cause, 1)
+		done := make(chan struct{})
+		go watch(proc.pid, 64<<20, done, func(c Cause) { stopped <- c })
+		select {
+		case got := <-stopped:
+			if got != want {
+				t.Errorf("%s: got %s", what, got)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: not stopped", what)
+		}
+		close(done)
+		p.retire(proc)
+	}
+}
+
 func TestCancel(t *testing.T) {
 	p := pool(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)

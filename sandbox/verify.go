@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // namespaceKinds are the links of /proc/<pid>/ns that must differ in full tier.
@@ -45,6 +47,12 @@ func verify(pid int, tier Tier, set layer) error {
 			if err1 != nil || err2 != nil || own == its {
 				return fail(kind + " namespace")
 			}
+		}
+	}
+	if set.has(layerRoot) {
+		var root unix.Statfs_t
+		if err := unix.Statfs(dir+"/root", &root); err != nil || root.Type != unix.TMPFS_MAGIC || root.Flags&unix.ST_RDONLY == 0 {
+			return fail("empty read-only root")
 		}
 	}
 	if !set.has(layerLimits) {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -174,6 +175,8 @@ func (b *shooting) snipe(ts *testscript.TestScript, p *playing) *shot {
 		now, err := os.Stat(wal)
 		ts.Check(err)
 		if now.Size() > before.Size() {
+			// Frozen at once: ending it takes longer than the job might.
+			ts.Check(p.gateway.cmd.Process.Signal(syscall.SIGSTOP))
 			break
 		}
 		if time.Now().After(deadline) {

@@ -139,8 +139,8 @@ func cmdGateway(ts *testscript.TestScript, neg bool, a []string) {
 		ts.Check(s.end(sig))
 	case "killworkers":
 		// A worker that is still being started would be killed before it has
-		// anything to lose.
-		time.Sleep(300 * time.Millisecond)
+		// anything to lose; on a busy machine one may be all the same.
+		time.Sleep(500 * time.Millisecond)
 		children := childrenOf(p.gateway.cmd.Process.Pid)
 		if len(children) == 0 {
 			ts.Fatalf("the gateway has no workers")

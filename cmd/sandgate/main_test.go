@@ -341,7 +341,7 @@ func placed(from, to, kits string) error {
 		return key
 	})
 	year := time.Now().UTC().Year()
-	out = strings.NewReplacer("2026-01-01T", fmt.Sprintf("%d-01-01T", year), "2028-12-31T", fmt.Sprintf("%d-12-31T", year+2)).Replace(out)
+	out = strings.NewReplacer("2026-01-01T", fmt.Sprintf("%d-01-01T", year), "2030-12-31T", fmt.Sprintf("%d-12-31T", year+4)).Replace(out)
 	if missing != nil {
 		return missing
 	}

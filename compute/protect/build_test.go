@@ -357,11 +357,11 @@ func TestExactPlan(t *testing.T) {
 		}
 	}
 	// Sum of debt: largest magnitude 500, three digits: base 5. Average of pay:
-	// 4 000 000 has seven digits: base 5·10⁴/10.
-	if p.RoundBase(0).Int64() != 5 || p.RoundBase(1).Int64() != 5000 {
+	// 4 000 000 has seven digits: its sum is rounded to 5·10⁴.
+	if p.RoundBase(0).Int64() != 5 || p.RoundBase(1).Int64() != 50000 {
 		t.Errorf("bases %s %s", p.RoundBase(0), p.RoundBase(1))
 	}
-	if e := p.ExpectedError(); e[0].Half.Int64() != 2 || e[1].At(100).Int64() != 2500 {
+	if e := p.ExpectedError(); e[0].Half.Int64() != 2 || e[1].At(100).Int64() != (25_000+4_000_000*5/2)/100 {
 		t.Errorf("%+v", e)
 	}
 }

@@ -39,6 +39,11 @@ func (p *Plan) ExpectedError() []OutputError {
 		e := OutputError{Func: o.Func, Scale: o.Scale, PerValue: o.Func == algebra.Avg && p.Mode == ModeDP}
 		if p.Mode == ModeExact {
 			e.Half = new(big.Int).Rsh(p.RoundBase(i), 1)
+			if o.Func == algebra.Avg {
+				// A rounded sum over a rounded count, each off by half its base.
+				e.PerValue = true
+				e.Half.Add(e.Half, new(big.Int).Rsh(new(big.Int).Mul(largest(o.Range), big.NewInt(p.Exact.Round)), 1))
+			}
 			e.SD = new(big.Int).Set(e.Half)
 			errs[i] = e
 			continue
@@ -60,26 +65,27 @@ func (p *Plan) ExpectedError() []OutputError {
 // department's base r. Sums: r·10^(d−3) minimal units and at least r, where d is
 // the number of digits of the largest registered magnitude, so that a cell's sum
 // is known to no better than r/2 thousandths of what one unit may contribute.
-// Averages: a tenth of that (thresholds are ten units and more), at least 1.
+// Averages have no base of their own: they are a rounded sum, to this base, over
+// a count rounded to r. Rounding an average by itself would, beside the sum, give
+// the exact count away.
 func (p *Plan) RoundBase(i int) *big.Int {
 	o, base := p.Outputs[i], big.NewInt(p.Exact.Round)
 	if o.Func != algebra.Sum && o.Func != algebra.Avg {
 		return base
 	}
-	top := new(big.Int).Abs(big.NewInt(o.Range.Lo))
-	if hi := new(big.Int).Abs(big.NewInt(o.Range.Hi)); hi.Cmp(top) > 0 {
-		top = hi
-	}
-	for d := len(top.String()); d > 3; d-- {
+	for d := len(largest(o.Range).String()); d > 3; d-- {
 		base.Mul(base, big.NewInt(10))
 	}
-	if o.Func == algebra.Avg {
-		base.Quo(base, big.NewInt(10))
-		if base.Sign() == 0 {
-			base.SetInt64(1)
-		}
-	}
 	return base
+}
+
+// largest is the largest magnitude in a range.
+func largest(r Range) *big.Int {
+	top := new(big.Int).Abs(big.NewInt(r.Lo))
+	if hi := new(big.Int).Abs(big.NewInt(r.Hi)); hi.Cmp(top) > 0 {
+		top = hi
+	}
+	return top
 }
 
 // PriceFor returns the least price at which the 95 % half-width of output i is

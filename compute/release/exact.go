@@ -193,27 +193,60 @@ func (e *exact) complement(vals []value, held []*big.Int) {
 // rounded is output i of a group that passed, with its rounding interval.
 func (e *exact) rounded(i int, g group) (value, error) {
 	o, base := e.plan.Outputs[i], e.plan.RoundBase(i)
-	num, den := new(big.Int).Set(g.m[o.A]), big.NewInt(1)
 	if o.Func == algebra.Avg {
-		den.Set(g.m[o.B])
-		if den.Sign() < 1 {
-			return value{}, errShape
-		}
-		num.Add(num, new(big.Int).Mul(big.NewInt(o.Offset), den))
+		return e.mean(o, base, g)
 	}
-	// base·⌊(2·num + base·den) / (2·base·den)⌋: to the nearest multiple, half up.
-	step := new(big.Int).Mul(base, den)
-	v := floorDiv(num.Add(num.Lsh(num, 1), step), step.Lsh(step, 1))
-	v.Mul(v, base)
-	half := new(big.Int).Add(base, big.NewInt(1))
-	half.Rsh(half, 1)
+	v, half := nearest(g.m[o.A], base), halfUp(base)
 	lo, hi := new(big.Int).Sub(v, half), new(big.Int).Add(v, half)
-	if o.Func == algebra.Avg {
-		for _, x := range []*big.Int{v, lo, hi} {
-			x.Mul(x, big.NewInt(100)) // avgDigits, to keep one scale in both modes
-		}
-	} else if o.Func != algebra.Sum && lo.Sign() < 0 {
+	if o.Func != algebra.Sum && lo.Sign() < 0 {
 		lo.SetInt64(0)
 	}
 	return value{num: v, lo: lo, hi: hi}, nil
+}
+
+// mean is the rounded sum over the rounded count: what SUM and COUNT would say,
+// and nothing more. Its interval holds every quotient of a sum and a count that
+// round so.
+func (e *exact) mean(o protect.Output, base *big.Int, g group) (value, error) {
+	n := g.m[o.B]
+	if n.Sign() < 1 {
+		return value{}, errShape
+	}
+	round := big.NewInt(e.plan.Exact.Round)
+	sum := nearest(new(big.Int).Add(g.m[o.A], new(big.Int).Mul(big.NewInt(o.Offset), n)), base)
+	count := nearest(n, round)
+	least := new(big.Int).Sub(count, halfUp(round))
+	if least.Sign() < 1 {
+		return value{withheld: BelowK}, nil
+	}
+	fine := big.NewInt(100) // 10^avgDigits, to keep one scale in both modes
+	v := nearest(new(big.Int).Mul(sum, fine), count)
+	v.Quo(v, count)
+	lo, hi := new(big.Int).Set(v), new(big.Int).Set(v)
+	for _, s := range []*big.Int{new(big.Int).Sub(sum, halfUp(base)), new(big.Int).Add(sum, halfUp(base))} {
+		s.Mul(s, fine)
+		for _, c := range []*big.Int{least, new(big.Int).Add(count, halfUp(round))} {
+			q := floorDiv(s, c)
+			if q.Cmp(lo) < 0 {
+				lo.Set(q)
+			}
+			if q.Add(q, big.NewInt(1)).Cmp(hi) > 0 {
+				hi.Set(q)
+			}
+		}
+	}
+	return value{num: v, lo: lo, hi: hi}, nil
+}
+
+// nearest is the multiple of base nearest to x, half up:
+// base·⌊(2x + base) / 2base⌋.
+func nearest(x, base *big.Int) *big.Int {
+	v := floorDiv(new(big.Int).Add(new(big.Int).Lsh(x, 1), base), new(big.Int).Lsh(base, 1))
+	return v.Mul(v, base)
+}
+
+// halfUp is half of base, rounded up.
+func halfUp(base *big.Int) *big.Int {
+	h := new(big.Int).Add(base, big.NewInt(1))
+	return h.Rsh(h, 1)
 }

@@ -89,7 +89,7 @@ func allOf(key, code string) string {
 func TestR01ExactThresholds(t *testing.T) {
 	f100 := "100,123500.00,100,-7.00"
 	f200 := "200,247000.00,200,-7.00"
-	f43 := "45,53000.00,45,-7.00"
+	f43 := "45,53000.00,45,-6.67"
 	withWhere := func(f *protect.Facts, c *algebra.Core) {
 		p := col(*f, "pay")
 		c.Where = &algebra.Pred{Op: algebra.OpGt, Col: &p, Values: []algebra.Value{{Type: yuanType, I: 1}}}
@@ -144,7 +144,7 @@ func TestR01ExactCountsUnitsWithAValue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "a,100,123500.00,BELOW_K,BELOW_K b,200,247000.00,200,-7.00 c,45,53000.00,COMPLEMENT,COMPLEMENT d,100,123500.00,100,-7.00"
+	want := "a,100,123500.00,WITHHELD,WITHHELD b,200,247000.00,200,-7.00 c,45,53000.00,WITHHELD,WITHHELD d,100,123500.00,100,-7.00"
 	if got := show(r); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
@@ -160,11 +160,35 @@ func TestExactIntervals(t *testing.T) {
 		{KindEstimate, false, "100", "97", "103", ""},
 		{KindEstimate, false, "126000.00", "125750.00", "126250.00", ""},
 		{KindEstimate, false, "100", "97", "103", ""},
-		{KindEstimate, false, "-7.00", "-8.00", "-6.00", ""},
+		{KindEstimate, false, "-7.15", "-7.41", "-6.91", ""},
 	} {
 		if row[i] != want {
 			t.Errorf("cell %d: %+v, want %+v", i, row[i], want)
 		}
+	}
+}
+
+// SUM and AVG together must not undo the rounding of COUNT: cells whose sums and
+// counts round alike are released alike, to the last digit.
+func TestR01ExactAverageHidesTheCount(t *testing.T) {
+	e := &exact{plan: &protect.Plan{Exact: &protect.ExactRules{K: 10, Round: 5}}}
+	o := protect.Output{Func: algebra.Avg, A: 0, B: 1}
+	base := big.NewInt(50)
+	seen := map[string]bool{}
+	for n := int64(53); n <= 57; n++ {
+		for _, sum := range []int64{7_980, 8_000, 8_024} {
+			v, err := e.mean(o, base, group{m: []*big.Int{big.NewInt(sum), big.NewInt(n)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if exact := sum * 100 / n; v.lo.Int64() > exact || v.hi.Int64() < exact {
+				t.Errorf("%d/%d: [%v, %v] misses the mean", sum, n, v.lo, v.hi)
+			}
+			seen[v.num.String()+v.lo.String()+v.hi.String()] = true
+		}
+	}
+	if len(seen) != 1 {
+		t.Errorf("counts 53…57 are told apart: %v", seen)
 	}
 }
 

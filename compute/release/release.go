@@ -27,8 +27,11 @@ const (
 // Codes of a withheld estimate.
 const (
 	TooNoisy   = "TOO_NOISY"  // dp: the count below an average is not clearly above zero
-	BelowK     = "BELOW_K"    // exact: fewer than k distinct units, or none
-	Complement = "COMPLEMENT" // exact: others could be computed from it by subtraction
+	// BelowK and Complement are one word on purpose: a cell with too few units and
+	// one that is withheld for its neighbours' sake must look the same, or the
+	// reader learns which cells are really small.
+	BelowK     = "WITHHELD" // exact: fewer than k distinct units, or none
+	Complement = BelowK     // exact: others could be computed from it by subtraction
 )
 
 // Explain gives the bilingual meaning of a withheld estimate's code.
@@ -37,9 +40,7 @@ func Explain(code string) policies.Text {
 	case TooNoisy:
 		return policies.Text{ZH: "该组人数相对噪声太少，平均值无意义", EN: "too few values against the noise for an average to mean anything"}
 	case BelowK:
-		return policies.Text{ZH: "该组单元数低于门槛", EN: "the cell has fewer privacy units than the threshold"}
-	case Complement:
-		return policies.Text{ZH: "发布该值会使其他组可由相减得出", EN: "releasing this value would let others be computed by subtraction"}
+		return policies.Text{ZH: "该组或可由其推出的组单元数低于门槛", EN: "this cell, or one that could be computed from it, is below the threshold"}
 	}
 	return policies.Text{}
 }

@@ -120,7 +120,7 @@ func TestAttack01_ReplayAndAveraging(t *testing.T) {
 	first := a.MustRun(t, Op(0), "spell", base, 0)
 	digests := map[string]int{first.GetDigest(): 1}
 	values := map[string]bool{}
-	n := Trials(60, 200)
+	n := Trials(48, 200)
 	texts := append(spellings(rng, n), make([]string, n/4)...)
 	for i := n; i < len(texts); i++ {
 		texts[i] = base
