@@ -142,11 +142,10 @@ func (s *departmentService) ListSnapshots(ctx context.Context, req *sandgatev1.L
 	}
 	out := &sandgatev1.ListSnapshotsResponse{NextPageToken: next}
 	for _, id := range page {
-		f, m, err := s.d.store.Open(id)
+		m, err := s.d.store.Manifest(id)
 		if err != nil {
 			return nil, err
 		}
-		f.Close()
 		out.Snapshots = append(out.Snapshots, snapshotOf(datasets[id], m))
 	}
 	return out, nil

@@ -41,6 +41,9 @@ type Options struct {
 	Wall time.Duration
 	// Memory of one worker in bytes; 0 is 2 GiB.
 	Memory int64
+	// SnapshotMemory is the most bytes that decrypted snapshots and running
+	// ingests may occupy together; 0 is half of what is available at start.
+	SnapshotMemory int64
 	// Heartbeat is the interval of heartbeat entries; 0 is 5 minutes.
 	Heartbeat time.Duration
 }
@@ -76,7 +79,9 @@ const warmWorkers = 2
 // refuses to start without its keys, with a ledger that does not replay, or
 // without the isolation layers of the tier.
 func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error) {
-	opt.defaults()
+	if err := opt.defaults(); err != nil {
+		return nil, err
+	}
 	// Workers come first: no key has been read when they are started, so there
 	// is none to inherit.
 	pool, err := sandbox.NewPool(ctx, sandbox.Config{
@@ -93,6 +98,9 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	}
 	if err := d.sweepReleases(); err != nil {
 		return nil, errors.Join(err, d.log.Close(), d.abandon())
+	}
+	if swapping() {
+		opt.Logger.Warn("swap is in use: memory that holds decrypted snapshots can reach a disk; turn swap off, encrypt it or set MemorySwapMax=0")
 	}
 	d.jobs.Go(d.beat)
 	return d, nil
@@ -117,7 +125,7 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	if d.keys, err = d.home.Unlock(); err != nil {
 		return err
 	}
-	if d.store, err = engine.OpenStore(d.home.Snapshots()); err != nil {
+	if d.store, err = engine.OpenStore(d.home.Snapshots(), engine.StoreOptions{Key: d.keys.Storage, Memory: d.opt.SnapshotMemory}); err != nil {
 		return fmt.Errorf("failed to open snapshots: %w", err)
 	}
 	d.runner = &engine.Runner{Pool: d.pool}
@@ -127,7 +135,7 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	return d.openLedger(ctx)
 }
 
-func (o *Options) defaults() {
+func (o *Options) defaults() error {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -146,6 +154,14 @@ func (o *Options) defaults() {
 	if o.Tier == "" {
 		o.Tier = sandbox.TierFull
 	}
+	if o.SnapshotMemory == 0 {
+		available, err := availableMemory()
+		if err != nil {
+			return fmt.Errorf("failed to choose the memory for snapshots, name it with --snapshot-memory: %w", err)
+		}
+		o.SnapshotMemory = available / 2
+	}
+	return nil
 }
 
 func (d *Domain) openLedger(ctx context.Context) error {
@@ -208,7 +224,7 @@ func (d *Domain) begin(ctx context.Context) error {
 	}
 	_, err = d.append(ctx, func(e *entry.Entry) error {
 		e.Kind, e.Actor = entry.KindStarted, "gateway"
-		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: "plain"}
+		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: "aes-256-gcm"}
 		return nil
 	})
 	return err

@@ -26,7 +26,7 @@ const ingestWall = time.Hour
 
 // Ingest reads a department's raw file into a new snapshot and puts it into
 // service. The raw bytes pass through to the ingest worker and touch no disk on
-// the way; the old snapshot answers until the ledger holds the new one.
+// the way, nor does the snapshot before it is encrypted; the old snapshot answers until the ledger holds the new one.
 func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, r io.Reader, progress func(rows int64)) (engine.Manifest, ledger.Receipt, error) {
 	var none ledger.Receipt
 	var e policies.Entry
@@ -136,6 +136,10 @@ func ingestRefused(err error) error {
 	if errors.As(err, &x) {
 		return refusal(policies.Reason{Code: "INGEST_REFUSED", Rule: "catalogue", ZH: "文件未入库，原快照不变：" + refusedZH(x), EN: "the file was not ingested, the old snapshot stands: " + x.Error(),
 			HintZH: "按目录修正文件后重新入库（提示只含行号和列号，不含数据）", HintEN: "correct the file against the catalogue and ingest it again (messages hold row and column numbers, never values)"})
+	}
+	var short *engine.TooLarge
+	if errors.As(err, &short) {
+		return refusal(ingestTooLarge(short))
 	}
 	var killed *sandbox.ErrKilled
 	if errors.As(err, &killed) {

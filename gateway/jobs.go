@@ -45,9 +45,19 @@ func (d *Domain) Submit(ctx context.Context, operator, requestID string, q Query
 	if err != nil {
 		return "", err
 	}
+	defer func() {
+		if !p.started {
+			p.lease.Release()
+		}
+	}()
 	job = p.request.Job
 	if known, err := d.known(ctx, job, p); known || err != nil {
 		return job, err
+	}
+	if p.plan != nil && p.decision.Repeated == nil {
+		if err := d.hold(ctx, p); err != nil {
+			return "", err
+		}
 	}
 	receipt, err := d.append(ctx, func(e *entry.Entry) error { return d.record(e, operator, p) })
 	switch {
@@ -131,6 +141,9 @@ func (d *Domain) known(ctx context.Context, job string, p *prepared) (bool, erro
 		if !slices.Equal(j.Reserved.Snapshots, p.snaps) || j.Reserved.Price != p.plan.Rho {
 			return true, d.fail(job, "SNAPSHOT_GONE")
 		}
+		if err := d.hold(ctx, p); err != nil {
+			return true, err
+		}
 		d.start(job, p)
 	}
 	return true, nil
@@ -160,6 +173,7 @@ func (d *Domain) start(job string, p *prepared) {
 	}
 	done := make(chan struct{})
 	d.running[job] = done
+	p.started = true
 	d.mu.Unlock()
 	d.jobs.Go(func() {
 		defer func() {
@@ -168,6 +182,7 @@ func (d *Domain) start(job string, p *prepared) {
 			d.mu.Unlock()
 			close(done)
 		}()
+		defer func() { p.lease.Release() }()
 		if err := d.execute(job, p); err != nil {
 			d.opt.Logger.Warn("execution gave no release", "job", job)
 		}
@@ -246,21 +261,17 @@ func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error 
 
 // compute runs the worker and the release kernel.
 func (d *Domain) compute(ctx context.Context, p *prepared) (*release.Release, error) {
-	var files []*os.File
-	defer func() {
-		for _, f := range files {
-			f.Close()
+	if p.lease == nil { // a repeat whose first answer was gone when it was decided
+		if err := d.hold(ctx, p); err != nil {
+			return nil, err
 		}
-	}()
-	for i, id := range p.snaps {
-		f, m, err := d.store.Open(id)
-		if err != nil {
-			return nil, fmt.Errorf("failed to open snapshot: %w", err)
-		}
-		files = append(files, f)
-		if i == 0 && p.plan.Exact != nil {
-			p.plan.Exact.SnapUnits = m.Units
-		}
+	}
+	files, manifests, err := p.lease.Open()
+	if err != nil {
+		return nil, err
+	}
+	if p.plan.Exact != nil {
+		p.plan.Exact.SnapUnits = manifests[0].Units
 	}
 	partials, err := d.runner.Execute(ctx, p.sql, p.plan, files, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
 	if err != nil {

@@ -38,6 +38,8 @@ type prepared struct {
 	sql      string
 	snaps    []string
 	decision state.Decision
+	lease    *engine.Lease // of snaps; nil until memory is held
+	started  bool          // the execution releases the lease
 	at       time.Time
 	ask      state.Ask
 	owed     bool // the job is reserved already: only its execution is missing
@@ -233,6 +235,9 @@ func (d *Domain) Explain(ctx context.Context, operator string, q Query) (*Explan
 	if p.decision.Refused != nil {
 		x.Reasons = p.decision.Refused.Reasons
 		return x, nil
+	}
+	if err := d.store.Fits(p.snaps); err != nil {
+		return nil, leaseRefused(err)
 	}
 	for i := range p.plan.Outputs {
 		x.Names = append(x.Names, outputName(p.query, len(p.query.Core.Keys)+i))

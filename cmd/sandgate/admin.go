@@ -168,6 +168,7 @@ func (a *app) party(id, key, kit string) error {
 
 func (a *app) serveCmd() *cobra.Command {
 	var dir, listen, tier string
+	var snapshotMemory int64
 	c := &cobra.Command{
 		Use:   "serve --home DIR",
 		Short: "运行网关 · run the gateway",
@@ -175,15 +176,19 @@ func (a *app) serveCmd() *cobra.Command {
 Runs the gateway (gRPC, mutual TLS 1.3). Proves the isolation layers with probes first, then opens keys and
 ledger; refuses to start when anything is missing.`,
 		Example: `  sandgate serve --home ./home
-  sandgate serve --home ./home --listen 0.0.0.0:7443`,
+  sandgate serve --home ./home --listen 0.0.0.0:7443
+  sandgate serve --home ./home --snapshot-memory 8192`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			h, err := home.Open(dir)
 			if err != nil {
 				return err
 			}
+			if snapshotMemory < 0 || snapshotMemory > 1<<30 {
+				return errors.New("--snapshot-memory is a number of MiB, 0 for half of the available memory")
+			}
 			logger := slog.New(slog.NewTextHandler(a.err, nil))
-			return a.serve(c.Context(), h, listen, gateway.Options{Tier: sandbox.Tier(tier), Logger: logger}, func(addr string, layers []string) {
+			return a.serve(c.Context(), h, listen, gateway.Options{Tier: sandbox.Tier(tier), Logger: logger, SnapshotMemory: snapshotMemory << 20}, func(addr string, layers []string) {
 				a.note("网关已就绪 %s，隔离层: %s", "gateway ready on %s, isolation: %s", addr, join(layers))
 			})
 		},
@@ -192,6 +197,7 @@ ledger; refuses to start when anything is missing.`,
 	f.StringVar(&dir, "home", "", "网关目录 gateway home")
 	f.StringVar(&listen, "listen", defaultServer, "监听地址 address to listen on")
 	f.StringVar(&tier, "isolation", string(sandbox.TierFull), "隔离等级 isolation tier; anything but full is weaker and is written to the ledger")
+	f.Int64Var(&snapshotMemory, "snapshot-memory", 0, "解密快照与入库可用内存（MiB），0 为启动时可用内存的一半 memory for decrypted snapshots and ingests in MiB, 0: half of what is available at start")
 	require(c, "home")
 	return c
 }

@@ -275,14 +275,14 @@ func (b *shooting) audit(ts *testscript.TestScript, dir string) {
 
 // stall is an ingest whose file does not go on.
 type stall struct {
-	cmd     *exec.Cmd
-	stdin   io.WriteCloser
-	stderr  bytes.Buffer
-	staging string // pattern of what the gateway writes meanwhile
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	stderr bytes.Buffer
+	before int // memory files of the gateway before it
 }
 
 // stalled start NAME FILE HOME ARG...: begins `sandgate ingest` with FILE and
-// holds the stream open, once the gateway is writing. stalled end NAME CODE:
+// holds the stream open, once the gateway of HOME is writing. stalled end NAME CODE:
 // closes the stream and wants that exit code. stalled kill NAME: kills the client
 // and waits until the gateway has thrown away what it sent.
 func cmdStalled(ts *testscript.TestScript, neg bool, a []string) {
@@ -307,11 +307,18 @@ func cmdStalled(ts *testscript.TestScript, neg bool, a []string) {
 			p.stalls = map[string]*stall{}
 		}
 		p.stalls[a[1]] = s
+		if p.gateway == nil {
+			ts.Fatalf("no gateway runs")
+		}
+		s.before = len(memoryFiles(p.gateway.cmd.Process.Pid))
 		_, err = io.WriteString(s.stdin, ts.ReadFile(a[2]))
 		ts.Check(err)
-		s.staging = filepath.Join(ts.MkAbs(a[3]), "snapshots", "staging", "*", "data.duckdb")
+		// What an ingest writes is in memory files; on the disk there is nothing.
 		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-			if files, _ := filepath.Glob(s.staging); len(files) > 0 {
+			if len(memoryFiles(p.gateway.cmd.Process.Pid)) > s.before {
+				if files, err := os.ReadDir(filepath.Join(ts.MkAbs(a[3]), "snapshots", "staging")); err != nil || len(files) > 0 {
+					ts.Fatalf("staging holds %v, %v", files, err)
+				}
 				return
 			}
 			if time.Now().After(deadline) {
@@ -323,7 +330,7 @@ func cmdStalled(ts *testscript.TestScript, neg bool, a []string) {
 		ts.Check(s.cmd.Process.Kill())
 		_ = s.cmd.Wait()
 		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-			if files, _ := filepath.Glob(s.staging); len(files) == 0 {
+			if len(memoryFiles(p.gateway.cmd.Process.Pid)) <= s.before {
 				return
 			}
 			if time.Now().After(deadline) {

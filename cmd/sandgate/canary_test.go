@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -15,6 +16,10 @@ import (
 	"unicode/utf16"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/compute/engine/sealed"
+	"github.com/sandgate/sandgate/gateway/home"
 )
 
 // spellings are the ways in which a value could stand in a file: as it is, as
@@ -128,12 +133,56 @@ func cmdLeakfree(ts *testscript.TestScript, neg bool, a []string) {
 func cmdStored(ts *testscript.TestScript, neg bool, a []string) {
 	noNeg(ts, neg)
 	args(ts, a, "stored HOME DATASET OUT", 3, 3)
-	store := filepath.Join(ts.MkAbs(a[0]), "snapshots")
-	id, err := os.ReadFile(filepath.Join(store, "current", a[1]))
+	plain, err := decrypted(ts.MkAbs(a[0]), a[1], ts.MkAbs("."))
 	ts.Check(err)
-	out, err := storedValues(filepath.Join(store, "snapshots", string(id), "data.duckdb"))
+	defer os.Remove(plain)
+	out, err := storedValues(plain)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(a[2]), out, 0o600))
+}
+
+// memoryFiles are the memory files that a process holds, as paths.
+func memoryFiles(pid int) []string {
+	var out []string
+	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	for _, l := range links {
+		if target, err := os.Readlink(l); err == nil && strings.HasPrefix(target, "/memfd:sandgate") {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// decrypted opens the data file of the snapshot in force with the keys of its
+// home, writes it below dir and returns where.
+func decrypted(homeDir, dataset, dir string) (string, error) {
+	h, err := home.Open(homeDir)
+	if err != nil {
+		return "", err
+	}
+	keys, err := h.Unlock()
+	if err != nil {
+		return "", err
+	}
+	id, err := os.ReadFile(filepath.Join(h.Snapshots(), "current", dataset))
+	if err != nil {
+		return "", err
+	}
+	in, err := os.Open(filepath.Join(h.Snapshots(), "snapshots", string(id), "data.sealed"))
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	r, err := sealed.NewReader(in, keys.Storage, engine.DataContext(string(id)))
+	if err != nil {
+		return "", err
+	}
+	out, err := os.CreateTemp(dir, "plain-*.duckdb")
+	if err != nil {
+		return "", err
+	}
+	_, err = r.WriteTo(out)
+	return out.Name(), errors.Join(err, out.Close())
 }
 
 func storedValues(file string) (out []byte, err error) {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/sandgate/sandgate/compute/engine/ingest"
@@ -77,8 +76,10 @@ type IngestOptions struct {
 // match the catalogue, *sandbox.ErrKilled when the worker died. On any error the
 // previous snapshot stays in force and nothing is left behind.
 //
-// A Parquet file is read out of order; unless raw is a regular file it is first
-// spooled to a nameless file in the store.
+// The raw rows, the engine's scratch files and the new snapshot are held in memory
+// only, within the store's limit: a file that does not fit is *TooLarge. A Parquet
+// file is read out of order; unless raw is a regular file it is first spooled to
+// memory as a whole.
 func IngestVia(ctx context.Context, pool *sandbox.Pool, store *Store, raw io.Reader, opt IngestOptions) (Manifest, error) {
 	m, err := newManifest(opt)
 	if err != nil {
@@ -88,21 +89,21 @@ func IngestVia(ctx context.Context, pool *sandbox.Pool, store *Store, raw io.Rea
 	if err != nil {
 		return m, fmt.Errorf("failed to encode job: %w", err)
 	}
-	dir, err := store.stage()
-	if err != nil {
-		return m, err
-	}
-	defer os.RemoveAll(dir)
-	input, copied, err := openInput(dir, raw, opt.Format)
+	account := &account{memory: store.memory}
+	defer account.end()
+	input, copied, err := openInput(account, raw, opt.Format)
 	if err != nil {
 		return m, err
 	}
 	defer input.Close()
-	files, err := outputs(dir)
+	files, err := outputs()
 	if err != nil {
 		return m, err
 	}
-	defer closeAll(files)
+	defer func() { closeAll(files) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watched := account.watch(files, cancel)
 	var final IngestMessage
 	err = pool.Run(ctx, sandbox.Job{
 		Handler: IngestHandler, Payload: payload, Files: append([]*os.File{input}, files...), Limits: opt.Limits,
@@ -120,6 +121,9 @@ func IngestVia(ctx context.Context, pool *sandbox.Pool, store *Store, raw io.Rea
 		final = msg
 		return nil
 	})
+	if short := watched(); short != nil {
+		return m, short
+	}
 	if err != nil {
 		return m, err
 	}
@@ -142,7 +146,20 @@ func IngestVia(ctx context.Context, pool *sandbox.Pool, store *Store, raw io.Rea
 	if err := m.complete(final.Summary, opt.Spec); err != nil {
 		return m, err
 	}
-	return store.commit(dir, m)
+	data, err := sealMemoryFile(files[0])
+	closeAll(files[1:])
+	files = nil
+	if err != nil {
+		return m, err
+	}
+	m, fresh, err := store.commit(m, data)
+	if err != nil || !fresh {
+		_ = data.Close()
+		return m, err
+	}
+	// The first job on the new snapshot finds it in memory already.
+	account.handOver(m.Snapshot, data)
+	return m, nil
 }
 
 func newManifest(opt IngestOptions) (Manifest, error) {
@@ -180,21 +197,14 @@ func (m *Manifest) complete(s *ingest.Summary, spec ingest.Spec) error {
 	return nil
 }
 
-// outputs creates the snapshot file and the nameless scratch files.
-func outputs(dir string) ([]*os.File, error) {
+// outputs creates the snapshot file and the scratch files.
+func outputs() ([]*os.File, error) {
 	var files []*os.File
-	for i := range 1 + IngestSpares {
-		name := filepath.Join(dir, dataFile)
-		if i > 0 {
-			name = filepath.Join(dir, fmt.Sprintf("scratch-%d", i))
-		}
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		if err == nil && i > 0 {
-			err = os.Remove(name)
-		}
+	for range 1 + IngestSpares {
+		f, err := newMemoryFile()
 		if err != nil {
 			closeAll(files)
-			return nil, fmt.Errorf("failed to create staging file: %w", err)
+			return nil, err
 		}
 		files = append(files, f)
 	}
@@ -203,7 +213,7 @@ func outputs(dir string) ([]*os.File, error) {
 
 // openInput returns the descriptor a worker reads raw from and a function that
 // waits for the copy behind it and returns the error of raw, if it had one.
-func openInput(dir string, raw io.Reader, format ingest.Format) (*os.File, func() error, error) {
+func openInput(account *account, raw io.Reader, format ingest.Format) (*os.File, func() error, error) {
 	done := func() error { return nil }
 	if f, ok := raw.(*os.File); ok {
 		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
@@ -215,7 +225,7 @@ func openInput(dir string, raw io.Reader, format ingest.Format) (*os.File, func(
 		}
 	}
 	if format == ingest.Parquet {
-		f, err := spool(dir, raw)
+		f, err := account.spool(raw)
 		return f, done, err
 	}
 	r, w, err := os.Pipe()
@@ -232,26 +242,6 @@ func openInput(dir string, raw io.Reader, format ingest.Format) (*os.File, func(
 		_ = w.Close()
 	}()
 	return r, func() error { return <-result }, nil
-}
-
-func spool(dir string, raw io.Reader) (*os.File, error) {
-	name := filepath.Join(dir, "raw")
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("failed to create spool file: %w", err)
-	}
-	defer f.Close()
-	if err := os.Remove(name); err != nil {
-		return nil, fmt.Errorf("failed to hide spool file: %w", err)
-	}
-	if _, err := io.Copy(f, raw); err != nil {
-		return nil, fmt.Errorf("failed to read raw file: %w", err)
-	}
-	again, err := reopen([]*os.File{f})
-	if err != nil {
-		return nil, err
-	}
-	return again[0], nil
 }
 
 // errSink marks errors of the pipe: the worker stopped reading.

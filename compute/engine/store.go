@@ -1,19 +1,21 @@
 package engine
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
-	"sync"
 	"time"
 
 	"github.com/sandgate/sandgate/compute/engine/ingest"
+	"github.com/sandgate/sandgate/compute/engine/sealed"
 )
 
 // Manifest describes one immutable snapshot.
@@ -31,8 +33,10 @@ type Manifest struct {
 	Public   bool                  `json:"public,omitempty"`
 	OneRow   bool                  `json:"one_row,omitempty"` // verified
 	MaxRank  int64                 `json:"max_rank"`          // most rows of one unit; private, never released
-	File     string                `json:"file_sha256"`
-	Size     int64                 `json:"file_bytes"`
+	Format   int                   `json:"format"`            // sealed.Version of the data file
+	File     string                `json:"file_sha256"`       // of the encrypted data file
+	Size     int64                 `json:"file_bytes"`        // of the encrypted data file
+	Data     int64                 `json:"data_bytes"`        // of its content
 	Spec     string                `json:"spec_sha256"`
 }
 
@@ -45,39 +49,52 @@ type ManifestColumn struct {
 
 // Store keeps snapshots in a directory:
 //
-//	current/<dataset>            the id of the snapshot in force
-//	snapshots/<id>/manifest.json
-//	snapshots/<id>/data.duckdb   read-only
-//	staging/                     work in progress, emptied when the store opens
+//	current/<dataset>              the id of the snapshot in force
+//	snapshots/<id>/manifest.sealed
+//	snapshots/<id>/data.sealed     read-only
+//	staging/                       work in progress, emptied when the store opens
 //
-// A snapshot is complete before it has a name, and it comes into force by one
-// rename, so a crash leaves the previous one in force. One process may hold a
-// store at a time. It is safe for concurrent use.
+// Data and manifests lie there encrypted (package sealed); in plain text they
+// exist in memory only. A snapshot is complete before it has a name, and it comes
+// into force by one rename, so a crash leaves the previous one in force. One
+// process may hold a store at a time. It is safe for concurrent use.
 type Store struct {
-	dir  string
-	lock *os.File
-
-	mu       sync.Mutex
-	verified map[string]fileStamp
+	dir    string
+	lock   *os.File
+	key    []byte
+	memory *memory
 }
 
-// fileStamp is what makes a verified file count as unchanged.
-type fileStamp struct {
-	size  int64
-	mtime time.Time
+// StoreOptions are what a store needs beside its directory.
+type StoreOptions struct {
+	Key []byte // storage key, sealed.KeySize bytes
+	// Memory is the most bytes that opened snapshots and running ingests may
+	// occupy together.
+	Memory int64
 }
 
 const (
-	dataFile     = "data.duckdb"
-	manifestFile = "manifest.json"
+	dataFile     = "data.sealed"
+	manifestFile = "manifest.sealed"
 )
+
+// DataContext is what the data file of a snapshot is sealed for.
+func DataContext(id string) string { return "snapshot/" + id + "/data" }
+
+func manifestContext(id string) string { return "snapshot/" + id + "/manifest" }
 
 // ErrNoSnapshot says that a data set has no snapshot in force.
 var ErrNoSnapshot = errors.New("data set has no snapshot")
 
 // OpenStore opens or creates the store in dir and removes what an interrupted
 // ingest left behind.
-func OpenStore(dir string) (*Store, error) {
+func OpenStore(dir string, opt StoreOptions) (*Store, error) {
+	if len(opt.Key) != sealed.KeySize {
+		return nil, errors.New("failed to open snapshot store: the storage key must be 32 bytes")
+	}
+	if opt.Memory <= 0 {
+		return nil, errors.New("failed to open snapshot store: snapshot memory must be positive")
+	}
 	for _, sub := range []string{"", "current", "snapshots"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("failed to create snapshot store: %w", err)
@@ -87,7 +104,7 @@ func OpenStore(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to lock snapshot store: %w", err)
 	}
-	s := &Store{dir: dir, lock: lock, verified: map[string]fileStamp{}}
+	s := &Store{dir: dir, lock: lock, key: bytes.Clone(opt.Key), memory: newMemory(opt.Memory)}
 	if err := s.sweep(); err != nil {
 		_ = lock.Close()
 		return nil, err
@@ -95,8 +112,12 @@ func OpenStore(dir string) (*Store, error) {
 	return s, nil
 }
 
-// Close releases the store's lock.
-func (s *Store) Close() error { return s.lock.Close() }
+// Close drops the snapshots in memory, except those that leases still hold, and
+// releases the store's lock.
+func (s *Store) Close() error {
+	s.memory.close()
+	return s.lock.Close()
+}
 
 // sweep removes staging directories and temporary pointers of an earlier process.
 func (s *Store) sweep() error {
@@ -145,7 +166,7 @@ func (s *Store) Current(dataset string) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, fmt.Errorf("failed to read current snapshot: %w", err)
 	}
-	m, err := s.manifest(string(raw))
+	m, err := s.Manifest(string(raw))
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -155,74 +176,108 @@ func (s *Store) Current(dataset string) (Manifest, error) {
 	return m, nil
 }
 
-func (s *Store) manifest(id string) (Manifest, error) {
+// maxManifest bounds a manifest in bytes.
+const maxManifest = 16 << 20
+
+// Manifest returns a snapshot's manifest. It does not touch the data file.
+func (s *Store) Manifest(id string) (Manifest, error) {
 	var m Manifest
 	if !snapshotID.MatchString(id) {
 		return m, errors.New("failed to read manifest: not a snapshot id")
 	}
-	raw, err := os.ReadFile(s.path("snapshots", id, manifestFile))
+	f, err := os.Open(s.path("snapshots", id, manifestFile))
 	if err != nil {
 		return m, fmt.Errorf("failed to read manifest: %w", err)
 	}
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return m, fmt.Errorf("failed to decode manifest: %w", err)
+	defer f.Close()
+	r, err := sealed.NewReader(f, s.key, manifestContext(id))
+	if err != nil {
+		return m, fmt.Errorf("failed to open manifest: %w", err)
 	}
-	if m.Snapshot != id {
-		return m, errors.New("failed to read manifest: it names another snapshot")
+	if r.Size() > maxManifest {
+		return m, fmt.Errorf("failed to open manifest: %w", sealed.ErrDamaged)
+	}
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return m, fmt.Errorf("failed to open manifest: %w", err)
+	}
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return Manifest{}, errors.New("failed to decode manifest")
+	}
+	if m.Snapshot != id || m.Format != sealed.Version || m.Data < 0 || m.Size != sealed.Size(m.Data) {
+		return Manifest{}, errors.New("failed to read manifest: it does not describe this snapshot")
 	}
 	return m, nil
 }
 
-// Open returns a snapshot's file, read-only and with a position of its own, after
-// comparing it with its manifest. The hash is computed once per process and
-// again whenever the file's size or time changes.
-func (s *Store) Open(id string) (*os.File, Manifest, error) {
-	m, err := s.manifest(id)
-	if err != nil {
-		return nil, m, err
-	}
-	f, err := os.Open(s.path("snapshots", id, dataFile))
-	if err != nil {
-		return nil, m, fmt.Errorf("failed to open snapshot: %w", err)
-	}
-	if err := s.verify(f, m); err != nil {
-		_ = f.Close()
-		return nil, m, err
-	}
-	return f, m, nil
+// errDiffers says what to do about a data file that is not what its manifest says.
+func errDiffers(id string, err error) error {
+	return fmt.Errorf("failed to open snapshot %s: %w; restore it from backup or ingest again", id, err)
 }
 
-func (s *Store) verify(f *os.File, m Manifest) error {
-	info, err := f.Stat()
+// decrypt reads a snapshot's data file into a read-only memory file. Every chunk
+// is authenticated before it is written there, and the whole file is compared
+// with the hash in the manifest.
+func (s *Store) decrypt(m Manifest) (*os.File, error) {
+	f, err := os.Open(s.path("snapshots", m.Snapshot, dataFile))
 	if err != nil {
-		return fmt.Errorf("failed to inspect snapshot: %w", err)
+		return nil, fmt.Errorf("failed to open snapshot: %w", err)
 	}
-	stamp := fileStamp{info.Size(), info.ModTime()}
-	s.mu.Lock()
-	known, ok := s.verified[m.Snapshot]
-	s.mu.Unlock()
-	if ok && known == stamp {
-		return nil
+	defer f.Close()
+	hashed := make(chan error, 1)
+	go func() { hashed <- s.checkHash(f, m) }() // a second core, where there is one
+	out, err := s.decryptFile(f, m)
+	if hashErr := <-hashed; err == nil && hashErr != nil {
+		_ = out.Close()
+		return nil, hashErr
 	}
-	sum, err := hashFile(f)
+	return out, err
+}
+
+func (s *Store) decryptFile(f *os.File, m Manifest) (*os.File, error) {
+	r, err := sealed.NewReader(io.NewSectionReader(f, 0, math.MaxInt64), s.key, DataContext(m.Snapshot))
 	if err != nil {
-		return err
+		return nil, errDiffers(m.Snapshot, err)
 	}
-	if info.Size() != m.Size || sum != m.File {
-		return fmt.Errorf("failed to verify snapshot %s: the file differs from its manifest; restore it from backup or ingest again", m.Snapshot)
+	if r.Size() != m.Data {
+		return nil, errDiffers(m.Snapshot, sealed.ErrDamaged)
 	}
-	s.mu.Lock()
-	s.verified[m.Snapshot] = stamp
-	s.mu.Unlock()
+	out, err := newMemoryFile()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := r.WriteTo(out); err != nil {
+		_ = out.Close()
+		return nil, errDiffers(m.Snapshot, err)
+	}
+	return sealMemoryFile(out)
+}
+
+// checkHash compares a data file with its manifest.
+func (s *Store) checkHash(f *os.File, m Manifest) error {
+	h := sha256.New()
+	n, err := io.Copy(h, io.NewSectionReader(f, 0, math.MaxInt64))
+	if err != nil {
+		return fmt.Errorf("failed to hash snapshot: %w", err)
+	}
+	if n != m.Size || hex.EncodeToString(h.Sum(nil)) != m.File {
+		return errDiffers(m.Snapshot, sealed.ErrDamaged)
+	}
 	return nil
 }
 
-func hashFile(f *os.File) (string, error) {
-	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(f, 0, 1<<62)); err != nil {
-		return "", fmt.Errorf("failed to hash snapshot: %w", err)
+// intact says whether the snapshot on disk is what its manifest says.
+func (s *Store) intact(id string) (Manifest, bool) {
+	m, err := s.Manifest(id)
+	if err != nil {
+		return m, false
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	f, err := os.Open(s.path("snapshots", id, dataFile))
+	if err != nil {
+		return m, false
+	}
+	defer f.Close()
+	return m, s.checkHash(f, m) == nil
 }
 
 // stage creates an empty directory for one ingest.
@@ -234,56 +289,69 @@ func (s *Store) stage() (string, error) {
 	return dir, nil
 }
 
-// commit makes the staged data file a snapshot and puts it in force. It fsyncs
-// file, manifest and every directory it renames in, in that order.
-func (s *Store) commit(dir string, m Manifest) (Manifest, error) {
-	f, err := os.OpenFile(filepath.Join(dir, dataFile), os.O_RDWR, 0)
+// commit encrypts a memory file into a new snapshot and puts it in force. It
+// fsyncs file, manifest and every directory it renames in, in that order. fresh
+// is false when the same content was there already.
+func (s *Store) commit(m Manifest, data *os.File) (_ Manifest, fresh bool, err error) {
+	if old, ok := s.intact(m.Snapshot); ok {
+		return old, false, s.swap(m.Dataset, m.Snapshot)
+	}
+	dir, err := s.stage()
 	if err != nil {
-		return m, fmt.Errorf("failed to open staged snapshot: %w", err)
+		return m, false, err
 	}
-	defer f.Close()
-	if err := f.Sync(); err != nil {
-		return m, fmt.Errorf("failed to sync snapshot: %w", err)
-	}
-	info, err := f.Stat()
+	defer os.RemoveAll(dir) // nothing is there once it is renamed
+	info, err := data.Stat()
 	if err != nil {
-		return m, fmt.Errorf("failed to inspect snapshot: %w", err)
+		return m, false, fmt.Errorf("failed to inspect snapshot: %w", err)
 	}
-	m.Size = info.Size()
-	if m.File, err = hashFile(f); err != nil {
-		return m, err
-	}
-	if err := f.Chmod(0o444); err != nil {
-		return m, fmt.Errorf("failed to protect snapshot: %w", err)
-	}
-	raw, err := json.MarshalIndent(m, "", "  ")
+	m.Format, m.Data, m.Size = sealed.Version, info.Size(), sealed.Size(info.Size())
+	sum, err := s.sealFile(filepath.Join(dir, dataFile), DataContext(m.Snapshot), io.NewSectionReader(data, 0, m.Data), m.Data)
 	if err != nil {
-		return m, fmt.Errorf("failed to encode manifest: %w", err)
+		return m, false, err
 	}
-	if err := writeSync(filepath.Join(dir, manifestFile), raw); err != nil {
-		return m, err
+	m.File = hex.EncodeToString(sum)
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return m, false, fmt.Errorf("failed to encode manifest: %w", err)
+	}
+	if _, err := s.sealFile(filepath.Join(dir, manifestFile), manifestContext(m.Snapshot), bytes.NewReader(raw), int64(len(raw))); err != nil {
+		return m, false, err
 	}
 	if err := syncDir(dir); err != nil {
-		return m, err
+		return m, false, err
 	}
 	target := s.path("snapshots", m.Snapshot)
-	if old, err := s.manifest(m.Snapshot); err == nil {
-		// The same content is there already. It stays, unless it was damaged.
-		if g, _, err := s.Open(m.Snapshot); err == nil {
-			_ = g.Close()
-			return old, s.swap(m.Dataset, m.Snapshot)
-		}
-	}
 	if err := os.RemoveAll(target); err != nil {
-		return m, fmt.Errorf("failed to replace damaged snapshot: %w", err)
+		return m, false, fmt.Errorf("failed to replace damaged snapshot: %w", err)
 	}
 	if err := os.Rename(dir, target); err != nil {
-		return m, fmt.Errorf("failed to name snapshot: %w", err)
+		return m, false, fmt.Errorf("failed to name snapshot: %w", err)
 	}
 	if err := syncDir(s.path("snapshots")); err != nil {
-		return m, err
+		return m, false, err
 	}
-	return m, s.swap(m.Dataset, m.Snapshot)
+	return m, true, s.swap(m.Dataset, m.Snapshot)
+}
+
+// sealFile writes size bytes of r to a new encrypted file and returns the hash of
+// that file.
+func (s *Store) sealFile(name, context string, r io.Reader, size int64) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o400)
+	if err != nil {
+		return nil, fmt.Errorf("failed to create file: %w", err)
+	}
+	h := sha256.New()
+	w, err := sealed.NewWriter(io.MultiWriter(f, h), s.key, context, size)
+	if err == nil {
+		if _, err = io.CopyBuffer(w, struct{ io.Reader }{r}, make([]byte, 1<<20)); err == nil {
+			err = w.Close()
+		}
+	}
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return nil, fmt.Errorf("failed to write encrypted file: %w", err)
+	}
+	return h.Sum(nil), nil
 }
 
 // swap puts a snapshot in force.

@@ -44,6 +44,7 @@ type Keys struct {
 	Receipt []byte `json:"receipt"` // Ed25519 seed that signs receipts
 	Token   []byte `json:"token"`   // HMAC key of unit tokens and ranks; losing it unlinks snapshots
 	Commit  []byte `json:"commit"`  // derives the salts of query commitments
+	Storage []byte `json:"storage"` // encrypts snapshots at rest; losing it loses them
 	CA      []byte `json:"ca"`      // Ed25519 seed of the mTLS authority
 	Server  []byte `json:"server"`  // Ed25519 seed of the gateway's certificate
 }
@@ -86,7 +87,7 @@ func Create(dir string, cfg Config, now time.Time) (*Home, error) {
 		}
 	}
 	keys := &Keys{}
-	for _, k := range []*[]byte{&keys.Log, &keys.Receipt, &keys.Token, &keys.Commit, &keys.CA, &keys.Server} {
+	for _, k := range []*[]byte{&keys.Log, &keys.Receipt, &keys.Token, &keys.Commit, &keys.Storage, &keys.CA, &keys.Server} {
 		*k = make([]byte, 32)
 		if _, err := rand.Read(*k); err != nil {
 			return nil, fmt.Errorf("failed to draw a key: %w", err)
@@ -206,7 +207,7 @@ func (h *Home) Unlock() (*Keys, error) {
 	if err := dec.Decode(&keys); err != nil {
 		return nil, errors.New("keyring is damaged")
 	}
-	for _, k := range [][]byte{keys.Log, keys.Receipt, keys.Token, keys.Commit, keys.CA, keys.Server} {
+	for _, k := range [][]byte{keys.Log, keys.Receipt, keys.Token, keys.Commit, keys.Storage, keys.CA, keys.Server} {
 		if len(k) != 32 {
 			return nil, errors.New("keyring lacks a key; refusing to start without it")
 		}

@@ -29,7 +29,7 @@ func each() []*Entry {
 	charges := budget.Charges("population", "alpha", 2026, 5, budget.DefaultLimits())
 	return []*Entry{
 		{Kind: KindGenesis, Actor: "gateway", Genesis: &Genesis{Origin: "o", Regulator: "r", RegulatorKey: "k", LogKey: "l", ReceiptKey: "c"}},
-		{Kind: KindStarted, Actor: "gateway", Started: &Started{Version: "1", Tier: "full", Layers: []string{"seccomp"}, Storage: "plain"}},
+		{Kind: KindStarted, Actor: "gateway", Started: &Started{Version: "1", Tier: "full", Layers: []string{"seccomp"}, Storage: "aes-256-gcm"}},
 		{Kind: KindStopped, Actor: "gateway"},
 		{Kind: KindHeartbeat, Actor: "gateway", Heartbeat: &Beat{Released: 3}},
 		{Kind: KindPolicy, Actor: "hrss", Policy: &Policy{Envelope: []byte{1, 2, 3}, Kinds: []policies.Kind{policies.KindGrading}}},

@@ -71,11 +71,7 @@ func BenchmarkExecuteWarm(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	f, _, err := s.Open(m.Snapshot)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer f.Close()
+	f := snapshot(b, s, m.Snapshot)
 	r := engine.Runner{Pool: pool(b)}
 	p := plan(3, engineText)
 	for b.Loop() {

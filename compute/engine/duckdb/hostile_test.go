@@ -3,6 +3,7 @@ package duckdb
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -152,12 +153,8 @@ func TestSnapshotStaysReadOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, _, err := s.Open(m.Snapshot)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	before, err := os.ReadFile(f.Name())
+	f := snapshot(t, s, m.Snapshot)
+	before, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +166,7 @@ func TestSnapshotStaysReadOnly(t *testing.T) {
 			t.Fatalf("%+v, %v", p, err)
 		}
 	}
-	after, err := os.ReadFile(f.Name())
+	after, err := os.ReadFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 	if err != nil || string(before) != string(after) {
 		t.Fatal("the snapshot changed")
 	}
@@ -185,11 +182,7 @@ func TestExactTotals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, _, err := s.Open(m.Snapshot)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := snapshot(t, s, m.Snapshot)
 	p := plan(2, engineText)
 	p.Exact = &protect.ExactRules{}
 	got, err := (&engine.Runner{Pool: pool(t)}).Execute(context.Background(),

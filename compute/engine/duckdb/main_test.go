@@ -75,9 +75,11 @@ func pool(t testing.TB) *sandbox.Pool {
 	return shared.pool
 }
 
+var storeOptions = engine.StoreOptions{Key: bytes.Repeat([]byte("s"), 32), Memory: 2 << 30}
+
 func store(t testing.TB) *engine.Store {
 	t.Helper()
-	s, err := engine.OpenStore(t.TempDir())
+	s, err := engine.OpenStore(t.TempDir(), storeOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,12 +123,22 @@ func take(t testing.TB, s *engine.Store, spec ingest.Spec, raw string) (engine.M
 // run executes text over a snapshot with the given key types and two measures.
 func run(t testing.TB, s *engine.Store, id, text string, measures int, keys ...algebra.Type) (protect.Partials, error) {
 	t.Helper()
-	f, _, err := s.Open(id)
+	return (&engine.Runner{Pool: pool(t)}).Execute(context.Background(), text, plan(measures, keys...), []*os.File{snapshot(t, s, id)}, testLimits)
+}
+
+// snapshot returns a snapshot's memory file, leased until the test ends.
+func snapshot(t testing.TB, s *engine.Store, id string) *os.File {
+	t.Helper()
+	lease, err := s.Lease(context.Background(), []string{id})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	return (&engine.Runner{Pool: pool(t)}).Execute(context.Background(), text, plan(measures, keys...), []*os.File{f}, testLimits)
+	t.Cleanup(lease.Release)
+	files, _, err := lease.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files[0]
 }
 
 func plan(measures int, keys ...algebra.Type) *protect.Plan {
@@ -192,11 +204,7 @@ func TestProcessTier(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, _, err := s.Open(m.Snapshot)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
+	f := snapshot(t, s, m.Snapshot)
 	got, err := (&engine.Runner{Pool: p}).Execute(context.Background(), `SELECT count(*) AS m0 FROM d0.main.t`, plan(1), []*os.File{f}, testLimits)
 	if err != nil || got.Cells[0].M[0].Int64() != 4 {
 		t.Fatalf("%+v, %v", got, err)

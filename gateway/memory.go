@@ -1,0 +1,114 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/policies"
+)
+
+// availableMemory is what this process could take without pushing others out, in
+// bytes: the machine's MemAvailable, or less where a control group says so.
+func availableMemory() (int64, error) {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0, fmt.Errorf("failed to read available memory: %w", err)
+	}
+	defer f.Close()
+	available := int64(-1)
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if rest, ok := strings.CutPrefix(lines.Text(), "MemAvailable:"); ok {
+			if kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(rest, "kB")), 10, 43); err == nil {
+				available = kib << 10
+			}
+		}
+	}
+	if available <= 0 {
+		return 0, errors.New("failed to read available memory: the kernel names none")
+	}
+	return min(available, groupMemory(available)), nil
+}
+
+// groupMemory is what the memory limits of this process's control group and its
+// parents (version 2) leave, or limit where there is none.
+func groupMemory(limit int64) int64 {
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return limit
+	}
+	for line := range strings.Lines(string(text)) {
+		group, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		for ok && group != "/" && group != "." {
+			dir := filepath.Join("/sys/fs/cgroup", group)
+			most, err := readNumber(filepath.Join(dir, "memory.max"))
+			used, errUsed := readNumber(filepath.Join(dir, "memory.current"))
+			if err == nil && errUsed == nil {
+				limit = min(limit, max(most-used, 1))
+			}
+			group = filepath.Dir(group)
+		}
+	}
+	return limit
+}
+
+func readNumber(path string) (int64, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+}
+
+// swapping says whether the machine may write memory to a disk.
+func swapping() bool {
+	text, err := os.ReadFile("/proc/swaps")
+	return err == nil && strings.Count(string(text), "\n") > 1 // the first line is a heading
+}
+
+// hold sets memory aside for the snapshots of a job before it is charged, so that
+// want of memory never costs a budget. No data is read.
+func (d *Domain) hold(ctx context.Context, p *prepared) error {
+	if p.lease != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.opt.Wall)
+	defer cancel()
+	var err error
+	p.lease, err = d.store.Lease(ctx, p.snaps)
+	return leaseRefused(err)
+}
+
+// leaseRefused renders want of memory: sizes of files in MiB, no data.
+func leaseRefused(err error) error {
+	var short *engine.TooLarge
+	switch {
+	case errors.As(err, &short):
+		return refusal(policies.Reason{Code: "SNAPSHOT_TOO_LARGE", Rule: "memory", SetBy: "sandgate",
+			ZH:     fmt.Sprintf("快照需要内存 %d MiB，网关上限为 %d MiB；本次不扣减预算", mib(short.Need), mib(short.Limit)),
+			EN:     fmt.Sprintf("the snapshots need %d MiB of memory and the gateway allows %d MiB; nothing is charged for this", mib(short.Need), mib(short.Limit)),
+			HintZH: "请网关管理员调大 serve --snapshot-memory", HintEN: "ask the gateway's administrator for a larger serve --snapshot-memory"})
+	case errors.Is(err, context.DeadlineExceeded):
+		return refusal(policies.Reason{Code: "BUSY", Rule: "memory", SetBy: "sandgate",
+			ZH: "快照内存被其他作业占用；本次不扣减预算", EN: "other jobs hold the memory for snapshots; nothing is charged for this",
+			HintZH: "请稍后用同一 request_id 重试", HintEN: "retry later with the same request_id"})
+	}
+	return err
+}
+
+func ingestTooLarge(short *engine.TooLarge) policies.Reason {
+	return policies.Reason{Code: "INGEST_TOO_LARGE", Rule: "memory", SetBy: "sandgate",
+		ZH: fmt.Sprintf("入库内存不足，原快照不变：至少需要 %d MiB，上限 %d MiB，其中 %d MiB 正被其他作业占用", mib(short.Need), mib(short.Limit), mib(short.InUse)),
+		EN: fmt.Sprintf("not enough memory to ingest, the old snapshot stands: at least %d MiB needed, %d MiB allowed, %d MiB of it held by other work",
+			mib(short.Need), mib(short.Limit), mib(short.InUse)),
+		HintZH: "稍后重试、拆分数据集，或请网关管理员调大 serve --snapshot-memory", HintEN: "try again later, split the data set, or ask the gateway's administrator for a larger serve --snapshot-memory"}
+}
+
+// mib rounds up.
+func mib(n int64) int64 { return (n + 1<<20 - 1) >> 20 }
