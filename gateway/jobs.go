@@ -373,7 +373,11 @@ type Answer struct {
 
 // Job returns what the ledger says of a job, to its operator or the regulator.
 func (d *Domain) Job(party, job string) (j state.Job, err error) {
-	d.log.View(func() { j, err = d.job(party, job) })
+	d.log.View(func() {
+		if j, err = d.job(party, job); err == nil {
+			j = d.veil(party, j)
+		}
+	})
 	return j, err
 }
 
@@ -388,6 +392,17 @@ func (d *Domain) job(party, job string) (state.Job, error) {
 	return j, nil
 }
 
+// veil hides from an operator whose answer his repeat was given: that another
+// operator asked the same is not for him to learn. Call it in View.
+func (d *Domain) veil(party string, j state.Job) state.Job {
+	if of, ok := d.state.Job(j.RepeatOf); ok && of.Operator != party {
+		if p, _ := d.state.Book().Party(party); p.Role != policies.RoleRegulator {
+			j.RepeatOf = j.Request.Job
+		}
+	}
+	return j
+}
+
 // Jobs lists the jobs a party may see, newest first.
 func (d *Domain) Jobs(party string) ([]state.Job, error) {
 	if err := d.Authorize(party, policies.ActReadJob, policies.Resource{Operator: party}); err != nil {
@@ -400,7 +415,7 @@ func (d *Domain) Jobs(party string) ([]state.Job, error) {
 		for i := len(ids) - 1; i >= 0; i-- {
 			j, _ := d.state.Job(ids[i])
 			if p.Role == policies.RoleRegulator || j.Operator == party {
-				out = append(out, j)
+				out = append(out, d.veil(party, j))
 			}
 		}
 	})
@@ -424,8 +439,11 @@ func (d *Domain) Answer(ctx context.Context, party, job string) (*Answer, error)
 	case state.PhaseReleased:
 		a.Price = j.Reserved.Price
 	case state.PhaseRepeated:
-		a.RepeatOf, seq = j.RepeatOf, j.Seq
-		d.log.View(func() { from, _ = d.state.Job(j.RepeatOf) })
+		seq = j.Seq
+		d.log.View(func() {
+			from, _ = d.state.Job(j.RepeatOf)
+			a.RepeatOf = d.veil(party, j).RepeatOf
+		})
 	case state.PhaseRefused:
 		return nil, &Refusal{Job: job, Reasons: j.Reasons}
 	case state.PhaseFailed:

@@ -231,7 +231,7 @@ func (d *Domain) Explain(ctx context.Context, operator string, q Query) (*Explan
 	if err != nil {
 		return nil, err
 	}
-	x := &Explanation{Allowed: p.decision.Refused == nil, SQL: p.sql, Plan: p.plan, Repeat: p.decision.Repeated != nil}
+	x := &Explanation{Allowed: p.decision.Refused == nil, SQL: p.sql, Plan: p.plan, Repeat: d.ownRepeat(operator, p)}
 	if p.decision.Refused != nil {
 		x.Reasons = p.decision.Refused.Reasons
 		return x, nil
@@ -250,6 +250,23 @@ func (d *Domain) Explain(ctx context.Context, operator string, q Query) (*Explan
 		})
 	}
 	return x, nil
+}
+
+// ownRepeat says whether a query repeats a release that the operator himself was
+// given. Another's would be free to probe for by explaining.
+func (d *Domain) ownRepeat(operator string, p *prepared) (own bool) {
+	if p.decision.Repeated == nil {
+		return false
+	}
+	d.log.View(func() {
+		of, _ := d.state.Job(p.decision.Repeated.Of)
+		own = of.Operator == operator
+		for _, id := range d.state.Jobs() {
+			j, _ := d.state.Job(id)
+			own = own || j.Operator == operator && j.RepeatOf == p.decision.Repeated.Of
+		}
+	})
+	return own
 }
 
 // outputName is the name the operator gave a core output, or a description of a

@@ -196,7 +196,7 @@ ledger; refuses to start when anything is missing.`,
 	f := c.Flags()
 	f.StringVar(&dir, "home", "", "网关目录 gateway home")
 	f.StringVar(&listen, "listen", defaultServer, "监听地址 address to listen on")
-	f.StringVar(&tier, "isolation", string(sandbox.TierFull), "隔离等级 isolation tier; anything but full is weaker and is written to the ledger")
+	f.StringVar(&tier, "isolation", string(sandbox.TierFull), "隔离等级 isolation tier: full|container; container is weaker and is written to the ledger")
 	f.Int64Var(&snapshotMemory, "snapshot-memory", 0, "解密快照与入库可用内存（MiB），0 为启动时可用内存的一半 memory for decrypted snapshots and ingests in MiB, 0: half of what is available at start")
 	require(c, "home")
 	return c

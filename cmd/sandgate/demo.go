@@ -56,7 +56,7 @@ submit jobs, the regulator audits offline. Ends with a non-zero exit code when a
 	f.StringVar(&o.data, "data", "", "自己的数据文件 a data file of your own (csv, csv.gz, parquet)")
 	f.StringVar(&o.catalog, "catalog", "", "其目录与策略文件 its catalogue and policy bundle")
 	f.StringVar(&o.home, "dir", "", "演示目录，默认临时 directory of the demo, temporary when empty")
-	f.StringVar(&o.tier, "isolation", string(sandbox.TierFull), "隔离等级 isolation tier")
+	f.StringVar(&o.tier, "isolation", string(sandbox.TierFull), "隔离等级 isolation tier: full|container")
 	c.MarkFlagsRequiredTogether("data", "catalog")
 	return c
 }
