@@ -259,6 +259,17 @@ func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error 
 	return err
 }
 
+// respawn replaces a spawner that died, with the self-test of a start.
+func (d *Domain) respawn(ctx context.Context) error {
+	err := d.pool.Restart(ctx)
+	if err != nil {
+		d.opt.Logger.Error("worker spawner died and could not be replaced")
+	} else {
+		d.opt.Logger.Warn("worker spawner died and was replaced")
+	}
+	return err
+}
+
 // compute runs the worker and the release kernel.
 func (d *Domain) compute(ctx context.Context, p *prepared) (*release.Release, error) {
 	if p.lease == nil { // a repeat whose first answer was gone when it was decided
@@ -273,7 +284,13 @@ func (d *Domain) compute(ctx context.Context, p *prepared) (*release.Release, er
 	if p.plan.Exact != nil {
 		p.plan.Exact.SnapUnits = manifests[0].Units
 	}
-	partials, err := d.runner.Execute(ctx, p.sql, p.plan, files, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
+	run := func() (protect.Partials, error) {
+		return d.runner.Execute(ctx, p.sql, p.plan, files, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
+	}
+	partials, err := run()
+	if errors.Is(err, sandbox.ErrSpawner) && d.respawn(ctx) == nil {
+		partials, err = run() // no worker was started, so no data was read twice
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -164,6 +164,18 @@ func TestJSONOutputParses(t *testing.T) {
 	})
 	env = append(env, "SANDGATE_SERVER="+s.addr)
 	const sql = "SELECT district, COUNT(*) AS n FROM population GROUP BY district"
+	// A bundle counts once, so the one to apply again gets a dated comment.
+	bundle := filepath.Join(dir, "health.yaml")
+	text, err := os.ReadFile(bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(bundle, append(text, "# again\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, problems, code := outcome(t, dir, env, "policy", "sign", "health.yaml", "--out", "again.dsse", "--kit", "kits/health"); code != 0 {
+		t.Fatal(problems)
+	}
 	for _, c := range []struct {
 		code int
 		args []string
@@ -171,8 +183,8 @@ func TestJSONOutputParses(t *testing.T) {
 		{0, []string{"init", "--home", "h2", "--regulator", "r", "--kit-out", "k2"}},
 		{0, []string{"party", "create", "--home", "home", "--id", "carol", "--out", "kits/carol"}},
 		{0, []string{"policy", "lint", "health.yaml"}},
-		{0, []string{"policy", "apply", "health.yaml.dsse", "--check", "--kit", "kits/health"}},
-		{0, []string{"policy", "apply", "health.yaml.dsse", "--kit", "kits/health"}},
+		{0, []string{"policy", "apply", "again.dsse", "--check", "--kit", "kits/health"}},
+		{0, []string{"policy", "apply", "again.dsse", "--kit", "kits/health"}},
 		{0, []string{"catalog", "list", "--kit", "kits/alpha"}},
 		{0, []string{"ingest", "districts.csv", "--dataset", "districts", "--kit", "kits/civil_affairs"}},
 		{0, []string{"job", "explain", sql, "--kit", "kits/alpha"}},
