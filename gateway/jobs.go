@@ -259,17 +259,6 @@ func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error 
 	return err
 }
 
-// respawn replaces a spawner that died, with the self-test of a start.
-func (d *Domain) respawn(ctx context.Context) error {
-	err := d.pool.Restart(ctx)
-	if err != nil {
-		d.opt.Logger.Error("worker spawner died and could not be replaced")
-	} else {
-		d.opt.Logger.Warn("worker spawner died and was replaced")
-	}
-	return err
-}
-
 // compute runs the worker and the release kernel.
 func (d *Domain) compute(ctx context.Context, p *prepared) (*release.Release, error) {
 	if p.lease == nil { // a repeat whose first answer was gone when it was decided
@@ -284,13 +273,12 @@ func (d *Domain) compute(ctx context.Context, p *prepared) (*release.Release, er
 	if p.plan.Exact != nil {
 		p.plan.Exact.SnapUnits = manifests[0].Units
 	}
-	run := func() (protect.Partials, error) {
-		return d.runner.Execute(ctx, p.sql, p.plan, files, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
+	// A spawner that died is replaced, with the self-test of a start; one that
+	// lives is left alone.
+	if err := d.pool.Restart(ctx); err != nil {
+		return nil, fmt.Errorf("failed to replace the worker spawner: %w", err)
 	}
-	partials, err := run()
-	if errors.Is(err, sandbox.ErrSpawner) && d.respawn(ctx) == nil {
-		partials, err = run() // no worker was started, so no data was read twice
-	}
+	partials, err := d.runner.Execute(ctx, p.sql, p.plan, files, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
-	"github.com/sandgate/sandgate/sandbox"
 )
 
 // Query is what an operator asks and on what ground.
@@ -52,10 +51,10 @@ func (d *Domain) parse(ctx context.Context, req engine.AnalyseRequest) ([]byte, 
 	if err != nil {
 		return nil, fmt.Errorf("failed to encode analyser request: %w", err)
 	}
-	out, err := d.parser.Call(ctx, payload)
-	if errors.Is(err, sandbox.ErrSpawner) && d.respawn(ctx) == nil {
-		out, err = d.parser.Call(ctx, payload)
+	if err := d.pool.Restart(ctx); err != nil {
+		return nil, fmt.Errorf("failed to replace the worker spawner: %w", err)
 	}
+	out, err := d.parser.Call(ctx, payload)
 	if err != nil {
 		return nil, fmt.Errorf("failed to analyse: %w", err)
 	}

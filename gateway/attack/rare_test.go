@@ -168,8 +168,10 @@ func TestAttack02_ExactModeCellAndComplement(t *testing.T) {
 	check("SELECT COUNT(*) AS n FROM exact1 WHERE grp <> 'b'", func(string) int { return 0 }) // complement: nine
 	check("SELECT COUNT(*) AS n FROM exact1 WHERE grp = 'b'", func(string) int { return 9 })
 	check("SELECT grp, COUNT(*) AS n FROM exact1 WHERE half = 1 GROUP BY grp", func(string) int { return 0 }) // 100 % cell
-	if !withheld["BELOW_K"] || !withheld["COMPLEMENT"] {
-		t.Errorf("withheld for %v: the attack did not reach both rules", withheld)
+	// A cell with too few units and one withheld for its neighbours must look the
+	// same: two words would tell which are really small.
+	if len(withheld) != 1 {
+		t.Errorf("withheld for %v: one word was expected", withheld)
 	}
 	// Control: the exact table holds three cells that k protects.
 	Record(t, Score{Attack: "02 exact mode, one table: k and complement", Figure: small, Bound: 0, Control: 3, Pass: small == 0, Trials: cells})

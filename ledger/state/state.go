@@ -205,14 +205,14 @@ func (s *State) CheckPolicy(p *entry.Policy, actor string) (*policies.Book, erro
 	if x := s.book.Authorize(actor, policies.ActApplyPolicy, policies.Resource{}); x != nil {
 		return nil, x
 	}
+	next, docs, err := s.book.Apply(env)
+	if err != nil {
+		return nil, err
+	}
 	if !policies.SignedBy(env, actor) {
 		return nil, &policies.Reason{Code: "POLICY_REFUSED", Rule: "policy", SetBy: actor,
 			ZH: "提交者不在签名者之中", EN: "the party that applies the bundle is not among its signers",
 			HintZH: "由签名的一方提交", HintEN: "one of the signers applies it"}
-	}
-	next, docs, err := s.book.Apply(env)
-	if err != nil {
-		return nil, err
 	}
 	if !slices.EqualFunc(docs, p.Kinds, func(d policies.Document, k policies.Kind) bool { return d.Kind == k }) {
 		return nil, errors.New("the kinds named are not those of the signed bundle")
