@@ -101,18 +101,6 @@ func sources(t *testing.T) []*source {
 	return all
 }
 
-// sourceAt returns one file; a check of a file that is gone must fail.
-func sourceAt(t *testing.T, name string) *source {
-	t.Helper()
-	for _, s := range sources(t) {
-		if s.path == name {
-			return s
-		}
-	}
-	t.Fatalf("%s is gone", name)
-	return nil
-}
-
 func (s *source) under(dir string) bool { return s.dir == dir || strings.HasPrefix(s.dir, dir+"/") }
 
 func (s *source) imports() []string {

@@ -26,7 +26,7 @@ const (
 
 // Codes of a withheld estimate.
 const (
-	TooNoisy   = "TOO_NOISY"  // dp: the count below an average is not clearly above zero
+	TooNoisy = "TOO_NOISY" // dp: the count below an average is not clearly above zero
 	// BelowK and Complement are one word on purpose: a cell with too few units and
 	// one that is withheld for its neighbours' sake must look the same, or the
 	// reader learns which cells are really small.
