@@ -45,7 +45,7 @@ func TestR01_HostileSQL(t *testing.T) {
 			}
 			for _, want := range c.want {
 				if killed.Cause == want {
-					if took := time.Since(begin); took > 6*time.Second {
+					if took := time.Since(begin); took > 30*time.Second { // unhindered, each would run for minutes
 						t.Fatalf("took %v", took)
 					}
 					if err.Error() != "worker did not finish: "+string(want) {
