@@ -38,26 +38,52 @@ type Value struct {
 	Redacted bool   `json:"redacted,omitempty"`
 }
 
-// Col is a resolved column: Table indexes Core.Tables.
+// DerivedTable is the Table of a column that Core.Derived (or PerUnit.Derived)
+// defines: the i-th expression is column "e<i>" of it.
+const DerivedTable = -1
+
+// Col is a resolved column: Table indexes Core.Tables, or is DerivedTable.
 type Col struct {
 	Table int    `json:"table"`
 	Name  string `json:"name"`
 	Type  Type   `json:"type"`
 }
 
-// Table is one data set in FROM. Tables[0] is the fact table; every further one
-// is a public dimension (公开维表) joined on its unique key.
+// Table is one data set in FROM. Tables[0] is the fact table. Every further one is
+// a public dimension (公开维表) joined on its unique key, or a private table of one
+// row per unit joined on the unit.
 type Table struct {
 	Dataset string `json:"dataset"`
+	// Parts are further partitions of the fact table (UNION ALL): data sets with
+	// the same unit that have every column the core uses, of the same type.
+	Parts []string `json:"parts,omitempty"`
+	// PerUnit, when set, replaces the table by its pre-aggregation to one row per
+	// privacy unit.
+	PerUnit *PerUnit `json:"per_unit,omitempty"`
+}
+
+// PerUnit pre-aggregates a private table to one row per unit: SELECT unit, aggs
+// FROM table WHERE … GROUP BY unit. Its columns for the rest of the core are a0,
+// a1, … in the order of Aggs and nothing else; inside it, columns have Table 0 (the
+// data set itself) or DerivedTable (its own Derived).
+type PerUnit struct {
+	Derived []Expr `json:"derived,omitempty"`
+	Where   *Pred  `json:"where,omitempty"`
+	// Aggs may be CountRows, CountCol, Sum, Min and Max, without noise: they are
+	// values of one unit. Sum, Min and Max of no value are NULL.
+	Aggs []Agg `json:"aggs"`
 }
 
 // Join attaches Tables[Table] by equality of Left (a column of an earlier table)
-// and Right (the declared unique key of the joined public table).
+// and Right (the declared unique key of the joined public table). With Unit it
+// attaches a private table of one row per unit by the privacy unit; Left and Right
+// are zero then.
 type Join struct {
 	Table int  `json:"table"`
 	Outer bool `json:"outer,omitempty"` // LEFT JOIN; otherwise INNER
-	Left  Col  `json:"left"`
-	Right Col  `json:"right"`
+	Unit  bool `json:"unit,omitempty"`
+	Left  Col  `json:"left,omitzero"`
+	Right Col  `json:"right,omitzero"`
 }
 
 // PredOp is a row-wise, total predicate operator: none of them can raise an
@@ -97,12 +123,38 @@ const (
 	CountUnits Func = "count_units" // COUNT(DISTINCT <unit column>)
 	Sum        Func = "sum"         // SUM(col), Int or Decimal
 	Avg        Func = "avg"         // AVG(col), Int or Decimal
+
+	// Noisy moments of Int or Decimal columns. The two-column ones take
+	// (dependent y = Arg, independent x = Arg2), as SQL's REGR functions do.
+	VarSamp       Func = "var_samp"
+	VarPop        Func = "var_pop"
+	StddevSamp    Func = "stddev_samp"
+	StddevPop     Func = "stddev_pop"
+	CovarSamp     Func = "covar_samp"
+	CovarPop      Func = "covar_pop"
+	Corr          Func = "corr"
+	RegrSlope     Func = "regr_slope"
+	RegrIntercept Func = "regr_intercept"
+	RegrR2        Func = "regr_r2"
+	RegrCount     Func = "regr_count" // rows where neither is NULL
+
+	// Order statistics of Int, Decimal or Date columns with a registered grid, from
+	// noisy counts per grid cell. Min and Max inside PerUnit are exact and need none.
+	Quantile Func = "quantile" // Agg.Q
+	Min      Func = "min"
+	Max      Func = "max"
 )
 
 // Agg is one aggregate of the core. Arg is nil for CountRows and CountUnits.
 type Agg struct {
 	Func Func `json:"func"`
 	Arg  *Col `json:"arg,omitempty"`
+	Arg2 *Col `json:"arg2,omitempty"` // two-column functions: the independent x
+	// Q is the quantile in millionths, 0…1e6; zero for every other function.
+	// MEDIAN is the quantile 500000.
+	Q int64 `json:"q,omitempty"`
+	// Filter is FILTER (WHERE …): only rows where it is TRUE are aggregated.
+	Filter *Pred `json:"filter,omitempty"`
 }
 
 // Core is the protected core of a query: everything up to the noisy aggregate.
@@ -111,9 +163,16 @@ type Agg struct {
 type Core struct {
 	Tables []Table `json:"tables"`
 	Joins  []Join  `json:"joins,omitempty"`
-	Where  *Pred   `json:"where,omitempty"` // nil: every row
-	Keys   []Col   `json:"keys,omitempty"`
-	Aggs   []Agg   `json:"aggs"`
+	// Derived are the expressions behind columns e0, e1, … of DerivedTable. One may
+	// read tables and derived columns before it.
+	Derived []Expr `json:"derived,omitempty"`
+	Where   *Pred  `json:"where,omitempty"` // nil: every row
+	Keys    []Col  `json:"keys,omitempty"`
+	// Sets are the grouping sets as ascending indices into Keys, in canonical order
+	// (longer first, then by index); nil is the one set of all keys. The finest set,
+	// all keys, need not be among them: margins are added up from its noisy cells.
+	Sets [][]int `json:"sets,omitempty"`
+	Aggs []Agg   `json:"aggs"`
 }
 
 // Post is post-processing 后处理: it runs on released values only, at no budget.

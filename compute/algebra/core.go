@@ -79,14 +79,33 @@ func (p Pred) redacted() bool {
 		slices.ContainsFunc(p.Args, Pred.redacted)
 }
 
-// SchemasOf returns the schemas of c.Tables in their order, as compute/render
+// Datasets lists the data sets a core reads, each once, in the order of its
+// tables and their parts. Facts, snapshots and the engine's databases d0, d1, … are
+// parallel to it.
+func (c Core) Datasets() []string {
+	var out []string
+	add := func(id string) {
+		if !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	for _, t := range c.Tables {
+		add(t.Dataset)
+		for _, p := range t.Parts {
+			add(p)
+		}
+	}
+	return out
+}
+
+// SchemasOf returns the schemas of c.Datasets() in their order, as compute/render
 // and the engine's plan check want them.
 func (c Core) SchemasOf(schemas []Schema) ([]Schema, error) {
 	var out []Schema
-	for i, t := range c.Tables {
-		at := slices.IndexFunc(schemas, func(s Schema) bool { return s.Dataset == t.Dataset })
+	for i, id := range c.Datasets() {
+		at := slices.IndexFunc(schemas, func(s Schema) bool { return s.Dataset == id })
 		if at < 0 {
-			return nil, fmt.Errorf("failed to find schema of table %d", i)
+			return nil, fmt.Errorf("failed to find schema of data set %d", i)
 		}
 		out = append(out, schemas[at])
 	}

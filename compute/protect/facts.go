@@ -41,6 +41,9 @@ type ColumnFacts struct {
 	// (sorted, distinct); nil when the column has none.
 	Codes   []algebra.Value
 	Private bool // its values are not public as a grouping key
+	// Grid are the edges of the registered grid in minimal units or days, ascending,
+	// at least two; nil: none, so no quantile, minimum, maximum or bin.
+	Grid []int64
 }
 
 // Cell is one group of exact partials. Keys are parallel to Plan.Keys, M to

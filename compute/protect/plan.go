@@ -27,6 +27,16 @@ const (
 	MeasureNonNull MeasureKind = "non_null" // rows with a non-NULL Col
 	MeasureSum     MeasureKind = "sum"      // Σ Col − Offset·non-null rows, in minimal units
 	MeasureUnits   MeasureKind = "units"    // distinct privacy units
+	// MeasureFirst counts rows of rank 1: at most one per unit over all cells, so it
+	// bounds the distinct units of a cell from below at sensitivity 1 and at the cost
+	// of a row count. Selection of private keys reads it.
+	MeasureFirst MeasureKind = "first"
+	// MeasureProduct is Σ (Col − Offset)(Col2 − Offset2) over rows where neither is
+	// NULL; with Col2 equal to Col, the centred sum of squares.
+	MeasureProduct MeasureKind = "product"
+	// MeasureBin counts rows with Bin.Lo ≤ Col < Bin.Hi (Bin.Hi inclusive in the last
+	// grid cell, which LastBin says).
+	MeasureBin MeasureKind = "bin"
 )
 
 // Measure is one exact integer per cell and the noise it must receive.
@@ -37,6 +47,21 @@ type Measure struct {
 	// enforced at ingest, so the engine must clamp each row to [Lo,Hi].
 	Clamp  *Range `json:"clamp,omitempty"`
 	Offset int64  `json:"offset,omitempty"` // midpoint subtracted per row (AVG), minimal units
+	// Col2, Clamp2 and Offset2 are the second factor of MeasureProduct.
+	Col2    *algebra.Col `json:"col2,omitempty"`
+	Clamp2  *Range       `json:"clamp2,omitempty"`
+	Offset2 int64        `json:"offset2,omitempty"`
+	Bin     *Range       `json:"bin,omitempty"`
+	LastBin bool         `json:"last_bin,omitempty"`
+	// Both counts and sums only rows where Col and Col2 are both not NULL: for the
+	// two-column moments. Set with Kind non_null or sum and Col2.
+	Both bool `json:"both,omitempty"`
+	// Filter is the aggregate's FILTER (WHERE …).
+	Filter *algebra.Pred `json:"filter,omitempty"`
+	// Vector, when not 0, joins measures into one vector whose cells a row can be
+	// counted in only once (the bins of a grid): they have one joint Sens2 and Sigma2,
+	// repeated in each, and one price, booked in the first of them.
+	Vector int `json:"vector,omitempty"`
 	// Sens2 is the squared L2 sensitivity Δ₂² of this measure's vector of cells
 	// when one privacy unit is added or removed (all its rows, at most MaxRows).
 	Sens2 *big.Int `json:"sens2"`
@@ -64,14 +89,26 @@ type Key struct {
 }
 
 // Output says how one aggregate is computed from noisy measures. For Avg, A is
-// the centred sum and B the non-null count; otherwise only A is used.
+// the centred sum and B the non-null count; so too for a Sum with Offset ≠ 0, which
+// shares them with an AVG or moment of the same column (Σ = A + Offset·B); otherwise
+// only A is used. Moments and order statistics use In instead.
 type Output struct {
-	Func   algebra.Func `json:"func"`
-	A      int          `json:"a"`
-	B      int          `json:"b,omitempty"`
-	Scale  uint8        `json:"scale,omitempty"` // decimal digits of the argument
-	Offset int64        `json:"offset,omitempty"`
-	Range  Range        `json:"range"` // registered bounds of the argument (Avg, Sum)
+	Func algebra.Func `json:"func"`
+	A    int          `json:"a"`
+	B    int          `json:"b,omitempty"`
+	// In lists measures: for var and stddev n, Σx, Σx²; for covar, corr and regr n, Σy,
+	// Σx, Σy², Σx², Σxy (all centred; Σy², Σx² are −1 where the function needs none);
+	// for quantile, min and max the bins in order.
+	In []int `json:"in,omitempty"`
+	// Grid are the edges of the bins, one more than In; Q the quantile in millionths.
+	Grid    []int64 `json:"grid,omitempty"`
+	Q       int64   `json:"q,omitempty"`
+	Scale2  uint8   `json:"scale2,omitempty"` // of Arg2
+	Offset2 int64   `json:"offset2,omitempty"`
+	Range2  Range   `json:"range2,omitzero"`
+	Scale   uint8   `json:"scale,omitempty"` // decimal digits of the argument
+	Offset  int64   `json:"offset,omitempty"`
+	Range   Range   `json:"range"` // registered bounds of the argument (Avg, Sum)
 }
 
 // Selection governs private keys: a key is considered only with at least K
@@ -96,15 +133,24 @@ type ExactRules struct {
 // Plan is a protected plan. Everything in it is fixed before data is read and
 // depends on public facts only.
 type Plan struct {
-	Core      algebra.Core `json:"core"`
-	Mode      Mode         `json:"mode"`
-	MaxRows   int64        `json:"max_rows"` // m: rows kept per unit, by the secret rank _rn; MaxInt64 in exact mode
-	OneRow    bool         `json:"one_row"`  // snapshot verified as one row per unit: no _rn filter
-	Keys      []Key        `json:"keys,omitempty"`
-	Measures  []Measure    `json:"measures"`
-	Outputs   []Output     `json:"outputs"` // parallel to Core.Aggs
-	Selection *Selection   `json:"selection,omitempty"`
-	Exact     *ExactRules  `json:"exact,omitempty"`
-	MaxCells  int          `json:"max_cells"` // cap of cells a worker may return
-	Rho       budget.Nano  `json:"rho"`       // whole price
+	Core    algebra.Core `json:"core"`
+	Mode    Mode         `json:"mode"`
+	MaxRows int64        `json:"max_rows"` // m: rows one unit has after bounding and joins; MaxInt64 in exact mode
+	OneRow  bool         `json:"one_row"`  // at most one row per unit without bounding
+	// Ranks bounds each data set of Core.Datasets() to rows with _rn ≤ Ranks[i]; 0: no
+	// bound is needed (public, one row per unit, exact mode, or Weight).
+	Ranks []int64 `json:"ranks"`
+	// Weight, when not 0, replaces ranks of the fact table by weights on an integer
+	// lattice: after WHERE, each row of a unit that has n rows left weighs
+	// ⌊Weight·m/max(m,n)⌋, counts are sums of weights and sums are sums of weight·value
+	// (so sensitivities are Weight times those of rows), and the kernel divides by
+	// Weight after noise.
+	Weight    int64       `json:"weight,omitempty"`
+	Keys      []Key       `json:"keys,omitempty"`
+	Measures  []Measure   `json:"measures"`
+	Outputs   []Output    `json:"outputs"` // parallel to Core.Aggs
+	Selection *Selection  `json:"selection,omitempty"`
+	Exact     *ExactRules `json:"exact,omitempty"`
+	MaxCells  int         `json:"max_cells"` // cap of cells a worker may return
+	Rho       budget.Nano `json:"rho"`       // whole price
 }

@@ -135,7 +135,7 @@ type Refused struct {
 type Reserved struct {
 	Request   Request         `json:"request"`
 	Mode      string          `json:"mode"`
-	Snapshots []string        `json:"snapshots"` // parallel to Core.Tables
+	Snapshots []string        `json:"snapshots"` // parallel to Core.Datasets()
 	Price     budget.Nano     `json:"price"`
 	Charges   []budget.Charge `json:"charges"`
 }

@@ -114,29 +114,29 @@ func (s *State) repeats(job string, plan *protect.Plan) bool {
 	return r.Mode == string(plan.Mode) && r.Price >= plan.Rho
 }
 
-// Facts returns the public facts and the current snapshots of a core's tables.
+// Facts returns the public facts and the current snapshots of core.Datasets().
 func (s *State) Facts(core algebra.Core) ([]protect.Facts, []string, *policies.Reason) {
 	var facts []protect.Facts
 	var snapshots []string
-	for _, t := range core.Tables {
-		e, ok := s.book.Dataset(t.Dataset)
+	for _, id := range core.Datasets() {
+		e, ok := s.book.Dataset(id)
 		if !ok {
-			return nil, nil, missing("DATASET_UNKNOWN", t.Dataset, "", "目录中没有数据集“%s”", "data set %q is not in the catalogue")
+			return nil, nil, missing("DATASET_UNKNOWN", id, "", "目录中没有数据集“%s”", "data set %q is not in the catalogue")
 		}
 		if x := e.Ready(); x != nil {
 			return nil, nil, x
 		}
-		snap, ok := s.snapshots[t.Dataset]
+		snap, ok := s.snapshots[id]
 		if !ok {
-			return nil, nil, missing("NO_SNAPSHOT", t.Dataset, e.Department, "数据集“%s”尚未入库", "data set %q has no snapshot yet")
+			return nil, nil, missing("NO_SNAPSHOT", id, e.Department, "数据集“%s”尚未入库", "data set %q has no snapshot yet")
 		}
 		if snap.Spec != e.SpecDigest() {
-			return nil, nil, missing("SNAPSHOT_STALE", t.Dataset, e.Department, "数据集“%s”的目录或脱敏规则变更后尚未重新入库",
+			return nil, nil, missing("SNAPSHOT_STALE", id, e.Department, "数据集“%s”的目录或脱敏规则变更后尚未重新入库",
 				"data set %q was not ingested again since its catalogue or masking changed")
 		}
 		f, err := protect.FactsOf(e)
 		if err != nil {
-			return nil, nil, missing("POLICY_INVALID", t.Dataset, e.Department, "数据集“%s”的规则无法读取", "the rules of data set %q cannot be read")
+			return nil, nil, missing("POLICY_INVALID", id, e.Department, "数据集“%s”的规则无法读取", "the rules of data set %q cannot be read")
 		}
 		facts, snapshots = append(facts, f), append(snapshots, snap.Snapshot)
 	}
@@ -149,8 +149,8 @@ func missing(code, dataset, dept, zh, en string) *policies.Reason {
 
 func (s *State) charges(core algebra.Core, a Ask, price budget.Nano) ([]budget.Charge, error) {
 	var out []budget.Charge
-	for _, t := range core.Tables {
-		e, _ := s.book.Dataset(t.Dataset)
+	for _, id := range core.Datasets() {
+		e, _ := s.book.Dataset(id)
 		if e.Dataset.Public {
 			continue
 		}
@@ -158,7 +158,7 @@ func (s *State) charges(core algebra.Core, a Ask, price budget.Nano) ([]budget.C
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, budget.Charges(t.Dataset, a.Operator, Year(a.At), price, limits)...)
+		out = append(out, budget.Charges(id, a.Operator, Year(a.At), price, limits)...)
 	}
 	return out, nil
 }
