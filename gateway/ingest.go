@@ -27,7 +27,8 @@ const ingestWall = time.Hour
 // Ingest reads a department's raw file into a new snapshot and puts it into
 // service. The raw bytes pass through to the ingest worker and touch no disk on
 // the way, nor does the snapshot before it is encrypted; the old snapshot answers until the ledger holds the new one.
-func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, r io.Reader, progress func(rows int64)) (engine.Manifest, ledger.Receipt, error) {
+// A file without rows is refused unless allowEmpty says that it is meant.
+func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allowEmpty bool, r io.Reader, progress func(rows int64)) (engine.Manifest, ledger.Receipt, error) {
 	var none ledger.Receipt
 	var e policies.Entry
 	var reason *policies.Reason
@@ -59,6 +60,11 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, r io
 	})
 	if err != nil {
 		return engine.Manifest{}, none, ingestRefused(err)
+	}
+	if m.Rows == 0 && !allowEmpty {
+		return engine.Manifest{}, none, refusal(policies.Reason{Code: "EMPTY_FILE", Rule: "ingest", SetBy: "sandgate",
+			ZH: "文件没有任何数据行，未入库，原快照不变", EN: "the file has no rows; it was not ingested, the old snapshot stands",
+			HintZH: "若确要清空该数据集，用 sandgate ingest --allow-empty", HintEN: "if the data set is meant to be empty, use sandgate ingest --allow-empty"})
 	}
 	// The manifest names the hash of a file full of keyed tokens: nobody can test
 	// a guess at its counts against this commitment.
