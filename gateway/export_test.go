@@ -31,6 +31,17 @@ func (d *Domain) HoldSeats() (free func()) {
 // RunOn gives executions to another pool's workers.
 func (d *Domain) RunOn(p *sandbox.Pool) { d.runner = &engine.Runner{Pool: p} }
 
+// ParseOn gives operators' texts to another pool's analysers.
+func (d *Domain) ParseOn(ctx context.Context, p *sandbox.Pool) error {
+	s, err := p.Sessions(ctx, engine.AnalyseHandler, parserSessions, sandbox.Limits{Wall: parseWall, Memory: analyserMemory})
+	if err != nil {
+		return err
+	}
+	old := d.parsers
+	d.parsers = s
+	return old.Close()
+}
+
 // PublishedSize is the size of the last published checkpoint's tree.
 func (d *Domain) PublishedSize() uint64 {
 	_, size := d.log.Published()
