@@ -37,7 +37,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Executable that workers run; empty is this program.
 	Executable string
-	// Wall limits one execution; 0 is 60 s.
+	// Wall limits one execution; 0 is 60 s. A failure is seen on its tick: the
+	// first not before Wall and a sixteenth.
 	Wall time.Duration
 	// Memory of one worker in bytes; 0 is 2 GiB.
 	Memory int64

@@ -170,7 +170,7 @@ func (a *app) serveCmd() *cobra.Command {
 	var dir, listen, tier string
 	var snapshotMemory int64
 	var jobs, perOperator, queue int
-	var tick time.Duration
+	var tick, wall time.Duration
 	c := &cobra.Command{
 		Use:   "serve --home DIR",
 		Short: "运行网关 · run the gateway",
@@ -202,12 +202,15 @@ off, which the ledger records.`,
 			if tick < 0 || tick > time.Hour {
 				return usageError{errors.New("--tick is a duration such as 250ms, at most 1h, or 0 for none")}
 			}
+			if wall < time.Second || wall > 24*time.Hour {
+				return usageError{errors.New("--wall is a duration from 1s to 24h")}
+			}
 			if tick == 0 {
 				tick = -1
 			}
 			logger := slog.New(slog.NewTextHandler(a.err, nil))
 			opt := gateway.Options{Tier: sandbox.Tier(tier), Logger: logger, SnapshotMemory: snapshotMemory << 20,
-				Jobs: jobs, JobsPerOperator: perOperator, Queue: queue, Tick: tick}
+				Jobs: jobs, JobsPerOperator: perOperator, Queue: queue, Tick: tick, Wall: wall}
 			return a.serve(c.Context(), h, listen, opt, func(addr string, layers []string) {
 				a.note("网关已就绪 %s，隔离层: %s", "gateway ready on %s, isolation: %s", addr, join(layers))
 			})
@@ -221,6 +224,7 @@ off, which the ledger records.`,
 	f.IntVar(&jobs, "jobs", 4, "同时运行的作业数 executions at once")
 	f.IntVar(&perOperator, "jobs-per-operator", 0, "其中单个运营机构至多几个，0 为一半 how many of them may be one operator's, 0: half")
 	f.IntVar(&queue, "queue", 256, "最多排队作业数，单个运营机构至多四分之一 executions that may wait, a quarter of them one operator's")
+	f.DurationVar(&wall, "wall", time.Minute, "单个作业的时限 wall clock of one execution; a failure is seen on its tick")
 	f.DurationVar(&tick, "tick", gateway.DefaultTick, "结果可见的首个刻度，0 关闭 first tick at which an outcome is seen, 0: off")
 	require(c, "home")
 	return c
