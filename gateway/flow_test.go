@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -440,6 +441,31 @@ func TestEmptyFile(t *testing.T) {
 	}
 	if _, err := dept.Ingest(t.Context(), "hollow", "csv", strings.NewReader(header+"\n"), nil, client.AllowEmpty); err != nil {
 		t.Errorf("an empty file that is meant: %v", err)
+	}
+}
+
+// endless is a file whose one field never ends.
+type endless struct{ left int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	n := min(len(p), e.left)
+	if e.left -= n; n == 0 {
+		return 0, io.EOF
+	}
+	for i := range p[:n] {
+		p[i] = 'x'
+	}
+	return n, nil
+}
+
+// A field that no worker can hold is refused in words.
+func TestHugeField(t *testing.T) {
+	a := arena(t, "wide", gateway.Options{Memory: 1 << 20})
+	header, _, _ := strings.Cut(visits("wide", "").CSV, "\n")
+	file := io.MultiReader(strings.NewReader(header+"\nu1,"), &endless{1 << 30})
+	_, err := a.Client(attack.Department).Ingest(t.Context(), "wide", "csv", file, nil)
+	if code, reason := wellFormed(t, "huge field", err); reason != "INGEST_MEMORY" || code != codes.ResourceExhausted {
+		t.Errorf("a huge field: %v", err)
 	}
 }
 
