@@ -48,7 +48,7 @@ var wordings = map[string]wording{
 	CodeExport:      {"导出不符：%s", "the exports do not fit: %s", "导出 memory、sandgate_abi、sandgate_column、sandgate_alloc、sandgate_score，可选 _initialize，类型见 docs/wasm.md", "export memory, sandgate_abi, sandgate_column, sandgate_alloc, sandgate_score and optionally _initialize, with the types of docs/wasm.md"},
 	CodeInvalid:     {"模块未通过 WebAssembly 验证", "the module does not pass WebAssembly validation", "用 wasm-validate 或编译器自带工具检查", "check it with wasm-validate or the compiler's own tools"},
 	CodeABI:         {"模块的 ABI 版本或列声明不符", "the module's ABI version or column declaration does not fit", "sandgate_abi 须返回 1；sandgate_column 依次给出 1–64 个输入、1–16 个输出，之后返回 0", "sandgate_abi must answer 1; sandgate_column must list 1–64 inputs, then 1–16 outputs, then 0"},
-	CodeCompileTime: {"编译超过 %v", "compiling took longer than %v", "缩小模块或拆分过大的函数", "make the module smaller or split very large functions"},
+	CodeCompileTime: {"编译与列声明超过 %v", "compiling and asking for the columns took longer than %v", "缩小模块或拆分过大的函数，检查 _initialize 与 sandgate_column；或用 --compile-timeout 放宽", "make the module smaller or split very large functions, look at _initialize and sandgate_column, or allow more with --compile-timeout"},
 	CodeBatchTime:   {"一个批次超过 %v", "one batch took longer than %v", "检查是否有死循环；或用 --batch-timeout 放宽", "look for an endless loop, or allow more with --batch-timeout"},
 	CodeWall:        {"运行总时长超过 %v", "the whole run took longer than %v", "减少行数，或用 --timeout 放宽", "score fewer rows, or allow more with --timeout"},
 	CodeOutOfMemory: {"模块用尽了内存", "the module ran out of memory", "减少内存使用，或用 --memory 放宽", "use less memory, or allow more with --memory"},

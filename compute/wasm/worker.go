@@ -193,7 +193,7 @@ func (g *guest) instance(use func(api.Module) error) (err error) {
 	// No start function is looked for: _initialize is called where it is exported.
 	instance, err := g.runtime.InstantiateModule(g.ctx, g.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
-		return trapOf(err)
+		return instantiation(err)
 	}
 	defer func() { err = errors.Join(err, instance.Close(g.ctx)) }()
 	if init := instance.ExportedFunction("_initialize"); init != nil {
@@ -292,11 +292,21 @@ func (g *guest) run(dst, block []byte, rows int, outputs []place, sig Signature)
 
 // trapOf turns an engine's error into a refusal; its text goes no further.
 func trapOf(err error) error {
-	text := err.Error()
+	// The lines that follow name functions of the module.
+	first, _, _ := strings.Cut(err.Error(), "\n")
 	for i, name := range trapNames {
-		if strings.Contains(text, "wasm error: "+name) {
+		if strings.HasSuffix(first, name) {
 			return &refusal{refusalFrame{Code: CodeTrap, Trap: i}}
 		}
 	}
 	return &refusal{refusalFrame{Code: CodeTrap, Trap: len(trapNames) - 1}}
+}
+
+// instantiation is trapOf for an instance that did not come to be: a segment out
+// of bounds, or an import, which no module that passed Check has.
+func instantiation(err error) error {
+	if strings.Contains(err.Error(), "wasm error: ") {
+		return trapOf(err)
+	}
+	return no(CodeInvalid)
 }
