@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -174,7 +175,11 @@ func floatAt(a arrow.Array, r int) float64 {
 	case *array.Uint64:
 		return float64(v.Value(r))
 	case *array.Decimal128:
-		return v.Value(r).ToFloat64(v.DataType().(*arrow.Decimal128Type).Scale)
+		// The library's own conversion multiplies by an inexact power; the
+		// nearest float64 is what the same digits in a CSV file give.
+		if f, err := strconv.ParseFloat(v.ValueStr(r), 64); err == nil {
+			return f
+		}
 	}
 	return float64(integerAt(a, r))
 }
