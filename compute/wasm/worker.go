@@ -133,17 +133,10 @@ func score(ctx context.Context, head jobHead, module []byte, files []*os.File, e
 	if err := emit(append([]byte{tagCompiled}, raw...)); err != nil || head.Describe {
 		return err
 	}
-	var once, twice []byte
+	var block, once, twice []byte
 	for {
-		block, err := sandbox.ReadFrame(files[0], MaxBlock)
-		if err != nil && !errors.Is(err, io.EOF) {
+		if block, err = readBlock(files[0], block); err != nil || len(block) == 0 {
 			return err
-		}
-		if err != nil {
-			return errors.New("batches ended without their end mark")
-		}
-		if len(block) == 0 {
-			return nil
 		}
 		rows, outputs, ok := parseBlock(block, sig)
 		if !ok {
@@ -166,6 +159,22 @@ func score(ctx context.Context, head jobHead, module []byte, files []*os.File, e
 			return err
 		}
 	}
+}
+
+// readBlock reads one frame into dst, which it lets grow once rather than by
+// steps: the frame comes from the gateway's side.
+func readBlock(r io.Reader, dst []byte) ([]byte, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, err
+	}
+	n := int(binary.LittleEndian.Uint32(head[:]))
+	if n > MaxBlock {
+		return nil, sandbox.ErrFrame
+	}
+	dst = slices.Grow(dst[:0], n)[:n]
+	_, err := io.ReadFull(r, dst)
+	return dst, err
 }
 
 // guest makes instances of one compiled module, one after the other.
