@@ -182,7 +182,7 @@ value. A table shows the first 20 rows, csv and json all.`,
 	f := c.Flags()
 	f.StringVar(&input, "input", "", "输入文件 input file: .csv, .csv.gz or .parquet")
 	f.StringSliceVar(&columns, "column", nil, "按顺序给模块的列，默认为文件的全部列 columns for the module, in order; all of the file's by default")
-	f.StringVar(&out, "out", "", "输出文件，默认标准输出 output file, standard output by default")
+	f.StringVar(&out, "out", "", "输出文件（table 即 csv），默认标准输出 output file (table means csv), standard output by default")
 	f.DurationVar(&o.limits.Wall, "timeout", 10*time.Minute, "总时限 limit on the whole run")
 	f.DurationVar(&o.limits.Batch, "batch-timeout", 10*time.Second, "单批时限 limit on one batch")
 	f.Int64Var(&o.output, "max-output", 1024, "输出上限（MiB）limit on the scores in MiB")

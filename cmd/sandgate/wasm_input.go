@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/sandgate/sandgate/compute/wasm"
 )
@@ -116,6 +117,7 @@ func (g *gathering) add(i int, field string) bool {
 	case wasm.Text:
 		g.text += len(field)
 		c.Texts = append(c.Texts, strings.Clone(field))
+		return utf8.ValidString(field)
 	}
 	return true
 }

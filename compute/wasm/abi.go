@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"unicode/utf8"
 )
 
 // ABIVersion is what the export sandgate_abi must answer.
@@ -121,13 +122,14 @@ func bitmapBytes(rows int) int { return pad8((rows + 7) / 8) }
 
 var (
 	errBatchShape = errors.New("failed to encode batch: its columns do not fit the module's signature or each other")
+	errBatchText  = errors.New("failed to encode batch: a text is not UTF-8")
 	errBatchSize  = errors.New("failed to encode batch: it is larger than the block limit")
 )
 
 // EncodeBlock lays a batch out as a module finds it, with addresses counted from
 // the block's own start and outputs zeroed and valid. Missing values are zero or
-// empty, NaNs canonical. It fails for a batch that does not fit sig or is over
-// MaxRows or MaxBlock.
+// empty, NaNs canonical. It fails for a batch that does not fit sig, is over MaxRows
+// or MaxBlock, or has a text that is not UTF-8.
 func EncodeBlock(b Batch, sig Signature) ([]byte, error) {
 	if !sig.check() || b.Rows < 1 || b.Rows > MaxRows || len(b.Columns) != len(sig.Inputs) {
 		return nil, errBatchShape
@@ -147,6 +149,9 @@ func EncodeBlock(b Batch, sig Signature) ([]byte, error) {
 		for r, s := range c.Texts {
 			if c.valid(r) {
 				text += len(s)
+				if !utf8.ValidString(s) {
+					return nil, errBatchText
+				}
 			}
 			if text > MaxBlock {
 				return nil, errBatchSize

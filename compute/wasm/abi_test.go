@@ -98,6 +98,7 @@ func TestBatchesThatDoNotFit(t *testing.T) {
 		"no output":         func(_ *Batch, s *Signature) { s.Outputs = nil },
 		"too many outputs":  func(_ *Batch, s *Signature) { s.Outputs = make([]Type, 17) },
 		"too much text":     func(b *Batch, _ *Signature) { b.Columns[1].Texts[1] = strings.Repeat("x", MaxBlock) },
+		"broken text":       func(b *Batch, _ *Signature) { b.Columns[1].Texts[1] = "\xc3\x28" },
 		"a little too much": func(b *Batch, _ *Signature) { b.Columns[1].Texts[1] = strings.Repeat("x", MaxBlock-64) },
 	} {
 		b := Batch{Rows: good.Rows}
