@@ -44,6 +44,10 @@ type Options struct {
 	// SnapshotMemory is the most bytes that decrypted snapshots and running
 	// ingests may occupy together; 0 is half of what is available at start.
 	SnapshotMemory int64
+	// LargeSnapshots is a directory on an encrypted volume for snapshots that do
+	// not fit into SnapshotMemory; empty refuses them. LargeSnapshotsEncryptedBy
+	// declares an encryption that the host cannot show.
+	LargeSnapshots, LargeSnapshotsEncryptedBy string
 	// Heartbeat is the interval of heartbeat entries; 0 is 5 minutes.
 	Heartbeat time.Duration
 }
@@ -61,6 +65,8 @@ type Domain struct {
 	parser *sandbox.Session
 	runner *engine.Runner
 	seats  chan struct{} // executions at once
+	// storage is how snapshots are kept and opened, as the ledger names it.
+	storage string
 
 	mu      sync.Mutex
 	running map[string]chan struct{} // job → closed when its execution ends
@@ -91,7 +97,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), running: map[string]chan struct{}{}, seats: make(chan struct{}, maxExecutions)}
+	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]chan struct{}{}, seats: make(chan struct{}, maxExecutions)}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
@@ -125,7 +131,14 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	if d.keys, err = d.home.Unlock(); err != nil {
 		return err
 	}
-	if d.store, err = engine.OpenStore(d.home.Snapshots(), engine.StoreOptions{Key: d.keys.Storage, Memory: d.opt.SnapshotMemory}); err != nil {
+	opt := engine.StoreOptions{Key: d.keys.Storage, Memory: d.opt.SnapshotMemory}
+	if d.opt.LargeSnapshots != "" {
+		if opt.Volume, err = engine.OpenVolume(d.opt.LargeSnapshots, d.opt.LargeSnapshotsEncryptedBy); err != nil {
+			return err
+		}
+		d.storage += "+memory+volume:" + opt.Volume.Kind()
+	}
+	if d.store, err = engine.OpenStore(d.home.Snapshots(), opt); err != nil {
 		return fmt.Errorf("failed to open snapshots: %w", err)
 	}
 	d.runner = &engine.Runner{Pool: d.pool}
@@ -224,7 +237,7 @@ func (d *Domain) begin(ctx context.Context) error {
 	}
 	_, err = d.append(ctx, func(e *entry.Entry) error {
 		e.Kind, e.Actor = entry.KindStarted, "gateway"
-		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: "aes-256-gcm"}
+		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: d.storage}
 		return nil
 	})
 	return err

@@ -167,7 +167,7 @@ func (a *app) party(id, key, kit string) error {
 }
 
 func (a *app) serveCmd() *cobra.Command {
-	var dir, listen, tier string
+	var dir, listen, tier, large, encryptedBy string
 	var snapshotMemory int64
 	c := &cobra.Command{
 		Use:   "serve --home DIR",
@@ -177,7 +177,8 @@ Runs the gateway (gRPC, mutual TLS 1.3). Proves the isolation layers with probes
 ledger; refuses to start when anything is missing.`,
 		Example: `  sandgate serve --home ./home
   sandgate serve --home ./home --listen 0.0.0.0:7443
-  sandgate serve --home ./home --snapshot-memory 8192`,
+  sandgate serve --home ./home --snapshot-memory 8192
+  sandgate serve --home ./home --large-snapshots /srv/encrypted/sandgate`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			h, err := home.Open(dir)
@@ -187,8 +188,12 @@ ledger; refuses to start when anything is missing.`,
 			if snapshotMemory < 0 || snapshotMemory > 1<<30 {
 				return errors.New("--snapshot-memory is a number of MiB, 0 for half of the available memory")
 			}
+			if encryptedBy != "" && large == "" {
+				return errors.New("--large-snapshots-volume-encrypted-by needs --large-snapshots DIR")
+			}
 			logger := slog.New(slog.NewTextHandler(a.err, nil))
-			return a.serve(c.Context(), h, listen, gateway.Options{Tier: sandbox.Tier(tier), Logger: logger, SnapshotMemory: snapshotMemory << 20}, func(addr string, layers []string) {
+			opt := gateway.Options{Tier: sandbox.Tier(tier), Logger: logger, SnapshotMemory: snapshotMemory << 20, LargeSnapshots: large, LargeSnapshotsEncryptedBy: encryptedBy}
+			return a.serve(c.Context(), h, listen, opt, func(addr string, layers []string) {
 				a.note("网关已就绪 %s，隔离层: %s", "gateway ready on %s, isolation: %s", addr, join(layers))
 			})
 		},
@@ -198,6 +203,8 @@ ledger; refuses to start when anything is missing.`,
 	f.StringVar(&listen, "listen", defaultServer, "监听地址 address to listen on")
 	f.StringVar(&tier, "isolation", string(sandbox.TierFull), "隔离等级 isolation tier: full|container; container is weaker and is written to the ledger")
 	f.Int64Var(&snapshotMemory, "snapshot-memory", 0, "解密快照与入库可用内存（MiB），0 为启动时可用内存的一半 memory for decrypted snapshots and ingests in MiB, 0: half of what is available at start")
+	f.StringVar(&large, "large-snapshots", "", "加密卷上的目录：放不进内存的快照与全部入库在此打开（无文件名），默认拒绝 directory on an encrypted volume where snapshots too large for memory and all ingests are opened, without a name; default: refuse them")
+	f.StringVar(&encryptedBy, "large-snapshots-volume-encrypted-by", "", "声明本机看不出的卷加密方式，写入账本 declares by name an encryption that this host cannot see; written to the ledger")
 	require(c, "home")
 	return c
 }

@@ -444,7 +444,7 @@ func BenchmarkFirstUse(b *testing.B) {
 	m := put(b, s, "a", content)
 	b.SetBytes(size)
 	for b.Loop() {
-		f, err := s.decrypt(m)
+		f, err := s.decrypt(m, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
