@@ -40,6 +40,7 @@ type Pool struct {
 	set        layer
 	libs       []string
 	limits     Limits
+	groups     *groups // nil: no control groups
 	spawner    *spawner
 	warm       map[string]chan *process
 	layers     []string
@@ -57,10 +58,12 @@ type Pool struct {
 // read: it starts the spawner, and then closes this process to tracing and core
 // dumps for good.
 func NewPool(ctx context.Context, cfg Config) (*Pool, error) {
+	own, noGroups := enteredGroups() // before the spawner, which comes along
 	p, err := newPool(cfg)
 	if err != nil {
 		return nil, err
 	}
+	p.groups = own
 	if cfg.Tier == tierNone {
 		_ = p.Close()
 		return nil, errors.New("failed to start sandbox: tier none does not exist")
@@ -69,7 +72,7 @@ func NewPool(ctx context.Context, cfg Config) (*Pool, error) {
 		_ = p.Close()
 		return nil, err
 	}
-	p.describe()
+	p.describe(noGroups)
 	for handler, n := range cfg.Warm {
 		if _, ok := lookup(handler); !ok {
 			_ = p.Close()
@@ -176,7 +179,7 @@ func (p *Pool) Restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	canary.set = p.set
+	canary.set, canary.groups = p.set, p.groups
 	if err := canary.selfTest(ctx); err != nil {
 		_ = canary.Close()
 		return err
@@ -331,6 +334,9 @@ func (p *Pool) deathCause(proc *process) Cause {
 	case <-proc.exited:
 	case <-time.After(2 * time.Second):
 		return CauseCrashed
+	}
+	if memoryKilled(proc.group) {
+		return CauseMemory
 	}
 	text := proc.errText.String()
 	for _, mark := range []string{"out of memory", "cannot allocate memory", "std::bad_alloc", "errno=12"} {
