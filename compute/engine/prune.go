@@ -32,7 +32,7 @@ func (s *Store) Prune(keep map[string]bool) ([]string, error) {
 	var gone []string
 	for _, e := range entries {
 		id := e.Name()
-		if keep[id] || current[id] || !snapshotID.MatchString(id) {
+		if keep[id] || current[id] || !isID(id) {
 			continue
 		}
 		moved, err := s.bury(id, filepath.Join(grave, id))

@@ -11,7 +11,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
 	"time"
 
@@ -157,14 +156,30 @@ func (s *Store) path(parts ...string) string {
 	return filepath.Join(append([]string{s.dir}, parts...)...)
 }
 
-var (
-	plainName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
-	snapshotID = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
+// plainName and isID are written out: compiling patterns with counted repetitions
+// would cost every worker's start a millisecond and memory for its life.
+func plainName(s string) bool {
+	for i, c := range []byte(s) {
+		letter := c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_'
+		if !letter && (i == 0 || c != '.' && c != '-') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 128
+}
+
+func isID(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(s) == 64
+}
 
 // pointer is the file that names a data set's snapshot in force.
 func (s *Store) pointer(dataset string) string {
-	if plainName.MatchString(dataset) {
+	if plainName(dataset) {
 		return s.path("current", dataset)
 	}
 	sum := sha256.Sum256([]byte(dataset))
@@ -196,7 +211,7 @@ const maxManifest = 16 << 20
 // Manifest returns a snapshot's manifest. It does not touch the data file.
 func (s *Store) Manifest(id string) (Manifest, error) {
 	var m Manifest
-	if !snapshotID.MatchString(id) {
+	if !isID(id) {
 		return m, errors.New("failed to read manifest: not a snapshot id")
 	}
 	f, err := os.Open(s.path("snapshots", id, manifestFile))

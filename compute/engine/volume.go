@@ -39,7 +39,8 @@ const (
 	typeRamfs = 0x858458f6
 )
 
-var declaredName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 _.:/-]{0,63}$`)
+// declaredName is what a declared encryption may be called.
+var declaredName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 _.:/-]*$`)
 
 // OpenVolume prepares dir, an existing directory of this user's alone. It refuses
 // one that does not lie on an encrypted file system. Encryption below what the
@@ -51,7 +52,7 @@ func OpenVolume(dir, declared string) (*Volume, error) {
 
 // openVolume takes the place of the kernel's list of block devices.
 func openVolume(dir, declared, devices string) (*Volume, error) {
-	if declared != "" && !declaredName.MatchString(declared) {
+	if declared != "" && (len(declared) > 64 || !declaredName.MatchString(declared)) {
 		return nil, errors.New("failed to open volume for large snapshots: the name of its encryption must be 1 to 64 plain letters, digits, spaces or _.:/-" +
 			" · 加密方式名称须为 1 至 64 个字母、数字、空格或 _.:/-")
 	}
