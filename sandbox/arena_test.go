@@ -111,6 +111,8 @@ func arenaMain() {
 		err = innerArena()
 	case len(os.Args) == 2 && os.Args[0] == poorHost:
 		err = hostMain(os.Args[1])
+	case len(os.Args) == 2 && os.Args[0] == unitHost:
+		err = unitMain(os.Args[1])
 	default:
 		return
 	}
