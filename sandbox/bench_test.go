@@ -206,7 +206,7 @@ func cpuTime(b *testing.B, pid int) time.Duration {
 }
 
 // benchSnapshot has the binary's own ingest worker make a snapshot in memory.
-func benchSnapshot(b *testing.B, p *Pool, rows int) *os.File {
+func benchSnapshot(b testing.TB, p *Pool, rows int) *os.File {
 	b.Helper()
 	memory := func() *os.File {
 		fd, err := unix.MemfdCreate("bench", unix.MFD_CLOEXEC)

@@ -57,6 +57,7 @@ func Diagnose(ctx context.Context, executable string) Diagnosis {
 	d.add(appArmorFinding())
 	d.add(scratchFinding())
 	d.add(memoryFinding())
+	d.add(swapFinding())
 	for _, tier := range Tiers() {
 		begin := time.Now()
 		p, err := NewPool(ctx, Config{Executable: executable, Tier: tier})
@@ -243,4 +244,21 @@ func memoryFinding() Finding {
 		return f.fix(LevelAdvice, hint{"少于 2 GiB：快照与作业会因内存不足被拒绝", "less than 2 GiB: snapshots and jobs will be refused for want of memory"})
 	}
 	return f
+}
+
+// swapFinding looks for devices that memory can be written to.
+func swapFinding() Finding {
+	f := Finding{Name: "swap", Level: LevelOK, Found: "none"}
+	raw, err := os.ReadFile("/proc/swaps")
+	n := strings.Count(strings.TrimSpace(string(raw)), "\n") // the first line is a heading
+	if err != nil {
+		f.Found = "unknown"
+	} else if n > 0 {
+		f.Found = strconv.Itoa(n) + " in use"
+	} else {
+		return f
+	}
+	return f.fix(LevelAdvice, hint{
+		"内存中的解密快照可能被换出到磁盘：关闭或加密交换区，或以 MemorySwapMax=0 运行（见 docs/deploy/sandgate.service）",
+		"memory that holds decrypted snapshots can reach a disk: turn swap off or encrypt it, or run with MemorySwapMax=0 (see docs/deploy/sandgate.service)"})
 }

@@ -272,15 +272,21 @@ func TestFullVolume(t *testing.T) {
 		fullVolume(t, dir)
 		return
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^TestFullVolume$", "-test.v")
-	dir := t.TempDir()
-	cmd.Env = append(os.Environ(), "SANDGATE_TEST_TINY="+dir)
+	inOwnMounts(t, "TestFullVolume", "SANDGATE_TEST_TINY")
+}
+
+// inOwnMounts runs a test again in user and mount namespaces of its own, with a
+// directory to mount on in variable.
+func inOwnMounts(t *testing.T, name, variable string) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+name+"$", "-test.v")
+	cmd.Env = append(os.Environ(), variable+"="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
 		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
 	}
 	out, err := cmd.CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestFullVolume")) {
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+name)) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }
@@ -323,6 +329,54 @@ func fullVolume(t *testing.T, dir string) {
 	if _, err := x.spool(bytes.NewReader(make([]byte, 20<<20))); !errors.As(err, &full) || !full.Volume {
 		t.Fatalf("got %v", err)
 	}
+}
+
+// TestFullDisk: an ingest that the disk has no room for leaves the old snapshot in
+// force and nothing behind.
+func TestFullDisk(t *testing.T) {
+	if dir := os.Getenv("SANDGATE_TEST_FULL"); dir != "" {
+		fullDisk(t, dir)
+		return
+	}
+	inOwnMounts(t, "TestFullDisk", "SANDGATE_TEST_FULL")
+}
+
+func fullDisk(t *testing.T, dir string) {
+	if err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.Mount("tmpfs", dir, "tmpfs", 0, "size=2m,mode=0700")); err != nil {
+		t.Fatal(err)
+	}
+	opt := testOptions
+	opt.Memory = 64 << 20
+	s := openTestStore(t, filepath.Join(dir, "store"), opt)
+	old := put(t, s, "a", bytes.Repeat([]byte("old"), 1000))
+	f, err := newMemoryFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(3 << 20); err != nil {
+		t.Fatal(err)
+	}
+	if f, err = sealMemoryFile(f); err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, _, err := s.commit(Manifest{Dataset: "a", Snapshot: strings.Repeat("b", 64)}, f); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("got %v", err)
+	}
+	if now, err := s.Current("a"); err != nil || now.Snapshot != old.Snapshot {
+		t.Fatalf("%+v, %v", now, err)
+	}
+	if got, err := contents(lease(t, s, old.Snapshot)); err != nil || len(got[0]) != 3000 {
+		t.Fatal(err)
+	}
+	for _, sub := range []string{"staging", "snapshots"} {
+		want := map[string]int{"staging": 0, "snapshots": 1}[sub]
+		if left, err := os.ReadDir(filepath.Join(dir, "store", sub)); err != nil || len(left) != want {
+			t.Errorf("%s: %v, %v", sub, left, err)
+		}
+	}
+	// The control: what fits is taken.
+	put(t, s, "c", make([]byte, 1<<20))
 }
 
 // TestPrune: old snapshots go, those in force, leased or named stay; what goes is
