@@ -1,0 +1,133 @@
+package algebra
+
+import (
+	"slices"
+	"strings"
+)
+
+// branch is one WHEN of a CASE: the first whose condition is TRUE gives then.
+type branch struct {
+	when form
+	then Expr
+}
+
+// caseOf is the normal form of a CASE with normal branches: no branch that cannot
+// be reached or changes nothing, a CASE in ELSE joined to its parent, neighbours of
+// one result made one. When every condition is about one column, the branches become
+// disjoint sets of its values, in order, and ELSE is what NULL gives.
+func caseOf(t Type, list []branch, other Expr) Expr {
+	if other.Op == ExprCase {
+		for _, w := range other.Whens {
+			list = append(list, branch{formOf(w.If, true, sameCol), w.Then})
+		}
+		if other.Else != nil {
+			other = *other.Else
+		} else {
+			other = nullOf(t)
+		}
+	}
+	var out []branch
+	for _, b := range list {
+		if b.when.kind == formFalse {
+			continue
+		}
+		if last := len(out) - 1; last >= 0 && compareExpr(out[last].then, b.then) == 0 {
+			b.when = combine(formOr, []form{out[last].when, b.when})
+			out = out[:last]
+		}
+		if b.when.kind == formTrue {
+			other = b.then
+			break
+		}
+		out = append(out, b)
+	}
+	for len(out) > 0 && compareExpr(out[len(out)-1].then, other) == 0 {
+		out = out[:len(out)-1]
+	}
+	if len(out) == 0 {
+		return other
+	}
+	if col, ok := oneColumn(out); ok {
+		return partition(t, col, out, other)
+	}
+	e := Expr{Op: ExprCase, Type: t}
+	for _, b := range out {
+		e.Whens = append(e.Whens, When{If: emitAnd(b.when), Then: b.then})
+	}
+	return e.orElse(other)
+}
+
+// orElse sets ELSE, which is absent when it is NULL.
+func (e Expr) orElse(other Expr) Expr {
+	if !other.isNull() {
+		e.Else = &other
+	}
+	return e
+}
+
+func oneColumn(list []branch) (Col, bool) {
+	col := list[0].when.col
+	return col, !slices.ContainsFunc(list, func(b branch) bool { return b.when.kind != formSet || b.when.col != col })
+}
+
+// partition is a CASE whose conditions are all about col.
+func partition(t Type, col Col, list []branch, other Expr) Expr {
+	dom := domainOf(col.Type.Kind)
+	var covered []span
+	nullThen, nullSeen := other, false
+	var spans [][]span
+	var thens []Expr
+	give := func(set []span, then Expr) {
+		if len(set) == 0 {
+			return
+		}
+		for i := range thens {
+			if compareExpr(thens[i], then) == 0 {
+				spans[i] = unite(spans[i], set)
+				return
+			}
+		}
+		spans, thens = append(spans, set), append(thens, then)
+	}
+	for _, b := range list {
+		give(intersect(b.when.set.spans, dom.complement(covered)), b.then)
+		covered = unite(covered, b.when.set.spans)
+		if b.when.set.null && !nullSeen {
+			nullThen, nullSeen = b.then, true
+		}
+	}
+	give(dom.complement(covered), other)
+	e := Expr{Op: ExprCase, Type: t}
+	type keyed struct {
+		key string
+		w   When
+	}
+	var whens []keyed
+	var rest []span // what NULL's result is given to besides NULL
+	for i, then := range thens {
+		if compareExpr(then, nullThen) == 0 {
+			rest = spans[i]
+			continue
+		}
+		w := When{If: emitAnd(setForm(col, valueSet{spans: spans[i]}, dom)), Then: then}
+		whens = append(whens, keyed{string(mustMarshal(w.If)), w})
+	}
+	slices.SortFunc(whens, func(a, b keyed) int { return strings.Compare(a.key, b.key) })
+	for _, w := range whens {
+		e.Whens = append(e.Whens, w.w)
+	}
+	if len(e.Whens) == 0 {
+		return nullThen
+	}
+	if len(e.Whens) == 1 {
+		only := e.Whens[0].Then
+		switch {
+		case only.isNull(): // WHEN … THEN NULL ELSE x: the other way round
+			e.Whens[0] = When{If: emitAnd(setForm(col, valueSet{spans: rest, null: true}, dom)), Then: nullThen}
+			return e
+		case only.Op == ExprCol && *only.Col == col && len(rest) == 0: // WHEN x IS NOT NULL THEN x
+			return coalesceOf(Expr{Op: ExprCoalesce, Type: t, Args: []Expr{only, nullThen}})
+		}
+	}
+	return e.orElse(nullThen)
+}
