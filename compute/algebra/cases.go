@@ -16,30 +16,16 @@ type branch struct {
 // one result made one. When every condition is about one column, the branches become
 // disjoint sets of its values, in order, and ELSE is what NULL gives.
 func caseOf(t Type, list []branch, other Expr) Expr {
-	if other.Op == ExprCase {
+	out, other := reachable(list, other)
+	for other.Op == ExprCase {
 		for _, w := range other.Whens {
-			list = append(list, branch{formOf(w.If, true, sameCol), w.Then})
+			out = append(out, branch{formOf(w.If, true, sameCol), w.Then})
 		}
+		next := nullOf(t)
 		if other.Else != nil {
-			other = *other.Else
-		} else {
-			other = nullOf(t)
+			next = *other.Else
 		}
-	}
-	var out []branch
-	for _, b := range list {
-		if b.when.kind == formFalse {
-			continue
-		}
-		if last := len(out) - 1; last >= 0 && compareExpr(out[last].then, b.then) == 0 {
-			b.when = combine(formOr, []form{out[last].when, b.when})
-			out = out[:last]
-		}
-		if b.when.kind == formTrue {
-			other = b.then
-			break
-		}
-		out = append(out, b)
+		out, other = reachable(out, next)
 	}
 	for len(out) > 0 && compareExpr(out[len(out)-1].then, other) == 0 {
 		out = out[:len(out)-1]
@@ -55,6 +41,34 @@ func caseOf(t Type, list []branch, other Expr) Expr {
 		e.Whens = append(e.Whens, When{If: emitAnd(b.when), Then: b.then})
 	}
 	return e.orElse(other)
+}
+
+// reachable drops branches that are never taken and joins neighbours of one result.
+func reachable(list []branch, other Expr) ([]branch, Expr) {
+	var out []branch
+	for _, b := range list {
+		for _, before := range out {
+			if b.when.kind == formSet && before.when.kind == formSet && before.when.col == b.when.col {
+				dom := domainOf(b.when.col.Type.Kind)
+				b.when = setForm(b.when.col, valueSet{
+					null:  b.when.set.null && !before.when.set.null,
+					spans: intersect(b.when.set.spans, dom.complement(before.when.set.spans)),
+				}, dom)
+			}
+		}
+		if b.when.kind == formFalse {
+			continue
+		}
+		if last := len(out) - 1; last >= 0 && compareExpr(out[last].then, b.then) == 0 {
+			b.when = combine(formOr, []form{out[last].when, b.when})
+			out = out[:last]
+		}
+		if b.when.kind == formTrue {
+			return out, b.then
+		}
+		out = append(out, b)
+	}
+	return out, other
 }
 
 // orElse sets ELSE, which is absent when it is NULL.
@@ -128,6 +142,13 @@ func partition(t Type, col Col, list []branch, other Expr) Expr {
 		case only.Op == ExprCol && *only.Col == col && len(rest) == 0: // WHEN x IS NOT NULL THEN x
 			return coalesceOf(Expr{Op: ExprCoalesce, Type: t, Args: []Expr{only, nullThen}})
 		}
+	}
+	if nullThen.Op == ExprCase { // another branch became ELSE
+		list = nil
+		for _, w := range e.Whens {
+			list = append(list, branch{formOf(w.If, true, sameCol), w.Then})
+		}
+		return caseOf(t, list, nullThen)
 	}
 	return e.orElse(nullThen)
 }
