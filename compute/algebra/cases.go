@@ -30,6 +30,13 @@ func caseOf(t Type, list []branch, other Expr) Expr {
 	for len(out) > 0 && compareExpr(out[len(out)-1].then, other) == 0 {
 		out = out[:len(out)-1]
 	}
+	if n := len(out) - 1; n >= 0 && out[n].then.isNull() && out[n].when.kind == formSet {
+		// WHEN s THEN NULL ELSE x: the other way round.
+		w := out[n].when
+		dom := domainOf(w.col.Type.Kind)
+		out[n] = branch{setForm(w.col, valueSet{null: !w.set.null, spans: dom.complement(w.set.spans)}, dom), other}
+		out, other = reachable(out, nullOf(t))
+	}
 	if len(out) == 0 {
 		return other
 	}
@@ -48,12 +55,8 @@ func reachable(list []branch, other Expr) ([]branch, Expr) {
 	var out []branch
 	for _, b := range list {
 		for _, before := range out {
-			if b.when.kind == formSet && before.when.kind == formSet && before.when.col == b.when.col {
-				dom := domainOf(b.when.col.Type.Kind)
-				b.when = setForm(b.when.col, valueSet{
-					null:  b.when.set.null && !before.when.set.null,
-					spans: intersect(b.when.set.spans, dom.complement(before.when.set.spans)),
-				}, dom)
+			if before.when.kind == formSet {
+				b.when = without(b.when, before.when)
 			}
 		}
 		if b.when.kind == formFalse {
@@ -69,6 +72,30 @@ func reachable(list []branch, other Expr) ([]branch, Expr) {
 		out = append(out, b)
 	}
 	return out, other
+}
+
+// without is f where the set taken, of another form, does not hold.
+func without(f, taken form) form {
+	switch f.kind {
+	case formSet:
+		if f.col != taken.col {
+			return f
+		}
+		dom := domainOf(f.col.Type.Kind)
+		return setForm(f.col, valueSet{
+			null:  f.set.null && !taken.set.null,
+			spans: intersect(f.set.spans, dom.complement(taken.set.spans)),
+		}, dom)
+	case formAnd, formOr:
+		args := slices.Clone(f.args)
+		for i, a := range args {
+			if f.kind == formOr || a.kind == formSet {
+				args[i] = without(a, taken)
+			}
+		}
+		return combine(f.kind, args)
+	}
+	return f
 }
 
 // orElse sets ELSE, which is absent when it is NULL.

@@ -365,7 +365,7 @@ func drawCore(t *rapid.T) algebra.Core {
 		}
 	}
 	for range rapid.IntRange(1, 3).Draw(t, "derived") {
-		c.Derived = append(c.Derived, fixParts(drawExpr(t, rapid.SampledFrom(exprTypes).Draw(t, "type"), 3)))
+		c.Derived = append(c.Derived, fixParts(drawExpr(t, rapid.SampledFrom(exprTypes).Draw(t, "type"), 2)))
 	}
 	cols := slices.Clone(columns)
 	for i, e := range c.Derived {
