@@ -16,26 +16,33 @@ type branch struct {
 // one result made one. When every condition is about one column, the branches become
 // disjoint sets of its values, in order, and ELSE is what NULL gives.
 func caseOf(t Type, list []branch, other Expr) Expr {
-	out, other := reachable(list, other)
-	for other.Op == ExprCase {
-		for _, w := range other.Whens {
-			out = append(out, branch{formOf(w.If, true, sameCol), w.Then})
+	out := list
+	for {
+		out, other = reachable(out, other)
+		if other.Op == ExprCase {
+			for _, w := range other.Whens {
+				out = append(out, branch{formOf(w.If, true, sameCol), w.Then})
+			}
+			next := nullOf(t)
+			if other.Else != nil {
+				next = *other.Else
+			}
+			other = next
+			continue
 		}
-		next := nullOf(t)
-		if other.Else != nil {
-			next = *other.Else
+		for len(out) > 0 && compareExpr(out[len(out)-1].then, other) == 0 {
+			out = out[:len(out)-1]
 		}
-		out, other = reachable(out, next)
-	}
-	for len(out) > 0 && compareExpr(out[len(out)-1].then, other) == 0 {
-		out = out[:len(out)-1]
-	}
-	if n := len(out) - 1; n >= 0 && out[n].then.isNull() && out[n].when.kind == formSet {
-		// WHEN s THEN NULL ELSE x: the other way round.
+		n := len(out) - 1
+		if n < 1 || !other.isNull() || out[n].when.kind != formSet {
+			break
+		}
+		// WHEN s THEN x and nothing else: the other way round, so that what gives
+		// NULL stands together.
 		w := out[n].when
 		dom := domainOf(w.col.Type.Kind)
-		out[n] = branch{setForm(w.col, valueSet{null: !w.set.null, spans: dom.complement(w.set.spans)}, dom), other}
-		out, other = reachable(out, nullOf(t))
+		other = out[n].then
+		out[n] = branch{setForm(w.col, valueSet{null: !w.set.null, spans: dom.complement(w.set.spans)}, dom), nullOf(t)}
 	}
 	if len(out) == 0 {
 		return other
