@@ -544,11 +544,54 @@ func respellExpr(t *rapid.T, e algebra.Expr) algebra.Expr {
 
 func zeroOf(t algebra.Type) algebra.Expr { return litExpr(algebra.Value{Type: t}) }
 
+// plain makes a CASE whose conditions are about several columns one WHEN of
+// operands that are no CASE: of longer ones only some respellings are recognised
+// (the rest are asked, and paid, anew).
+func plain(e algebra.Expr, inCase bool) algebra.Expr {
+	var several bool
+	if e.Op == algebra.ExprCase {
+		var first *algebra.Col
+		for _, w := range e.Whens {
+			w.If.Each(func(c algebra.Col) {
+				several = several || first != nil && *first != c
+				first = &c
+			})
+		}
+		if inCase {
+			return zeroOf(e.Type)
+		}
+	}
+	if several {
+		e.Whens = e.Whens[:1]
+	}
+	inCase = inCase || several
+	e.Args, e.Whens = slices.Clone(e.Args), slices.Clone(e.Whens)
+	for i, a := range e.Args {
+		e.Args[i] = plain(a, inCase)
+	}
+	for i, w := range e.Whens {
+		e.Whens[i].Then = plain(w.Then, inCase)
+	}
+	if e.Else != nil {
+		other := plain(*e.Else, inCase)
+		e.Else = &other
+	}
+	return e
+}
+
 // TestR01_ExpressionsHaveOneForm: spellings of one expression, unused derived
 // columns, doubles and another order of everything give the same bytes.
 func TestR01_ExpressionsHaveOneForm(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawCore(t)
+		for i, e := range c.Derived {
+			c.Derived[i] = plain(e, false)
+		}
+		for _, table := range c.Tables {
+			if u := table.PerUnit; u != nil {
+				u.Derived[0] = plain(u.Derived[0], false)
+			}
+		}
 		want := c.Canonical().Bytes()
 		for range 3 {
 			other := shuffled(t, c)
