@@ -205,7 +205,7 @@ func TestLimits(t *testing.T) {
 		"many nodes":  {statement(table, or(1001)), "SELECT 1", "TOO_LARGE"},
 		"shallow":     {statement(table, not(90)), "SELECT 1", ""},
 		"deep":        {statement(table, not(101)), "SELECT 1", "TOO_LARGE"},
-		"very deep":   {statement(table, not(20000)), "SELECT 1", "ANALYSER"},
+		"very deep":   {statement(table, not(20000)), "SELECT 1", "TOO_LARGE"},
 		"joins":       {statement(joins, "null"), "SELECT 1", "TOO_LARGE"},
 		"long text":   {statement(table, "null"), strings.Repeat("x", analyse.MaxText+1), "TOO_LARGE"},
 		"not utf-8":   {statement(table, "null"), "SELECT '\xff'", "NOT_UTF8"},

@@ -2,6 +2,7 @@ package analyse_test
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -221,5 +222,48 @@ func TestR01_WorstTextsAreCheap(t *testing.T) {
 		if mb := (after.TotalAlloc - before.TotalAlloc) >> 20; mb > 64 {
 			t.Errorf("%s: %d MB allocated", name, mb)
 		}
+	}
+}
+
+// TestR24_LanguageGuideIsTrue decodes every example of the guide, and has every
+// refusal it lists refused for the reason it gives.
+func TestR24_LanguageGuideIsTrue(t *testing.T) {
+	b, err := os.ReadFile("../../docs/language.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	trees, schemas := readTrees(t), readSchemas(t)
+	fence, seen := "", map[string]int{}
+	for line := range strings.Lines(string(b)) {
+		line = strings.TrimSuffix(line, "\n")
+		if tag, ok := strings.CutPrefix(line, "```"); ok {
+			fence = tag
+			continue
+		}
+		if fence == "" {
+			continue
+		}
+		want, sql := "", line
+		if fence == "refused" {
+			want, sql, _ = strings.Cut(line, " ")
+			sql = strings.TrimLeft(sql, " ")
+		}
+		tree, ok := trees[sql]
+		if !ok {
+			t.Errorf("no tree of %q: add it to cases.txt", sql)
+			continue
+		}
+		seen[fence]++
+		var params []string
+		if strings.Contains(sql, "$3") {
+			params = []string{"60", "2025-01-01", "10"}
+		}
+		_, r := analyse.Decode(tree, sql, schemas, params)
+		if got := map[bool]string{true: ""}[r == nil]; r != nil && r.Code != want || r == nil && got != want {
+			t.Errorf("%s\n\tgot %v, want %q", sql, r, want)
+		}
+	}
+	if seen["sql"] < 20 || seen["refused"] < 15 || len(seen) != 2 {
+		t.Errorf("examples read: %v", seen)
 	}
 }
