@@ -53,6 +53,7 @@ func TestR01_RefusalsCarryNoLiteral(t *testing.T) {
 func TestR01_UnknownFieldIsRefused(t *testing.T) {
 	trees, schemas := readTrees(t), readSchemas(t)
 	changed := 0
+	seen := map[string]int{} // by the kind of the object: a few of each will do
 	for _, c := range readCases(t) {
 		if c.code != "OK" {
 			continue
@@ -66,6 +67,15 @@ func TestR01_UnknownFieldIsRefused(t *testing.T) {
 			path := addField(tree, &n, "root")
 			if path == "" {
 				break
+			}
+			kind := strings.Map(func(r rune) rune {
+				if r >= '0' && r <= '9' {
+					return -1
+				}
+				return r
+			}, path)
+			if seen[kind]++; seen[kind] > 3 {
+				continue
 			}
 			b, err := json.Marshal(tree)
 			if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/analyse"
+	"github.com/sandgate/sandgate/policies"
 )
 
 func canonical(t *testing.T, sql string, params ...string) algebra.Query {
@@ -206,20 +207,27 @@ func TestR01_WorstTextsAreCheap(t *testing.T) {
 		"many keys":     statement(count, strings.TrimSuffix(strings.Repeat(column("age")+",", 900), ","), "null"),
 	} {
 		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		start := time.Now()
-		q, r := analyse.Decode([]byte(tree), "SELECT 1", schemas, nil)
-		if r == nil {
-			algebra.Canonicalise(q)
+		var r *policies.Reason
+		var took time.Duration
+		for range 3 { // a busy machine may take the time of one
+			runtime.ReadMemStats(&before)
+			start := time.Now()
+			var q algebra.Query
+			if q, r = analyse.Decode([]byte(tree), "SELECT 1", schemas, nil); r == nil {
+				algebra.Canonicalise(q)
+			}
+			took = time.Since(start)
+			runtime.ReadMemStats(&after)
+			if took <= slower*time.Second {
+				break
+			}
 		}
-		took := time.Since(start)
-		runtime.ReadMemStats(&after)
 		t.Logf("%s: %v, %d KiB allocated, %v", name, took, (after.TotalAlloc-before.TotalAlloc)>>10, r)
-		if took > time.Second {
+		if took > slower*time.Second {
 			t.Errorf("%s: %v", name, took)
 		}
 		// What is allocated in all bounds what is held at once.
-		if mb := (after.TotalAlloc - before.TotalAlloc) >> 20; mb > 64 {
+		if mb := (after.TotalAlloc - before.TotalAlloc) >> 20; mb > 64*slower {
 			t.Errorf("%s: %d MB allocated", name, mb)
 		}
 	}
