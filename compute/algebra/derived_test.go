@@ -254,6 +254,10 @@ func TestR01_CanonicalKeepsTheAnswer(t *testing.T) {
 		if again := got.Canonical(); !bytes.Equal(again.Bytes(), got.Bytes()) {
 			t.Fatalf("not idempotent:\n%s\n%s\n%s", c.Bytes(), got.Bytes(), again.Bytes())
 		}
+		red := got.Redacted()
+		if _, err := algebra.ParseCore(red.Bytes()); err != nil || !bytes.Equal(red.Canonical().Bytes(), red.Bytes()) {
+			t.Fatalf("a redacted core must stay as it is: %v\n%s", err, red.Bytes())
+		}
 		rows := drawRows(t)
 		if a, b := answer(c, rows, identity(c)), answer(got, rows, refs); a != b {
 			t.Fatalf("answers differ:\n%s\n%s\n%s\n--\n%s", c.Bytes(), got.Bytes(), a, b)
