@@ -60,14 +60,23 @@ func caseOf(t Type, list []branch, other Expr) Expr {
 // reachable drops branches that are never taken and joins neighbours of one result.
 func reachable(list []branch, other Expr) ([]branch, Expr) {
 	var out []branch
+	var taken []form // per column, the values of branches before
 	for _, b := range list {
-		for _, before := range out {
-			if before.when.kind == formSet {
-				b.when = without(b.when, before.when)
-			}
+		for _, f := range taken {
+			b.when = without(b.when, f)
 		}
 		if b.when.kind == formFalse {
 			continue
+		}
+		if b.when.kind == formSet {
+			i := slices.IndexFunc(taken, func(f form) bool { return f.col == b.when.col })
+			if i < 0 {
+				mine := b.when
+				mine.set.spans = slices.Clone(mine.set.spans)
+				taken = append(taken, mine)
+			} else {
+				taken[i].set = valueSet{null: taken[i].set.null || b.when.set.null, spans: insert(taken[i].set.spans, b.when.set.spans)}
+			}
 		}
 		if last := len(out) - 1; last >= 0 && compareExpr(out[last].then, b.then) == 0 {
 			b.when = combine(formOr, []form{out[last].when, b.when})
@@ -91,7 +100,7 @@ func without(f, taken form) form {
 		dom := domainOf(f.col.Type.Kind)
 		return setForm(f.col, valueSet{
 			null:  f.set.null && !taken.set.null,
-			spans: intersect(f.set.spans, dom.complement(taken.set.spans)),
+			spans: subtract(f.set.spans, taken.set.spans),
 		}, dom)
 	case formAnd, formOr:
 		args := slices.Clone(f.args)
@@ -121,30 +130,36 @@ func oneColumn(list []branch) (Col, bool) {
 // partition is a CASE whose conditions are all about col.
 func partition(t Type, col Col, list []branch, other Expr) Expr {
 	dom := domainOf(col.Type.Kind)
+	// The branches are disjoint already: reachable saw to it.
 	var covered []span
-	nullThen, nullSeen := other, false
+	nullThen := other
 	var spans [][]span
 	var thens []Expr
+	at := map[string]int{}
 	give := func(set []span, then Expr) {
 		if len(set) == 0 {
 			return
 		}
-		for i := range thens {
-			if compareExpr(thens[i], then) == 0 {
-				spans[i] = unite(spans[i], set)
-				return
-			}
+		key := string(mustMarshal(then))
+		i, there := at[key]
+		if !there {
+			i = len(thens)
+			at[key] = i
+			spans, thens = append(spans, nil), append(thens, then)
 		}
-		spans, thens = append(spans, set), append(thens, then)
+		spans[i] = append(spans[i], set...)
 	}
 	for _, b := range list {
-		give(intersect(b.when.set.spans, dom.complement(covered)), b.then)
-		covered = unite(covered, b.when.set.spans)
-		if b.when.set.null && !nullSeen {
-			nullThen, nullSeen = b.then, true
+		give(b.when.set.spans, b.then)
+		covered = append(covered, b.when.set.spans...)
+		if b.when.set.null {
+			nullThen = b.then
 		}
 	}
-	give(dom.complement(covered), other)
+	give(dom.complement(unite(covered, nil)), other)
+	for i := range spans {
+		spans[i] = unite(spans[i], nil)
+	}
 	e := Expr{Op: ExprCase, Type: t}
 	type keyed struct {
 		key string
