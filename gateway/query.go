@@ -149,7 +149,7 @@ func (d *Domain) analyse(ctx context.Context, operator string, p *prepared, sql 
 	if err != nil {
 		return nil, err
 	}
-	query, r := analyse.Decode(ast, sql, schemas)
+	query, r := analyse.Decode(ast, sql, schemas, nil)
 	if r != nil {
 		return refuse(r)
 	}
