@@ -1,7 +1,10 @@
 package algebra
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -35,7 +38,14 @@ func Canonicalise(q Query) Query {
 	}
 	out := Query{Core: core, Post: Post{Offset: q.Post.Offset}}
 	for _, o := range q.Post.Outputs {
-		out.Post.Outputs = append(out.Post.Outputs, Output{Ref: move(o.Ref), Name: o.Name})
+		moved := Output{Ref: move(o.Ref), Name: o.Name}
+		for _, k := range o.Grouping {
+			moved.Grouping = append(moved.Grouping, move(k))
+		}
+		if o.Grouping != nil {
+			moved.Ref = len(core.Keys) + len(core.Aggs)
+		}
+		out.Post.Outputs = append(out.Post.Outputs, moved)
 	}
 	for _, o := range q.Post.Order {
 		out.Post.Order = append(out.Post.Order, Order{Ref: move(o.Ref), Desc: o.Desc, NullsFirst: o.NullsFirst})
@@ -80,9 +90,12 @@ func (c Core) canonical() (Core, []int) {
 		return c, identity
 	}
 	tables, joins, index := c.canonicalTables()
-	place := func(col Col) Col { col.Table = index[col.Table]; return col }
+	place := func(col Col) Col { return place(col, index) }
 
 	out := Core{Tables: tables, Joins: joins}
+	for _, e := range c.Derived {
+		out.Derived = append(out.Derived, e.placed(place))
+	}
 	var keys []Col
 	for _, k := range c.Keys {
 		keys = append(keys, place(k))
@@ -93,11 +106,7 @@ func (c Core) canonical() (Core, []int) {
 
 	var aggs []Agg
 	for _, a := range c.Aggs {
-		if a.Arg != nil {
-			arg := place(*a.Arg)
-			a.Arg = &arg
-		}
-		aggs = append(aggs, a)
+		aggs = append(aggs, a.placed(place))
 	}
 	out.Aggs = slices.Clone(aggs)
 	slices.SortFunc(out.Aggs, compareAgg)
@@ -113,14 +122,84 @@ func (c Core) canonical() (Core, []int) {
 		refs = append(refs, len(out.Keys)+i)
 	}
 
-	if c.Where != nil {
-		f := formOf(*c.Where, true, place)
-		if f.kind != formTrue {
-			where := emitAnd(f)
-			out.Where = &where
-		}
-	}
+	out.Where = wherePred(c.Where, place)
+	out.Sets = placeSets(c.Sets, refs, len(out.Keys))
 	return out, refs
+}
+
+// wherePred is the canonical form of a condition of which only TRUE counts; nil
+// when it always is.
+func wherePred(p *Pred, place func(Col) Col) *Pred {
+	if p == nil {
+		return nil
+	}
+	f := formOf(*p, true, place)
+	if f.kind == formTrue {
+		return nil
+	}
+	out := emitAnd(f)
+	return &out
+}
+
+func (a Agg) placed(place func(Col) Col) Agg {
+	if a.Arg != nil {
+		arg := place(*a.Arg)
+		a.Arg = &arg
+	}
+	if a.Arg2 != nil {
+		arg := place(*a.Arg2)
+		a.Arg2 = &arg
+	}
+	a.Filter = wherePred(a.Filter, place)
+	return a
+}
+
+// placed moves the columns of e and makes its conditions canonical.
+func (e Expr) placed(place func(Col) Col) Expr {
+	if e.Col != nil {
+		col := place(*e.Col)
+		e.Col = &col
+	}
+	args := e.Args
+	e.Args = nil
+	for _, a := range args {
+		e.Args = append(e.Args, a.placed(place))
+	}
+	whens := e.Whens
+	e.Whens = nil
+	for _, w := range whens {
+		e.Whens = append(e.Whens, When{If: emitAnd(formOf(w.If, true, place)), Then: w.Then.placed(place)})
+	}
+	if e.Else != nil {
+		other := e.Else.placed(place)
+		e.Else = &other
+	}
+	return e
+}
+
+// placeSets moves grouping sets to the canonical keys and orders them; the one set
+// of all keys is no set.
+func placeSets(sets [][]int, refs []int, keys int) [][]int {
+	var out [][]int
+	for _, set := range sets {
+		moved := []int{}
+		for _, k := range set {
+			moved = append(moved, refs[k])
+		}
+		slices.Sort(moved)
+		out = append(out, slices.Compact(moved))
+	}
+	slices.SortFunc(out, func(a, b []int) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return slices.Compare(a, b)
+	})
+	out = slices.CompactFunc(out, slices.Equal)
+	if len(out) == 1 && len(out[0]) == keys {
+		return nil
+	}
+	return out
 }
 
 // canonicalTables orders the joins. A public table joined on its unique key
@@ -133,6 +212,12 @@ func (c Core) canonicalTables() ([]Table, []Join, []int) {
 	placed := make([]bool, len(c.Tables))
 	placed[0] = true
 	compare := func(a, b Join) int {
+		if d := compareBool(a.Unit, b.Unit); d != 0 {
+			return d
+		}
+		if a.Unit {
+			return bytes.Compare(mustMarshal([]any{c.Tables[a.Table], a.Outer}), mustMarshal([]any{c.Tables[b.Table], b.Outer}))
+		}
 		if d := compareCol(place(a.Left, index), place(b.Left, index)); d != 0 {
 			return d
 		}
@@ -148,17 +233,19 @@ func (c Core) canonicalTables() ([]Table, []Join, []int) {
 	for len(rest) > 0 {
 		best := -1
 		for i, j := range rest {
-			if placed[j.Left.Table] && (best < 0 || compare(j, rest[best]) < 0) {
+			if (j.Unit || placed[j.Left.Table]) && (best < 0 || compare(j, rest[best]) < 0) {
 				best = i
 			}
 		}
 		j := rest[best]
 		rest = slices.Delete(rest, best, best+1)
 		placed[j.Table] = true
-		j.Left = place(j.Left, index)
+		if !j.Unit {
+			j.Left = place(j.Left, index)
+		}
 		same := slices.IndexFunc(joins, func(k Join) bool {
-			return k.Left == j.Left && k.Right.Name == j.Right.Name &&
-				tables[k.Table].Dataset == c.Tables[j.Table].Dataset
+			return k.Unit == j.Unit && k.Left == j.Left && k.Right.Name == j.Right.Name &&
+				reflect.DeepEqual(tables[k.Table], c.Tables[j.Table])
 		})
 		if same >= 0 {
 			index[j.Table] = joins[same].Table
@@ -168,14 +255,18 @@ func (c Core) canonicalTables() ([]Table, []Join, []int) {
 		index[j.Table] = len(tables)
 		tables = append(tables, c.Tables[j.Table])
 		j.Table = index[j.Table]
-		j.Right.Table = j.Table
+		if !j.Unit {
+			j.Right.Table = j.Table
+		}
 		joins = append(joins, j)
 	}
 	return tables, joins, index
 }
 
 func place(col Col, index []int) Col {
-	col.Table = index[col.Table]
+	if col.Table >= 0 {
+		col.Table = index[col.Table]
+	}
 	return col
 }
 
@@ -200,15 +291,28 @@ func compareAgg(a, b Agg) int {
 	if d := strings.Compare(string(a.Func), string(b.Func)); d != 0 {
 		return d
 	}
+	if d := compareArg(a.Arg, b.Arg); d != 0 {
+		return d
+	}
+	if d := compareArg(a.Arg2, b.Arg2); d != 0 {
+		return d
+	}
+	if d := cmp.Compare(a.Q, b.Q); d != 0 {
+		return d
+	}
+	return bytes.Compare(mustMarshal(a.Filter), mustMarshal(b.Filter))
+}
+
+func compareArg(a, b *Col) int {
 	switch {
-	case a.Arg == nil && b.Arg == nil:
+	case a == nil && b == nil:
 		return 0
-	case a.Arg == nil:
+	case a == nil:
 		return -1
-	case b.Arg == nil:
+	case b == nil:
 		return 1
 	}
-	return compareCol(*a.Arg, *b.Arg)
+	return compareCol(*a, *b)
 }
 
 // form is a negation-free predicate between formOf and emission.
