@@ -291,7 +291,7 @@ func TestR01BuildRefuses(t *testing.T) {
 		{"no k", query(f, "firm", "count"), []Facts{with(func(g *Facts) { g.K = 0 })}, 1, "RULE_INCOMPLETE", "k"},
 		{"exact without k", query(f, "", "count"), []Facts{with(func(g *Facts) { g.Mode, g.K = ModeExact, 1 })}, 0, "RULE_INCOMPLETE", "k"},
 		{"exact without rounding", query(f, "", "count"), []Facts{with(func(g *Facts) { g.Mode, g.Round = ModeExact, 1 })}, 0, "RULE_INCOMPLETE", "round"},
-				{"cross join", cross, []Facts{f, dim}, 1, "CORE_INVALID", ""},
+		{"cross join", cross, []Facts{f, dim}, 1, "CORE_INVALID", ""},
 		{"private join", joined(f, false, "", "count"), []Facts{f, private}, 1, "PRIVATE_JOIN", "areas"},
 		{"mixed modes", joined(f, false, "", "count"), []Facts{f, mixed}, 1, "MODE_MIXED", "areas"},
 		{"mixed modes, exact first", joined(exact, false, "", "count"), []Facts{exact, private}, 0, "MODE_MIXED", "areas"},
