@@ -137,12 +137,8 @@ func (d *Domain) analyse(ctx context.Context, p *prepared, sql string) ([]byte, 
 		return refuse(r)
 	}
 	p.query = algebra.Canonicalise(query)
-	for _, t := range p.query.Core.Tables {
-		for _, s := range schemas {
-			if s.Dataset == t.Dataset {
-				p.schemas = append(p.schemas, s)
-			}
-		}
+	if p.schemas, err = p.query.Core.SchemasOf(schemas); err != nil {
+		return nil, err
 	}
 	redacted := p.query.Core.Redacted()
 	if len(redacted.Bytes()) > maxCore {
