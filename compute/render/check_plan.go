@@ -147,7 +147,9 @@ func expression(t tree) error {
 	switch class {
 	case "BOUND_FUNCTION", "BOUND_AGGREGATE":
 		name, _ := t["name"].(string)
-		if !planFunctions[name] || t["catalog_name"] != "system" || t["schema_name"] != "main" {
+		// The planner swaps MIN and MAX for a variant by type, which has no home.
+		variant := class == "BOUND_AGGREGATE" && (name == "min" || name == "max") && t["catalog_name"] == "" && t["schema_name"] == ""
+		if !planFunctions[name] || !variant && (t["catalog_name"] != "system" || t["schema_name"] != "main") {
 			return errors.New("unexpected function")
 		}
 		if class == "BOUND_FUNCTION" && !total(name, t) {
