@@ -161,6 +161,11 @@ func checkColumn(c Column) error {
 		}
 		bounds = &r
 	}
+	if c.Grid != nil {
+		if _, err := ParseGrid(c); err != nil {
+			return fmt.Errorf("grid: %w", err)
+		}
+	}
 	seen := map[string]bool{}
 	for _, code := range c.Codes {
 		if seen[code.Value] {

@@ -37,8 +37,8 @@ type Facts struct {
 type ColumnFacts struct {
 	Type     algebra.Type
 	Nullable bool
-	// Bounds is the policy's registered range in minimal units; nil: none, so
-	// the column cannot be a measure. Stored is the range enforced at ingest.
+	// Bounds is the policy's registered range in minimal units or days; nil: none, so
+	// the column can be neither a measure nor an operand of arithmetic. Stored is the range enforced at ingest.
 	Bounds *Range
 	Stored *Range
 	// Codes is the registered code list after masking, in canonical order
