@@ -278,39 +278,45 @@ func (r *reader) isProduct(v any, m protect.Measure) error {
 	if err := r.filters(m, extra...)(conditions); err != nil {
 		return err
 	}
-	var first, second any
-	if m.Clamp == nil || m.Clamp2 == nil {
-		inner, ok := tryCast(value, "BIGINT")
-		if !ok {
-			return errShape
-		}
-		// Held to 64 bits: the declared sensitivity must not count on more.
-		if m.Sens2 == nil || m.Sens2.Sign() <= 0 || m.Sens2.BitLen() > 126 {
-			return errors.New("a product may leave 64 bits")
-		}
-		if first, second, err = wideCall(inner, "*"); err != nil {
-			return err
-		}
-		if err := r.outer.isHeldFactor(first, *m.Col, m.Clamp, m.Offset); err != nil {
-			return err
-		}
-		return r.outer.isHeldFactor(second, *m.Col2, m.Clamp2, m.Offset2)
-	}
 	args, err := call(value, "*", true, 2)
 	if err != nil {
 		return err
 	}
-	bits := widest(*m.Clamp, m.Offset).BitLen() + widest(*m.Clamp2, m.Offset2).BitLen()
-	narrow, err := r.outer.isFactor(args[0], *m.Col, *m.Clamp, m.Offset)
+	first, second := r.held(*m.Col, m.Clamp), r.held(*m.Col2, m.Clamp2)
+	if first == nil || second == nil {
+		return errors.New("a factor has no bounds")
+	}
+	bits := widest(*first, m.Offset).BitLen() + widest(*second, m.Offset2).BitLen()
+	narrow, err := r.outer.isFactor(args[0], *m.Col, *first, m.Offset)
 	if err != nil {
 		return err
 	}
-	narrow2, err := r.outer.isFactor(args[1], *m.Col2, *m.Clamp2, m.Offset2)
+	narrow2, err := r.outer.isFactor(args[1], *m.Col2, *second, m.Offset2)
 	switch {
 	case err != nil:
 		return err
 	case narrow != narrow2, narrow && bits > 63, bits+big.NewInt(r.plan.Weight).BitLen() > 95:
 		return errors.New("a product may overflow")
+	}
+	return nil
+}
+
+// held is the range of a factor: its clamp, or what the aggregates declare.
+func (r *reader) held(c algebra.Col, clamp *protect.Range) *protect.Range {
+	if clamp != nil {
+		return clamp
+	}
+	none := protect.Range{}
+	for i, o := range r.plan.Outputs {
+		if i >= len(r.plan.Core.Aggs) {
+			return nil
+		}
+		switch a := r.plan.Core.Aggs[i]; {
+		case a.Arg != nil && *a.Arg == c && o.Range != none:
+			return &o.Range
+		case a.Arg2 != nil && *a.Arg2 == c && o.Range2 != none:
+			return &o.Range2
+		}
 	}
 	return nil
 }
@@ -337,23 +343,4 @@ func (w *view) isFactor(v any, col algebra.Col, clamp protect.Range, offset int6
 		return false, w.isClamped(wide, col, clamp)
 	}
 	return true, w.isClamped(args[0], col, clamp)
-}
-
-// isHeldFactor reads TRY_CAST(CAST(value AS HUGEINT) - offset AS BIGINT).
-func (w *view) isHeldFactor(v any, col algebra.Col, clamp *protect.Range, offset int64) error {
-	inner, ok := tryCast(v, "BIGINT")
-	if !ok {
-		return errShape
-	}
-	value, n, err := wideCall(inner, "-")
-	if err != nil {
-		return err
-	}
-	if !isNumber(n, offset) {
-		return errors.New("offset is not the plan's")
-	}
-	if clamp != nil {
-		return w.isClamped(value, col, *clamp)
-	}
-	return w.isColumn(value, col)
 }

@@ -128,46 +128,58 @@ func (w *writer) sum(m protect.Measure, x, y string, conditions []string) string
 	return out
 }
 
-// product is Σ (x − offset)(y − offset2). Clamped factors have a known width, which
-// says whether the product fits 64 or 128 bits. Others lie in the bounds that
-// ingest enforced: their product is held to 64 bits, and the declared sensitivity
-// must say that this cuts nothing.
+// product is Σ (x − offset)(y − offset2). A factor without a clamp is held to the
+// registered bounds of its column, in which its stored ones lie: so the width of
+// every product is known, and whether it fits 64 or 128 bits.
 func (w *writer) product(m protect.Measure, x, y string, conditions []string) (string, error) {
 	conditions = append(conditions, x+" IS NOT NULL")
 	if *m.Col2 != *m.Col {
 		conditions = append(conditions, y+" IS NOT NULL")
 	}
-	if m.Clamp == nil || m.Clamp2 == nil {
-		if most := perRow(w.plan, m); most == nil || most.BitLen() > 63 {
-			return "", errors.New("a product without bounds may leave 64 bits")
-		}
-		value := wide(w.factor(x, m.Clamp, m.Offset), "*", w.factor(y, m.Clamp2, m.Offset2))
-		return w.total(value, conditions), nil
+	first, ok := w.bounds(*m.Col, m.Clamp)
+	second, ok2 := w.bounds(*m.Col2, m.Clamp2)
+	if !ok || !ok2 {
+		return "", errors.New("a factor has no bounds")
 	}
-	most := new(big.Int).Mul(reach(*m.Clamp, m.Offset), reach(*m.Clamp2, m.Offset2))
-	switch {
+	wide := false
+	switch most := new(big.Int).Mul(reach(first, m.Offset), reach(second, m.Offset2)); {
 	case most.BitLen() <= 62:
-		return w.total("("+clamped(x, *m.Clamp, m.Offset)+" * "+clamped(y, *m.Clamp2, m.Offset2)+")", conditions), nil
 	case most.BitLen()+big.NewInt(w.plan.Weight).BitLen() <= 94:
-		return w.total("("+wideClamped(x, *m.Clamp, m.Offset)+" * "+wideClamped(y, *m.Clamp2, m.Offset2)+")", conditions), nil
+		wide = true
+	default:
+		return "", errors.New("a sum of products may leave 128 bits")
 	}
-	return "", errors.New("a sum of products may leave 128 bits")
+	return w.total("("+factor(x, first, m.Offset, wide)+" * "+factor(y, second, m.Offset2, wide)+")", conditions), nil
 }
 
-// factor is x − offset in 64 bits.
-func (w *writer) factor(x string, clamp *protect.Range, offset int64) string {
+// bounds are the clamp, or the bounds that an output declares for the column.
+func (w *writer) bounds(c algebra.Col, clamp *protect.Range) (protect.Range, bool) {
 	if clamp != nil {
-		x = "LEAST(GREATEST(" + x + ", " + strconv.FormatInt(clamp.Lo, 10) + "), " + strconv.FormatInt(clamp.Hi, 10) + ")"
+		return *clamp, true
 	}
-	return wide(x, "-", strconv.FormatInt(offset, 10))
+	for i, a := range w.plan.Core.Aggs {
+		if i >= len(w.plan.Outputs) {
+			break
+		}
+		o := w.plan.Outputs[i]
+		for _, of := range []struct {
+			col *algebra.Col
+			r   protect.Range
+		}{{a.Arg, o.Range}, {a.Arg2, o.Range2}} {
+			if of.col != nil && *of.col == c && of.r != (protect.Range{}) && of.r.Lo <= of.r.Hi {
+				return of.r, true
+			}
+		}
+	}
+	return protect.Range{}, false
 }
 
-func clamped(x string, r protect.Range, offset int64) string {
-	return "(LEAST(GREATEST(" + x + ", " + strconv.FormatInt(r.Lo, 10) + "), " + strconv.FormatInt(r.Hi, 10) + ") - " + strconv.FormatInt(offset, 10) + ")"
-}
-
-func wideClamped(x string, r protect.Range, offset int64) string {
-	return "(CAST(LEAST(GREATEST(" + x + ", " + strconv.FormatInt(r.Lo, 10) + "), " + strconv.FormatInt(r.Hi, 10) + ") AS HUGEINT) - " + strconv.FormatInt(offset, 10) + ")"
+func factor(x string, r protect.Range, offset int64, wide bool) string {
+	x = "LEAST(GREATEST(" + x + ", " + strconv.FormatInt(r.Lo, 10) + "), " + strconv.FormatInt(r.Hi, 10) + ")"
+	if wide {
+		x = "CAST(" + x + " AS HUGEINT)"
+	}
+	return "(" + x + " - " + strconv.FormatInt(offset, 10) + ")"
 }
 
 // reach is the greatest |v − offset| for v in r.
@@ -180,13 +192,4 @@ func reach(r protect.Range, offset int64) *big.Int {
 		}
 	}
 	return most
-}
-
-// perRow is what the declared sensitivity lets one row add to a measure, weight
-// left aside: its square is at most Δ₂². nil when none is declared.
-func perRow(plan *protect.Plan, m protect.Measure) *big.Int {
-	if m.Sens2 == nil || m.Sens2.Sign() <= 0 {
-		return nil
-	}
-	return new(big.Int).Sqrt(m.Sens2)
 }

@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"math/big"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -298,7 +298,10 @@ func (s *sketch) derive(n int) {
 		for e.Op == algebra.ExprLit || e.Op == algebra.ExprCol {
 			e = s.expr(t, 3)
 		}
-		s.derived = append(s.derived, e)
+		// A canonical core defines nothing twice.
+		if !slices.ContainsFunc(s.derived, func(d algebra.Expr) bool { return reflect.DeepEqual(d, e) }) {
+			s.derived = append(s.derived, e)
+		}
 	}
 }
 
@@ -548,14 +551,8 @@ func (s *sketch) measure(p *protect.Plan) protect.Measure {
 	case protect.MeasureProduct:
 		m.Col, m.Col2 = number(), number()
 		m.Offset, m.Offset2 = int64(r.IntN(9))-4, int64(r.IntN(9))-4
-		m.Sens2 = new(big.Int).Lsh(big.NewInt(1), 100)
-		if r.IntN(3) > 0 {
-			m.Clamp = clamp()
-		}
-		if r.IntN(3) > 0 {
-			m.Clamp2 = clamp()
-		}
-		if m.Clamp != nil && m.Clamp2 != nil && r.IntN(3) == 0 {
+		m.Clamp, m.Clamp2 = clamp(), clamp()
+		if r.IntN(3) == 0 {
 			m.Clamp = &protect.Range{Lo: -1 << 33, Hi: 1 << 40} // past 64 bits
 			m.Clamp2 = &protect.Range{Lo: -1 << 33, Hi: 1 << 30}
 		}
