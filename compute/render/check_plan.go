@@ -50,11 +50,22 @@ func checkBound(plan *protect.Plan, schemas []algebra.Schema, bound []byte) erro
 	if err := w.operator(items(root["plans"])[0]); err != nil {
 		return err
 	}
-	want := make([]int, len(schemas))
+	want, extremes := make([]int, len(schemas)), 0
 	for _, t := range plan.Core.Tables {
+		if t.PerUnit != nil {
+			for _, a := range t.PerUnit.Aggs {
+				if a.Func == algebra.Min || a.Func == algebra.Max {
+					extremes++
+				}
+			}
+		}
 		for _, id := range append([]string{t.Dataset}, t.Parts...) {
 			want[slices.IndexFunc(schemas, func(s algebra.Schema) bool { return s.Dataset == id })]++
 		}
+	}
+	// A minimum is somebody's value: only those of one unit each are counted in.
+	if w.extremes != extremes {
+		return errors.New("unexpected minimum or maximum")
 	}
 	for i, n := range w.scans {
 		if plan.Weight != 0 {
@@ -68,8 +79,9 @@ func checkBound(plan *protect.Plan, schemas []algebra.Schema, bound []byte) erro
 }
 
 type walker struct {
-	schemas []algebra.Schema
-	scans   []int
+	schemas  []algebra.Schema
+	scans    []int
+	extremes int // MIN and MAX seen
 }
 
 func (w *walker) operator(v any) error {
@@ -128,6 +140,9 @@ func (w *walker) expressions(v any) error {
 		if _, isExpression := v["expression_class"]; isExpression {
 			if err := expression(v); err != nil {
 				return err
+			}
+			if v["name"] == "min" || v["name"] == "max" {
+				w.extremes++
 			}
 		}
 		for _, x := range v {
