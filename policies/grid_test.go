@@ -1,6 +1,8 @@
 package policies
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -114,5 +116,42 @@ func TestR20_GridIsNotInTheSpec(t *testing.T) {
 	d.Columns[0].Bounds.Hi = "8"
 	if (Entry{Dataset: d}).SpecDigest() == plain {
 		t.Error("control: other bounds do not make it stale")
+	}
+}
+
+// Every example catalogue is sound with its grids.
+func TestR20_ExampleGrids(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "testdata", "*", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	grids := 0
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		docs, err := ParseBundle(text)
+		if err != nil {
+			t.Fatalf("%s: %v", f, err)
+		}
+		for _, d := range docs {
+			if d.Catalogue == nil {
+				continue
+			}
+			for _, set := range d.Catalogue.Datasets {
+				if err := checkDataset(set); err != nil {
+					t.Errorf("%s %s: %v", f, set.ID, err)
+				}
+				for _, c := range set.Columns {
+					if c.Grid != nil {
+						grids++
+					}
+				}
+			}
+		}
+	}
+	if grids < 20 {
+		t.Errorf("only %d grids in the examples", grids)
 	}
 }

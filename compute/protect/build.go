@@ -168,6 +168,9 @@ func (b *builder) table(i int) *policies.Reason {
 				if f.Public {
 					return factPublic(f)
 				}
+				if b.plan.Mode == ModeExact {
+					continue // refused as a whole below
+				}
 				if b.plan.MaxRows > math.MaxInt32 || f.MaxRows > math.MaxInt32 {
 					return incomplete(f, "max_rows")
 				}

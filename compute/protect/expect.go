@@ -50,7 +50,10 @@ func (e OutputError) At(n int64) *big.Int {
 // e.Scale, rounded down, so that a target is never taken for a looser one. It errs
 // on anything but a non-negative decimal.
 func (e OutputError) Units(text string) (*big.Int, error) {
-	whole, frac, _ := strings.Cut(text, ".")
+	whole, frac, dot := strings.Cut(text, ".")
+	if dot && frac == "" {
+		return nil, algebra.ErrDecimal
+	}
 	if len(frac) > int(e.Scale) {
 		if strings.Trim(frac, "0123456789") != "" {
 			return nil, algebra.ErrDecimal

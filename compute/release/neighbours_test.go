@@ -265,7 +265,7 @@ func TestR01Attack10FrozenMechanismReplay(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	broken, features := map[string]int{}, map[string]int{}
 	worst := map[protect.MeasureKind]float64{}
-	for i := range trials(1500*slowdown, 20_000) {
+	for i := range trials(1000*slowdown, 20_000) {
 		a := asker{r: r, world: worldFacts(r)}
 		c, facts := a.ask()
 		plan, reason := protect.Build(c, facts, 4_000_000)
