@@ -132,7 +132,7 @@ func (d *Domain) analyse(ctx context.Context, p *prepared, sql string) ([]byte, 
 			ZH: "语句过于复杂，分析未在时限内完成", EN: "the statement is too complex: its analysis did not finish in time",
 			HintZH: "请拆成更小的查询", HintEN: "split it into smaller queries"})
 	}
-	query, r := analyse.Decode(ast, sql, schemas)
+	query, r := analyse.Decode(ast, sql, schemas, nil)
 	if r != nil {
 		return refuse(r)
 	}

@@ -37,7 +37,10 @@ func (c Core) structure() error {
 		return err
 	}
 	if len(c.Aggs) == 0 || len(c.Aggs) > MaxAggs {
-		return errors.New("core: no aggregate or too many")
+		if len(c.Aggs) > 0 {
+			return ErrLarge
+		}
+		return errors.New("core: no aggregate")
 	}
 	for i, a := range c.Aggs {
 		if !k.agg(a) {
@@ -134,9 +137,10 @@ type checker struct {
 }
 
 var (
-	errPred  = errors.New("core: malformed predicate")
-	errExpr  = errors.New("core: malformed expression")
-	errLarge = errors.New("core: predicates or expressions are too large")
+	errPred = errors.New("core: malformed predicate")
+	errExpr = errors.New("core: malformed expression")
+	// ErrLarge is returned for a core beyond the limits on what it may say.
+	ErrLarge = errors.New("core: predicates or expressions are too large")
 )
 
 func (k *checker) join(i int, j Join) error {
@@ -161,7 +165,7 @@ func (k *checker) join(i int, j Join) error {
 // derive checks the expressions in order: each may name those before it.
 func (k *checker) derive(list []Expr) error {
 	if len(list) > MaxDerived {
-		return errLarge
+		return ErrLarge
 	}
 	for i, e := range list {
 		k.derived = list[:i]
@@ -234,7 +238,7 @@ func (k *checker) agg(a Agg) bool {
 func (k *checker) pred(p Pred, depth int) error {
 	*k.nodes += 1 + len(p.Values)
 	if depth > MaxDepth || *k.nodes > MaxNodes {
-		return errLarge
+		return ErrLarge
 	}
 	var ok bool
 	leaf := p.Col != nil && !k.badCol(*p.Col) && len(p.Args) == 0
@@ -277,7 +281,7 @@ func (k *checker) pred(p Pred, depth int) error {
 func (k *checker) expr(e Expr, depth int) error {
 	*k.nodes++
 	if depth > MaxDepth || *k.nodes > MaxNodes {
-		return errLarge
+		return ErrLarge
 	}
 	for _, a := range e.Args {
 		if err := k.expr(a, depth+1); err != nil {

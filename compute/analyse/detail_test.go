@@ -19,7 +19,7 @@ func TestR01_RefusalsCarryNoLiteral(t *testing.T) {
 	secrets := []string{"11010519491231002X", "/etc/passwd", "某路", "Feb", "2020-02-30", "x'ab'", "'m", "file.csv"}
 	seen := 0
 	for _, c := range readCases(t) {
-		_, r := analyse.Decode(trees[c.sql], c.sql, schemas)
+		_, r := analyse.Decode(trees[c.sql], c.sql, schemas, nil)
 		if r == nil {
 			continue
 		}
@@ -72,7 +72,7 @@ func TestR01_UnknownFieldIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			changed++
-			if _, r := analyse.Decode(b, c.sql, schemas); r == nil {
+			if _, r := analyse.Decode(b, c.sql, schemas, nil); r == nil {
 				t.Errorf("%s\n\taccepted with an unknown field in %s", c.sql, path)
 			}
 		}
@@ -117,7 +117,7 @@ func decode(t *testing.T, sql string) algebra.Query {
 	if !ok {
 		t.Fatalf("no tree of %q: add it to cases.txt", sql)
 	}
-	q, r := analyse.Decode(tree, sql, readSchemas(t))
+	q, r := analyse.Decode(tree, sql, readSchemas(t), nil)
 	if r != nil {
 		t.Fatal(r)
 	}
@@ -217,7 +217,7 @@ func TestLimits(t *testing.T) {
 		"long alias":  {[]byte(strings.Replace(string(statement(table, "null")), `"alias":""`, `"alias":"`+strings.Repeat("x", 129)+`"`, 1)), "SELECT 1", "NAME_TOO_LONG"},
 		"big place":   {[]byte(strings.Replace(string(statement(table, column)), `"query_location":1`, `"query_location":99999`, 1)), "SELECT 1", "NOT_BOOLEAN"},
 	} {
-		_, r := analyse.Decode(c.tree, c.text, readSchemas(t))
+		_, r := analyse.Decode(c.tree, c.text, readSchemas(t), nil)
 		if code := map[bool]string{true: ""}[r == nil]; r != nil && r.Code != c.code || r == nil && code != c.code {
 			t.Errorf("%s: got %v, want %q", name, r, c.code)
 		}

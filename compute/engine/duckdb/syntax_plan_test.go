@@ -107,7 +107,7 @@ func renderedCases(t *testing.T) []rendered {
 			if err != nil {
 				t.Fatal(err)
 			}
-			q, r := analyse.Decode(tree, text, all)
+			q, r := analyse.Decode(tree, text, all, nil)
 			if r != nil {
 				t.Fatalf("%s: %v", text, r)
 			}
@@ -268,7 +268,7 @@ func TestRenderedStatementComputes(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := analyserSchemas(t)
-	q, r := analyse.Decode(tree, text, all)
+	q, r := analyse.Decode(tree, text, all, nil)
 	if r != nil {
 		t.Fatal(r)
 	}

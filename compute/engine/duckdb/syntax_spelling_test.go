@@ -96,7 +96,7 @@ func TestR01_TwoHundredSpellingsAreOneQuestion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q, reason := analyse.Decode(tree, text, schemas)
+		q, reason := analyse.Decode(tree, text, schemas, nil)
 		if reason != nil {
 			t.Fatalf("%s\n%s", text, reason.Text("zh"))
 		}
@@ -176,7 +176,7 @@ func TestR01_CanonicalFormCountsTheSameRows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q, reason := analyse.Decode(ast, text, all)
+		q, reason := analyse.Decode(ast, text, all, nil)
 		if reason != nil {
 			t.Fatalf("%s\n%v", text, reason)
 		}
@@ -230,7 +230,7 @@ func TestR01_AnalyseCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, r := analyse.Decode(tree, "SELECT COUNT(*) FROM social", schemas); r != nil {
+	if _, r := analyse.Decode(tree, "SELECT COUNT(*) FROM social", schemas, nil); r != nil {
 		t.Error(r)
 	}
 	// Twice: a call must find nothing of the one before.
