@@ -104,7 +104,15 @@ func node(v any, class, kind string, names ...string) ([]any, error) {
 	return f[2:], nil
 }
 
-func items(v any) []any { l, _ := v.([]any); return l }
+// items lists an array's elements. What is no array becomes one unreadable element,
+// so that no reader takes it for an empty one.
+func items(v any) []any {
+	l, ok := v.([]any)
+	if !ok && v != nil {
+		return []any{nil}
+	}
+	return l
+}
 
 // reader compares the tree of a statement with a plan.
 type reader struct {

@@ -1,7 +1,6 @@
 package duckdb
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -361,8 +360,8 @@ func (w *world) tryPlan(r *rand.Rand) *protect.Plan {
 	p := &protect.Plan{Mode: protect.ModeDP, MaxRows: 1 + int64(r.IntN(4)), MaxCells: 2000}
 	core := &p.Core
 	type gridKey struct{ dataset, column string }
-	grids := map[gridKey]bool{}
-	grid := func(id, column string) { grids[gridKey{id, column}] = true }
+	var grids []gridKey
+	grid := func(id, column string) { grids = append(grids, gridKey{id, column}) }
 
 	weighted := false
 	switch r.IntN(6) {
@@ -458,9 +457,9 @@ func (w *world) tryPlan(r *rand.Rand) *protect.Plan {
 			p.Ranks[1] = 0
 		}
 	}
-	for g := range grids {
+	for _, g := range grids {
 		at := slices.Index(datasets, g.dataset)
-		if at < 0 {
+		if at < 0 || slices.ContainsFunc(p.Grids, func(o protect.Grid) bool { return o.Dataset == at && o.Column == g.column }) {
 			continue
 		}
 		edges := []int64{int64(r.IntN(4)) - 3}
@@ -469,9 +468,6 @@ func (w *world) tryPlan(r *rand.Rand) *protect.Plan {
 		}
 		p.Grids = append(p.Grids, protect.Grid{Dataset: at, Column: g.column, Edges: edges})
 	}
-	slices.SortFunc(p.Grids, func(a, b protect.Grid) int {
-		return cmp.Or(cmp.Compare(a.Dataset, b.Dataset), strings.Compare(a.Column, b.Column))
-	})
 	return p
 }
 
