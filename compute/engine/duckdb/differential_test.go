@@ -114,7 +114,7 @@ func TestR01_EngineAgreesWithReference(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 1))
 	var w *world
 	seen, filled := map[string]int{}, 0
-	n := rounds(300)
+	n := rounds(200)
 	for i := range n {
 		if i%10 == 0 {
 			w = newWorld(r)

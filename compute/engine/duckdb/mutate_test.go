@@ -88,7 +88,7 @@ func TestR01_MutatedStatementsAreCaught(t *testing.T) {
 	b := newBench(t)
 	r := rand.New(rand.NewPCG(11, 1))
 	would, same := 0, 0
-	n := rounds(300)
+	n := rounds(200)
 	var p *protect.Plan
 	var schemas []algebra.Schema
 	var text string
@@ -246,7 +246,7 @@ func TestR01_MutatedTreesAreCaught(t *testing.T) {
 	ctx := context.Background()
 	r := rand.New(rand.NewPCG(12, 1))
 	caught, same := 0, 0
-	n := rounds(300)
+	n := rounds(200)
 	var p *protect.Plan
 	var schemas []algebra.Schema
 	var text string
@@ -303,7 +303,7 @@ func TestR01_MutatedPlansAreCaught(t *testing.T) {
 	b := newBench(t)
 	ctx := context.Background()
 	r := rand.New(rand.NewPCG(13, 1))
-	caught, n := 0, rounds(300)
+	caught, n := 0, rounds(200)
 	for i := range n {
 		w := newWorld(r)
 		p := w.randomPlan(r)
