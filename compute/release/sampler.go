@@ -17,6 +17,9 @@ const smallVariance = 1 << 28
 // gaussian draws from the discrete Gaussian N_Z(0, sigma2), sigma2 > 0.
 func (s *random) gaussian(sigma2 *big.Int) *big.Int {
 	if sigma2.IsUint64() && sigma2.Uint64() < smallVariance {
+		if v := sigma2.Uint64(); v <= lookupMax {
+			return big.NewInt(s.draw(s.tableOf(v)))
+		}
 		return big.NewInt(s.smallGaussian(sigma2.Uint64()))
 	}
 	return s.bigGaussian(sigma2)

@@ -60,6 +60,8 @@ type random struct {
 	pos  int
 	wide []byte // scratch of bigBelow
 	coin uint64 // bits of bit not used yet, under a leading one
+
+	lookups []*lookup
 }
 
 type readFailure struct{}
