@@ -25,6 +25,9 @@ func Decode(ast []byte, text string, schemas []algebra.Schema, params []string) 
 	if r := CheckText(text); r != nil {
 		return algebra.Query{}, r
 	}
+	if len(ast) > maxTree {
+		return algebra.Query{}, reason("TOO_LARGE")
+	}
 	d := &decoder{text: text, params: params}
 	root, ok := parseTree(ast)
 	if !ok {

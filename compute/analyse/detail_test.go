@@ -53,6 +53,7 @@ func TestR01_RefusalsCarryNoLiteral(t *testing.T) {
 func TestR01_UnknownFieldIsRefused(t *testing.T) {
 	trees, schemas := readTrees(t), readSchemas(t)
 	changed := 0
+	seen := map[string]int{} // by the kind of the object: a few of each will do
 	for _, c := range readCases(t) {
 		if c.code != "OK" {
 			continue
@@ -66,6 +67,15 @@ func TestR01_UnknownFieldIsRefused(t *testing.T) {
 			path := addField(tree, &n, "root")
 			if path == "" {
 				break
+			}
+			kind := strings.Map(func(r rune) rune {
+				if r >= '0' && r <= '9' {
+					return -1
+				}
+				return r
+			}, path)
+			if seen[kind]++; seen[kind] > 3 {
+				continue
 			}
 			b, err := json.Marshal(tree)
 			if err != nil {
@@ -205,7 +215,7 @@ func TestLimits(t *testing.T) {
 		"many nodes":  {statement(table, or(1001)), "SELECT 1", "TOO_LARGE"},
 		"shallow":     {statement(table, not(90)), "SELECT 1", ""},
 		"deep":        {statement(table, not(101)), "SELECT 1", "TOO_LARGE"},
-		"very deep":   {statement(table, not(20000)), "SELECT 1", "ANALYSER"},
+		"very deep":   {statement(table, not(20000)), "SELECT 1", "TOO_LARGE"},
 		"joins":       {statement(joins, "null"), "SELECT 1", "TOO_LARGE"},
 		"long text":   {statement(table, "null"), strings.Repeat("x", analyse.MaxText+1), "TOO_LARGE"},
 		"not utf-8":   {statement(table, "null"), "SELECT '\xff'", "NOT_UTF8"},

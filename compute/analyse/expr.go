@@ -429,7 +429,11 @@ func (d *decoder) columnOf(e algebra.Expr) algebra.Col {
 	i := slices.IndexFunc(*list, func(o algebra.Expr) bool { return reflect.DeepEqual(o, e) })
 	if i < 0 {
 		i = len(*list)
-		*list = append(*list, e)
+		if i > algebra.MaxDerived {
+			i-- // refused as too large at the end: no need to compare any more
+		} else {
+			*list = append(*list, e)
+		}
 	}
 	return algebra.DerivedCol(i, e.Type)
 }

@@ -294,7 +294,10 @@ func (d *decoder) perUnit(n object, from scopeTable, groups, sets []any) (scopeT
 	if from.public || from.table.PerUnit != nil || len(from.table.Parts) > 0 {
 		return nothing, d.refuse("PER_UNIT", off)
 	}
-	if set, ok := sets[0].([]any); len(groups) != 1 || len(sets) != 1 || !ok || len(set) != 1 {
+	if len(groups) != 1 || len(sets) != 1 {
+		return nothing, d.refuse("PER_UNIT", off)
+	}
+	if set, ok := sets[0].([]any); !ok || len(set) != 1 {
 		return nothing, d.refuse("PER_UNIT", off)
 	}
 	list := d.list(n, "select_list")
