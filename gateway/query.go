@@ -154,12 +154,8 @@ func (d *Domain) analyse(ctx context.Context, operator string, p *prepared, sql 
 		return refuse(r)
 	}
 	p.query = algebra.Canonicalise(query)
-	for _, t := range p.query.Core.Tables {
-		for _, s := range schemas {
-			if s.Dataset == t.Dataset {
-				p.schemas = append(p.schemas, s)
-			}
-		}
+	if p.schemas, err = p.query.Core.SchemasOf(schemas); err != nil {
+		return nil, err
 	}
 	redacted := p.query.Core.Redacted()
 	if len(redacted.Bytes()) > maxCore {

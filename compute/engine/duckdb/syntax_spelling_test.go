@@ -146,7 +146,7 @@ func TestR01_CanonicalFormCountsTheSameRows(t *testing.T) {
 		}
 	}
 	count := func(core algebra.Core) (n int64) {
-		plan := &protect.Plan{Core: core, Mode: protect.ModeDP, MaxRows: 1, Measures: []protect.Measure{{Kind: protect.MeasureRows}}}
+		plan := &protect.Plan{Core: core, Mode: protect.ModeDP, MaxRows: 1, Ranks: []int64{1}, Measures: []protect.Measure{{Kind: protect.MeasureRows}}}
 		text, err := render.SQL(plan, all[:1])
 		if err != nil {
 			t.Fatal(err)
