@@ -85,7 +85,7 @@ func Split(ast []byte, text string, schemas []algebra.Schema, params []string) (
 	}
 	parts := &Parts{Post: &algebra.PostQuery{Releases: s.releases}, To: len(text)}
 	if s.core != nil {
-		parts.From, parts.To = span(text, s.core, s.core == top)
+		parts.From, parts.To = span(text, s.core, sameNode(s.core, top))
 		core, r := s.rewrite()
 		if r != nil {
 			return nil, r

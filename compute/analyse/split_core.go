@@ -375,7 +375,7 @@ func (w *rewriter) released(n object) *policies.Reason {
 		n[to] = e
 	}
 	nested := map[string]bool{}
-	if n := w.core; n != w.top {
+	if !sameNode(n, w.top) {
 		mentioned(w.top, n, nested)
 	}
 	for _, c := range w.columns {
@@ -536,4 +536,3 @@ func lambdaVariables(v any) []string {
 	}
 	return nil
 }
-

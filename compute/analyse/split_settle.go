@@ -129,10 +129,10 @@ func (s *splitter) parameter(v object) (any, *policies.Reason) {
 	if err != nil || i < 1 || i > len(s.params) {
 		return nil, s.d.refuse("POST_PARAMETER", s.d.placeholder())
 	}
-	return text(v, s.params[i-1]), nil
+	return textLiteral(v, s.params[i-1]), nil
 }
 
-func text(v object, value string) object {
+func textLiteral(v object, value string) object {
 	return object{"class": "CONSTANT", "type": "VALUE_CONSTANT", "alias": v["alias"], "query_location": v["query_location"],
 		"value": object{"type": object{"id": "VARCHAR", "type_info": nil}, "is_null": false, "value": value}}
 }
@@ -151,7 +151,7 @@ func (s *splitter) constant(v object) object {
 			spelt = number.String()
 		}
 	}
-	child := text(v, spelt)
+	child := textLiteral(v, spelt)
 	child["alias"] = ""
 	return object{"class": "CAST", "type": "OPERATOR_CAST", "alias": v["alias"], "query_location": v["query_location"], "child": child,
 		"cast_type": object{"id": "DOUBLE", "type_info": nil}, "try_cast": false}
