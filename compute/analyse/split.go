@@ -122,6 +122,10 @@ func encode(node object, params any) []byte {
 	return b
 }
 
+// Place gives r the line and column of a byte of text; an offset outside it gives
+// none.
+func Place(r *policies.Reason, text string, off int) { at(r, text, off) }
+
 // kind is what a relation holds.
 type kind int
 
