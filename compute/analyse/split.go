@@ -90,7 +90,7 @@ func Split(ast []byte, text string, schemas []algebra.Schema, params []string) (
 		if r != nil {
 			return nil, r
 		}
-		parts.Core, parts.Post.Columns = encode(core, statement["named_param_map"]), s.columns
+		parts.Core, parts.Post.Columns = encode(core, coreParameters(s.d.list(statement, "named_param_map"), core)), s.columns
 	}
 	for _, item := range s.rawItems {
 		item.holder["map"] = slices.DeleteFunc(s.d.list(item.holder, "map"), func(v any) bool { return s.d.asObject(v)["key"] == item.entry["key"] })
@@ -103,6 +103,18 @@ func Split(ast []byte, text string, schemas []algebra.Schema, params []string) (
 	}
 	parts.Post.Tree = encode(top, []any{})
 	return parts, nil
+}
+
+// coreParameters are the placeholders of a text that stand in its core.
+func coreParameters(all []any, core object) []any {
+	out := []any{}
+	for _, p := range all {
+		o, _ := p.(object)
+		if holds(core, func(e object) bool { return e["class"] == "PARAMETER" && e["identifier"] == o["key"] }) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // only keeps refusals about the cut itself: without core and release, Decode's
@@ -358,7 +370,7 @@ func (s *splitter) baseTable(t object, scope *names) (relation, *policies.Reason
 	}
 	switch schema := s.d.str(t, "schema_name"); {
 	case sameName(schema, releasesSchema):
-		job := strings.TrimPrefix(name, "jobs/")
+		job := strings.TrimSuffix(strings.TrimPrefix(name, "jobs/"), "/releases/1")
 		if !jobName(job) {
 			return relation{}, s.d.refuse("POST_RELEASE", off)
 		}
