@@ -77,6 +77,7 @@ type Domain struct {
 	post   *engine.PostRunner
 
 	derived derivedAnswers
+	turns   postTurns
 
 	// Operators' texts and the gate's own statements are read by different
 	// sessions, so that no text keeps the gate waiting.
@@ -117,7 +118,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	// Workers come first: no key has been read when they are started, so there
 	// is none to inherit.
 	pool, err := sandbox.NewPool(ctx, sandbox.Config{
-		Executable: opt.Executable, Tier: opt.Tier, Warm: map[string]int{engine.ExecuteHandler: warmWorkers},
+		Executable: opt.Executable, Tier: opt.Tier, Warm: map[string]int{engine.ExecuteHandler: warmWorkers, engine.PostHandler: warmPosts},
 		Limits: sandbox.Limits{Memory: opt.Memory},
 		Jobs:   opt.Jobs, PerOwner: opt.JobsPerOperator, Queue: opt.Queue, QueuePerOwner: max(1, opt.Queue/4),
 		Beside: map[string]int{engine.IngestHandler: maxIngests, engine.PostHandler: postSeats},

@@ -24,7 +24,10 @@ const (
 
 // postSeats is how many post-processing statements run at once, beside the jobs:
 // each for at most 20 s and 512 MiB.
-const postSeats = 2
+const postSeats = 4
+
+// warmPosts is how many workers for them stand ready.
+const warmPosts = 1
 
 // Source is an earlier release that post-processing read.
 type Source struct {
@@ -68,6 +71,11 @@ func (d *Domain) bindPost(ctx context.Context, operator string, p *prepared) (*B
 	if err := d.pool.Restart(ctx); err != nil {
 		return nil, workersDown()
 	}
+	leave, err := d.turns.enter(ctx, operator)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	head, err := d.post.Check(ctx, operator, q, p.parts.Core, append(tables, named...))
 	if err != nil {
 		return nil, postRefused(err, "", p.text)
@@ -127,6 +135,11 @@ func (d *Domain) derive(ctx context.Context, party, owner string, a *Answer, q *
 	if err := d.pool.Restart(ctx); err != nil {
 		return workersDown()
 	}
+	leave, err := d.turns.enter(ctx, owner)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if a.Derived, err = d.post.Run(ctx, owner, q, append(tables, named...)); err != nil {
 		return postRefused(err, a.Job, "")
 	}
@@ -204,6 +217,33 @@ func postRefused(err error, job, text string) error {
 		}
 	}
 	return &Refusal{Job: job, Reasons: []policies.Reason{r}}
+}
+
+// postTurns lets one statement of an operator run at a time, so that nobody's
+// endless ones take all the seats.
+type postTurns struct {
+	mu      sync.Mutex
+	byOwner map[string]chan struct{}
+}
+
+// enter waits for the owner's turn and returns how to give it up.
+func (t *postTurns) enter(ctx context.Context, owner string) (leave func(), err error) {
+	t.mu.Lock()
+	if t.byOwner == nil {
+		t.byOwner = map[string]chan struct{}{}
+	}
+	turn, ok := t.byOwner[owner]
+	if !ok {
+		turn = make(chan struct{}, 1)
+		t.byOwner[owner] = turn
+	}
+	t.mu.Unlock()
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // derivedAnswers keeps recent small answers of post-processing. A job's release

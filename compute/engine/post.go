@@ -23,6 +23,7 @@ const (
 	MaxPostResult = 64 << 20 // bytes of an answer
 	maxPostCells  = 12 << 20 // bytes of released values handed to the worker
 	postWall      = 20 * time.Second
+	postCheckWall = 5 * time.Second // binding alone; constants may be folded in it
 	postMemory    = 512 << 20
 )
 
@@ -118,9 +119,12 @@ func (r *PostRunner) call(ctx context.Context, owner string, job PostJob, tables
 	}
 	var head PostHead
 	var rows [][]*string
-	frames := 0
+	frames, wall := 0, postWall
+	if job.Check {
+		wall = postCheckWall
+	}
 	err = r.Pool.Run(ctx, sandbox.Job{Handler: PostHandler, Payload: payload, Owner: owner,
-		Limits: sandbox.Limits{Wall: postWall, Memory: postMemory, Result: MaxPostResult, Threads: 1}}, func(frame []byte) error {
+		Limits: sandbox.Limits{Wall: wall, Memory: postMemory, Result: MaxPostResult, Threads: 1}}, func(frame []byte) error {
 		frames++
 		if frames == 1 {
 			return json.Unmarshal(frame, &head)
