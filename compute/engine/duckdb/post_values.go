@@ -157,10 +157,15 @@ func notePlace(want, got any, places map[int]int) {
 // maxPostMessage bounds the engine's words in characters.
 const maxPostMessage = 400
 
-var pathPattern = regexp.MustCompile(`/[^\s'"]+/[^\s'"]*`)
+// What is struck out of the engine's words: paths, which would be the machine's,
+// and quoted literals. Those are the operator's own, but an identity number that
+// he typed must not stand in an error that somebody's program keeps.
+var (
+	pathPattern    = regexp.MustCompile(`/[^\s'"]+/[^\s'"]*`)
+	literalPattern = regexp.MustCompile(`'(?:[^']|'')*'`)
+)
 
-// postError makes an answer of an engine error. Paths are struck out: they would
-// be the machine's.
+// postError makes an answer of an engine error.
 func postError(err error, places map[int]int) *engine.PostError {
 	out := &engine.PostError{Code: engine.PostSQL, Offset: -1}
 	var known *duck.Error
@@ -190,7 +195,8 @@ func postError(err error, places map[int]int) *engine.PostError {
 		return out
 	}
 	message, _, _ = strings.Cut(message, "\nLINE ")
-	message = pathPattern.ReplaceAllString(strings.ToValidUTF8(message, ""), "…")
+	message = literalPattern.ReplaceAllString(strings.ToValidUTF8(message, ""), "'…'")
+	message = pathPattern.ReplaceAllString(message, "…")
 	if utf8.RuneCountInString(message) > maxPostMessage {
 		message = string([]rune(message)[:maxPostMessage]) + "…"
 	}
