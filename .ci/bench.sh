@@ -13,3 +13,5 @@ echo "== ledger appends =="
 run ./ledger .
 echo "== release kernel =="
 run ./compute/release .
+echo "== WebAssembly scoring against native Go =="
+run ./compute/wasm .

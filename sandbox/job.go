@@ -103,6 +103,10 @@ type Registration struct {
 	// Writes lets the worker write to descriptors it was handed and lifts the
 	// file size limit. It still cannot create or name a file.
 	Writes bool
+	// Code lets the worker turn memory it has written into code until the
+	// handler calls SealCode, which it must do before it runs any of that code.
+	// Every other worker never may.
+	Code bool
 }
 
 var registry = struct {
@@ -114,7 +118,7 @@ var registry = struct {
 // called from init; registering a name twice panics.
 func Register(name string, h Handler) { RegisterWith(name, Registration{Handler: h}) }
 
-// RegisterWith is Register with warm-up and write access.
+// RegisterWith is Register with warm-up, write access or code making.
 func RegisterWith(name string, r Registration) {
 	registry.Lock()
 	defer registry.Unlock()

@@ -68,7 +68,7 @@ func (p *Pool) start(ctx context.Context, handler string, memory int64, session,
 	if !ok {
 		return nil, fmt.Errorf("failed to start worker: no handler %q is registered", handler)
 	}
-	spec := jailSpec{Handler: handler, Layers: p.set, Session: session, Libs: p.libs, Errno: errno, Writes: reg.Writes}
+	spec := jailSpec{Handler: handler, Layers: p.set, Session: session, Libs: p.libs, Errno: errno, Writes: reg.Writes, Code: reg.Code}
 	if !raceEnabled && p.set.has(layerLimits) {
 		spec.Data = uint64(memory) + workerOverhead
 	}

@@ -48,6 +48,7 @@ type jailSpec struct {
 	Data    uint64   `json:"data"`           // RLIMIT_DATA in bytes
 	Errno   bool     `json:"errno,omitempty"`
 	Writes  bool     `json:"writes,omitempty"`
+	Code    bool     `json:"code,omitempty"`
 }
 
 // jobHead precedes a job's payload on the control socket.

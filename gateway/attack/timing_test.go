@@ -93,8 +93,9 @@ func TestAttack09_Timing(t *testing.T) {
 	}
 	med := func(list []time.Duration) time.Duration { return list[len(list)/2].Round(100 * time.Microsecond) }
 	// Sameness of the tick is what is promised; the rest is the machine's noise.
+	least, most := float64(Trials(60, 80))/100, float64(Trials(30, 10))/100
 	same := float64(ticked(with)-ticked(without)) / float64(n)
 	Record(t, Score{Attack: "09 timing, none against many who meet a condition", Figure: fmt.Sprintf("AUC %.2f", auc), Bound: fmt.Sprintf("0.55 ± %.2f by chance", chance), Control: fmt.Sprintf("AUC %.2f without ticks", control),
-		Pass: math.Abs(auc-0.5) <= 0.05+chance && math.Abs(same) <= 0.1 && control >= 0.8, Trials: 2 * n,
+		Pass: math.Abs(auc-0.5) <= 0.05+chance && math.Abs(same) <= most && control >= least, Trials: 2 * n,
 		Note: fmt.Sprintf("medians %v and %v; without ticks %v and %v", med(with), med(without), med(slow), med(fast))})
 }

@@ -111,10 +111,10 @@ func TestPostRefusals(t *testing.T) {
 		offset             int
 	}{
 		{`SELECT   nobody FROM main.released`, engine.PostSQL, "nobody", 9},
-		{`SELECT CAST(district AS INT) FROM main.released`, engine.PostSQL, "Conversion", -1},
+		{`SELECT CAST(district AS INT) FROM main.released`, engine.PostSQL, "Could not convert", 7},
 		{`SELECT [1, 2] AS 列表`, engine.PostType, "列表", -1},
 		{`SELECT INTERVAL 1 DAY AS 间隔`, engine.PostType, "间隔", -1},
-		{`SELECT CAST('11010519491231002X' AS INT)`, engine.PostSQL, "'…'", -1},
+		{`SELECT CAST('11010519491231002X' AS INT)`, engine.PostSQL, "'…'", 7},
 		{`SELECT range FROM range(100001)`, engine.PostLimit, "", -1},
 		{`SELECT repeat('x', 1000000) FROM range(100)`, engine.PostLimit, "", -1},
 	} {
