@@ -263,7 +263,7 @@ func TestR01_PostDependsOnTheReleaseAlone(t *testing.T) {
 		`SELECT table_schema, table_name FROM information_schema.tables ORDER BY ALL`,
 		`SELECT database_name FROM duckdb_databases() WHERE NOT internal`,
 		`SELECT district, list_sort(list(n))::VARCHAR AS l FROM main.released GROUP BY ALL ORDER BY ALL`,
-	}, postEscapes...)
+	}, postEscapes[0], postEscapes[8], postEscapes[9], postEscapes[11])
 	var answers [2][]string
 	for i, raw := range []string{healthCSV, strings.ReplaceAll(healthCSV, "A1", "Z9") + "c3,东,1.00,2024-03-02,1,1970-12-31,1\n"} {
 		s := store(t)
