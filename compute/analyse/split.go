@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sandgate/sandgate/compute/algebra"
@@ -17,6 +18,8 @@ type Parts struct {
 	// aggregates that the text uses, each with an alias. Nil when the text reads
 	// earlier releases only and costs nothing.
 	Core []byte
+	// Parameters are the values of the core's own placeholders.
+	Parameters []string
 	// Post reads the core's result as main.released.
 	Post *algebra.PostQuery
 	// From and To are the byte range of the text that the core was found in.
@@ -83,6 +86,10 @@ func Split(ast []byte, text string, schemas []algebra.Schema, params []string) (
 	if r != nil {
 		return nil, r
 	}
+	placeholders := s.d.list(statement, "named_param_map")
+	if len(placeholders) != len(params) {
+		return nil, s.d.refuse("POST_PARAMETER", s.d.placeholder())
+	}
 	parts := &Parts{Post: &algebra.PostQuery{Releases: s.releases}, To: len(text)}
 	if s.core != nil {
 		parts.From, parts.To = span(text, s.core, sameNode(s.core, top))
@@ -90,7 +97,12 @@ func Split(ast []byte, text string, schemas []algebra.Schema, params []string) (
 		if r != nil {
 			return nil, r
 		}
-		parts.Core, parts.Post.Columns = encode(core, coreParameters(s.d.list(statement, "named_param_map"), core)), s.columns
+		// The core shares nodes with the rest until it is copied: renumber the copy.
+		own, _ := parseTree(encode(core, []any{}))
+		node := own["statements"].([]any)[0].(object)["node"].(object)
+		var list []any
+		list, parts.Parameters = coreParameters(placeholders, node, params)
+		parts.Core, parts.Post.Columns = encode(node, list), s.columns
 	}
 	for _, item := range s.rawItems {
 		item.holder["map"] = slices.DeleteFunc(s.d.list(item.holder, "map"), func(v any) bool { return s.d.asObject(v)["key"] == item.entry["key"] })
@@ -105,16 +117,43 @@ func Split(ast []byte, text string, schemas []algebra.Schema, params []string) (
 	return parts, nil
 }
 
-// coreParameters are the placeholders of a text that stand in its core.
-func coreParameters(all []any, core object) []any {
-	out := []any{}
+// coreParameters renumbers the placeholders of the core from 1, in the order of the
+// text's, and returns their values with the list the parser would give.
+func coreParameters(all []any, core object, params []string) (list []any, values []string) {
+	list = []any{}
 	for _, p := range all {
 		o, _ := p.(object)
-		if holds(core, func(e object) bool { return e["class"] == "PARAMETER" && e["identifier"] == o["key"] }) {
-			out = append(out, p)
+		key, _ := o["key"].(string)
+		old, err := strconv.Atoi(key)
+		if err != nil || old < 1 || old > len(params) || !holds(core, func(e object) bool { return e["class"] == "PARAMETER" && e["identifier"] == key }) {
+			continue
+		}
+		values = append(values, params[old-1])
+		now := strconv.Itoa(len(values))
+		list = append(list, object{"key": now, "value": json.Number(now)})
+		// Marked until all are renamed: $2 that became 1 must not be renamed again.
+		rename(core, key, "core "+now)
+	}
+	for i := range values {
+		rename(core, "core "+strconv.Itoa(i+1), strconv.Itoa(i+1))
+	}
+	return list, values
+}
+
+func rename(v any, from, to string) {
+	switch v := v.(type) {
+	case []any:
+		for _, child := range v {
+			rename(child, from, to)
+		}
+	case object:
+		if v["class"] == "PARAMETER" && v["identifier"] == from {
+			v["identifier"] = to
+		}
+		for _, child := range v {
+			rename(child, from, to)
 		}
 	}
-	return out
 }
 
 // only keeps refusals about the cut itself: without core and release, Decode's

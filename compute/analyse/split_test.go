@@ -104,7 +104,7 @@ func TestSplitKeepsSidesApart(t *testing.T) {
 	schemas := readSchemas(t)
 	cut := 0
 	for text, tree := range readPostTrees(t) {
-		parts, r := analyse.Split(tree, text, schemas, []string{"100", "5"})
+		parts, r := analyse.Split(tree, text, schemas, []string{"100", "5", "60"}[:min(3, strings.Count(strings.ReplaceAll(text, "<> $3", ""), "$"))])
 		if r == nil && parts != nil {
 			cut++
 			checkParts(t, text, parts, schemas)
@@ -194,13 +194,14 @@ func FuzzSplit(f *testing.F) {
 		f.Add([]byte(tree), text)
 	}
 	f.Fuzz(func(t *testing.T, tree []byte, text string) {
-		parts, r := analyse.Split(tree, text, schemas, []string{"1", "2"})
+		params := []string{"1", "2"}[:min(2, strings.Count(text, "$"))]
+		parts, r := analyse.Split(tree, text, schemas, params)
 		if r != nil && (r.Code == "" || r.ZH == "" || r.EN == "") {
 			t.Errorf("refusal without words: %+v", r)
 		}
 		if r == nil && parts != nil {
 			checkParts(t, text, parts, schemas)
 		}
-		_, _, _ = analyse.Read(tree, text, schemas, nil)
+		_, _, _ = analyse.Read(tree, text, schemas, params)
 	})
 }
