@@ -18,7 +18,7 @@ var aggregateNames = append([]string{
 	"product", "fsum", "kahan_sum", "sumkahan", "favg", "entropy", "kurtosis", "kurtosis_pop", "skewness", "sem", "count_if", "countif",
 }, slices.DeleteFunc(slices.Clone(rawValueFunctions), func(name string) bool { return name == "unnest" || name == "map_from_entries" })...)
 
-func isAggregate(e object) bool {
+func callsAggregate(e object) bool {
 	name, _ := e["function_name"].(string)
 	return e["class"] == "FUNCTION" && slices.Contains(aggregateNames, lowered(name))
 }
@@ -28,7 +28,7 @@ func aggregated(n object) bool {
 	groups, _ := n["group_expressions"].([]any)
 	sets, _ := n["group_sets"].([]any)
 	return len(groups) > 0 || len(sets) > 0 || n["aggregate_handling"] == "FORCE_AGGREGATES" ||
-		holds(n["select_list"], isAggregate) || holds(n["having"], isAggregate) || holds(n["modifiers"], isAggregate) || holds(n["qualify"], isAggregate)
+		holds(n["select_list"], callsAggregate) || holds(n["having"], callsAggregate) || holds(n["modifiers"], callsAggregate) || holds(n["qualify"], callsAggregate)
 }
 
 // holds looks for an expression outside sub-queries.
@@ -84,7 +84,7 @@ func (s *splitter) keys(n object, from relation) ([]object, *policies.Reason) {
 	if n["aggregate_handling"] == "FORCE_AGGREGATES" {
 		for _, item := range list {
 			e := s.d.asObject(item)
-			plain := func(e object) bool { return isAggregate(e) || e["class"] == "WINDOW" || e["class"] == "SUBQUERY" }
+			plain := func(e object) bool { return callsAggregate(e) || e["class"] == "WINDOW" || e["class"] == "SUBQUERY" }
 			if holds(e, func(e object) bool { return e["class"] == "COLUMN_REF" }) && !holds(e, plain) {
 				out = append(out, e)
 			}
@@ -217,8 +217,8 @@ func (w *rewriter) collect(v any, list []any) {
 		if w.find(v) >= 0 {
 			return
 		}
-		if isAggregate(v) || v["type"] == "GROUPING_FUNCTION" {
-			w.add(v, list, isAggregate(v))
+		if callsAggregate(v) || v["type"] == "GROUPING_FUNCTION" {
+			w.add(v, list, callsAggregate(v))
 			return
 		}
 		for _, field := range slices.Sorted(maps.Keys(v)) {
