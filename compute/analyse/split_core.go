@@ -15,6 +15,8 @@ var aggregateNames = append([]string{
 	"count", "count_star", "sum", "avg", "mean", "variance", "var_samp", "var_pop", "stddev", "stddev_samp", "stddev_pop",
 	"corr", "covar_samp", "covar_pop", "regr_slope", "regr_intercept", "regr_r2", "regr_count", "regr_avgx", "regr_avgy",
 	"regr_sxx", "regr_sxy", "regr_syy", "approx_count_distinct", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor",
+	"min", "max", "median", "quantile", "quantile_cont", "quantile_disc", "approx_quantile", "percentile_cont", "percentile_disc",
+	"histogram", "any_value", "first", "last", "mode", "list", "array_agg", "string_agg", "arg_min", "arg_max",
 	"product", "fsum", "kahan_sum", "sumkahan", "favg", "entropy", "kurtosis", "kurtosis_pop", "skewness", "sem", "count_if", "countif",
 }, slices.DeleteFunc(slices.Clone(rawValueFunctions), func(name string) bool { return name == "unnest" || name == "map_from_entries" })...)
 
