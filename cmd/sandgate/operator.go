@@ -18,6 +18,7 @@ import (
 // queryFlags are the flags of a query and the ground it stands on.
 type queryFlags struct {
 	licence, purpose, file, price, request string
+	params                                 []string
 }
 
 func (q *queryFlags) add(c *cobra.Command) {
@@ -26,6 +27,7 @@ func (q *queryFlags) add(c *cobra.Command) {
 	f.StringVar(&q.purpose, "purpose", os.Getenv("SANDGATE_PURPOSE"), "用途 purpose id (or SANDGATE_PURPOSE)")
 	f.StringVarP(&q.file, "file", "f", "", "从文件读 SQL，- 为标准输入 · read SQL from a file, - for stdin")
 	f.StringVar(&q.price, "price", "", "愿付的 ρ，默认由数源部门定 · ρ to spend; the department's default when empty")
+	f.StringArrayVar(&q.params, "param", nil, "占位符 $1、$2… 的取值，按次序重复给出 · value of $1, $2, …, given in order")
 }
 
 // maxSQL leaves the 64 KiB limit to the gateway, which refuses in words, and
@@ -33,7 +35,7 @@ func (q *queryFlags) add(c *cobra.Command) {
 const maxSQL = 4 << 20
 
 func (a *app) query(q *queryFlags, args []string) (*sandgatev1.QuerySpec, error) {
-	spec := &sandgatev1.QuerySpec{Licence: q.licence, Purpose: q.purpose}
+	spec := &sandgatev1.QuerySpec{Licence: q.licence, Purpose: q.purpose, Parameters: q.params}
 	switch {
 	case len(args) == 1 && q.file == "":
 		spec.Sql = args[0]
@@ -53,6 +55,11 @@ func (a *app) query(q *queryFlags, args []string) (*sandgatev1.QuerySpec, error)
 		return nil, usageError{errors.New(a.t("请给出一条 SQL，或用 -f 指定文件", "give one SQL text, or a file with -f"))}
 	}
 	// A gRPC string must be UTF-8; say so here rather than fail in transport.
+	for _, p := range q.params {
+		if strings.ToValidUTF8(p, "") != p {
+			return nil, usageError{errors.New(a.t("--param 不是 UTF-8 文本", "--param is not UTF-8 text"))}
+		}
+	}
 	if strings.ToValidUTF8(spec.Sql, "") != spec.Sql {
 		return nil, usageError{errors.New(a.t("SQL 不是 UTF-8 文本", "the SQL is not UTF-8 text"))}
 	}
@@ -94,14 +101,14 @@ func (a *app) jobExplainCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.explanation(x)
+			return a.explanation(x, spec.GetSql())
 		},
 	}
 	q.add(c)
 	return c
 }
 
-func (a *app) explanation(x *sandgatev1.ExplainJobResponse) error {
+func (a *app) explanation(x *sandgatev1.ExplainJobResponse, sql string) error {
 	if a.format == "json" {
 		if err := a.proto(x); err != nil {
 			return err
@@ -117,12 +124,18 @@ func (a *app) explanation(x *sandgatev1.ExplainJobResponse) error {
 	if a.format == "json" {
 		return nil
 	}
+	if b := x.GetBoundary(); b != nil && b.GetCoreSql() == "" {
+		a.say("结论: 可以执行，不收费", "verdict: may run, free of charge")
+		a.boundary(b, sql)
+		return nil
+	}
 	a.say("结论: 可以执行（%s 方式）", "verdict: may run (mode %s)", x.GetMode())
 	if x.GetRepeat() {
 		a.say("此查询已发布过：返回同一结果，不收费", "this query was released before: the same answer, free of charge")
 	} else {
 		a.say("价格: ρ %s", "price: ρ %s", rho(x.GetPriceNanoRho()))
 	}
+	a.boundary(x.GetBoundary(), sql)
 	steps := x.GetStepsZh()
 	if a.lang == "en" {
 		steps = x.GetStepsEn()
@@ -240,18 +253,23 @@ jobs, the regulator any.`,
 // summary tells what a release cost, on the error stream so that data piped on
 // stays clean.
 func (a *app) summary(r *sandgatev1.Release) {
+	defer a.derivedSummary(r)
 	switch {
+	case r.GetDerived() && r.GetDigest() == "":
 	case r.GetRepeatOf() != "":
 		a.note("重复查询，返回 jobs/%s 的结果，未收费（账本第 %d 条）", "a repeat: the answer of jobs/%s, free of charge (ledger entry %d)", r.GetRepeatOf(), r.GetReceipt().GetSeq())
 	case r.GetMode() == "exact":
 		a.note("精确方式：已按门槛抑制和取整（账本第 %d 条）", "exact mode: thresholds and rounding applied (ledger entry %d)", r.GetReceipt().GetSeq())
+	case r.GetDerived():
+		a.note("花费 ρ %s（账本第 %d 条）", "cost ρ %s (ledger entry %d)", rho(r.GetPriceNanoRho()), r.GetReceipt().GetSeq())
 	default:
 		a.note("花费 ρ %s；方括号内为 95%% 置信区间，只反映噪声，超出每单元行数上限的行不计（账本第 %d 条）", "cost ρ %s; brackets hold the 95%% confidence interval of the noise; rows beyond a unit's bound are not counted (ledger entry %d)", rho(r.GetPriceNanoRho()), r.GetReceipt().GetSeq())
 	}
 }
 
 func (a *app) jobShowCmd() *cobra.Command {
-	return &cobra.Command{
+	var released bool
+	c := &cobra.Command{
 		Use:     "show JOB",
 		Short:   "查看作业及其发布结果 · show a job and its release",
 		Example: "  sandgate job show jobs/0123456789abcdef0123 --kit ./kits/alpha",
@@ -269,7 +287,7 @@ func (a *app) jobShowCmd() *cobra.Command {
 			if j.GetState() != sandgatev1.Job_STATE_SUCCEEDED {
 				return a.jobs([]*sandgatev1.Job{j})
 			}
-			r, err := cl.Operator.GetRelease(c.Context(), &sandgatev1.GetReleaseRequest{Name: args[0]})
+			r, err := cl.Operator.GetRelease(c.Context(), &sandgatev1.GetReleaseRequest{Name: args[0], ReleasedOnly: released})
 			if err != nil {
 				return err
 			}
@@ -280,6 +298,8 @@ func (a *app) jobShowCmd() *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&released, "released", false, "只取发布结果，不做语句自带的后处理 · the release without the text's own post-processing")
+	return c
 }
 
 func (a *app) jobListCmd() *cobra.Command {

@@ -33,7 +33,9 @@ type QuerySpec struct {
 	// SQL text, at most 64 KiB of UTF-8.
 	Sql string `protobuf:"bytes,3,opt,name=sql,proto3" json:"sql,omitempty"`
 	// Price offered in nano-ρ; 0 takes the department's default.
-	PriceNanoRho  int64 `protobuf:"varint,4,opt,name=price_nano_rho,json=priceNanoRho,proto3" json:"price_nano_rho,omitempty"`
+	PriceNanoRho int64 `protobuf:"varint,4,opt,name=price_nano_rho,json=priceNanoRho,proto3" json:"price_nano_rho,omitempty"`
+	// Values of the text's placeholders $1, $2, … or ?, in order; at most 100.
+	Parameters    []string `protobuf:"bytes,5,rep,name=parameters,proto3" json:"parameters,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -94,6 +96,13 @@ func (x *QuerySpec) GetPriceNanoRho() int64 {
 		return x.PriceNanoRho
 	}
 	return 0
+}
+
+func (x *QuerySpec) GetParameters() []string {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
 }
 
 // SubmitJobRequest asks to run a query.
@@ -230,7 +239,9 @@ type ExplainJobResponse struct {
 	// Steps of the protected plan, in English.
 	StepsEn []string `protobuf:"bytes,9,rep,name=steps_en,json=stepsEn,proto3" json:"steps_en,omitempty"`
 	// Budget left in every scope, were the query run.
-	Budgets       []*Budget `protobuf:"bytes,10,rep,name=budgets,proto3" json:"budgets,omitempty"`
+	Budgets []*Budget `protobuf:"bytes,10,rep,name=budgets,proto3" json:"budgets,omitempty"`
+	// Where the text is cut; unset when all of it is protected core.
+	Boundary      *Boundary `protobuf:"bytes,11,opt,name=boundary,proto3" json:"boundary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -335,6 +346,113 @@ func (x *ExplainJobResponse) GetBudgets() []*Budget {
 	return nil
 }
 
+func (x *ExplainJobResponse) GetBoundary() *Boundary {
+	if x != nil {
+		return x.Boundary
+	}
+	return nil
+}
+
+// Boundary cuts a text into its protected core and the free post-processing.
+type Boundary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The core as a statement of its own; empty when the text reads releases only.
+	CoreSql string `protobuf:"bytes,1,opt,name=core_sql,json=coreSql,proto3" json:"core_sql,omitempty"`
+	// First byte of the text part that holds the core, from 0.
+	CoreStart int32 `protobuf:"varint,2,opt,name=core_start,json=coreStart,proto3" json:"core_start,omitempty"`
+	// Byte behind that part.
+	CoreEnd int32 `protobuf:"varint,3,opt,name=core_end,json=coreEnd,proto3" json:"core_end,omitempty"`
+	// The rest, reading the core's release as main.released.
+	PostSql string `protobuf:"bytes,4,opt,name=post_sql,json=postSql,proto3" json:"post_sql,omitempty"`
+	// Columns of main.released, beside the bounds <name>_lo and <name>_hi.
+	ReleasedColumns []string `protobuf:"bytes,5,rep,name=released_columns,json=releasedColumns,proto3" json:"released_columns,omitempty"`
+	// Earlier releases it reads, jobs/{job}/releases/1.
+	Sources []string `protobuf:"bytes,6,rep,name=sources,proto3" json:"sources,omitempty"`
+	// Columns of the answer.
+	Columns       []*ReleaseColumn `protobuf:"bytes,7,rep,name=columns,proto3" json:"columns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Boundary) Reset() {
+	*x = Boundary{}
+	mi := &file_sandgate_v1_operator_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Boundary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Boundary) ProtoMessage() {}
+
+func (x *Boundary) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_operator_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Boundary.ProtoReflect.Descriptor instead.
+func (*Boundary) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Boundary) GetCoreSql() string {
+	if x != nil {
+		return x.CoreSql
+	}
+	return ""
+}
+
+func (x *Boundary) GetCoreStart() int32 {
+	if x != nil {
+		return x.CoreStart
+	}
+	return 0
+}
+
+func (x *Boundary) GetCoreEnd() int32 {
+	if x != nil {
+		return x.CoreEnd
+	}
+	return 0
+}
+
+func (x *Boundary) GetPostSql() string {
+	if x != nil {
+		return x.PostSql
+	}
+	return ""
+}
+
+func (x *Boundary) GetReleasedColumns() []string {
+	if x != nil {
+		return x.ReleasedColumns
+	}
+	return nil
+}
+
+func (x *Boundary) GetSources() []string {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+func (x *Boundary) GetColumns() []*ReleaseColumn {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
 // ExpectedError of one aggregate, known before the run.
 type ExpectedError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -351,7 +469,7 @@ type ExpectedError struct {
 
 func (x *ExpectedError) Reset() {
 	*x = ExpectedError{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[4]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +481,7 @@ func (x *ExpectedError) String() string {
 func (*ExpectedError) ProtoMessage() {}
 
 func (x *ExpectedError) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[4]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +494,7 @@ func (x *ExpectedError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpectedError.ProtoReflect.Descriptor instead.
 func (*ExpectedError) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{4}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ExpectedError) GetColumn() string {
@@ -411,7 +529,7 @@ type GetJobRequest struct {
 
 func (x *GetJobRequest) Reset() {
 	*x = GetJobRequest{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[5]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -423,7 +541,7 @@ func (x *GetJobRequest) String() string {
 func (*GetJobRequest) ProtoMessage() {}
 
 func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[5]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -436,7 +554,7 @@ func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobRequest.ProtoReflect.Descriptor instead.
 func (*GetJobRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{5}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetJobRequest) GetName() string {
@@ -459,7 +577,7 @@ type ListJobsRequest struct {
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[6]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -471,7 +589,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[6]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -484,7 +602,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{6}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListJobsRequest) GetPageSize() int32 {
@@ -514,7 +632,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[7]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -526,7 +644,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[7]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -539,7 +657,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{7}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -560,14 +678,16 @@ func (x *ListJobsResponse) GetNextPageToken() string {
 type GetReleaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name, jobs/{job}.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Return what was released, without the text's own post-processing.
+	ReleasedOnly  bool `protobuf:"varint,2,opt,name=released_only,json=releasedOnly,proto3" json:"released_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetReleaseRequest) Reset() {
 	*x = GetReleaseRequest{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[8]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -579,7 +699,7 @@ func (x *GetReleaseRequest) String() string {
 func (*GetReleaseRequest) ProtoMessage() {}
 
 func (x *GetReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[8]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -592,7 +712,7 @@ func (x *GetReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReleaseRequest.ProtoReflect.Descriptor instead.
 func (*GetReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{8}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetReleaseRequest) GetName() string {
@@ -600,6 +720,13 @@ func (x *GetReleaseRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *GetReleaseRequest) GetReleasedOnly() bool {
+	if x != nil {
+		return x.ReleasedOnly
+	}
+	return false
 }
 
 // ListBudgetsRequest asks what is left.
@@ -613,7 +740,7 @@ type ListBudgetsRequest struct {
 
 func (x *ListBudgetsRequest) Reset() {
 	*x = ListBudgetsRequest{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[9]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -625,7 +752,7 @@ func (x *ListBudgetsRequest) String() string {
 func (*ListBudgetsRequest) ProtoMessage() {}
 
 func (x *ListBudgetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[9]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -638,7 +765,7 @@ func (x *ListBudgetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBudgetsRequest.ProtoReflect.Descriptor instead.
 func (*ListBudgetsRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{9}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListBudgetsRequest) GetLicence() string {
@@ -659,7 +786,7 @@ type ListBudgetsResponse struct {
 
 func (x *ListBudgetsResponse) Reset() {
 	*x = ListBudgetsResponse{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[10]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -671,7 +798,7 @@ func (x *ListBudgetsResponse) String() string {
 func (*ListBudgetsResponse) ProtoMessage() {}
 
 func (x *ListBudgetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[10]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -684,7 +811,7 @@ func (x *ListBudgetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBudgetsResponse.ProtoReflect.Descriptor instead.
 func (*ListBudgetsResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{10}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListBudgetsResponse) GetBudgets() []*Budget {
@@ -707,7 +834,7 @@ type ListDatasetsRequest struct {
 
 func (x *ListDatasetsRequest) Reset() {
 	*x = ListDatasetsRequest{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[11]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +846,7 @@ func (x *ListDatasetsRequest) String() string {
 func (*ListDatasetsRequest) ProtoMessage() {}
 
 func (x *ListDatasetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[11]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +859,7 @@ func (x *ListDatasetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDatasetsRequest.ProtoReflect.Descriptor instead.
 func (*ListDatasetsRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{11}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListDatasetsRequest) GetPageSize() int32 {
@@ -762,7 +889,7 @@ type ListDatasetsResponse struct {
 
 func (x *ListDatasetsResponse) Reset() {
 	*x = ListDatasetsResponse{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[12]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +901,7 @@ func (x *ListDatasetsResponse) String() string {
 func (*ListDatasetsResponse) ProtoMessage() {}
 
 func (x *ListDatasetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[12]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +914,7 @@ func (x *ListDatasetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDatasetsResponse.ProtoReflect.Descriptor instead.
 func (*ListDatasetsResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{12}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListDatasetsResponse) GetDatasets() []*Dataset {
@@ -808,19 +935,22 @@ var File_sandgate_v1_operator_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_operator_proto_rawDesc = "" +
 	"\n" +
-	"\x1asandgate/v1/operator.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x17sandgate/v1/types.proto\"\x8f\x01\n" +
+	"\x1asandgate/v1/operator.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x17sandgate/v1/types.proto\"\xb5\x01\n" +
 	"\tQuerySpec\x12\x1e\n" +
 	"\alicence\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\alicence\x12\x1e\n" +
 	"\apurpose\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\apurpose\x12\x16\n" +
 	"\x03sql\x18\x03 \x01(\tB\x04\xe2A\x01\x02R\x03sql\x12*\n" +
-	"\x0eprice_nano_rho\x18\x04 \x01(\x03B\x04\xe2A\x01\x01R\fpriceNanoRho\"\x96\x01\n" +
+	"\x0eprice_nano_rho\x18\x04 \x01(\x03B\x04\xe2A\x01\x01R\fpriceNanoRho\x12$\n" +
+	"\n" +
+	"parameters\x18\x05 \x03(\tB\x04\xe2A\x01\x01R\n" +
+	"parameters\"\x96\x01\n" +
 	"\x10SubmitJobRequest\x122\n" +
 	"\x05query\x18\x01 \x01(\v2\x16.sandgate.v1.QuerySpecB\x04\xe2A\x01\x02R\x05query\x12#\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\trequestId\x12)\n" +
 	"\rvalidate_only\x18\x03 \x01(\bB\x04\xe2A\x01\x01R\fvalidateOnly\"G\n" +
 	"\x11ExplainJobRequest\x122\n" +
-	"\x05query\x18\x01 \x01(\v2\x16.sandgate.v1.QuerySpecB\x04\xe2A\x01\x02R\x05query\"\xe7\x02\n" +
+	"\x05query\x18\x01 \x01(\v2\x16.sandgate.v1.QuerySpecB\x04\xe2A\x01\x02R\x05query\"\x9a\x03\n" +
 	"\x12ExplainJobResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12-\n" +
 	"\areasons\x18\x02 \x03(\v2\x13.sandgate.v1.ReasonR\areasons\x12\x1d\n" +
@@ -833,7 +963,17 @@ const file_sandgate_v1_operator_proto_rawDesc = "" +
 	"\bsteps_zh\x18\b \x03(\tR\astepsZh\x12\x19\n" +
 	"\bsteps_en\x18\t \x03(\tR\astepsEn\x12-\n" +
 	"\abudgets\x18\n" +
-	" \x03(\v2\x13.sandgate.v1.BudgetR\abudgets\"u\n" +
+	" \x03(\v2\x13.sandgate.v1.BudgetR\abudgets\x121\n" +
+	"\bboundary\x18\v \x01(\v2\x15.sandgate.v1.BoundaryR\bboundary\"\xf5\x01\n" +
+	"\bBoundary\x12\x19\n" +
+	"\bcore_sql\x18\x01 \x01(\tR\acoreSql\x12\x1d\n" +
+	"\n" +
+	"core_start\x18\x02 \x01(\x05R\tcoreStart\x12\x19\n" +
+	"\bcore_end\x18\x03 \x01(\x05R\acoreEnd\x12\x19\n" +
+	"\bpost_sql\x18\x04 \x01(\tR\apostSql\x12)\n" +
+	"\x10released_columns\x18\x05 \x03(\tR\x0freleasedColumns\x12\x18\n" +
+	"\asources\x18\x06 \x03(\tR\asources\x124\n" +
+	"\acolumns\x18\a \x03(\v2\x1a.sandgate.v1.ReleaseColumnR\acolumns\"u\n" +
 	"\rExpectedError\x12\x16\n" +
 	"\x06column\x18\x01 \x01(\tR\x06column\x12-\n" +
 	"\x12standard_deviation\x18\x02 \x01(\tR\x11standardDeviation\x12\x1d\n" +
@@ -847,9 +987,10 @@ const file_sandgate_v1_operator_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\x04\xe2A\x01\x01R\tpageToken\"`\n" +
 	"\x10ListJobsResponse\x12$\n" +
 	"\x04jobs\x18\x01 \x03(\v2\x10.sandgate.v1.JobR\x04jobs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"-\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"X\n" +
 	"\x11GetReleaseRequest\x12\x18\n" +
-	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\"4\n" +
+	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\x12)\n" +
+	"\rreleased_only\x18\x02 \x01(\bB\x04\xe2A\x01\x01R\freleasedOnly\"4\n" +
 	"\x12ListBudgetsRequest\x12\x1e\n" +
 	"\alicence\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\alicence\"D\n" +
 	"\x13ListBudgetsResponse\x12-\n" +
@@ -885,56 +1026,60 @@ func file_sandgate_v1_operator_proto_rawDescGZIP() []byte {
 	return file_sandgate_v1_operator_proto_rawDescData
 }
 
-var file_sandgate_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_sandgate_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_sandgate_v1_operator_proto_goTypes = []any{
 	(*QuerySpec)(nil),               // 0: sandgate.v1.QuerySpec
 	(*SubmitJobRequest)(nil),        // 1: sandgate.v1.SubmitJobRequest
 	(*ExplainJobRequest)(nil),       // 2: sandgate.v1.ExplainJobRequest
 	(*ExplainJobResponse)(nil),      // 3: sandgate.v1.ExplainJobResponse
-	(*ExpectedError)(nil),           // 4: sandgate.v1.ExpectedError
-	(*GetJobRequest)(nil),           // 5: sandgate.v1.GetJobRequest
-	(*ListJobsRequest)(nil),         // 6: sandgate.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),        // 7: sandgate.v1.ListJobsResponse
-	(*GetReleaseRequest)(nil),       // 8: sandgate.v1.GetReleaseRequest
-	(*ListBudgetsRequest)(nil),      // 9: sandgate.v1.ListBudgetsRequest
-	(*ListBudgetsResponse)(nil),     // 10: sandgate.v1.ListBudgetsResponse
-	(*ListDatasetsRequest)(nil),     // 11: sandgate.v1.ListDatasetsRequest
-	(*ListDatasetsResponse)(nil),    // 12: sandgate.v1.ListDatasetsResponse
-	(*Reason)(nil),                  // 13: sandgate.v1.Reason
-	(*Budget)(nil),                  // 14: sandgate.v1.Budget
-	(*Job)(nil),                     // 15: sandgate.v1.Job
-	(*Dataset)(nil),                 // 16: sandgate.v1.Dataset
-	(*longrunningpb.Operation)(nil), // 17: google.longrunning.Operation
-	(*Release)(nil),                 // 18: sandgate.v1.Release
+	(*Boundary)(nil),                // 4: sandgate.v1.Boundary
+	(*ExpectedError)(nil),           // 5: sandgate.v1.ExpectedError
+	(*GetJobRequest)(nil),           // 6: sandgate.v1.GetJobRequest
+	(*ListJobsRequest)(nil),         // 7: sandgate.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),        // 8: sandgate.v1.ListJobsResponse
+	(*GetReleaseRequest)(nil),       // 9: sandgate.v1.GetReleaseRequest
+	(*ListBudgetsRequest)(nil),      // 10: sandgate.v1.ListBudgetsRequest
+	(*ListBudgetsResponse)(nil),     // 11: sandgate.v1.ListBudgetsResponse
+	(*ListDatasetsRequest)(nil),     // 12: sandgate.v1.ListDatasetsRequest
+	(*ListDatasetsResponse)(nil),    // 13: sandgate.v1.ListDatasetsResponse
+	(*Reason)(nil),                  // 14: sandgate.v1.Reason
+	(*Budget)(nil),                  // 15: sandgate.v1.Budget
+	(*ReleaseColumn)(nil),           // 16: sandgate.v1.ReleaseColumn
+	(*Job)(nil),                     // 17: sandgate.v1.Job
+	(*Dataset)(nil),                 // 18: sandgate.v1.Dataset
+	(*longrunningpb.Operation)(nil), // 19: google.longrunning.Operation
+	(*Release)(nil),                 // 20: sandgate.v1.Release
 }
 var file_sandgate_v1_operator_proto_depIdxs = []int32{
 	0,  // 0: sandgate.v1.SubmitJobRequest.query:type_name -> sandgate.v1.QuerySpec
 	0,  // 1: sandgate.v1.ExplainJobRequest.query:type_name -> sandgate.v1.QuerySpec
-	13, // 2: sandgate.v1.ExplainJobResponse.reasons:type_name -> sandgate.v1.Reason
-	4,  // 3: sandgate.v1.ExplainJobResponse.errors:type_name -> sandgate.v1.ExpectedError
-	14, // 4: sandgate.v1.ExplainJobResponse.budgets:type_name -> sandgate.v1.Budget
-	15, // 5: sandgate.v1.ListJobsResponse.jobs:type_name -> sandgate.v1.Job
-	14, // 6: sandgate.v1.ListBudgetsResponse.budgets:type_name -> sandgate.v1.Budget
-	16, // 7: sandgate.v1.ListDatasetsResponse.datasets:type_name -> sandgate.v1.Dataset
-	1,  // 8: sandgate.v1.OperatorService.SubmitJob:input_type -> sandgate.v1.SubmitJobRequest
-	2,  // 9: sandgate.v1.OperatorService.ExplainJob:input_type -> sandgate.v1.ExplainJobRequest
-	5,  // 10: sandgate.v1.OperatorService.GetJob:input_type -> sandgate.v1.GetJobRequest
-	6,  // 11: sandgate.v1.OperatorService.ListJobs:input_type -> sandgate.v1.ListJobsRequest
-	8,  // 12: sandgate.v1.OperatorService.GetRelease:input_type -> sandgate.v1.GetReleaseRequest
-	9,  // 13: sandgate.v1.OperatorService.ListBudgets:input_type -> sandgate.v1.ListBudgetsRequest
-	11, // 14: sandgate.v1.OperatorService.ListDatasets:input_type -> sandgate.v1.ListDatasetsRequest
-	17, // 15: sandgate.v1.OperatorService.SubmitJob:output_type -> google.longrunning.Operation
-	3,  // 16: sandgate.v1.OperatorService.ExplainJob:output_type -> sandgate.v1.ExplainJobResponse
-	15, // 17: sandgate.v1.OperatorService.GetJob:output_type -> sandgate.v1.Job
-	7,  // 18: sandgate.v1.OperatorService.ListJobs:output_type -> sandgate.v1.ListJobsResponse
-	18, // 19: sandgate.v1.OperatorService.GetRelease:output_type -> sandgate.v1.Release
-	10, // 20: sandgate.v1.OperatorService.ListBudgets:output_type -> sandgate.v1.ListBudgetsResponse
-	12, // 21: sandgate.v1.OperatorService.ListDatasets:output_type -> sandgate.v1.ListDatasetsResponse
-	15, // [15:22] is the sub-list for method output_type
-	8,  // [8:15] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	14, // 2: sandgate.v1.ExplainJobResponse.reasons:type_name -> sandgate.v1.Reason
+	5,  // 3: sandgate.v1.ExplainJobResponse.errors:type_name -> sandgate.v1.ExpectedError
+	15, // 4: sandgate.v1.ExplainJobResponse.budgets:type_name -> sandgate.v1.Budget
+	4,  // 5: sandgate.v1.ExplainJobResponse.boundary:type_name -> sandgate.v1.Boundary
+	16, // 6: sandgate.v1.Boundary.columns:type_name -> sandgate.v1.ReleaseColumn
+	17, // 7: sandgate.v1.ListJobsResponse.jobs:type_name -> sandgate.v1.Job
+	15, // 8: sandgate.v1.ListBudgetsResponse.budgets:type_name -> sandgate.v1.Budget
+	18, // 9: sandgate.v1.ListDatasetsResponse.datasets:type_name -> sandgate.v1.Dataset
+	1,  // 10: sandgate.v1.OperatorService.SubmitJob:input_type -> sandgate.v1.SubmitJobRequest
+	2,  // 11: sandgate.v1.OperatorService.ExplainJob:input_type -> sandgate.v1.ExplainJobRequest
+	6,  // 12: sandgate.v1.OperatorService.GetJob:input_type -> sandgate.v1.GetJobRequest
+	7,  // 13: sandgate.v1.OperatorService.ListJobs:input_type -> sandgate.v1.ListJobsRequest
+	9,  // 14: sandgate.v1.OperatorService.GetRelease:input_type -> sandgate.v1.GetReleaseRequest
+	10, // 15: sandgate.v1.OperatorService.ListBudgets:input_type -> sandgate.v1.ListBudgetsRequest
+	12, // 16: sandgate.v1.OperatorService.ListDatasets:input_type -> sandgate.v1.ListDatasetsRequest
+	19, // 17: sandgate.v1.OperatorService.SubmitJob:output_type -> google.longrunning.Operation
+	3,  // 18: sandgate.v1.OperatorService.ExplainJob:output_type -> sandgate.v1.ExplainJobResponse
+	17, // 19: sandgate.v1.OperatorService.GetJob:output_type -> sandgate.v1.Job
+	8,  // 20: sandgate.v1.OperatorService.ListJobs:output_type -> sandgate.v1.ListJobsResponse
+	20, // 21: sandgate.v1.OperatorService.GetRelease:output_type -> sandgate.v1.Release
+	11, // 22: sandgate.v1.OperatorService.ListBudgets:output_type -> sandgate.v1.ListBudgetsResponse
+	13, // 23: sandgate.v1.OperatorService.ListDatasets:output_type -> sandgate.v1.ListDatasetsResponse
+	17, // [17:24] is the sub-list for method output_type
+	10, // [10:17] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_operator_proto_init() }
@@ -949,7 +1094,7 @@ func file_sandgate_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_operator_proto_rawDesc), len(file_sandgate_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
