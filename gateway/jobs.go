@@ -202,8 +202,8 @@ func (d *Domain) settled(ctx context.Context, f func()) error {
 func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error {
 	published := false
 	d.log.View(func() {
-		for _, t := range core.Tables {
-			e, _ := d.state.Book().Dataset(t.Dataset)
+		for _, id := range core.Datasets() {
+			e, _ := d.state.Book().Dataset(id)
 			published = published || e.Rule != nil && e.Rule.Wait == "published"
 		}
 	})
