@@ -28,6 +28,8 @@ type Query struct {
 	Price   budget.Nano // 0 takes the department's default
 	// Parameters are the values of $1, $2, ….
 	Parameters []string
+	// Targets are errors asked for instead of a price.
+	Targets []TargetError
 }
 
 // prepared is a query that passed the closed language, with the plan that the
@@ -114,6 +116,9 @@ func (d *Domain) prepare(ctx context.Context, operator, requestID string, q Quer
 		return nil, invalid("POST_WITHOUT_CORE", "此语句只读取已有的发布结果，无须作为作业受理", "this text reads earlier releases only; it is no job")
 	}
 	p.request.Query, _ = entry.Commit(d.keys.Commit, canonical)
+	if err := d.priceTargets(p, q.Targets); err != nil {
+		return nil, err
+	}
 	err = errors.New("policy kept changing")
 	for range 3 {
 		if err = d.decide(ctx, operator, p); err == nil {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/protect"
@@ -52,7 +53,14 @@ func querySpec(q *sandgatev1.QuerySpec) (Query, error) {
 	if len(q.GetParameters()) > maxParameters || size > maxParameterBytes {
 		return Query{}, invalid("PARAMETERS_TOO_LARGE", "参数过多或过长：至多 100 个，共 16 KiB", "too many or too long parameters: 100 at most, 16 KiB together")
 	}
-	return Query{Licence: q.GetLicence(), Purpose: q.GetPurpose(), SQL: q.GetSql(), Price: budget.Nano(q.GetPriceNanoRho()), Parameters: q.GetParameters()}, nil
+	if len(q.GetTargetErrors()) > algebra.MaxAggs {
+		return Query{}, invalid("TARGET_ERROR", "目标误差过多", "too many target errors")
+	}
+	out := Query{Licence: q.GetLicence(), Purpose: q.GetPurpose(), SQL: q.GetSql(), Price: budget.Nano(q.GetPriceNanoRho()), Parameters: q.GetParameters()}
+	for _, t := range q.GetTargetErrors() {
+		out.Targets = append(out.Targets, TargetError{Column: t.GetColumn(), HalfWidth: t.GetHalfWidth(), Values: t.GetValues()})
+	}
+	return out, nil
 }
 
 func (s *operatorService) SubmitJob(ctx context.Context, req *sandgatev1.SubmitJobRequest) (*longrunningpb.Operation, error) {
@@ -102,10 +110,16 @@ func explanation(x *Explanation) *sandgatev1.ExplainJobResponse {
 		out.PriceNanoRho = int64(x.Plan.Rho)
 	}
 	for i, e := range x.Plan.ExpectedError() {
-		ee := &sandgatev1.ExpectedError{Column: x.Names[i], StandardDeviation: decimalOf(e.SD, e.Scale)}
-		if !e.PerValue {
-			ee.HalfWidth = decimalOf(e.Half, e.Scale)
+		ee := &sandgatev1.ExpectedError{Column: x.Names[i]}
+		if !e.Root { // of a root there is only a bound
+			ee.StandardDeviation = decimalOf(e.SD, e.Scale)
 		}
+		if e.PerValue || e.Root {
+			ee.HalfWidth_1000 = decimalOf(e.At(defaultValues), e.Scale)
+		} else {
+			ee.HalfWidth = decimalOf(e.At(1), e.Scale)
+		}
+		ee.Rank, ee.Typical = e.Rows, e.Typical
 		out.Errors = append(out.Errors, ee)
 	}
 	out.StepsZh, out.StepsEn = steps(x.Plan)

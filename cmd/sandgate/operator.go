@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // queryFlags are the flags of a query and the ground it stands on.
 type queryFlags struct {
 	licence, purpose, file, price, request string
-	params                                 []string
+	params, targets                        []string
 }
 
 func (q *queryFlags) add(c *cobra.Command) {
@@ -27,6 +28,7 @@ func (q *queryFlags) add(c *cobra.Command) {
 	f.StringVar(&q.purpose, "purpose", os.Getenv("SANDGATE_PURPOSE"), "用途 purpose id (or SANDGATE_PURPOSE)")
 	f.StringVarP(&q.file, "file", "f", "", "从文件读 SQL，- 为标准输入 · read SQL from a file, - for stdin")
 	f.StringVar(&q.price, "price", "", "愿付的 ρ，默认由数源部门定 · ρ to spend; the department's default when empty")
+	f.StringArrayVar(&q.targets, "target-error", nil, "要求的 95% 误差（替代价格）：误差，或 列=误差，或 列=误差@组内值数，可重复 · 95% error to buy instead of naming a price: ERROR, COLUMN=ERROR or COLUMN=ERROR@VALUES in a cell; repeatable")
 	f.StringArrayVar(&q.params, "param", nil, "占位符 $1、$2… 的取值，按次序重复给出 · value of $1, $2, …, given in order")
 }
 
@@ -70,7 +72,34 @@ func (a *app) query(q *queryFlags, args []string) (*sandgatev1.QuerySpec, error)
 		}
 		spec.PriceNanoRho = int64(p)
 	}
+	for _, text := range q.targets {
+		t, err := targetError(text)
+		if err != nil || q.price != "" {
+			return nil, usageError{errors.New(a.t("--target-error 形如 50、n=50 或 mean=0.5@1000，且不与 --price 并用", "--target-error is like 50, n=50 or mean=0.5@1000, and not used with --price"))}
+		}
+		spec.TargetErrors = append(spec.TargetErrors, t)
+	}
 	return spec, nil
+}
+
+// targetError reads [COLUMN=]ERROR[@VALUES]. The last = counts: a column's name
+// may hold one.
+func targetError(text string) (*sandgatev1.TargetError, error) {
+	t := &sandgatev1.TargetError{HalfWidth: text}
+	if i := strings.LastIndex(text, "="); i >= 0 {
+		t.Column, t.HalfWidth = text[:i], text[i+1:]
+	}
+	if half, n, ok := strings.Cut(t.HalfWidth, "@"); ok {
+		values, err := strconv.ParseInt(n, 10, 64)
+		if err != nil || values < 1 {
+			return nil, errors.New("number of values")
+		}
+		t.HalfWidth, t.Values = half, values
+	}
+	if t.HalfWidth == "" || strings.ToValidUTF8(text, "") != text {
+		return nil, errors.New("error")
+	}
+	return t, nil
 }
 
 func (a *app) jobCmd() *cobra.Command {
@@ -147,8 +176,14 @@ func (a *app) explanation(x *sandgatev1.ExplainJobResponse, sql string) error {
 	var body [][]string
 	for _, e := range x.GetErrors() {
 		half := e.GetHalfWidth()
-		if half == "" {
-			half = a.t("取决于组内人数", "depends on the cell's size")
+		switch {
+		case e.GetRank():
+			half = a.t("名次误差 "+half+" 行", half+" rows of rank")
+		case half == "":
+			half = a.t(e.GetHalfWidth_1000()+"（组内 1000 个值时）", e.GetHalfWidth_1000()+" (in a cell of 1000 values)")
+		}
+		if e.GetTypical() {
+			half = "≈ " + half
 		}
 		body = append(body, []string{e.GetColumn(), e.GetStandardDeviation(), half})
 	}
