@@ -118,11 +118,11 @@ func (c *Check) collides(x *index, p *probe, r *ref) *Collision {
 // withWhole looks for a stored set that with the new one makes up nearly the
 // whole snapshot: N + S − U.
 func (c *Check) withWhole(x *index, p *probe, r *ref) *Collision {
-	for id := range x.sets {
-		e := &x.sets[id]
-		if d := c.whole - p.card - e.card; d >= c.k || d <= -c.k {
+	for id, card := range x.cards {
+		if d := c.whole - p.card - int(card); d >= c.k || d <= -c.k {
 			continue
 		}
+		e := &x.sets[id]
 		left := c.whole - p.card - e.card + 2*int(e.bits.AndCardinality(p.bits))
 		if left >= c.k {
 			continue
@@ -351,7 +351,7 @@ func (x *index) near(target []uint64, k int, visit func(id int) bool) bool {
 	}
 	n, none := 0, 0
 	for b, sum := range target {
-		h, ok := x.heads[x.key(b, sum)]
+		h, ok := x.chain(b, sum)
 		if !ok {
 			if none++; none >= k {
 				return false

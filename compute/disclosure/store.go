@@ -74,7 +74,7 @@ func (s *Store) begin(id string) int {
 func (s *Store) family(name string) *index {
 	x, ok := s.families[name]
 	if !ok {
-		x = &index{store: s, blocks: s.k + 8, heads: map[uint64]posting{}}
+		x = &index{store: s, blocks: s.k + 8, heads: map[uint64]posting{}, filter: make([]uint64, 1024)}
 		s.families[name] = x
 	}
 	return x
@@ -127,6 +127,8 @@ type index struct {
 	rows   []*roaring.Bitmap  // ordinal → sets that hold the unit
 	heads  map[uint64]posting // block and sum → sets with that sum in that block
 	next   []uint32           // chains of heads: set·blocks + block → next set + 1
+	cards  []int32            // of sets, close together for scanning
+	filter []uint64           // one bit for every key of heads, and stale ones: most looks end here
 	counts []uint16           // scratch of candidates
 	found  []uint32
 }
@@ -147,7 +149,31 @@ type ref struct {
 	values   map[string]uint64
 }
 
-func (x *index) key(block int, sum uint64) uint64 { return mix(sum ^ mix(uint64(block)+1)) }
+func (x *index) key(block int, sum uint64) uint64 {
+	return mix(sum ^ uint64(block+1)*0x9e3779b97f4a7c15)
+}
+
+// chain finds the sets with this sum in this block.
+func (x *index) chain(block int, sum uint64) (posting, bool) {
+	key := x.key(block, sum)
+	if at := key % uint64(64*len(x.filter)); x.filter[at/64]&(1<<(at%64)) == 0 {
+		return posting{}, false
+	}
+	h, ok := x.heads[key]
+	return h, ok
+}
+
+// mark enters a key of heads into the filter, which keeps sixteen bits per key.
+func (x *index) mark(key uint64) {
+	if 4*len(x.filter) < len(x.heads) {
+		x.filter = make([]uint64, 2*len(x.filter))
+		for k := range x.heads {
+			x.mark(k)
+		}
+	}
+	at := key % uint64(64*len(x.filter))
+	x.filter[at/64] |= 1 << (at % 64)
+}
 
 // equal returns the stored set with exactly these members, or −1.
 func (x *index) equal(p *probe) int {
@@ -155,7 +181,7 @@ func (x *index) equal(p *probe) int {
 	var best posting
 	block := -1
 	for b, sum := range p.sk {
-		h, ok := x.heads[x.key(b, sum)]
+		h, ok := x.chain(b, sum)
 		if !ok {
 			return -1
 		}
@@ -190,11 +216,13 @@ func (x *index) add(p *probe, r ref) (int, bool) {
 		x.rows[o].Add(uint32(id))
 	}
 	for b, sum := range p.sk {
-		h := x.heads[x.key(b, sum)]
+		key := x.key(b, sum)
+		h := x.heads[key]
 		x.next = append(x.next, h.head)
-		x.heads[x.key(b, sum)] = posting{uint32(id) + 1, h.n + 1}
+		x.heads[key] = posting{uint32(id) + 1, h.n + 1}
+		x.mark(key)
 	}
-	x.counts = append(x.counts, 0)
+	x.counts, x.cards = append(x.counts, 0), append(x.cards, int32(p.card))
 	return id, true
 }
 
@@ -214,7 +242,7 @@ func (x *index) pop() {
 			x.heads[key] = h
 		}
 	}
-	x.next, x.counts, x.sets = x.next[:id*x.blocks], x.counts[:id], x.sets[:id]
+	x.next, x.counts, x.cards, x.sets = x.next[:id*x.blocks], x.counts[:id], x.cards[:id], x.sets[:id]
 }
 
 func (x *index) live(id int) bool {

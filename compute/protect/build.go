@@ -40,6 +40,7 @@ func Build(core algebra.Core, facts []Facts, price budget.Nano) (*Plan, *policie
 	}
 	if b.plan.Mode == ModeExact {
 		b.addUnits()
+		b.lists()
 		for i := range b.plan.Measures {
 			b.plan.Measures[i].Sens2, b.plan.Measures[i].Sigma2 = new(big.Int), new(big.Int)
 		}
@@ -97,7 +98,14 @@ func (b *builder) tables() *policies.Reason {
 		if fact.Round < 2 {
 			return incomplete(fact, "round")
 		}
-		b.plan.Exact = &ExactRules{K: fact.K, Round: fact.Round}
+		if !fact.OneRow {
+			// A unit with several rows can be in two cells with different ones: sets of
+			// units would not tell their difference.
+			return incomplete(fact, "one_row_per_unit")
+		}
+		rules := fact.Exact
+		rules.K, rules.Round, rules.Lists = fact.K, fact.Round, nil
+		b.plan.Exact = &rules
 	default:
 		return incomplete(fact, "mode")
 	}
