@@ -54,6 +54,10 @@ func checkExact(e Entry, r DisclosureRule) error {
 		// What identifies a natural person makes a column personal data, whatever
 		// the unit is; what is not stored cannot be asked about.
 		person := slices.Contains([]IdentifierKind{IdentCitizen, IdentName, IdentPhone, IdentCard, IdentAddress, IdentEmail, IdentPlate}, c.Identifier)
+		// A record may be a person under a foreign number.
+		if e.Dataset.Unit.Kind == UnitRecord && len(r.Uses[c.Name]) > 0 && e.Levels[c.Name] >= personalLevel {
+			return fmt.Errorf("column %q of a record is graded %d and may be personal data, which has no exact mode: take mode dp", c.Name, e.Levels[c.Name])
+		}
 		if m, ok := e.Masks[c.Name]; person && e.Levels[c.Name] >= personalLevel && !(ok && m.Op == "drop") {
 			return fmt.Errorf("column %q is personal data of level %d, which has no exact mode: drop it by its mask, or take mode dp", c.Name, e.Levels[c.Name])
 		}

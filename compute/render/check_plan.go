@@ -26,6 +26,7 @@ var (
 	}
 	planFunctions = map[string]bool{
 		"count_star": true, "count": true, "sum": true, "least": true, "greatest": true, "-": true, "*": true,
+		"list": true, "max": true,
 	}
 	storedTypes = map[algebra.Kind]string{
 		algebra.Bool: "BOOLEAN", algebra.Int: "BIGINT", algebra.Decimal: "BIGINT",

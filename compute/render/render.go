@@ -57,6 +57,14 @@ func SQL(plan *protect.Plan, schemas []algebra.Schema) (string, error) {
 		selected = append(selected, text+" AS m"+strconv.Itoa(i))
 	}
 
+	for i, l := range lists(plan) {
+		text, err := listSQL(l)
+		if err != nil {
+			return "", fmt.Errorf("failed to render list %d: %w", i, err)
+		}
+		selected = append(selected, text+" AS "+listName(i))
+	}
+
 	from := "d0.main.t AS t0"
 	for _, j := range plan.Core.Joins {
 		kind, n := " INNER JOIN d", strconv.Itoa(j.Table)
@@ -152,12 +160,19 @@ func ready(plan *protect.Plan, schemas []algebra.Schema) error {
 	}
 	// A measure's column need not be the argument of one of the core's
 	// aggregates, but it must be a number of one of its tables.
-	for i, m := range plan.Measures {
-		if m.Col == nil {
+	var read []*algebra.Col
+	for _, m := range plan.Measures {
+		read = append(read, m.Col)
+	}
+	for _, l := range lists(plan) {
+		read = append(read, l.Col)
+	}
+	for i, col := range read {
+		if col == nil {
 			continue
 		}
 		probe := algebra.Core{Tables: plan.Core.Tables, Joins: plan.Core.Joins,
-			Aggs: []algebra.Agg{{Func: algebra.CountCol, Arg: m.Col}}}
+			Aggs: []algebra.Agg{{Func: algebra.CountCol, Arg: col}}}
 		if err := probe.Validate(schemas); err != nil {
 			return fmt.Errorf("measure %d: %w", i, err)
 		}
