@@ -80,7 +80,7 @@ func (c *Check) Try(set Set) *Collision {
 	if known < 0 || !slices.ContainsFunc(x.sets[known].refs, func(o ref) bool {
 		return !c.store.releases[o.release].dead && o.snapshot == c.snapshot && o.region.same(&r.region)
 	}) {
-		if hit := c.collides(x, p, &r); hit != nil {
+		if hit := c.collides(set.Family, x, p, &r); hit != nil {
 			return hit
 		}
 	}
@@ -97,15 +97,18 @@ func (c *Check) Try(set Set) *Collision {
 	return nil
 }
 
-func (c *Check) collides(x *index, p *probe, r *ref) *Collision {
+func (c *Check) collides(family string, x *index, p *probe, r *ref) *Collision {
 	if p.card < c.k {
 		return &Collision{}
 	}
-	if left := c.whole - p.card; left < c.k && !(left == 0 && r.region.Whole && vanishes([]int{1, -1}, []*Region{r.region.whole(), &r.region})) {
+	// Of other families nobody knows the whole.
+	if left := c.whole - p.card; family == "" && left < c.k && !(left == 0 && r.region.Whole && vanishes([]int{1, -1}, []*Region{r.region.whole(), &r.region})) {
 		return &Collision{}
 	}
-	if hit := c.withWhole(x, p, r); hit != nil {
-		return hit
+	if family == "" {
+		if hit := c.withWhole(x, p, r); hit != nil {
+			return hit
+		}
 	}
 	var hit *Collision
 	x.search(p, c.k, func(kind combination, a, b, left int) bool {
