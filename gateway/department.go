@@ -73,7 +73,7 @@ func (s *departmentService) IngestSnapshot(stream grpc.BidiStreamingServer[sandg
 		// client is noticed by the next Recv.
 		_ = stream.Send(&sandgatev1.IngestSnapshotResponse{RowsRead: rows})
 	}
-	m, receipt, err := s.d.Ingest(stream.Context(), caller(stream.Context()), head.GetDataset(), head.GetFormat(), pr, progress)
+	m, receipt, err := s.d.Ingest(stream.Context(), caller(stream.Context()), head.GetDataset(), head.GetFormat(), head.GetAllowEmpty(), pr, progress)
 	if err != nil {
 		return err
 	}

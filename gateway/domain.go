@@ -37,7 +37,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Executable that workers run; empty is this program.
 	Executable string
-	// Wall limits one execution; 0 is 60 s.
+	// Wall limits one execution; 0 is 60 s. A failure is seen on its tick: the
+	// first not before Wall and a sixteenth.
 	Wall time.Duration
 	// Memory of one worker in bytes; 0 is 2 GiB.
 	Memory int64
@@ -46,6 +47,20 @@ type Options struct {
 	SnapshotMemory int64
 	// Heartbeat is the interval of heartbeat entries; 0 is 5 minutes.
 	Heartbeat time.Duration
+	// Jobs is how many executions run at once, each in up to Memory; 0 is 4. A
+	// seat is held until the tick of its job.
+	Jobs int
+	// JobsPerOperator is how many of them may be one operator's; 0 is half of
+	// Jobs, at least one.
+	JobsPerOperator int
+	// Queue is how many more executions may wait, a quarter of them one
+	// operator's; 0 is 256. What comes on top is refused and not charged.
+	Queue int
+	// Tick is the first instant after an execution's start at which its outcome
+	// can be seen; the others are at twice, four times … that. 0 is DefaultTick,
+	// a negative one turns ticks off: the time an answer takes then depends on
+	// the data.
+	Tick time.Duration
 }
 
 // Domain is one city's running sandbox without its network face: policy in,
@@ -58,19 +73,33 @@ type Domain struct {
 	state  *state.State // touched only inside log.Do and log.View
 	pool   *sandbox.Pool
 	store  *engine.Store
-	parser *sandbox.Session
 	runner *engine.Runner
-	seats  chan struct{} // executions at once
+
+	// Operators' texts and the gate's own statements are read by different
+	// sessions, so that no text keeps the gate waiting.
+	parsers *sandbox.Sessions
+	gates   *sandbox.Sessions
 
 	mu      sync.Mutex
-	running map[string]chan struct{} // job → closed when its execution ends
+	running map[string]*run // by job, until its seat is free
 	jobs    sync.WaitGroup
 	stop    context.CancelFunc
 	ctx     context.Context
 }
 
-// maxExecutions bounds concurrent executions and so the memory of workers.
-const maxExecutions = 4
+// maxIngests bounds concurrent ingests, which have seats of their own: a long one
+// holds up no job.
+const maxIngests = 8
+
+// Sessions of analysers, and what one request may take of them. The parse of an
+// operator's text takes milliseconds; what takes a second is meant to.
+const (
+	parserSessions = 2
+	gateSessions   = 2
+	parseWall      = time.Second
+	gateWall       = 5 * time.Second
+	analyserMemory = 512 << 20
+)
 
 // warmWorkers is how many engine workers stand ready.
 const warmWorkers = 2
@@ -87,11 +116,13 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	pool, err := sandbox.NewPool(ctx, sandbox.Config{
 		Executable: opt.Executable, Tier: opt.Tier, Warm: map[string]int{engine.ExecuteHandler: warmWorkers},
 		Limits: sandbox.Limits{Memory: opt.Memory},
+		Jobs:   opt.Jobs, PerOwner: opt.JobsPerOperator, Queue: opt.Queue, QueuePerOwner: max(1, opt.Queue/4),
+		Beside: map[string]int{engine.IngestHandler: maxIngests},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), running: map[string]chan struct{}{}, seats: make(chan struct{}, maxExecutions)}
+	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), running: map[string]*run{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
@@ -111,8 +142,10 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 func (d *Domain) abandon() error {
 	d.stop()
 	var errs []error
-	if d.parser != nil {
-		errs = append(errs, d.parser.Close())
+	for _, s := range []*sandbox.Sessions{d.parsers, d.gates} {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
 	}
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
@@ -129,8 +162,14 @@ func (d *Domain) open(ctx context.Context) (err error) {
 		return fmt.Errorf("failed to open snapshots: %w", err)
 	}
 	d.runner = &engine.Runner{Pool: d.pool}
-	if d.parser, err = d.pool.Session(ctx, engine.AnalyseHandler, sandbox.Limits{Wall: 5 * time.Second, Memory: 512 << 20}); err != nil {
+	if d.parsers, err = d.pool.Sessions(ctx, engine.AnalyseHandler, parserSessions, sandbox.Limits{Wall: parseWall, Memory: analyserMemory}); err != nil {
 		return fmt.Errorf("failed to start the analyser: %w", err)
+	}
+	if d.gates, err = d.pool.Sessions(ctx, engine.AnalyseHandler, gateSessions, sandbox.Limits{Wall: gateWall, Memory: analyserMemory}); err != nil {
+		return fmt.Errorf("failed to start the gate: %w", err)
+	}
+	if d.opt.Tick < 0 {
+		d.opt.Logger.Warn("ticks are off: how long an answer takes depends on the data")
 	}
 	return d.openLedger(ctx)
 }
@@ -147,6 +186,18 @@ func (o *Options) defaults() error {
 	}
 	if o.Memory == 0 {
 		o.Memory = 2 << 30
+	}
+	if o.Jobs == 0 {
+		o.Jobs = 4
+	}
+	if o.JobsPerOperator == 0 {
+		o.JobsPerOperator = max(1, o.Jobs/2)
+	}
+	if o.Queue == 0 {
+		o.Queue = 256
+	}
+	if o.Tick == 0 {
+		o.Tick = DefaultTick
 	}
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 5 * time.Minute
@@ -224,7 +275,7 @@ func (d *Domain) begin(ctx context.Context) error {
 	}
 	_, err = d.append(ctx, func(e *entry.Entry) error {
 		e.Kind, e.Actor = entry.KindStarted, "gateway"
-		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: "aes-256-gcm"}
+		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: "aes-256-gcm", Tick: ticks(d.opt.Tick).String()}
 		return nil
 	})
 	return err

@@ -52,10 +52,10 @@ var statusCodes = map[string]codes.Code{
 	"POLICY_INVALID": codes.FailedPrecondition, "POLICY_REFUSED": codes.FailedPrecondition,
 	"NOT_FOUND": codes.NotFound, "REQUEST_ID_REUSED": codes.AlreadyExists,
 	"EXECUTION_FAILED": codes.Internal, "LICENCE_ENDED": codes.PermissionDenied,
-	"OUTCOME_UNKNOWN": codes.Aborted, "BUSY": codes.ResourceExhausted, "LEDGER_STOPPED": codes.Unavailable,
+	"OUTCOME_UNKNOWN": codes.Aborted, "BUSY": codes.ResourceExhausted, "WORKERS_DOWN": codes.Unavailable, "NOT_CANCELLABLE": codes.FailedPrecondition, "LEDGER_STOPPED": codes.Unavailable,
 	"UNAUTHENTICATED": codes.Unauthenticated, "DEADLINE_EXCEEDED": codes.DeadlineExceeded, "CANCELLED": codes.Canceled,
 	"METHOD_UNKNOWN": codes.Unimplemented, "INTERNAL": codes.Internal, "INGEST_FAILED": codes.Internal, "RELEASE_DAMAGED": codes.DataLoss, "INGEST_REFUSED": codes.InvalidArgument,
-	"SNAPSHOT_TOO_LARGE": codes.FailedPrecondition, "INGEST_TOO_LARGE": codes.ResourceExhausted,
+	"SNAPSHOT_TOO_LARGE": codes.FailedPrecondition, "INGEST_TOO_LARGE": codes.ResourceExhausted, "INGEST_MEMORY": codes.ResourceExhausted,
 }
 
 // statusOf renders any error for the wire. Only a Refusal speaks for itself;

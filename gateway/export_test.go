@@ -1,16 +1,45 @@
 package gateway
 
+import (
+	"context"
+
+	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/sandbox"
+)
+
 // HoldSeats takes every execution seat: jobs are accepted and charged, and none
 // runs until the returned function is called.
 func (d *Domain) HoldSeats() (free func()) {
-	for range maxExecutions {
-		d.seats <- struct{}{}
+	var held []*sandbox.Ticket
+	for range d.opt.Jobs {
+		t, err := d.pool.Admit(engine.ExecuteHandler, "")
+		if err != nil {
+			panic(err)
+		}
+		if err := t.Wait(context.Background(), nil); err != nil {
+			panic(err)
+		}
+		held = append(held, t)
 	}
 	return func() {
-		for range maxExecutions {
-			<-d.seats
+		for _, t := range held {
+			t.Close()
 		}
 	}
+}
+
+// RunOn gives executions to another pool's workers.
+func (d *Domain) RunOn(p *sandbox.Pool) { d.runner = &engine.Runner{Pool: p} }
+
+// ParseOn gives operators' texts to another pool's analysers.
+func (d *Domain) ParseOn(ctx context.Context, p *sandbox.Pool) error {
+	s, err := p.Sessions(ctx, engine.AnalyseHandler, parserSessions, sandbox.Limits{Wall: parseWall, Memory: analyserMemory})
+	if err != nil {
+		return err
+	}
+	old := d.parsers
+	d.parsers = s
+	return old.Close()
 }
 
 // PublishedSize is the size of the last published checkpoint's tree.

@@ -27,7 +27,8 @@ const ingestWall = time.Hour
 // Ingest reads a department's raw file into a new snapshot and puts it into
 // service. The raw bytes pass through to the ingest worker and touch no disk on
 // the way, nor does the snapshot before it is encrypted; the old snapshot answers until the ledger holds the new one.
-func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, r io.Reader, progress func(rows int64)) (engine.Manifest, ledger.Receipt, error) {
+// A file without rows is refused unless allowEmpty says that it is meant.
+func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allowEmpty bool, r io.Reader, progress func(rows int64)) (engine.Manifest, ledger.Receipt, error) {
 	var none ledger.Receipt
 	var e policies.Entry
 	var reason *policies.Reason
@@ -53,12 +54,21 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, r io
 	if err != nil {
 		return engine.Manifest{}, none, err
 	}
+	if err := d.pool.Restart(ctx); err != nil {
+		d.opt.Logger.Error("workers cannot be started")
+		return engine.Manifest{}, none, workersDown()
+	}
 	m, err := engine.IngestVia(ctx, d.pool, d.store, r, engine.IngestOptions{
 		Spec: spec, Format: ingest.Format(format), Keys: d.ingestKeys(e), Created: d.opt.Now(), Progress: progress,
 		Limits: sandbox.Limits{Wall: ingestWall, Memory: d.opt.Memory, Threads: 2},
 	})
 	if err != nil {
 		return engine.Manifest{}, none, ingestRefused(err)
+	}
+	if m.Rows == 0 && !allowEmpty {
+		return engine.Manifest{}, none, refusal(policies.Reason{Code: "EMPTY_FILE", Rule: "ingest", SetBy: "sandgate",
+			ZH: "文件没有任何数据行，未入库，原快照不变", EN: "the file has no rows; it was not ingested, the old snapshot stands",
+			HintZH: "若确要清空该数据集，用 sandgate ingest --allow-empty", HintEN: "if the data set is meant to be empty, use sandgate ingest --allow-empty"})
 	}
 	// The manifest names the hash of a file full of keyed tokens: nobody can test
 	// a guess at its counts against this commitment.
@@ -141,7 +151,19 @@ func ingestRefused(err error) error {
 	if errors.As(err, &short) {
 		return refusal(ingestTooLarge(short))
 	}
+	switch {
+	case errors.Is(err, sandbox.ErrBusy):
+		return refusal(policies.Reason{Code: "BUSY", Rule: "queue", SetBy: "sandgate",
+			ZH: "同时入库的文件过多，原快照不变", EN: "too many files are being ingested at once; the old snapshot stands", HintZH: "请稍后重试", HintEN: "try again later"})
+	case errors.Is(err, sandbox.ErrSpawner):
+		return workersDown()
+	}
 	var killed *sandbox.ErrKilled
+	if errors.As(err, &killed) && killed.Cause == sandbox.CauseMemory {
+		return refusal(policies.Reason{Code: "INGEST_MEMORY", Rule: "memory", SetBy: "sandgate",
+			ZH: "入库进程内存不足，原快照不变：文件中可能有过长的字段或行（文本至多 4096 字节）", EN: "the ingest worker ran out of memory, the old snapshot stands: the file may hold a field or a row that is far too long (text has at most 4096 bytes)",
+			HintZH: "检查引号和换行是否成对；确需更多内存时请网关管理员处理", HintEN: "look for unbalanced quotes and line ends; if it does need the memory, ask the gateway's administrator"})
+	}
 	if errors.As(err, &killed) {
 		return refusal(policies.Reason{Code: "INGEST_FAILED", Rule: "ingest", SetBy: "sandgate", ZH: "入库进程未能完成，原快照不变", EN: "the ingest worker did not finish; the old snapshot stands",
 			HintZH: "请重新入库；若仍失败，请管理员检查网关的内存", HintEN: "ingest the file again; if it fails again, have the gateway's memory looked at"})

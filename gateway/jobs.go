@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
@@ -33,8 +34,19 @@ var requestIDPattern = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-
 // Submit decides a query and, when it may run, reserves its price and starts
 // the execution. A refusal is returned as *Refusal and ledgered; a job that was
 // started runs on whatever becomes of ctx. Calling again with the same request
-// id never decides or charges a second time.
+// id never decides or charges a second time. An answer that is final leaves on
+// the first tick after the call: before data is read and after, no answer comes
+// sooner.
 func (d *Domain) Submit(ctx context.Context, operator, requestID string, q Query) (job string, err error) {
+	begin := time.Now()
+	job, err = d.submit(ctx, operator, requestID, q)
+	if err != nil || !d.isRunning(job) {
+		pause(begin.Add(ticks(d.opt.Tick).after(time.Since(begin))), ctx, d.ctx)
+	}
+	return job, err
+}
+
+func (d *Domain) submit(ctx context.Context, operator, requestID string, q Query) (job string, err error) {
 	if err := d.Authorize(operator, policies.ActSubmitJob, policies.Resource{}); err != nil {
 		return "", err
 	}
@@ -45,24 +57,15 @@ func (d *Domain) Submit(ctx context.Context, operator, requestID string, q Query
 	if err != nil {
 		return "", err
 	}
-	defer func() {
-		if !p.started {
-			p.lease.Release()
-		}
-	}()
+	defer p.settle()
 	job = p.request.Job
-	if known, err := d.known(ctx, job, p); known || err != nil {
+	if known, err := d.known(ctx, operator, job, p); known || err != nil {
 		return job, err
 	}
-	if p.plan != nil && p.decision.Repeated == nil {
-		if err := d.hold(ctx, p); err != nil {
-			return "", err
-		}
-	}
-	receipt, err := d.append(ctx, func(e *entry.Entry) error { return d.record(e, operator, p) })
+	receipt, err := d.reserve(ctx, operator, p)
 	switch {
 	case errors.Is(err, errJobKnown):
-		_, err = d.known(ctx, job, p)
+		_, err = d.known(ctx, operator, job, p)
 		return job, err
 	case errors.Is(err, errPolicyMoved):
 		return "", refusal(policies.Reason{Code: "POLICY_CHANGED", Rule: "policy", ZH: "受理期间规则已变更，请重试", EN: "the rules changed meanwhile; try again"})
@@ -80,7 +83,32 @@ func (d *Domain) Submit(ctx context.Context, operator, requestID string, q Query
 	return job, nil
 }
 
-var errJobKnown = errors.New("job is known")
+// reserve records the decision. What a job needs, room in the queue and memory
+// for its snapshots, is held before it is charged; what needs neither, a refusal
+// or a repeat, is recorded without.
+func (d *Domain) reserve(ctx context.Context, operator string, p *prepared) (receipt ledger.Receipt, err error) {
+	needs := p.plan != nil && p.decision.Repeated == nil
+	for {
+		if needs {
+			if err := d.admit(ctx, operator, p); err != nil {
+				return receipt, err
+			}
+			if err := d.hold(ctx, p); err != nil {
+				return receipt, err
+			}
+		}
+		receipt, err = d.append(ctx, func(e *entry.Entry) error { return d.record(e, operator, p) })
+		if !errors.Is(err, errUnadmitted) || needs {
+			return receipt, err
+		}
+		needs = true // the answer it would have repeated is gone
+	}
+}
+
+var (
+	errJobKnown   = errors.New("job is known")
+	errUnadmitted = errors.New("job has no place in the queue")
+)
 
 // record decides in the sequencer, on the state the entry will be applied to.
 func (d *Domain) record(e *entry.Entry, operator string, p *prepared) error {
@@ -98,6 +126,9 @@ func (d *Domain) record(e *entry.Entry, operator string, p *prepared) error {
 		if !planned || !slices.Equal(r.Snapshots, p.snaps) || r.Price != p.plan.Rho || !samePlan(p.decision.Plan, p.plan) {
 			return errPolicyMoved
 		}
+		if p.ticket == nil || p.lease == nil {
+			return errUnadmitted
+		}
 	}
 	return nil
 }
@@ -114,7 +145,7 @@ func samePlan(a, b *protect.Plan) bool {
 // known answers a request id that was seen before: the same outcome, and for a
 // reservation that a crash orphaned, the execution it still owes. The price was
 // debited then and is not debited again; the earlier run released nothing.
-func (d *Domain) known(ctx context.Context, job string, p *prepared) (bool, error) {
+func (d *Domain) known(ctx context.Context, operator, job string, p *prepared) (bool, error) {
 	var j state.Job
 	var ok bool
 	if err := d.settled(ctx, func() { j, ok = d.state.Job(job) }); err != nil || !ok {
@@ -139,7 +170,10 @@ func (d *Domain) known(ctx context.Context, job string, p *prepared) (bool, erro
 			return true, &Refusal{Job: job, Reasons: p.decision.Refused.Reasons}
 		}
 		if !slices.Equal(j.Reserved.Snapshots, p.snaps) || j.Reserved.Price != p.plan.Rho {
-			return true, d.fail(job, "SNAPSHOT_GONE")
+			return true, d.fail(job, "SNAPSHOT_GONE", "")
+		}
+		if err := d.admit(ctx, operator, p); err != nil {
+			return true, err
 		}
 		if err := d.hold(ctx, p); err != nil {
 			return true, err
@@ -154,89 +188,6 @@ func (d *Domain) known(ctx context.Context, job string, p *prepared) (bool, erro
 // that nobody paid for.
 func (d *Domain) settled(ctx context.Context, f func()) error {
 	_, err := d.log.Do(ctx, func() ([][]byte, error) { f(); return nil, nil })
-	return err
-}
-
-func (d *Domain) isRunning(job string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	_, ok := d.running[job]
-	return ok
-}
-
-// start runs a reserved job in the background, once.
-func (d *Domain) start(job string, p *prepared) {
-	d.mu.Lock()
-	if _, ok := d.running[job]; ok {
-		d.mu.Unlock()
-		return
-	}
-	done := make(chan struct{})
-	d.running[job] = done
-	p.started = true
-	d.mu.Unlock()
-	d.jobs.Go(func() {
-		defer func() {
-			d.mu.Lock()
-			delete(d.running, job)
-			d.mu.Unlock()
-			close(done)
-		}()
-		defer func() { p.lease.Release() }()
-		if err := d.execute(job, p); err != nil {
-			d.opt.Logger.Warn("execution gave no release", "job", job)
-		}
-	})
-}
-
-// execute is the one way from data to a release. A crash at any line leaves the
-// reservation debited and no release; the operator's retry comes back here.
-func (d *Domain) execute(job string, p *prepared) error {
-	d.seats <- struct{}{}
-	defer func() { <-d.seats }()
-	// A retry may have come back here first and finished the job.
-	var j state.Job
-	d.log.View(func() { j, _ = d.state.Job(job) })
-	if j.Phase != state.PhaseReserved {
-		return nil
-	}
-	// Not d.ctx: a stop waits for running jobs, so that their price is not lost.
-	ctx, cancel := context.WithTimeout(context.Background(), d.opt.Wall+10*d.opt.Wall/100)
-	defer cancel()
-	rel, err := d.compute(ctx, p)
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		// Whatever went wrong after data was read is one constant code: the
-		// difference between a time-out and a crash may depend on a person.
-		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
-	}
-	digest := rel.Digest()
-	name := hex.EncodeToString(digest[:])
-	// Named by its digest, a release can never be overwritten by another run's.
-	if err := writeDurable(d.releasePath(name), rel.Encode()); err != nil {
-		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
-	}
-	if err := d.savePost(job, p.query.Post); err != nil {
-		return errors.Join(err, d.fail(job, "EXECUTION_FAILED"))
-	}
-	var ended bool
-	// From here the job ends in the ledger one way or the other: a deadline that
-	// passes now must not leave it open.
-	_, err = d.append(context.Background(), func(e *entry.Entry) error {
-		err := d.state.CheckRelease(job, e.Time())
-		var reason *policies.Reason
-		if ended = errors.As(err, &reason); err != nil {
-			return err
-		}
-		e.Kind, e.Actor = entry.KindReleased, "gateway"
-		e.Released = &entry.Released{Job: job, Digest: name}
-		return nil
-	})
-	if ended {
-		return errors.Join(err, os.Remove(d.releasePath(name)), d.fail(job, "LICENCE_ENDED"))
-	}
 	return err
 }
 
@@ -261,11 +212,6 @@ func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error 
 
 // compute runs the worker and the release kernel.
 func (d *Domain) compute(ctx context.Context, p *prepared) (*release.Release, error) {
-	if p.lease == nil { // a repeat whose first answer was gone when it was decided
-		if err := d.hold(ctx, p); err != nil {
-			return nil, err
-		}
-	}
 	files, manifests, err := p.lease.Open()
 	if err != nil {
 		return nil, err
@@ -286,14 +232,6 @@ func (d *Domain) compute(ctx context.Context, p *prepared) (*release.Release, er
 		return release.Exact(p.plan, partials)
 	}
 	return release.DP(p.plan, partials, release.NewSource())
-}
-
-func (d *Domain) fail(job, code string) error {
-	_, err := d.append(context.Background(), func(e *entry.Entry) error {
-		e.Kind, e.Actor, e.Failed = entry.KindFailed, "gateway", &entry.Failed{Job: job, Code: code}
-		return nil
-	})
-	return err
 }
 
 func (d *Domain) releasePath(digest string) string {
@@ -347,22 +285,6 @@ func (d *Domain) postSeal(job string, text []byte) []byte {
 	fmt.Fprintf(mac, "sandgate/post/v1/%s\n", job)
 	mac.Write(text)
 	return append([]byte(hex.EncodeToString(mac.Sum(nil))), '\n')
-}
-
-// Wait returns when a job is not running any more, or with ctx.
-func (d *Domain) Wait(ctx context.Context, job string) error {
-	d.mu.Lock()
-	done, ok := d.running[job]
-	d.mu.Unlock()
-	if !ok {
-		return nil
-	}
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Answer is a release as its job's operator sees it: post-processed, with the
@@ -508,6 +430,9 @@ func failure(code string) policies.Reason {
 	switch code {
 	case "LICENCE_ENDED":
 		return policies.Reason{Code: code, Rule: "R06", ZH: "授权在作业运行期间终止，结果未发布", EN: "the licence ended while the job ran; nothing was released"}
+	case "CANCELLED":
+		return policies.Reason{Code: code, Rule: "request", ZH: "作业已按请求取消，预算不退还", EN: "the job was cancelled on request; its price stays debited",
+			HintZH: "需要结果请用新的 request_id 重新提交", HintEN: "to have the answer, submit it anew under another request_id"}
 	case "SNAPSHOT_GONE":
 		return policies.Reason{Code: code, Rule: "snapshot", ZH: "作业中断期间数据快照已更新，请重新提交", EN: "the snapshot was replaced while the job was interrupted; submit it anew"}
 	}

@@ -188,7 +188,7 @@ func TestAttack08_FailureIsConstantAndPaid(t *testing.T) {
 	b := a.Crash(t, gateway.Options{})
 	seen := map[string]int{}
 	failed, charged := 0, true
-	for _, opt := range []gateway.Options{{Wall: 500 * time.Microsecond}, {Memory: 1}} {
+	for _, opt := range []gateway.Options{{Wall: 500 * time.Microsecond}, {Wall: 1200 * time.Millisecond, Memory: 1}} {
 		if err := b.Stop(); err != nil {
 			t.Fatal(err)
 		}

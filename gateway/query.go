@@ -17,6 +17,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/sandbox"
 )
 
 // Query is what an operator asks and on what ground.
@@ -39,27 +40,41 @@ type prepared struct {
 	snaps    []string
 	decision state.Decision
 	lease    *engine.Lease // of snaps; nil until memory is held
-	started  bool          // the execution releases the lease
+	started  bool          // the execution releases lease and ticket
 	at       time.Time
 	ask      state.Ask
-	owed     bool // the job is reserved already: only its execution is missing
+	ticket   *sandbox.Ticket // room in the queue; nil until admitted
+	owed     bool            // the job is reserved already: only its execution is missing
 }
 
-// parse sends one request to the analyser, which holds schemas and no data.
-func (d *Domain) parse(ctx context.Context, req engine.AnalyseRequest) ([]byte, error) {
+// parse sends one request to analyser sessions, which hold schemas and no data.
+// The error is *sandbox.ErrKilled when the analysis did not finish.
+func (d *Domain) parse(ctx context.Context, sessions *sandbox.Sessions, operator string, req engine.AnalyseRequest) ([]byte, error) {
 	payload, err := json.Marshal(req)
 	if err != nil {
 		return nil, fmt.Errorf("failed to encode analyser request: %w", err)
 	}
 	if err := d.pool.Restart(ctx); err != nil {
-		return nil, fmt.Errorf("failed to replace the worker spawner: %w", err)
+		d.opt.Logger.Error("workers cannot be started")
+		return nil, workersDown()
 	}
-	out, err := d.parser.Call(ctx, payload)
-	if err != nil {
-		return nil, fmt.Errorf("failed to analyse: %w", err)
+	out, err := sessions.Call(ctx, operator, payload)
+	switch {
+	case err == nil:
+		return out, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err() // not the text's fault
+	case errors.Is(err, sandbox.ErrBusy):
+		return nil, queueFull()
+	case errors.Is(err, sandbox.ErrSpawner):
+		return nil, workersDown()
 	}
-	return out, nil
+	return nil, fmt.Errorf("failed to analyse: %w", err)
 }
+
+var tooComplex = policies.Reason{Code: "TOO_COMPLEX", Rule: "core language", SetBy: "sandgate",
+	ZH: "语句过于复杂，分析未在时限内完成", EN: "the statement is too complex: its analysis did not finish in time",
+	HintZH: "请拆成更小的查询", HintEN: "split it into smaller queries"}
 
 // schemas are the columns an operator's names may resolve to: the whole
 // catalogue, which is public; what of it may be used is decided after.
@@ -87,7 +102,7 @@ func (d *Domain) prepare(ctx context.Context, operator, requestID string, q Quer
 	p := &prepared{request: entry.Request{
 		Job: state.JobID(operator, requestID), Request: requestID, Licence: q.Licence, Purpose: q.Purpose, Price: q.Price,
 	}}
-	canonical, err := d.analyse(ctx, p, q.SQL)
+	canonical, err := d.analyse(ctx, operator, p, q.SQL)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +127,7 @@ var errPolicyMoved = errors.New("policy or snapshots changed meanwhile")
 const maxCore = 40 << 10
 
 // analyse decodes the text; it returns what the query commitment covers.
-func (d *Domain) analyse(ctx context.Context, p *prepared, sql string) ([]byte, error) {
+func (d *Domain) analyse(ctx context.Context, operator string, p *prepared, sql string) ([]byte, error) {
 	refuse := func(r *policies.Reason) ([]byte, error) {
 		p.analysis = []policies.Reason{*r}
 		// A refused text is committed as it stands: the operator can later be
@@ -126,11 +141,13 @@ func (d *Domain) analyse(ctx context.Context, p *prepared, sql string) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	ast, err := d.parse(ctx, engine.AnalyseRequest{Op: engine.AnalyseSyntax, SQL: sql})
+	ast, err := d.parse(ctx, d.parsers, operator, engine.AnalyseRequest{Op: engine.AnalyseSyntax, SQL: sql})
+	var killed *sandbox.ErrKilled
+	if errors.As(err, &killed) {
+		return refuse(&tooComplex)
+	}
 	if err != nil {
-		return refuse(&policies.Reason{Code: "TOO_COMPLEX", Rule: "core language", SetBy: "sandgate",
-			ZH: "语句过于复杂，分析未在时限内完成", EN: "the statement is too complex: its analysis did not finish in time",
-			HintZH: "请拆成更小的查询", HintEN: "split it into smaller queries"})
+		return nil, err
 	}
 	query, r := analyse.Decode(ast, sql, schemas)
 	if r != nil {
@@ -184,7 +201,7 @@ func (d *Domain) decide(ctx context.Context, operator string, p *prepared) error
 	if p.plan, reason = protect.Build(p.query.Core, facts, price); reason != nil {
 		return refusal(*reason)
 	}
-	return d.gate(ctx, p)
+	return d.gate(ctx, operator, p)
 }
 
 func onlyExhausted(reasons []policies.Reason) bool {
@@ -194,12 +211,16 @@ func onlyExhausted(reasons []policies.Reason) bool {
 // gate renders the engine statement from the plan and has it checked by two
 // readers that share nothing with the renderer: the text re-parsed must say what
 // the plan says, and the bound plan may name approved tables and functions only.
-func (d *Domain) gate(ctx context.Context, p *prepared) error {
+func (d *Domain) gate(ctx context.Context, operator string, p *prepared) error {
 	var err error
 	if p.sql, err = render.SQL(p.plan, p.schemas); err != nil {
 		return fmt.Errorf("failed to render the plan: %w", err)
 	}
-	out, err := d.parse(ctx, engine.AnalyseRequest{Op: engine.AnalyseGate, SQL: p.sql, Schemas: p.schemas})
+	out, err := d.parse(ctx, d.gates, operator, engine.AnalyseRequest{Op: engine.AnalyseGate, SQL: p.sql, Schemas: p.schemas})
+	var killed *sandbox.ErrKilled
+	if errors.As(err, &killed) {
+		return refusal(tooComplex)
+	}
 	if err != nil {
 		return err
 	}

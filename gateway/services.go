@@ -107,7 +107,7 @@ func (s *operatorService) GetJob(ctx context.Context, req *sandgatev1.GetJobRequ
 	if err != nil {
 		return nil, err
 	}
-	return jobOf(j), nil
+	return s.d.jobOf(j), nil
 }
 
 func (s *operatorService) ListJobs(ctx context.Context, req *sandgatev1.ListJobsRequest) (*sandgatev1.ListJobsResponse, error) {
@@ -121,7 +121,7 @@ func (s *operatorService) ListJobs(ctx context.Context, req *sandgatev1.ListJobs
 	}
 	out := &sandgatev1.ListJobsResponse{NextPageToken: next}
 	for _, j := range page {
-		out.Jobs = append(out.Jobs, jobOf(j))
+		out.Jobs = append(out.Jobs, s.d.jobOf(j))
 	}
 	return out, nil
 }
@@ -228,7 +228,7 @@ func budgetsOf(lines []BudgetLine) []*sandgatev1.Budget {
 	return out
 }
 
-func jobOf(j state.Job) *sandgatev1.Job {
+func (d *Domain) jobOf(j state.Job) *sandgatev1.Job {
 	out := &sandgatev1.Job{
 		Name: "jobs/" + j.Request.Job, Operator: j.Operator, Licence: j.Request.Licence, Purpose: j.Request.Purpose,
 		Reasons: reasonsOf(j.Reasons), RepeatOf: j.RepeatOf, CreateTime: timestamppb.New(time.UnixMilli(j.At)), Seq: j.Seq, ErrorCode: j.FailCode,
@@ -241,6 +241,11 @@ func jobOf(j state.Job) *sandgatev1.Job {
 		state.PhaseRepeated: sandgatev1.Job_STATE_SUCCEEDED, state.PhaseReleased: sandgatev1.Job_STATE_SUCCEEDED,
 		state.PhaseFailed: sandgatev1.Job_STATE_FAILED,
 	}[j.Phase]
+	if j.Phase == state.PhaseReserved {
+		if place, ok := d.queued(j.Request.Job); ok {
+			out.State, out.QueuePosition = sandgatev1.Job_STATE_QUEUED, int32(place)
+		}
+	}
 	return out
 }
 
@@ -301,7 +306,7 @@ func operationOf(ctx context.Context, d *Domain, job string) (*longrunningpb.Ope
 	if err != nil {
 		return nil, err
 	}
-	meta, name := jobOf(j), "operations/"+job
+	meta, name := d.jobOf(j), "operations/"+job
 	if j.Phase == state.PhaseReserved && d.isRunning(job) {
 		body, err := anypb.New(meta)
 		if err != nil {
@@ -365,10 +370,14 @@ func (o *operations) ListOperations(ctx context.Context, req *longrunningpb.List
 	return out, nil
 }
 
-// CancelOperation is refused: the price is debited before data is read and a
-// cancelled run would save nothing but tell its running time.
-func (o *operations) CancelOperation(context.Context, *longrunningpb.CancelOperationRequest) (*emptypb.Empty, error) {
-	return nil, invalid("NOT_CANCELLABLE", "作业受理后不可取消", "a job cannot be cancelled once its price is reserved")
+// CancelOperation ends a queued or running job at once; see Domain.Cancel. The
+// operation is then done with the error CANCELLED, which says that the price
+// stays debited.
+func (o *operations) CancelOperation(ctx context.Context, req *longrunningpb.CancelOperationRequest) (*emptypb.Empty, error) {
+	if err := o.d.Cancel(ctx, caller(ctx), strings.TrimPrefix(req.GetName(), "operations/")); err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, nil
 }
 
 // DeleteOperation is refused: the ledger forgets nothing.

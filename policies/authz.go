@@ -14,6 +14,7 @@ const (
 	ActExplainJob     Action = "ExplainJob"
 	ActSubmitJob      Action = "SubmitJob"
 	ActReadJob        Action = "ReadJob"
+	ActCancelJob      Action = "CancelJob"
 	ActReadBudget     Action = "ReadBudget"
 	ActReadCatalogue  Action = "ReadCatalogue"
 	ActApplyPolicy    Action = "ApplyPolicy"

@@ -9,7 +9,7 @@ import (
 // table does not name is denied.
 func TestR34_AuthorizeMatrix(t *testing.T) {
 	b := town(t, "")
-	actions := []Action{ActExplainJob, ActSubmitJob, ActReadJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadPolicy,
+	actions := []Action{ActExplainJob, ActSubmitJob, ActReadJob, ActCancelJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadPolicy,
 		ActIngestSnapshot, ActReadSnapshot, ActReadLedger, ActCopyLedger, "DropTables", ""}
 	resources := map[string]Resource{
 		"none": {}, "of dept": {Department: "dept"}, "of other": {Department: "other"}, "job of op": {Operator: "op"}, "job of rival": {Operator: "rival"},
@@ -17,7 +17,7 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 	allowed := func(party string, act Action, resource string) bool {
 		switch party {
 		case "op", "rival":
-			if act == ActReadJob {
+			if act == ActReadJob || act == ActCancelJob {
 				return resource != "job of op" && resource != "job of rival" || resource == "job of "+party
 			}
 			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue}, act)
@@ -27,7 +27,7 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 			}
 			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy}, act)
 		case "bureau":
-			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActReadBudget}, act)
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget}, act)
 		}
 		return false // foreign is abroad (R38), nobody and gateway are not registered
 	}

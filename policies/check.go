@@ -33,6 +33,10 @@ func checkRegistry(r Registry, root string, rootKey ed25519.PublicKey) (map[stri
 		if err := checkID("party", p.ID); err != nil {
 			return nil, nil, err
 		}
+		// The ledger names the gateway itself as the actor of its own entries.
+		if p.ID == "gateway" {
+			return nil, nil, errors.New("party \"gateway\" cannot be registered: the ledger names the gateway itself so")
+		}
 		if _, dup := parties[p.ID]; dup {
 			return nil, nil, fmt.Errorf("party %q stands twice", p.ID)
 		}

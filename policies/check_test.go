@@ -21,6 +21,7 @@ func TestR15R16R17R18R19_DocumentRules(t *testing.T) {
 		{registry, "untouched", "规划", "规划", ""},
 		{registry, "bad id", "{id: dept,", "{id: Dept,", "not an id"},
 		{registry, "id too long", "{id: dept,", "{id: d" + strings.Repeat("x", 63) + ",", "not an id"},
+		{registry, "the gateway's own name", "{id: other,", "{id: gateway,", "names the gateway itself"},
 		{registry, "twice", "{id: other,", "{id: dept,", "stands twice"},
 		{registry, "unknown role", "role: department", "role: boss", "unknown role"},
 		{registry, "no key", `key: "@KEY:dept"`, `key: ""`, "not a base64 Ed25519"},

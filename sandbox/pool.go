@@ -30,6 +30,11 @@ type Config struct {
 	PerOwner int
 	// Queue is how many more may wait, first come, first served; 0 means 1024.
 	Queue int
+	// QueuePerOwner is how many of the waiting may be one owner's; 0 means all.
+	QueuePerOwner int
+	// Beside names handlers that have seats of their own, and how many: they
+	// neither take from Jobs nor wait for them.
+	Beside map[string]int
 }
 
 // Pool starts, verifies, feeds and ends workers. It is safe for concurrent use
@@ -44,6 +49,7 @@ type Pool struct {
 	warm       map[string]chan *process
 	layers     []string
 	queue      *queue
+	beside     map[string]*queue
 
 	mu     sync.Mutex
 	closed bool
@@ -116,9 +122,13 @@ func newPool(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+	beside := map[string]*queue{}
+	for handler, n := range cfg.Beside {
+		beside[handler] = newQueue(Config{Jobs: n})
+	}
 	return &Pool{
 		executable: exe, tier: tier, set: set, libs: libs, limits: cfg.Limits.withDefaults(defaultLimits),
-		spawner: spawner, queue: newQueue(cfg), warm: map[string]chan *process{}, live: map[*process]struct{}{},
+		spawner: spawner, queue: newQueue(cfg), beside: beside, warm: map[string]chan *process{}, live: map[*process]struct{}{},
 	}, nil
 }
 
@@ -238,18 +248,42 @@ func (p *Pool) refill(handler string, ready chan *process) {
 	})
 }
 
-// Run waits for a place, then gives job to a fresh worker and calls recv for each frame it emits. The
-// error is *ErrKilled when the worker did not finish, recv's own error when recv
-// refused a frame, ErrBusy, ErrSpawner, or a start-up error. The worker is gone when Run returns.
+// Admit sets room aside for one job of an owner before anything is paid for it.
+// The error is ErrBusy, ErrSpawner, or that the pool is closed.
+func (p *Pool) Admit(handler, owner string) (*Ticket, error) {
+	if !p.spawned().alive() {
+		return nil, ErrSpawner
+	}
+	return p.queueOf(handler).admit(owner)
+}
+
+func (p *Pool) queueOf(handler string) *queue {
+	if q, ok := p.beside[handler]; ok {
+		return q
+	}
+	return p.queue
+}
+
+// Run waits for a place, its own or that of WithTicket, then gives job to a fresh
+// worker and calls recv for each frame it emits. The error is *ErrKilled when the
+// worker did not finish, recv's own error when recv refused a frame, ErrBusy,
+// ErrSpawner, or a start-up error. The worker is gone when Run returns.
 func (p *Pool) Run(ctx context.Context, job Job, recv func(frame []byte) error) error {
 	limits := job.Limits.withDefaults(p.limits)
 	if err := ctx.Err(); err != nil {
 		return &ErrKilled{CauseCancelled}
 	}
-	if err := p.queue.enter(ctx, job.Owner, job.Queued); err != nil {
+	ticket, held := ctx.Value(ticketKey{}).(*Ticket)
+	if !held {
+		var err error
+		if ticket, err = p.queueOf(job.Handler).admit(job.Owner); err != nil {
+			return err
+		}
+		defer ticket.Close()
+	}
+	if err := ticket.Wait(ctx, job.Queued); err != nil {
 		return err
 	}
-	defer p.queue.leave(job.Owner)
 	proc, err := p.take(ctx, job.Handler, limits.Memory)
 	if err != nil {
 		return err
@@ -355,6 +389,9 @@ func (p *Pool) Close() error {
 	}
 	p.mu.Unlock()
 	p.queue.close()
+	for _, q := range p.beside {
+		q.close()
+	}
 	for _, proc := range live {
 		proc.kill()
 	}

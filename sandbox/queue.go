@@ -20,23 +20,43 @@ const (
 // queue lets a bounded number of jobs run, first come, first served. A job whose
 // owner is at its limit is passed over until one of that owner's ends.
 type queue struct {
-	jobs, perOwner, room int
+	jobs, perOwner, room, roomPerOwner int
 
-	mu      sync.Mutex
-	running int
-	owners  map[string]int
-	waiting []*waiter
-	closed  chan struct{}
+	mu       sync.Mutex
+	running  int
+	owners   map[string]int // running, by owner
+	pending  int            // admitted and not running
+	pendings map[string]int // the same, by owner
+	waiting  []*Ticket      // those of the pending that ask for a seat
+	closed   chan struct{}
 }
 
-type waiter struct {
+// Ticket is admission to a pool: room that is set aside for one job before
+// anything is paid for it. A ticket's holder waits for a seat as long as there
+// are others, and is never told ErrBusy. Close must follow.
+type Ticket struct {
+	q     *queue
 	owner string
 	turn  chan struct{} // closed when the job may run
 	moved chan struct{} // holds a token when the queue has changed
+
+	// Guarded by q.mu.
+	state ticketState
 }
 
+type ticketState int
+
+const (
+	admitted ticketState = iota
+	seated
+	closed
+)
+
 func newQueue(cfg Config) *queue {
-	q := &queue{jobs: cfg.Jobs, perOwner: cfg.PerOwner, room: cfg.Queue, owners: map[string]int{}, closed: make(chan struct{})}
+	q := &queue{
+		jobs: cfg.Jobs, perOwner: cfg.PerOwner, room: cfg.Queue, roomPerOwner: cfg.QueuePerOwner,
+		owners: map[string]int{}, pendings: map[string]int{}, closed: make(chan struct{}),
+	}
 	if q.jobs <= 0 {
 		q.jobs = defaultJobs
 	}
@@ -46,118 +66,167 @@ func newQueue(cfg Config) *queue {
 	if q.room <= 0 {
 		q.room = defaultQueue
 	}
+	if q.roomPerOwner <= 0 {
+		q.roomPerOwner = q.room
+	}
 	return q
 }
 
-// enter returns when the job may run; leave must follow. Its error is ErrBusy,
-// errPoolClosed, or *ErrKilled when ctx ended first.
-func (q *queue) enter(ctx context.Context, owner string, report func(int)) error {
-	w := &waiter{owner: owner, turn: make(chan struct{}), moved: make(chan struct{}, 1)}
+// admit sets room aside, or answers ErrBusy or errPoolClosed.
+func (q *queue) admit(owner string) (*Ticket, error) {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	select {
 	case <-q.closed:
-		q.mu.Unlock()
-		return errPoolClosed
+		return nil, errPoolClosed
 	default:
 	}
-	q.waiting = append(q.waiting, w)
-	q.admit()
-	waiting := slices.Contains(q.waiting, w)
-	if waiting && len(q.waiting) > q.room {
-		q.remove(w)
-		q.mu.Unlock()
-		return ErrBusy
+	full := q.pending >= q.room+max(0, q.jobs-q.running)
+	if owner != "" {
+		full = full || q.pendings[owner] >= q.roomPerOwner+max(0, q.perOwner-q.owners[owner])
 	}
-	q.mu.Unlock()
+	if full {
+		return nil, ErrBusy
+	}
+	q.pending++
+	if owner != "" {
+		q.pendings[owner]++
+	}
+	return &Ticket{q: q, owner: owner, turn: make(chan struct{}), moved: make(chan struct{}, 1)}, nil
+}
+
+// Wait returns when the job may run; it is then counted as running until Close.
+// queued, which may be nil, is told the place in the queue, 1 being next, when
+// there is a wait and whenever it changes. The error is *ErrKilled when ctx
+// ended first, or that the pool is closed; the ticket is closed then. Only one
+// goroutine may wait; once seated it returns at once.
+func (t *Ticket) Wait(ctx context.Context, queued func(position int)) error {
+	t.q.line(t)
 	last := 0
 	for {
 		select {
-		case <-w.turn:
+		case <-t.turn:
 			return nil
 		default:
 		}
-		if at := q.position(w); report != nil && at > 0 && at != last {
+		at := t.Position()
+		if queued != nil && at > 0 && at != last {
 			last = at
-			report(at)
+			queued(at)
+		}
+		if at == 0 && t.ended() {
+			return &ErrKilled{CauseCancelled}
 		}
 		select {
-		case <-w.turn:
+		case <-t.turn:
 			return nil
-		case <-w.moved:
+		case <-t.moved:
 		case <-ctx.Done():
-			return q.abandon(w, &ErrKilled{CauseCancelled})
-		case <-q.closed:
-			return q.abandon(w, errPoolClosed)
+			t.Close()
+			return &ErrKilled{CauseCancelled}
+		case <-t.q.closed:
+			t.Close()
+			return errPoolClosed
 		}
 	}
 }
 
-// abandon gives up a place in the queue, or the seat that came at that moment.
-func (q *queue) abandon(w *waiter, err error) error {
-	q.mu.Lock()
-	waiting := q.remove(w)
-	q.mu.Unlock()
-	if !waiting {
-		q.leave(w.owner)
-	}
-	return err
+// Position is the place in the queue, 1 being next; 0 for a ticket that does not
+// wait. It tells how many jobs are before, and nothing of them.
+func (t *Ticket) Position() int {
+	t.q.mu.Lock()
+	defer t.q.mu.Unlock()
+	return slices.Index(t.q.waiting, t) + 1
 }
 
-func (q *queue) leave(owner string) {
+func (t *Ticket) ended() bool {
+	t.q.mu.Lock()
+	defer t.q.mu.Unlock()
+	return t.state == closed
+}
+
+// Close gives up the seat, the place in the queue or the room, whichever is held.
+// It may be called again.
+func (t *Ticket) Close() {
+	q := t.q
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	switch t.state {
+	case admitted:
+		q.unpend(t)
+		if i := slices.Index(q.waiting, t); i >= 0 {
+			q.waiting = slices.Delete(q.waiting, i, i+1)
+			q.tell()
+		}
+	case seated:
+		q.free(t.owner)
+	case closed:
+	}
+	t.state = closed
+	select { // whoever still waits with it
+	case t.moved <- struct{}{}:
+	default:
+	}
+}
+
+// line puts a ticket at the end of the queue, once.
+func (q *queue) line(t *Ticket) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if t.state == admitted && !slices.Contains(q.waiting, t) {
+		q.waiting = append(q.waiting, t)
+		q.seat()
+	}
+}
+
+func (q *queue) unpend(t *Ticket) {
+	q.pending--
+	if t.owner != "" {
+		if q.pendings[t.owner]--; q.pendings[t.owner] == 0 {
+			delete(q.pendings, t.owner)
+		}
+	}
+}
+
+// free takes a seat back. q.mu is held.
+func (q *queue) free(owner string) {
 	q.running--
 	if owner != "" {
 		if q.owners[owner]--; q.owners[owner] == 0 {
 			delete(q.owners, owner)
 		}
 	}
-	q.admit()
+	q.seat()
 }
 
-func (q *queue) position(w *waiter) int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return slices.Index(q.waiting, w) + 1
-}
-
-// remove takes w out of the queue and says whether it was there. q.mu is held.
-func (q *queue) remove(w *waiter) bool {
-	i := slices.Index(q.waiting, w)
-	if i < 0 {
-		return false
-	}
-	q.waiting = slices.Delete(q.waiting, i, i+1)
-	q.tell()
-	return true
-}
-
-// admit gives free seats to the first who may take them. q.mu is held.
-func (q *queue) admit() {
-	admitted := false
+// seat gives free seats to the first who may take them. q.mu is held.
+func (q *queue) seat() {
+	moved := false
 	for i := 0; i < len(q.waiting) && q.running < q.jobs; {
-		w := q.waiting[i]
-		if w.owner != "" && q.owners[w.owner] >= q.perOwner {
+		t := q.waiting[i]
+		if t.owner != "" && q.owners[t.owner] >= q.perOwner {
 			i++
 			continue
 		}
 		q.waiting = slices.Delete(q.waiting, i, i+1)
+		q.unpend(t)
 		q.running++
-		if w.owner != "" {
-			q.owners[w.owner]++
+		if t.owner != "" {
+			q.owners[t.owner]++
 		}
-		close(w.turn)
-		admitted = true
+		t.state = seated
+		close(t.turn)
+		moved = true
 	}
-	if admitted {
+	if moved {
 		q.tell()
 	}
 }
 
 func (q *queue) tell() {
-	for _, w := range q.waiting {
+	for _, t := range q.waiting {
 		select {
-		case w.moved <- struct{}{}:
+		case t.moved <- struct{}{}:
 		default:
 		}
 	}
@@ -167,4 +236,13 @@ func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	close(q.closed)
+}
+
+type ticketKey struct{}
+
+// WithTicket makes Run take t for the job it is given with that context, instead
+// of asking for a place of its own. The ticket stays its holder's to close: a
+// seat can so be held longer than its job runs.
+func WithTicket(ctx context.Context, t *Ticket) context.Context {
+	return context.WithValue(ctx, ticketKey{}, t)
 }

@@ -89,15 +89,116 @@ func TestQueueOrder(t *testing.T) {
 	if got := positions["c2"]; got[0] != 4 || got[len(got)-1] != 1 || !slices.IsSortedFunc(got, func(a, b int) int { return b - a }) {
 		t.Fatalf("positions of the last: %v", got)
 	}
-	if q.running != 0 || len(q.owners) != 0 || len(q.waiting) != 0 {
+	if q.running != 0 || len(q.owners) != 0 || len(q.waiting) != 0 || q.pending != 0 || len(q.pendings) != 0 {
 		t.Fatalf("not empty: %d running, %v, %d waiting", q.running, q.owners, len(q.waiting))
 	}
+}
+
+// enter is admission and wait in one.
+func (q *queue) enter(ctx context.Context, owner string, report func(int)) error {
+	t, err := q.admit(owner)
+	if err != nil {
+		return err
+	}
+	return t.Wait(ctx, report)
+}
+
+func (q *queue) leave(owner string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.free(owner)
 }
 
 func waitingIn(q *queue) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.waiting)
+}
+
+// TestTickets: room is set aside before the wait, for an owner and for all; a
+// holder is never refused, and what is given up serves the next.
+func TestTickets(t *testing.T) {
+	q := newQueue(Config{Jobs: 1, Queue: 2, QueuePerOwner: 1})
+	ctx := context.Background()
+	admit := func(owner string, want error) *Ticket {
+		t.Helper()
+		x, err := q.admit(owner)
+		if !errors.Is(err, want) {
+			t.Fatalf("%s: got %v, want %v", owner, err, want)
+		}
+		return x
+	}
+	a1, a2 := admit("a", nil), admit("a", nil) // one may run, one may wait
+	admit("a", ErrBusy)                        // the owner's room is taken
+	b := admit("b", nil)
+	admit("c", ErrBusy) // everybody's room is taken
+	if err := b.Wait(ctx, nil); err != nil || b.Position() != 0 {
+		t.Fatalf("a free seat waited for those who do not ask for it: %v", err)
+	}
+	done := make(chan error, 2)
+	for _, x := range []*Ticket{a1, a2} {
+		go func() { done <- x.Wait(ctx, nil) }()
+	}
+	within(t, time.Second, "both wait", func() bool { return waitingIn(q) == 2 })
+	if a1.Position()+a2.Position() != 3 {
+		t.Errorf("positions %d and %d", a1.Position(), a2.Position())
+	}
+	b.Close()
+	b.Close()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	a1.Close()
+	a2.Close()
+	if q.running < 0 || q.running > 1 {
+		t.Fatalf("%d running", q.running)
+	}
+	within(t, time.Second, "all gone", func() bool {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.running == 0 && q.pending == 0 && len(q.pendings) == 0
+	})
+}
+
+// TestSessionsAreShared: an owner's slow calls leave a session to the others, a
+// call past its wall clock ends and its session serves again.
+func TestSessionsAreShared(t *testing.T) {
+	p, err := newPool(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	s, err := p.Sessions(context.Background(), "hostile", 2, Limits{Wall: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Call(context.Background(), "warm", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			var killed *ErrKilled
+			if _, err := s.Call(context.Background(), "slow", []byte("spin")); !errors.As(err, &killed) || killed.Cause != CauseTimeout {
+				t.Errorf("a spinning call ended as %v", err)
+			}
+		})
+	}
+	time.Sleep(50 * time.Millisecond)
+	begin := time.Now()
+	for range 20 {
+		if got, err := s.Call(context.Background(), "quick", []byte("hello")); err != nil || string(got) != "hello" {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+	if took := time.Since(begin); took > 900*time.Millisecond && !raceEnabled {
+		t.Errorf("another owner's calls waited %v for the slow one's", took)
+	}
+	wg.Wait()
+	if got, err := s.Call(context.Background(), "slow", []byte("hello")); err != nil || string(got) != "hello" {
+		t.Errorf("after the slow calls: got %q, %v", got, err)
+	}
 }
 
 // TestCancelWithin100ms: queued, starting or running, a cancelled job ends soon

@@ -169,12 +169,21 @@ func (a *app) party(id, key, kit string) error {
 func (a *app) serveCmd() *cobra.Command {
 	var dir, listen, tier string
 	var snapshotMemory int64
+	var jobs, perOperator, queue int
+	var tick, wall time.Duration
 	c := &cobra.Command{
 		Use:   "serve --home DIR",
 		Short: "运行网关 · run the gateway",
 		Long: `运行网关（gRPC，双向 TLS 1.3）。启动时先用探针验证隔离层，再打开密钥和账本；任何一项缺失则拒绝启动。
 Runs the gateway (gRPC, mutual TLS 1.3). Proves the isolation layers with probes first, then opens keys and
-ledger; refuses to start when anything is missing.`,
+ledger; refuses to start when anything is missing.
+
+--tick：作业的结果（发布或失败、账本记录、操作状态）只在自作业开始起的刻度上可见：首刻、两倍、四倍……，使耗时几乎不携带数据；
+失败一律在超时所在的刻度可见。每个刻度内座位不释放，因此首刻也限定吞吐：每秒至多 jobs ÷ tick 个作业。0 关闭（写入账本）。
+--tick: a job's outcome (release or failure, ledger entry, state of the operation) is seen only on ticks counted from
+its start: the first, twice that, four times …, so that latency carries next to nothing of the data. A failure is seen
+on the tick of a time-out. A seat is held until its tick, so at most jobs ÷ tick jobs end in a second. 0 turns ticks
+off, which the ledger records.`,
 		Example: `  sandgate serve --home ./home
   sandgate serve --home ./home --listen 0.0.0.0:7443
   sandgate serve --home ./home --snapshot-memory 8192`,
@@ -187,8 +196,22 @@ ledger; refuses to start when anything is missing.`,
 			if snapshotMemory < 0 || snapshotMemory > 1<<30 {
 				return errors.New("--snapshot-memory is a number of MiB, 0 for half of the available memory")
 			}
+			if jobs < 1 || jobs > 1024 || perOperator < 0 || queue < 1 || queue > 1<<20 {
+				return usageError{errors.New("--jobs is 1 to 1024, --jobs-per-operator at least 0, --queue 1 to 1048576")}
+			}
+			if tick < 0 || tick > time.Hour {
+				return usageError{errors.New("--tick is a duration such as 250ms, at most 1h, or 0 for none")}
+			}
+			if wall < time.Second || wall > 24*time.Hour {
+				return usageError{errors.New("--wall is a duration from 1s to 24h")}
+			}
+			if tick == 0 {
+				tick = -1
+			}
 			logger := slog.New(slog.NewTextHandler(a.err, nil))
-			return a.serve(c.Context(), h, listen, gateway.Options{Tier: sandbox.Tier(tier), Logger: logger, SnapshotMemory: snapshotMemory << 20}, func(addr string, layers []string) {
+			opt := gateway.Options{Tier: sandbox.Tier(tier), Logger: logger, SnapshotMemory: snapshotMemory << 20,
+				Jobs: jobs, JobsPerOperator: perOperator, Queue: queue, Tick: tick, Wall: wall}
+			return a.serve(c.Context(), h, listen, opt, func(addr string, layers []string) {
 				a.note("网关已就绪 %s，隔离层: %s", "gateway ready on %s, isolation: %s", addr, join(layers))
 			})
 		},
@@ -198,6 +221,11 @@ ledger; refuses to start when anything is missing.`,
 	f.StringVar(&listen, "listen", defaultServer, "监听地址 address to listen on")
 	f.StringVar(&tier, "isolation", string(sandbox.TierFull), "隔离等级 isolation tier: full|container; container is weaker and is written to the ledger")
 	f.Int64Var(&snapshotMemory, "snapshot-memory", 0, "解密快照与入库可用内存（MiB），0 为启动时可用内存的一半 memory for decrypted snapshots and ingests in MiB, 0: half of what is available at start")
+	f.IntVar(&jobs, "jobs", 4, "同时运行的作业数 executions at once")
+	f.IntVar(&perOperator, "jobs-per-operator", 0, "其中单个运营机构至多几个，0 为一半 how many of them may be one operator's, 0: half")
+	f.IntVar(&queue, "queue", 256, "最多排队作业数，单个运营机构至多四分之一 executions that may wait, a quarter of them one operator's")
+	f.DurationVar(&wall, "wall", time.Minute, "单个作业的时限 wall clock of one execution; a failure is seen on its tick")
+	f.DurationVar(&tick, "tick", gateway.DefaultTick, "结果可见的首个刻度，0 关闭 first tick at which an outcome is seen, 0: off")
 	require(c, "home")
 	return c
 }

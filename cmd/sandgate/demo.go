@@ -61,6 +61,9 @@ submit jobs, the regulator audits offline. Ends with a non-zero exit code when a
 	return c
 }
 
+// demoTick keeps the story short; a city that serves takes the default.
+const demoTick = 100 * time.Millisecond
+
 type demoOptions struct {
 	once          bool
 	seed          uint64
@@ -105,7 +108,7 @@ func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
 	if s.home, s.keys, err = createHome(filepath.Join(dir, "home"), story.regulator, s.kitDir(story.regulator), "sandgate.demo/"+story.id, s.addr, []string{"127.0.0.1", "localhost"}); err != nil {
 		return errors.Join(err, lis.Close())
 	}
-	d, err := gateway.OpenDomain(ctx, s.home, gateway.Options{Tier: sandbox.Tier(o.tier), Logger: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	d, err := gateway.OpenDomain(ctx, s.home, gateway.Options{Tier: sandbox.Tier(o.tier), Tick: demoTick, Logger: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		return errors.Join(err, lis.Close())
 	}

@@ -186,6 +186,7 @@ func (a *app) catalogCmd() *cobra.Command {
 
 func (a *app) ingestCmd() *cobra.Command {
 	var dataset, format string
+	var allowEmpty bool
 	c := &cobra.Command{
 		Use:   "ingest FILE --dataset ID",
 		Short: "入库：把原始文件送入域内快照 · stream a raw file into a snapshot",
@@ -208,7 +209,11 @@ an immutable snapshot. Messages hold row and column numbers, never values.`,
 				return err
 			}
 			defer cl.Close()
-			snap, err := a.ingest(c.Context(), cl, dataset, format, f)
+			var with []func(*sandgatev1.IngestHeader)
+			if allowEmpty {
+				with = append(with, client.AllowEmpty)
+			}
+			snap, err := a.ingest(c.Context(), cl, dataset, format, f, with...)
 			if err != nil {
 				return err
 			}
@@ -223,6 +228,7 @@ an immutable snapshot. Messages hold row and column numbers, never values.`,
 	f := c.Flags()
 	f.StringVar(&dataset, "dataset", "", "数据集编号 data set id")
 	f.StringVar(&format, "format", "", "csv|csv.gz|parquet，默认按扩展名 · by extension when empty")
+	f.BoolVar(&allowEmpty, "allow-empty", false, "接受没有数据行的文件 take a file without rows")
 	require(c, "dataset")
 	return c
 }
@@ -238,7 +244,7 @@ func formatOf(name string) string {
 }
 
 // ingest streams with a progress bar on a terminal and silence elsewhere.
-func (a *app) ingest(ctx context.Context, cl *client.Client, dataset, format string, r io.Reader) (*sandgatev1.Snapshot, error) {
+func (a *app) ingest(ctx context.Context, cl *client.Client, dataset, format string, r io.Reader, with ...func(*sandgatev1.IngestHeader)) (*sandgatev1.Snapshot, error) {
 	progress := func(int64) {}
 	if f, ok := a.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(a.err), progressbar.OptionSetDescription(dataset),
@@ -246,5 +252,5 @@ func (a *app) ingest(ctx context.Context, cl *client.Client, dataset, format str
 		defer bar.Finish()
 		progress = func(rows int64) { bar.Set64(rows) }
 	}
-	return cl.Ingest(ctx, dataset, format, r, progress)
+	return cl.Ingest(ctx, dataset, format, r, progress, with...)
 }

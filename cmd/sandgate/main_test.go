@@ -110,7 +110,8 @@ func (l *logbook) Write(p []byte) (int, error) {
 }
 
 // serve starts the gateway of a home on a free loopback port and waits until it
-// is ready. Its standard error goes to the end of log.
+// is ready. Its standard error goes to the end of log. Ticks are short, to keep the
+// stories so; a flag in args comes last and counts.
 func serve(env []string, dir, homeDir, log string, args ...string) (*serving, error) {
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -118,7 +119,7 @@ func serve(env []string, dir, homeDir, log string, args ...string) (*serving, er
 	}
 	book := &logbook{file: f, addr: make(chan string, 1)}
 	s := &serving{done: make(chan struct{})}
-	s.cmd = exec.Command(binary, append([]string{"serve", "--home", homeDir, "--listen", "127.0.0.1:0"}, args...)...)
+	s.cmd = exec.Command(binary, append([]string{"serve", "--home", homeDir, "--listen", "127.0.0.1:0", "--tick", "20ms"}, args...)...)
 	s.cmd.Env, s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = env, dir, book, book
 	// Workers that outlive a killed gateway would hold the pipe open.
 	s.cmd.WaitDelay = 5 * time.Second

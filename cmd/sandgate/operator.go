@@ -67,8 +67,8 @@ func (a *app) query(q *queryFlags, args []string) (*sandgatev1.QuerySpec, error)
 }
 
 func (a *app) jobCmd() *cobra.Command {
-	c := &cobra.Command{Use: "job", Short: "作业：解释、提交、查看 · explain, submit and look at jobs"}
-	c.AddCommand(a.jobExplainCmd(), a.jobSubmitCmd(), a.jobShowCmd(), a.jobListCmd())
+	c := &cobra.Command{Use: "job", Short: "作业：解释、提交、查看、取消 · explain, submit, look at and cancel jobs"}
+	c.AddCommand(a.jobExplainCmd(), a.jobSubmitCmd(), a.jobShowCmd(), a.jobListCmd(), a.jobCancelCmd())
 	return c
 }
 
@@ -166,7 +166,17 @@ Submits a query. After an interruption retry with the same --request-id: nothing
 				return err
 			}
 			defer cl.Close()
-			r, err := cl.Run(c.Context(), &sandgatev1.SubmitJobRequest{Query: spec, RequestId: q.request})
+			job, place := "", int32(0)
+			r, err := cl.Follow(c.Context(), &sandgatev1.SubmitJobRequest{Query: spec, RequestId: q.request}, func(j *sandgatev1.Job) {
+				job = j.GetName()
+				if at := j.GetQueuePosition(); at != 0 && at != place {
+					place = at
+					a.note("%s 排队中，第 %d 位", "%s is queued, number %d", job, at)
+				}
+			})
+			if c.Context().Err() != nil {
+				return a.interrupted(job, q.request)
+			}
 			if err != nil {
 				a.note("request-id: %s", "request-id: %s", q.request)
 				return err
@@ -181,6 +191,50 @@ Submits a query. After an interruption retry with the same --request-id: nothing
 	q.add(c)
 	c.Flags().StringVar(&q.request, "request-id", "", "幂等请求号（UUID），默认随机 · idempotency UUID, random when empty")
 	return c
+}
+
+// interrupted says what becomes of a job whose submitter stopped waiting.
+func (a *app) interrupted(job, request string) error {
+	if job == "" {
+		a.note("已中断。作业可能已受理：用同一请求号重试不会重复扣减 --request-id %s", "interrupted. The job may have been accepted: a retry is not charged twice with --request-id %s", request)
+		return &silentError{exitError}
+	}
+	a.note("已停止等待；%s 仍在继续，预算已扣减\n  等待结果: sandgate job submit … --request-id %s\n  查看: sandgate job show %s\n  取消（不退还预算）: sandgate job cancel %s",
+		"stopped waiting; %s goes on and its price is debited\n  wait for it:  sandgate job submit … --request-id %s\n  look at it:   sandgate job show %s\n  cancel it (the price stays debited): sandgate job cancel %s", job, request, job, job)
+	return &silentError{exitError}
+}
+
+func (a *app) jobCancelCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "cancel JOB",
+		Short: "取消排队或运行中的作业 · cancel a queued or running job",
+		Long: `取消排队或运行中的作业：工作进程立即终止，账本记为失败（CANCELLED）。已扣的预算一律不退还，排队中的作业也一样：
+是否已读数据不可由此推断。本机构可取消自己的作业，主管部门可取消任何作业。
+Cancels a queued or running job: its worker ends at once and the ledger holds it as failed (CANCELLED). The price
+stays debited always, for a queued job too, so that nobody learns whether data was read. An operator cancels its own
+jobs, the regulator any.`,
+		Example: "  sandgate job cancel jobs/0123456789abcdef0123 --kit ./kits/alpha",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			cl, err := a.dial()
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			if err := cl.Cancel(c.Context(), args[0]); err != nil {
+				return err
+			}
+			j, err := cl.Operator.GetJob(c.Context(), &sandgatev1.GetJobRequest{Name: args[0]})
+			if err != nil {
+				return err
+			}
+			if a.format == "json" {
+				return a.proto(j)
+			}
+			a.say("%s 已取消；已扣的 ρ %s 不退还", "%s is cancelled; its price, ρ %s, stays debited", j.GetName(), rho(j.GetPriceNanoRho()))
+			return nil
+		},
+	}
 }
 
 // summary tells what a release cost, on the error stream so that data piped on
@@ -269,11 +323,15 @@ func (a *app) jobs(all []*sandgatev1.Job) error {
 		if j.GetRepeatOf() != "" {
 			why = a.t("重复 ", "repeat of ") + j.GetRepeatOf()
 		}
+		place := ""
+		if j.GetQueuePosition() > 0 {
+			place = itoa(int64(j.GetQueuePosition()))
+		}
 		body = append(body, []string{j.GetName(), j.GetCreateTime().AsTime().Local().Format(time.DateTime), j.GetOperator(), j.GetLicence(), j.GetPurpose(),
-			strings.TrimPrefix(j.GetState().String(), "STATE_"), rho(j.GetPriceNanoRho()), why})
+			strings.TrimPrefix(j.GetState().String(), "STATE_"), place, rho(j.GetPriceNanoRho()), why})
 	}
 	return a.rows([]string{a.head("作业", "job"), a.head("时间", "time"), a.head("运营机构", "operator"), a.head("授权", "licence"), a.head("用途", "purpose"),
-		a.head("状态", "state"), "ρ", a.head("原因", "why")}, body, 6)
+		a.head("状态", "state"), a.head("排队", "queue"), "ρ", a.head("原因", "why")}, body, 6, 7)
 }
 
 func (a *app) budgetCmd() *cobra.Command {

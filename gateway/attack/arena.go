@@ -130,6 +130,9 @@ func (a *Arena) Start(opt gateway.Options) error {
 	if opt.Memory == 0 {
 		opt.Memory = 512 << 20
 	}
+	if opt.Tick == 0 {
+		opt.Tick = 5 * time.Millisecond // a default one would slow every test
+	}
 	var err error
 	if a.Domain, err = gateway.OpenDomain(context.Background(), a.Home, opt); err != nil {
 		return err

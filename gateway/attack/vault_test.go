@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"unicode/utf16"
 
 	"filippo.io/age"
@@ -187,7 +188,7 @@ func TestR34_DamagedSnapshotFailsClosed(t *testing.T) {
 	change("short", func(b []byte) []byte { return b[:len(b)-1] })
 	change("swapped", func([]byte) []byte { return other })
 	change("stripped", func(b []byte) []byte { return b[64:] })
-	if err := a.Start(gateway.Options{}); err != nil {
+	if err := a.Start(gateway.Options{Wall: 1200 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range names[:4] {
@@ -244,7 +245,7 @@ func TestR34_StorageKeyIsNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	rekey(t, a, bytes.Repeat([]byte{9}, 32))
-	if err := a.Start(gateway.Options{}); err != nil {
+	if err := a.Start(gateway.Options{Wall: 1200 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.Run(Op(0), "locked", fmt.Sprintf(countNoted, "locked"), 0); err == nil {

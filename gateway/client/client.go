@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
@@ -60,12 +61,32 @@ func (c *Client) Close() error { return c.conn.Close() }
 
 // Run submits a query and waits for its release.
 func (c *Client) Run(ctx context.Context, req *sandgatev1.SubmitJobRequest) (*sandgatev1.Release, error) {
+	return c.Follow(ctx, req, nil)
+}
+
+// queueLook is the interval of looks at the queue.
+const queueLook = time.Second
+
+// Follow is Run that tells of the job: once when it is accepted, and every second
+// while it waits in the queue.
+func (c *Client) Follow(ctx context.Context, req *sandgatev1.SubmitJobRequest, told func(*sandgatev1.Job)) (*sandgatev1.Release, error) {
 	op, err := c.Operator.SubmitJob(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	for !op.GetDone() {
-		if op, err = c.Operations.WaitOperation(ctx, &longrunningpb.WaitOperationRequest{Name: op.GetName(), Timeout: durationpb.New(30 * time.Second)}); err != nil {
+		span := 30 * time.Second
+		if told != nil {
+			job := &sandgatev1.Job{}
+			if err := op.GetMetadata().UnmarshalTo(job); err != nil {
+				return nil, fmt.Errorf("failed to read job: %w", err)
+			}
+			told(job)
+			if job.GetState() == sandgatev1.Job_STATE_QUEUED {
+				span = queueLook
+			}
+		}
+		if op, err = c.Operations.WaitOperation(ctx, &longrunningpb.WaitOperationRequest{Name: op.GetName(), Timeout: durationpb.New(span)}); err != nil {
 			return nil, err
 		}
 	}
@@ -79,8 +100,17 @@ func (c *Client) Run(ctx context.Context, req *sandgatev1.SubmitJobRequest) (*sa
 	return rel, nil
 }
 
+// Cancel ends a queued or running job; its price stays debited.
+func (c *Client) Cancel(ctx context.Context, job string) error {
+	_, err := c.Operations.CancelOperation(ctx, &longrunningpb.CancelOperationRequest{Name: "operations/" + strings.TrimPrefix(job, "jobs/")})
+	return err
+}
+
+// AllowEmpty has Ingest take a file without rows.
+func AllowEmpty(h *sandgatev1.IngestHeader) { h.AllowEmpty = true }
+
 // Ingest streams a file and returns its snapshot.
-func (c *Client) Ingest(ctx context.Context, dataset, format string, r io.Reader, progress func(rows int64)) (*sandgatev1.Snapshot, error) {
+func (c *Client) Ingest(ctx context.Context, dataset, format string, r io.Reader, progress func(rows int64), with ...func(*sandgatev1.IngestHeader)) (*sandgatev1.Snapshot, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := c.Department.IngestSnapshot(ctx)
@@ -88,6 +118,9 @@ func (c *Client) Ingest(ctx context.Context, dataset, format string, r io.Reader
 		return nil, err
 	}
 	head := &sandgatev1.IngestHeader{Dataset: dataset, Format: format}
+	for _, w := range with {
+		w(head)
+	}
 	if err := stream.Send(&sandgatev1.IngestSnapshotRequest{Part: &sandgatev1.IngestSnapshotRequest_Header{Header: head}}); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}

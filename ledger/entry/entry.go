@@ -88,6 +88,9 @@ type Started struct {
 	Tier    string   `json:"tier"`   // isolation tier of the workers
 	Layers  []string `json:"layers"` // isolation layers proved at start
 	Storage string   `json:"storage"`
+	// Tick is the first instant after a job's start at which its outcome can be
+	// seen, a Go duration, or "off"; absent from gateways that knew no ticks.
+	Tick string `json:"tick,omitempty"`
 }
 
 // Beat is a heartbeat: it shows that silence was silence.
@@ -166,6 +169,7 @@ type Released struct {
 type Failed struct {
 	Job  string `json:"job"`
 	Code string `json:"code"`
+	By   string `json:"by,omitempty"` // party that cancelled the job
 }
 
 // Encode returns the canonical bytes of e.

@@ -39,6 +39,8 @@ func each() []*Entry {
 		{Kind: KindRepeated, Actor: "alpha", Repeated: &Repeated{Request: request(), Of: "j0"}},
 		{Kind: KindReleased, Actor: "gateway", Released: &Released{Job: "j", Digest: "d"}},
 		{Kind: KindFailed, Actor: "gateway", Failed: &Failed{Job: "j", Code: "EXECUTION_FAILED"}},
+		{Kind: KindFailed, Actor: "gateway", Failed: &Failed{Job: "j", Code: "CANCELLED", By: "alpha"}},
+		{Kind: KindStarted, Actor: "gateway", Started: &Started{Version: "1", Tier: "full", Layers: []string{"seccomp"}, Storage: "aes-256-gcm", Tick: "250ms"}},
 	}
 }
 

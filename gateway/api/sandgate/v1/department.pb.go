@@ -139,7 +139,9 @@ type IngestHeader struct {
 	// Data set id.
 	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
 	// Format: csv, csv.gz or parquet.
-	Format        string `protobuf:"bytes,2,opt,name=format,proto3" json:"format,omitempty"`
+	Format string `protobuf:"bytes,2,opt,name=format,proto3" json:"format,omitempty"`
+	// Take a file without rows; it is refused with EMPTY_FILE otherwise.
+	AllowEmpty    bool `protobuf:"varint,3,opt,name=allow_empty,json=allowEmpty,proto3" json:"allow_empty,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -186,6 +188,13 @@ func (x *IngestHeader) GetFormat() string {
 		return x.Format
 	}
 	return ""
+}
+
+func (x *IngestHeader) GetAllowEmpty() bool {
+	if x != nil {
+		return x.AllowEmpty
+	}
+	return false
 }
 
 // IngestSnapshotRequest is the header, then chunks.
@@ -551,10 +560,12 @@ const file_sandgate_v1_department_proto_rawDesc = "" +
 	"\rvalidate_only\x18\x02 \x01(\bB\x04\xe2A\x01\x01R\fvalidateOnly\"[\n" +
 	"\x13ApplyPolicyResponse\x12\x14\n" +
 	"\x05kinds\x18\x01 \x03(\tR\x05kinds\x12.\n" +
-	"\areceipt\x18\x02 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\"L\n" +
+	"\areceipt\x18\x02 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\"s\n" +
 	"\fIngestHeader\x12\x1e\n" +
 	"\adataset\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\adataset\x12\x1c\n" +
-	"\x06format\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x06format\"l\n" +
+	"\x06format\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x06format\x12%\n" +
+	"\vallow_empty\x18\x03 \x01(\bB\x04\xe2A\x01\x01R\n" +
+	"allowEmpty\"l\n" +
 	"\x15IngestSnapshotRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x19.sandgate.v1.IngestHeaderH\x00R\x06header\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\x06\n" +

@@ -36,7 +36,10 @@ const (
 // OperatorService is what a licensed operator 运营机构 may call.
 type OperatorServiceClient interface {
 	// SubmitJob decides, reserves budget and runs a query. The operation's response
-	// is a Release; a refusal is an error with ErrorInfo and a zh-CN message.
+	// is a Release; a refusal is an error with ErrorInfo and a zh-CN message. When
+	// too many jobs wait it is BUSY, and nothing is charged. The operation's
+	// metadata is the Job, with its place in the queue. Cancelling the operation
+	// ends the job at once; its price stays debited, whether it ran or waited.
 	SubmitJob(ctx context.Context, in *SubmitJobRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error)
 	// ExplainJob says, before anything is run or charged, what would be decided,
 	// the rewritten plan, the price and the expected error.
@@ -138,7 +141,10 @@ func (c *operatorServiceClient) ListDatasets(ctx context.Context, in *ListDatase
 // OperatorService is what a licensed operator 运营机构 may call.
 type OperatorServiceServer interface {
 	// SubmitJob decides, reserves budget and runs a query. The operation's response
-	// is a Release; a refusal is an error with ErrorInfo and a zh-CN message.
+	// is a Release; a refusal is an error with ErrorInfo and a zh-CN message. When
+	// too many jobs wait it is BUSY, and nothing is charged. The operation's
+	// metadata is the Job, with its place in the queue. Cancelling the operation
+	// ends the job at once; its price stays debited, whether it ran or waited.
 	SubmitJob(context.Context, *SubmitJobRequest) (*longrunningpb.Operation, error)
 	// ExplainJob says, before anything is run or charged, what would be decided,
 	// the rewritten plan, the price and the expected error.

@@ -34,8 +34,10 @@ const (
 	Job_STATE_SUCCEEDED Job_State = 2
 	// Refused before any data was read.
 	Job_STATE_REFUSED Job_State = 3
-	// Failed after the reservation; the price stays debited.
+	// Failed or cancelled after the reservation; the price stays debited.
 	Job_STATE_FAILED Job_State = 4
+	// Budget is reserved and the job waits for a worker.
+	Job_STATE_QUEUED Job_State = 5
 )
 
 // Enum value maps for Job_State.
@@ -46,6 +48,7 @@ var (
 		2: "STATE_SUCCEEDED",
 		3: "STATE_REFUSED",
 		4: "STATE_FAILED",
+		5: "STATE_QUEUED",
 	}
 	Job_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
@@ -53,6 +56,7 @@ var (
 		"STATE_SUCCEEDED":   2,
 		"STATE_REFUSED":     3,
 		"STATE_FAILED":      4,
+		"STATE_QUEUED":      5,
 	}
 )
 
@@ -599,8 +603,11 @@ type Job struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Sequence number of the first ledger entry.
 	Seq uint64 `protobuf:"varint,10,opt,name=seq,proto3" json:"seq,omitempty"`
-	// Error code of a failed job.
-	ErrorCode     string `protobuf:"bytes,11,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`
+	// Error code of a failed job: EXECUTION_FAILED for whatever went wrong after
+	// data could be read, CANCELLED, LICENCE_ENDED or SNAPSHOT_GONE.
+	ErrorCode string `protobuf:"bytes,11,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`
+	// Place in the queue of a queued job, 1 being next; 0 otherwise.
+	QueuePosition int32 `protobuf:"varint,12,opt,name=queue_position,json=queuePosition,proto3" json:"queue_position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -710,6 +717,13 @@ func (x *Job) GetErrorCode() string {
 		return x.ErrorCode
 	}
 	return ""
+}
+
+func (x *Job) GetQueuePosition() int32 {
+	if x != nil {
+		return x.QueuePosition
+	}
+	return 0
 }
 
 // Budget 隐私预算 is one scope of the privacy filter.
@@ -1129,7 +1143,7 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\aReceipt\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1b\n" +
 	"\tleaf_hash\x18\x02 \x01(\fR\bleafHash\x12\x12\n" +
-	"\x04json\x18\x03 \x01(\fR\x04json\"\xe4\x03\n" +
+	"\x04json\x18\x03 \x01(\fR\x04json\"\x9d\x04\n" +
 	"\x03Job\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x18\n" +
@@ -1144,13 +1158,15 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\x03seq\x18\n" +
 	" \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
-	"error_code\x18\v \x01(\tR\terrorCode\"k\n" +
+	"error_code\x18\v \x01(\tR\terrorCode\x12%\n" +
+	"\x0equeue_position\x18\f \x01(\x05R\rqueuePosition\"}\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_RUNNING\x10\x01\x12\x13\n" +
 	"\x0fSTATE_SUCCEEDED\x10\x02\x12\x11\n" +
 	"\rSTATE_REFUSED\x10\x03\x12\x10\n" +
-	"\fSTATE_FAILED\x10\x04\"\x98\x01\n" +
+	"\fSTATE_FAILED\x10\x04\x12\x10\n" +
+	"\fSTATE_QUEUED\x10\x05\"\x98\x01\n" +
 	"\x06Budget\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x14\n" +
 	"\x05scope\x18\x02 \x01(\tR\x05scope\x12$\n" +
