@@ -35,12 +35,22 @@ const (
 	// Differencing is exact mode's: with an earlier release (Release.Collides) the
 	// value would speak of fewer than k units.
 	Differencing = "DIFFERENCING"
+	// AnotherOperator stands for the job of somebody else in what a party is told:
+	// DIFFERENCING:job or DIFFERENCING:other.
+	AnotherOperator = "other"
 	// Other marks the keys of the row that adds the withheld cells up.
 	Other = "OTHER"
 )
 
 // Explain gives the bilingual meaning of a withheld estimate's code.
 func Explain(code string) policies.Text {
+	code, with, _ := strings.Cut(code, ":")
+	if code == Differencing && with == AnotherOperator {
+		return policies.Text{ZH: "与另一机构先前的一次发布相减会得到低于门槛的单元", EN: "subtracting another operator's release would leave fewer units than the threshold"}
+	}
+	if code == Differencing && with != "" {
+		return policies.Text{ZH: "与作业 " + with + " 的发布相减会得到低于门槛的单元", EN: "subtracting the release of job " + with + " would leave fewer units than the threshold"}
+	}
 	switch code {
 	case TooNoisy:
 		return policies.Text{ZH: "该组人数相对噪声太少，平均值无意义", EN: "too few values against the noise for an average to mean anything"}
