@@ -39,6 +39,8 @@ type Region struct {
 	Whole bool   `json:"whole,omitempty"` // Base leaves no row of the data set out
 	Keys  []Key  `json:"keys,omitempty"`
 	Cells []int  `json:"cells"` // ascending indices into the product of the keys' domains, last key fastest
+	// Void lists, like Cells, combinations that are empty by nature.
+	Void []int `json:"void,omitempty"`
 }
 
 // Key is a grouping key with a public domain of Size values.
@@ -49,7 +51,7 @@ type Key struct {
 
 // same says that two regions are written alike.
 func (r *Region) same(o *Region) bool {
-	return r.Base == o.Base && slices.Equal(r.Keys, o.Keys) && slices.Equal(r.Cells, o.Cells)
+	return r.Base == o.Base && slices.Equal(r.Keys, o.Keys) && slices.Equal(r.Cells, o.Cells) && slices.Equal(r.Void, o.Void)
 }
 
 // maxDomain bounds the work of a structural proof; a larger one is not tried and
@@ -78,7 +80,7 @@ func vanishes(signs []int, regions []*Region) bool {
 			}
 		}
 	}
-	sum := make([]int8, size)
+	sum, void := make([]int8, size), make([]bool, size)
 	point := make([]int, len(keys))
 	for i, r := range regions {
 		domain := 1
@@ -87,12 +89,17 @@ func vanishes(signs []int, regions []*Region) bool {
 			at[j] = slices.IndexFunc(keys, func(h Key) bool { return h.Name == k.Name })
 			domain *= k.Size
 		}
-		inside := make([]bool, domain)
-		for _, c := range r.Cells {
-			if c < 0 || c >= domain {
-				return false
+		inside, empty := make([]bool, domain), make([]bool, domain)
+		for _, list := range []struct {
+			cells []int
+			to    []bool
+		}{{r.Cells, inside}, {r.Void, empty}} {
+			for _, c := range list.cells {
+				if c < 0 || c >= domain {
+					return false
+				}
+				list.to[c] = true
 			}
-			inside[c] = true
 		}
 		for p := range sum {
 			for j, rest := len(keys)-1, p; j >= 0; j-- {
@@ -102,12 +109,18 @@ func vanishes(signs []int, regions []*Region) bool {
 			for j, k := range r.Keys {
 				c = c*k.Size + point[at[j]]
 			}
+			void[p] = void[p] || empty[c]
 			if inside[c] {
 				sum[p] += int8(signs[i])
 			}
 		}
 	}
-	return !slices.ContainsFunc(sum, func(v int8) bool { return v != 0 })
+	for p, v := range sum {
+		if v != 0 && !void[p] {
+			return false
+		}
+	}
+	return true
 }
 
 // whole is the region of the unfiltered data set.

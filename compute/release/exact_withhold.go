@@ -249,6 +249,11 @@ func (e *exact) region(values string, cells []int) disclosure.Region {
 	}
 	r := disclosure.Region{Base: disclosure.Commitment("base", string(text), values), Whole: e.whole() && values == "", Cells: slices.Clone(cells)}
 	slices.Sort(r.Cells)
+	for j, c := range e.cells {
+		if c.zero {
+			r.Void = append(r.Void, j)
+		}
+	}
 	for _, k := range e.plan.Keys {
 		codes, err := json.Marshal([]any{k, core.Derived})
 		if err != nil {
