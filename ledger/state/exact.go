@@ -24,7 +24,7 @@ func (s *State) information(core algebra.Core, plan *protect.Plan) (*budget.Char
 	c := s.Information(id, plan.Exact.NanoBits)
 	if c == nil {
 		e, _ := s.book.Dataset(id)
-		return nil, missing("SNAPSHOT_STALE", id, e.Department, "数据集“%s”改为精确方式后尚未重新入库", "data set %q was not ingested again since it was put into exact mode")
+		return nil, missing("SNAPSHOT_STALE", id, e.Department, "数据集“%s”改为精确方式后尚未重新入库，或不足 10 个单元", "data set %q was not ingested again since it was put into exact mode, or has fewer than 10 units")
 	}
 	c.Amount = budget.Nano(disclosure.Price(plan, s.snapshots[id].Units, s.exact[id]))
 	return c, nil
