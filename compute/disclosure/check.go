@@ -245,7 +245,7 @@ func (c combination) signs() []int {
 // fewer than k units, until visit returns true. N + A and N + A + B leave at
 // least N's own and need no search.
 func (x *index) search(p *probe, k int, visit func(kind combination, a, b, left int) bool) {
-	if x.near(p.sk, k, func(id int) bool {
+	if x.near(p.sk, p.card, k, func(id int) bool {
 		e := &x.sets[id]
 		left := p.card + e.card - 2*int(p.bits.AndCardinality(e.bits))
 		return left < k && visit(minusA, id, -1, left)
@@ -264,7 +264,7 @@ func (x *index) search(p *probe, k int, visit func(kind combination, a, b, left 
 			for b := range target {
 				target[b] = e.sk[b] - p.sk[b]
 			}
-			if x.near(target, k, func(a int) bool {
+			if x.near(target, e.card-p.card, k, func(a int) bool {
 				if a == int(id) {
 					return false
 				}
@@ -278,7 +278,7 @@ func (x *index) search(p *probe, k int, visit func(kind combination, a, b, left 
 			for b := range target {
 				target[b] = p.sk[b] - e.sk[b]
 			}
-			if x.near(target, k, func(a int) bool {
+			if x.near(target, p.card-e.card, k, func(a int) bool {
 				if a == int(id) {
 					return false
 				}
@@ -346,8 +346,9 @@ func (x *index) count(units []uint32) {
 
 // near visits stored sets whose sketch differs from target in fewer than k
 // blocks. Of any k blocks one agrees, so the chains of k blocks hold them all; a
-// block without a chain costs nothing.
-func (x *index) near(target []uint64, k int, visit func(id int) bool) bool {
+// block without a chain costs nothing. card is the number of units the sets must
+// have, give or take: each unit that is left counts at most twice.
+func (x *index) near(target []uint64, card, k int, visit func(id int) bool) bool {
 	var chains [MaxK + 8]struct {
 		posting
 		block int
@@ -375,6 +376,9 @@ func (x *index) near(target []uint64, k int, visit func(id int) bool) bool {
 	}
 	for i := 0; i < n && i+none < k; i++ {
 		for id := list[i].head; id != 0; id = x.next[int(id-1)*x.blocks+list[i].block] {
+			if d := int(x.cards[id-1]) - card; d > 2*(k-1) || d < -2*(k-1) {
+				continue
+			}
 			differ, first := 0, true
 			e := &x.sets[id-1]
 			for b, sum := range target {
