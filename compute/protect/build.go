@@ -39,6 +39,9 @@ func Build(core algebra.Core, facts []Facts, price budget.Nano) (*Plan, *policie
 		}
 	}
 	if b.plan.Mode == ModeExact {
+		if r := exactSupported(core, facts[0]); r != nil {
+			return nil, r
+		}
 		b.addUnits()
 		b.lists()
 		for i := range b.plan.Measures {

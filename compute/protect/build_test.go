@@ -263,6 +263,8 @@ func TestHalfWidth95(t *testing.T) {
 func TestR01BuildRefuses(t *testing.T) {
 	f := facts(2)
 	with := func(change func(*Facts)) Facts { g := facts(2); change(&g); return g }
+	filtered := query(f, "", "count")
+	filtered.Aggs[0].Filter = &algebra.Pred{Op: algebra.OpConst, Values: []algebra.Value{{Type: algebra.Type{Kind: algebra.Bool}, I: 1}}}
 	exact := with(func(g *Facts) { g.Mode, g.OneRow = ModeExact, true })
 	private := dim
 	private.Public, private.Mode = false, ModeDP
@@ -296,6 +298,8 @@ func TestR01BuildRefuses(t *testing.T) {
 		{"no maximum", query(f, "", "count"), []Facts{with(func(g *Facts) { g.QueryMaxRho = 0 })}, 1, "RULE_INCOMPLETE", "query_max"},
 		{"no k", query(f, "firm", "count"), []Facts{with(func(g *Facts) { g.K = 0 })}, 1, "RULE_INCOMPLETE", "k"},
 		{"exact with several rows", query(f, "", "count"), []Facts{with(func(g *Facts) { g.Mode = ModeExact })}, 0, "RULE_INCOMPLETE", "one_row_per_unit"},
+		{"exact with a private key", query(exact, "firm", "count"), []Facts{exact}, 0, "KEY_NOT_PUBLIC", "firm"},
+		{"exact with a filtered aggregate", filtered, []Facts{exact}, 0, "EXACT_UNSUPPORTED", "FILTER"},
 		{"exact without k", query(f, "", "count"), []Facts{with(func(g *Facts) { g.Mode, g.K = ModeExact, 1 })}, 0, "RULE_INCOMPLETE", "k"},
 		{"exact without rounding", query(f, "", "count"), []Facts{with(func(g *Facts) { g.Mode, g.Round = ModeExact, 1 })}, 0, "RULE_INCOMPLETE", "round"},
 		{"reach too far", query(f, "firm", "count"), []Facts{with(func(g *Facts) { g.MaxRows = 1 << 21 })}, 1, "RULE_INCOMPLETE", "max_rows"},

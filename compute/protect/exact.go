@@ -70,3 +70,37 @@ func (r *ExactRules) Dominated(largest, second, total *big.Int) bool {
 	rest := new(big.Int).Sub(total, two)
 	return over(largest, r.Top1) || over(two, r.Top2) || rest.Mul(rest, big.NewInt(100)).Cmp(new(big.Int).Mul(largest, big.NewInt(r.P))) < 0
 }
+
+// exactSupported refuses what exact mode cannot check: it knows sets of units and
+// sums of columns, so that an aggregate over an expression, which can leave a unit
+// out without leaving its row out, would pass by the check of differences.
+func exactSupported(core algebra.Core, f Facts) *policies.Reason {
+	refuse := func(zh, en string) *policies.Reason {
+		return by(f, "EXACT_UNSUPPORTED", "精确方式不支持"+zh, "exact mode does not support "+en,
+			"请使用 COUNT、SUM、AVG 作用于登记的列，并用 WHERE 和登记的分组列", "use COUNT, SUM or AVG of registered columns, with WHERE and registered keys")
+	}
+	for i, t := range core.Tables {
+		if t.PerUnit != nil || len(t.Parts) > 0 || i > 0 && core.Joins[i-1].Unit {
+			return refuse("按单元预聚合、分区合并和私有表连接", "values per unit, partitions and joins on the unit")
+		}
+	}
+	if core.Sets != nil {
+		return refuse("多重分组（ROLLUP、CUBE、GROUPING SETS）", "grouping sets")
+	}
+	for _, a := range core.Aggs {
+		switch a.Func {
+		case algebra.CountRows, algebra.CountUnits, algebra.CountCol, algebra.Sum, algebra.Avg:
+		default:
+			return refuse("这个聚合函数", "this aggregate function")
+		}
+		if a.Filter != nil || a.Arg != nil && a.Arg.Table == algebra.DerivedTable {
+			return refuse("聚合的 FILTER 子句和表达式参数", "FILTER and expressions as arguments of aggregates")
+		}
+	}
+	for _, k := range core.Keys {
+		if k.Table >= 0 && f.Columns[k.Name].Private && k.Table == 0 {
+			return keyNotPublic(f, k.Name)
+		}
+	}
+	return nil
+}

@@ -43,6 +43,11 @@ func Exact(plan *protect.Plan, p protect.Partials, check *disclosure.Check) (*Re
 		if e.units < 0 || !fits(plan, total) {
 			return nil, errShape
 		}
+		for _, a := range plan.Core.Aggs {
+			if a.Filter != nil || a.Arg != nil && a.Arg.Table < 0 {
+				return nil, errShape // protect refuses it; see exactSupported
+			}
+		}
 		e.total, e.snap = total.M[e.units], big.NewInt(plan.Exact.SnapUnits)
 		if e.total.Cmp(e.snap) > 0 {
 			return nil, errShape
