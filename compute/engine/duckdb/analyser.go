@@ -10,7 +10,7 @@ import (
 )
 
 func init() {
-	sandbox.RegisterWith(engine.AnalyseHandler, sandbox.Registration{Handler: analyse, Warm: warmAnalyser})
+	sandbox.RegisterWith(engine.AnalyseHandler, sandbox.Registration{Handler: analyse, Warm: warmAnalyser, Early: true})
 }
 
 // The analyser worker keeps two databases. Rendered text, which is ours, is
