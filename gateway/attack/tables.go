@@ -41,11 +41,15 @@ func (x Table) Catalogue() string {
 	}
 	fmt.Fprintf(&b, "kind: Catalogue\ndepartment: %s\ndatasets:\n  - id: %s\n    title: {zh: 测试}\n    unit: {column: id, kind: record}\n    %s\n    columns:\n", Department, x.ID, one)
 	b.WriteString("      - {name: id, title: {zh: 编号}, type: text, identifier: opaque}\n")
+	level := 3
+	if strings.Contains(x.Rule, "mode: exact") {
+		level = 2 // what may be personal data has no exact mode from level 3 on
+	}
 	var levels, uses, private []string
 	levels = append(levels, "id: 3")
 	for _, c := range x.Columns {
 		fmt.Fprintf(&b, "      - {name: %s, title: {zh: 列}, %s}\n", c.Name, c.YAML)
-		levels = append(levels, c.Name+": 3")
+		levels = append(levels, fmt.Sprintf("%s: %d", c.Name, level))
 		u := strings.TrimPrefix(c.Uses, "private ")
 		if u != c.Uses {
 			private = append(private, c.Name)
