@@ -20,7 +20,7 @@ func rounded(id string, shift int) attack.Table {
 	for i := range 300 + shift {
 		fmt.Fprintf(&csv, "u%d,%d,%s\n", i, 20+(i+shift*7)%50, string("abc"[i%3]))
 	}
-	return attack.Table{ID: id, Rule: "mode: exact, exact: {k: 10, round: 5}", CSV: csv.String(), Columns: []attack.Column{
+	return attack.Table{ID: id, Rule: `mode: exact, exact: {k: 10, round: 5, bits_per_unit: "1"}`, CSV: csv.String(), Columns: []attack.Column{
 		{Name: "age", YAML: `type: int, bounds: {lo: "0", hi: "120"}`, Uses: "filter, measure"},
 		{Name: "district", YAML: "type: text, codes: [{value: a}, {value: b}, {value: c}]", Uses: "key, filter"},
 	}}

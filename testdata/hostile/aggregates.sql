@@ -1,10 +1,10 @@
--- name: min
--- refuse: MIN_MAX
-SELECT MIN(fee_yuan) FROM visits
+-- name: min-without-grid
+-- refuse: GRID
+SELECT MIN(diagnosis_detail) FROM visits
 
--- name: max
--- refuse: MIN_MAX
-SELECT MAX(fee_yuan) FROM visits
+-- name: max-of-the-unit
+-- refuse: UNIT_COLUMN
+SELECT MAX(id_number) FROM visits
 
 -- name: first
 -- refuse: MIN_MAX
@@ -46,9 +46,9 @@ SELECT string_agg(diagnosis_detail, ',') FROM visits
 -- refuse: MIN_MAX
 SELECT histogram(diagnosis_detail) FROM visits
 
--- name: quantile-disc
--- refuse: MIN_MAX
-SELECT quantile_disc(fee_yuan, 1.0) FROM visits
+-- name: quantile-list
+-- refuse: QUANTILE
+SELECT quantile_disc(fee_yuan, [0.1, 0.9]) FROM visits
 
 -- name: approx-top-k
 -- refuse: MIN_MAX
@@ -86,21 +86,21 @@ SELECT SUM(DISTINCT fee_yuan) FROM visits
 -- refuse: AGGREGATE_ARGUMENT
 SELECT SUM(diagnosis) FROM visits
 
--- name: sum-of-expression
--- refuse: ARITHMETIC
-SELECT SUM(fee_yuan * 1000000) FROM visits
+-- name: sum-of-overflow
+-- refuse: BOUNDS
+SELECT SUM(fee_yuan * fee_yuan * fee_yuan * fee_yuan) FROM visits
 
--- name: sum-of-case
--- refuse: CASE
-SELECT SUM(CASE WHEN diagnosis = 'F00-F99' THEN 1000000 ELSE 0 END) FROM visits
+-- name: sum-of-case-on-the-unit
+-- refuse: UNIT_COLUMN
+SELECT SUM(CASE WHEN id_number = '1' THEN 1000000 ELSE 0 END) FROM visits
 
 -- name: sum-of-constant
 -- refuse: AGGREGATE_ARGUMENT
 SELECT SUM(1000000) FROM visits
 
--- name: aggregate-filter
--- refuse: FILTER_CLAUSE
-SELECT COUNT(*) FILTER (WHERE fee_yuan > 40000) FROM visits
+-- name: aggregate-filter-on-the-unit
+-- refuse: UNIT_COLUMN
+SELECT COUNT(*) FILTER (WHERE id_number = '1') FROM visits
 
 -- name: aggregate-order
 -- refuse: FILTER_CLAUSE

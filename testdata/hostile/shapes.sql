@@ -1,6 +1,6 @@
 -- name: private-join
--- refuse: JOIN_NOT_PUBLIC
-SELECT COUNT(*) FROM visits v JOIN population p ON v.id_number = p.id_number
+-- refuse: JOIN_MANY
+SELECT COUNT(*) FROM visits v JOIN social_insurance s ON v.id_number = s.id_number
 
 -- name: private-self-join
 -- refuse: JOIN_NOT_PUBLIC
@@ -154,17 +154,17 @@ SELECT COUNT(*) FROM visits TABLESAMPLE reservoir(1)
 -- refuse: TIME_TRAVEL
 SELECT COUNT(*) FROM visits AT (VERSION => 1)
 
--- name: rollup
+-- name: rollup-of-distinct-units
 -- refuse: GROUPING_SETS
-SELECT diagnosis, COUNT(*) FROM visits GROUP BY ROLLUP (diagnosis)
+SELECT diagnosis, COUNT(DISTINCT id_number) FROM visits GROUP BY ROLLUP (diagnosis)
 
--- name: cube
--- refuse: GROUPING_SETS
-SELECT diagnosis, department, COUNT(*) FROM visits GROUP BY CUBE (diagnosis, department)
+-- name: cube-of-an-unregistered-key
+-- refuse: KEY_NOT_PUBLIC
+SELECT diagnosis, fee_yuan, COUNT(*) FROM visits GROUP BY CUBE (diagnosis, fee_yuan)
 
--- name: grouping-sets
+-- name: grouping-sets-of-distinct-units
 -- refuse: GROUPING_SETS
-SELECT diagnosis, department, COUNT(*) FROM visits GROUP BY GROUPING SETS ((diagnosis), (department), ())
+SELECT diagnosis, department, COUNT(DISTINCT id_number) FROM visits GROUP BY GROUPING SETS ((diagnosis), (department), ())
 
 -- name: column-alias-in-from
 -- refuse: COLUMN_ALIAS

@@ -145,10 +145,6 @@ SELECT COUNT(*) FROM visits WHERE ⟦3000×NOT ⟧(fee_yuan > 1)
 -- refuse: TOO_LARGE
 SELECT ⟦900×abs(⟧SUM(fee_yuan)⟦900×)⟧ FROM visits
 
--- name: deep-subquery
--- refuse: SUBQUERY
-⟦200×SELECT COUNT(*) FROM (⟧SELECT COUNT(*) FROM visits⟦200×)⟧
-
 -- name: deep-comment
 -- refuse: TOO_LARGE
 SELECT COUNT(*) FROM visits ⟦20000×/*⟧⟦20000×*/⟧
