@@ -44,7 +44,7 @@ func replayTable(rng *rand.Rand, i int) *replayed {
 	const head = "id,k,g,p,m,d,b\n"
 	with.WriteString(head)
 	less.WriteString(head)
-	extremes := []string{"9223372036854775807", "-9223372036854775808", "0", "-1", fmt.Sprint(hi), fmt.Sprint(lo)}
+	extremes := []string{"999999999999999999", "-999999999999999999", "0", "-1", fmt.Sprint(hi), fmt.Sprint(lo)}
 	for u := range units {
 		rows := 1
 		if x.many > 0 {

@@ -107,13 +107,13 @@ func TestAttack06_CollusionAndRollover(t *testing.T) {
 	got := float64(right) / groups
 	bound := guessRate(life.spent) + 3*0.5/math.Sqrt(groups)
 	// Control: the kernel's noise for as long as nobody counts what is spent.
+	const some, unlimited = 60, 2000
 	plan, open := countPlan(t, price), 0
-	for g := range groups {
+	for g := range some {
 		sum, truth := 0.0, int64(crowd)
 		if present[g] {
 			truth++
 		}
-		const unlimited = 4000
 		for range unlimited {
 			sum += draw(t, plan, truth) - crowd
 		}
@@ -121,7 +121,7 @@ func TestAttack06_CollusionAndRollover(t *testing.T) {
 			open++
 		}
 	}
-	control := float64(open) / groups
+	control := float64(open) / some
 	Record(t, Score{Attack: "06 five operators over four years, unchanged rows", Figure: fmt.Sprintf("%.3f; %d of %d nano-ρ", got, life.spent, life.limit), Bound: fmt.Sprintf("%.3f; the lifetime cap", bound), Control: round3(control),
 		Pass: got <= bound && life.spent <= life.limit && control > 0.9, Trials: groups, Note: fmt.Sprintf("answers in each year: %v", perYear)})
 	right = 0

@@ -24,21 +24,26 @@ func TestAttack11_AuditThroughTheAPI(t *testing.T) {
 	a := Shared(t)
 	const cells, base, price, sigma2, delta = 4000, 14, 125_000_000, 4, 0.01
 	var csv strings.Builder
-	csv.WriteString("id,grp,fee\n")
+	csv.WriteString("id,grp,part,fee\n")
 	for g := range cells {
 		for i := range base + g%2 {
-			fmt.Fprintf(&csv, "%d-%d,%d,%d.%02d\n", g, i, g, i*31, g%100)
+			fmt.Fprintf(&csv, "%d-%d,%d,%d,%d.%02d\n", g, i, g/4, g%4, i*31, g%100)
 		}
 	}
 	a.Add(t, Table{ID: "audited", Rule: `budget: {query_max: "0.125", operator_year: "1.05", dataset_year: "1.05", lifetime: "1.05"}`, CSV: csv.String(),
-		Columns: []Column{column("grp", 0, cells-1, "key"), {Name: "fee", YAML: `type: decimal, scale: 2, bounds: {lo: "0", hi: "1000.00"}`, Uses: "measure, filter"}}})
+		Columns: []Column{column("grp", 0, cells/4-1, "key"), column("part", 0, 3, "key"), {Name: "fee", YAML: `type: decimal, scale: 2, bounds: {lo: "0", hi: "1000.00"}`, Uses: "measure, filter"}}})
 	var with, without []float64
 	const w = 40
 	counts := make([]int, 2*w+1)
 	asked := Trials(4, 7)
 	for q := range asked {
-		r := a.MustRun(t, Op(0), "audited", fmt.Sprintf("SELECT grp, COUNT(*) AS n FROM audited WHERE fee <> 999.%02d GROUP BY grp", q), price)
-		for g, x := range byKey(t, r, cells) {
+		r := a.MustRun(t, Op(0), "audited", fmt.Sprintf("SELECT grp, part, COUNT(*) AS n FROM audited WHERE fee <> 999.%02d GROUP BY grp, part", q), price)
+		if len(r.GetRows()) != cells {
+			t.Fatalf("%d of %d cells are answered", len(r.GetRows()), cells)
+		}
+		for _, row := range r.GetRows() {
+			c := row.GetCells()
+			g, x := 4*int(number(t, c[0].GetValue()))+int(number(t, c[1].GetValue())), number(t, c[2].GetValue())
 			if x != math.Trunc(x) {
 				t.Fatalf("a count of %v", x)
 			}
@@ -70,11 +75,11 @@ func TestAttack11_AuditThroughTheAPI(t *testing.T) {
 	p, off := leak.ChiSquare(counts, leak.GaussianPMF(sigma2, w)), leak.ChiSquare(counts, leak.GaussianPMF(sigma2*1.15, w))
 	Record(t, Score{Attack: "12 released counts against the discrete Gaussian", Figure: fmt.Sprintf("p = %.2g", p), Bound: "p > 1e-6", Control: fmt.Sprintf("variance 15 %% off: p = %.1g", off), Pass: p > 1e-6 && off < 1e-6, Trials: asked * cells})
 	// Sums stand on the lattice of minimal units, no coarser and no finer.
-	r := a.MustRun(t, Op(0), "audited", "SELECT grp, SUM(fee) AS s FROM audited GROUP BY grp", price)
+	r := a.MustRun(t, Op(0), "audited", "SELECT grp, part, SUM(fee) AS s FROM audited GROUP BY grp, part", price)
 	fine := regexp.MustCompile(`^-?[0-9]+\.[0-9]{2}$`)
 	residue, even, bad := make([]int, 16), make([]float64, 16), 0
 	for _, row := range r.GetRows() {
-		v := row.GetCells()[1].GetValue()
+		v := row.GetCells()[2].GetValue()
 		if !fine.MatchString(v) {
 			bad++
 			continue

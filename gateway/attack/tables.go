@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sandgate/sandgate/gateway"
+	"github.com/sandgate/sandgate/gateway/client"
 )
 
 // Column of a test table: its YAML attributes after the name, and its uses.
@@ -94,10 +95,10 @@ func (a *Arena) Add(t testing.TB, x Table) {
 	a.Ingest(t, x.ID, x.CSV)
 }
 
-// Ingest streams a file into a data set.
+// Ingest streams a file into a data set; it may have no rows.
 func (a *Arena) Ingest(t testing.TB, dataset, csv string) {
 	t.Helper()
-	if _, err := a.Client(Department).Ingest(context.Background(), dataset, "csv", strings.NewReader(csv), nil); err != nil {
+	if _, err := a.Client(Department).Ingest(context.Background(), dataset, "csv", strings.NewReader(csv), nil, client.AllowEmpty); err != nil {
 		t.Fatalf("ingest of %s: %v", dataset, err)
 	}
 }
