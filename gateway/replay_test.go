@@ -148,7 +148,7 @@ func distance2(x, y protect.Partials, i int) *big.Int {
 func TestAttack10_FrozenMechanismReplay(t *testing.T) {
 	a := attack.SharedInside(t)
 	rng := rand.New(rand.NewPCG(10, 10))
-	tables, each := attack.Trials(4, 40), attack.Trials(6, 25)
+	tables, each := attack.Trials(3, 40), attack.Trials(6, 25)
 	ran, refused, other, tooFar, unbounded := 0, 0, 0, 0, 0
 	closest := 0.0
 	for i := range tables {

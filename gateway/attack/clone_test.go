@@ -78,7 +78,7 @@ func TestAttack04_Cloning(t *testing.T) {
 			fmt.Fprintf(&csv, "o%d-%d,%d,o,%v,%d\n", g, i, g, s, i)
 		}
 	}
-	a.Add(t, Table{ID: "clones", Columns: []Column{column("grp", 0, groups-1, "key"), codes("role", "filter", "t", "o"), {Name: "secret", YAML: "type: bool", Uses: "filter"}, column("d", 0, 5000, "filter")}, CSV: csv.String()})
+	a.Add(t, Table{ID: "clones", Rule: shortBudget(), Columns: []Column{column("grp", 0, groups-1, "key"), codes("role", "filter", "t", "o"), {Name: "secret", YAML: "type: bool", Uses: "filter"}, column("d", 0, 5000, "filter")}, CSV: csv.String()})
 	diffs := make([][]float64, groups)
 	asked := 0
 	ask := func(conditions string) []float64 {
@@ -102,7 +102,7 @@ func TestAttack04_Cloning(t *testing.T) {
 			diffs[g] = append(diffs[g], with[g]-without[g])
 		}
 	}
-	if len(diffs[0]) < 5 {
+	if len(diffs[0]) < 4 {
 		t.Fatalf("only %d clones were paid", len(diffs[0]))
 	}
 	mean, variance := 0, make([]float64, groups)

@@ -1,10 +1,10 @@
 package attack
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,31 +21,44 @@ type known struct {
 	lo, hi float64
 }
 
+// most is what no cell exceeds, which everybody knows: it keeps programs bounded.
+const most = 1e6
+
 // interval is what linear programming makes of everything known about the sum of
-// some cells; hi may be infinite.
+// some cells.
 func interval(t testing.TB, n int, facts []known, cells []int) (lo, hi float64) {
 	t.Helper()
-	// Every fact gives two rows: sum − surplus = lo, sum + slack = hi.
-	rows, extra := 2*len(facts), 2*len(facts)
-	a, b := mat.NewDense(rows, n+extra, nil), make([]float64, rows)
-	for i, f := range facts {
-		for _, c := range f.cells {
-			a.Set(2*i, c, 1)
-			a.Set(2*i+1, c, 1)
+	facts = slices.Clone(facts)
+	for c := range n {
+		facts = append(facts, known{[]int{c}, 0, most})
+	}
+	// A fact gives up to two rows: sum + slack = hi, sum − surplus = lo.
+	type row struct {
+		cells []int
+		sign  float64
+		b     float64
+	}
+	var rows []row
+	for _, f := range facts {
+		rows = append(rows, row{f.cells, 1, f.hi})
+		if f.lo > 0 {
+			rows = append(rows, row{f.cells, -1, f.lo})
 		}
-		a.Set(2*i, n+2*i, -1)
-		a.Set(2*i+1, n+2*i+1, 1)
-		b[2*i], b[2*i+1] = max(0, f.lo), f.hi
+	}
+	a, b := mat.NewDense(len(rows), n+len(rows), nil), make([]float64, len(rows))
+	for i, r := range rows {
+		for _, c := range r.cells {
+			a.Set(i, c, 1)
+		}
+		a.Set(i, n+i, r.sign)
+		b[i] = r.b
 	}
 	solve := func(sign float64) float64 {
-		c := make([]float64, n+extra)
+		c := make([]float64, n+len(rows))
 		for _, x := range cells {
 			c[x] = sign
 		}
 		v, _, err := lp.Simplex(c, a, b, 1e-9, nil)
-		if errors.Is(err, lp.ErrUnbounded) {
-			return math.Inf(-1)
-		}
 		if err != nil {
 			t.Fatalf("linear program: %v", err)
 		}
@@ -107,13 +120,23 @@ func (x crossed) sum(cells []int) (n int) {
 	return n
 }
 
-// audit learns from releases and returns the narrowest interval of a withheld sum
-// of cells, and how many of them are narrower than k.
+// audit learns from releases, and from the number of all units, which may be
+// public; it returns the narrowest interval of a withheld sum of cells, and how
+// many of them are narrower than k.
 func (x crossed) audit(t testing.TB, releases []*sandgatev1.Release, naive bool) (narrowest float64, pinned, withheld int) {
 	t.Helper()
-	const k, half = 10, 2 // rounding to 5: at most 2 off
-	var facts []known
+	const k = 10
+	half := 2.0 // rounding to 5: at most 2 off
+	if naive {
+		half = 0.01 // exact counts; the program wants room
+	}
 	var held [][]int
+	everybody := make([]int, len(x.count))
+	for i := range everybody {
+		everybody[i] = i
+	}
+	n := float64(x.sum(everybody))
+	facts := []known{{everybody, n - 0.01, n + 0.01}}
 	for _, r := range releases {
 		for _, row := range r.GetRows() {
 			cells := x.cellsOf(r, row)
@@ -124,8 +147,8 @@ func (x crossed) audit(t testing.TB, releases []*sandgatev1.Release, naive bool)
 			if show {
 				v = number(t, c.GetValue())
 			}
-			if naive { // the control: plain suppression below k, nothing else
-				show, v = n >= k, math.Round(float64(n)/5)*5
+			if naive { // the control: suppression below k, nothing else
+				show, v = n >= k, float64(n)
 			}
 			if show {
 				facts = append(facts, known{cells, v - half, v + half})
@@ -135,9 +158,6 @@ func (x crossed) audit(t testing.TB, releases []*sandgatev1.Release, naive bool)
 		}
 	}
 	narrowest = math.Inf(1)
-	if len(facts) == 0 {
-		return narrowest, 0, len(held)
-	}
 	for _, cells := range held {
 		lo, hi := interval(t, len(x.count), facts, cells)
 		narrowest = min(narrowest, hi-lo)
@@ -162,7 +182,7 @@ func TestAttack16_IntervalsOfExactTables(t *testing.T) {
 	}
 	for i, kind := range kinds {
 		narrowest, pinned, held, answered, refused, broken := math.Inf(1), 0, 0, 0, 0, 0
-		for n := range Trials(3, 24) {
+		for n := range Trials(2, 24) {
 			x := crossTable(rng)
 			id := fmt.Sprintf("cross%d_%d", i, n)
 			a.Add(t, exactTable(id, "", x.csv, codes("a", "key, filter", "a0", "a1", "a2", "a3"), codes("b", "key, filter", "b0", "b1", "b2"), column("staff", 0, 100, "measure")))
@@ -190,7 +210,7 @@ func TestAttack16_IntervalsOfExactTables(t *testing.T) {
 		}
 		open := i > 0 && !acrossReleases
 		Record(t, Score{Attack: "16 intervals of withheld cells, " + kind.name, Figure: fmt.Sprintf("%d narrower than 10 (narrowest %.0f)", pinned, narrowest), Bound: 0, Control: fmt.Sprintf("plain suppression: %d", broken),
-			Pass: open || pinned == 0 && (i == 0 || broken > 0), Open: open && pinned > 0, Trials: held, Note: fmt.Sprintf("%d answered, %d refused", answered, refused)})
+			Pass: open || pinned == 0 && broken > 0, Open: open && pinned > 0, Trials: held, Note: fmt.Sprintf("%d answered, %d refused", answered, refused)})
 	}
 }
 

@@ -220,12 +220,12 @@ func TestAttack05_QuerySearch(t *testing.T) {
 		columns = append(columns, column(fmt.Sprint("a", j), 0, 7, "filter"))
 	}
 	slices.SortFunc(columns, func(x, y Column) int { return cmp.Compare(x.Name, y.Name) })
-	a.Add(t, Table{ID: "searched", Columns: columns, CSV: csv.String()})
-	shadows := make([]*population, Trials(300, 3000))
+	a.Add(t, Table{ID: "searched", Rule: shortBudget(), Columns: columns, CSV: csv.String()})
+	shadows := make([]*population, Trials(200, 3000))
 	for i := range shadows {
 		shadows[i] = populate(rng)
 	}
-	candidates := Trials(150, 5000)
+	candidates := Trials(120, 5000)
 	// Noise of the kernel, drawn once: the search needs many millions of answers.
 	plan := countPlan(t, price)
 	noise := make([]float64, 20_000)
