@@ -13,3 +13,7 @@ echo "== ledger appends =="
 run ./ledger .
 echo "== release kernel =="
 run ./compute/release .
+echo "== WebAssembly scoring against native Go =="
+run ./compute/wasm .
+echo "== workers: spawn → READY, job → first byte, idle memory, cost of the filter; jail on and off, same binary =="
+go test -run '^$' -bench 'Cold|FirstByte|SeccompScan' -count "${COUNT:-1}" -benchtime "${WORKERS:-20}x" ./sandbox

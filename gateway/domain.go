@@ -45,6 +45,10 @@ type Options struct {
 	// SnapshotMemory is the most bytes that decrypted snapshots and running
 	// ingests may occupy together; 0 is half of what is available at start.
 	SnapshotMemory int64
+	// LargeSnapshots is a directory on an encrypted volume for snapshots that do
+	// not fit into SnapshotMemory; empty refuses them. LargeSnapshotsEncryptedBy
+	// declares an encryption that the host cannot show.
+	LargeSnapshots, LargeSnapshotsEncryptedBy string
 	// Heartbeat is the interval of heartbeat entries; 0 is 5 minutes.
 	Heartbeat time.Duration
 	// Jobs is how many executions run at once, each in up to Memory; 0 is 4. A
@@ -79,6 +83,8 @@ type Domain struct {
 	// sessions, so that no text keeps the gate waiting.
 	parsers *sandbox.Sessions
 	gates   *sandbox.Sessions
+	// storage is how snapshots are kept and opened, as the ledger names it.
+	storage string
 
 	mu      sync.Mutex
 	running map[string]*run // by job, until its seat is free
@@ -122,7 +128,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), running: map[string]*run{}}
+	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
@@ -158,7 +164,14 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	if d.keys, err = d.home.Unlock(); err != nil {
 		return err
 	}
-	if d.store, err = engine.OpenStore(d.home.Snapshots(), engine.StoreOptions{Key: d.keys.Storage, Memory: d.opt.SnapshotMemory}); err != nil {
+	opt := engine.StoreOptions{Key: d.keys.Storage, Memory: d.opt.SnapshotMemory}
+	if d.opt.LargeSnapshots != "" {
+		if opt.Volume, err = engine.OpenVolume(d.opt.LargeSnapshots, d.opt.LargeSnapshotsEncryptedBy); err != nil {
+			return err
+		}
+		d.storage += "+memory+volume:" + opt.Volume.Kind()
+	}
+	if d.store, err = engine.OpenStore(d.home.Snapshots(), opt); err != nil {
 		return fmt.Errorf("failed to open snapshots: %w", err)
 	}
 	d.runner = &engine.Runner{Pool: d.pool}
@@ -171,7 +184,11 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	if d.opt.Tick < 0 {
 		d.opt.Logger.Warn("ticks are off: how long an answer takes depends on the data")
 	}
-	return d.openLedger(ctx)
+	if err := d.openLedger(ctx); err != nil {
+		return err
+	}
+	d.pruneSnapshots()
+	return nil
 }
 
 func (o *Options) defaults() error {
@@ -275,7 +292,7 @@ func (d *Domain) begin(ctx context.Context) error {
 	}
 	_, err = d.append(ctx, func(e *entry.Entry) error {
 		e.Kind, e.Actor = entry.KindStarted, "gateway"
-		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: "aes-256-gcm", Tick: ticks(d.opt.Tick).String()}
+		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: d.storage, Tick: ticks(d.opt.Tick).String()}
 		return nil
 	})
 	return err

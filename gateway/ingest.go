@@ -16,6 +16,7 @@ import (
 	"github.com/sandgate/sandgate/compute/engine/ingest"
 	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/masking"
 	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/sandbox"
@@ -86,7 +87,33 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.Snapshot, Manifest: manifest, Spec: e.SpecDigest()}
 		return nil
 	})
+	if err == nil {
+		d.pruneSnapshots()
+	}
 	return m, receipt, err
+}
+
+// pruneSnapshots deletes snapshots that nothing refers to any more: old rows must
+// not outlive their use. A failure keeps a file too long and harms no answer.
+func (d *Domain) pruneSnapshots() {
+	keep := map[string]bool{}
+	d.log.View(func() {
+		for _, id := range d.state.Book().Datasets() {
+			if s, ok := d.state.Snapshot(id); ok {
+				keep[s.Snapshot] = true
+			}
+		}
+		for _, id := range d.state.Jobs() {
+			if j, _ := d.state.Job(id); j.Phase == state.PhaseReserved {
+				for _, s := range j.Reserved.Snapshots {
+					keep[s] = true
+				}
+			}
+		}
+	})
+	if _, err := d.store.Prune(keep); err != nil {
+		d.opt.Logger.Warn("old snapshots could not be deleted")
+	}
 }
 
 func (d *Domain) isDepartment(party string) bool {

@@ -89,6 +89,11 @@ func (d *Domain) hold(ctx context.Context, p *prepared) error {
 func leaseRefused(err error) error {
 	var short *engine.TooLarge
 	switch {
+	case errors.As(err, &short) && short.Volume:
+		return refusal(policies.Reason{Code: "VOLUME_FULL", Rule: "memory", SetBy: "sandgate",
+			ZH:     fmt.Sprintf("大快照卷空间不足：需要 %d MiB，剩余 %d MiB；本次不扣减预算", mib(short.Need), mib(short.Limit)),
+			EN:     fmt.Sprintf("the volume for large snapshots is full: %d MiB needed, %d MiB free; nothing is charged for this", mib(short.Need), mib(short.Limit)),
+			HintZH: "请网关管理员清理或扩大 serve --large-snapshots 所在的卷", HintEN: "ask the gateway's administrator for room on the volume of serve --large-snapshots"})
 	case errors.As(err, &short):
 		return refusal(policies.Reason{Code: "SNAPSHOT_TOO_LARGE", Rule: "memory", SetBy: "sandgate",
 			ZH:     fmt.Sprintf("快照需要内存 %d MiB，网关上限为 %d MiB；本次不扣减预算", mib(short.Need), mib(short.Limit)),
@@ -103,6 +108,12 @@ func leaseRefused(err error) error {
 }
 
 func ingestTooLarge(short *engine.TooLarge) policies.Reason {
+	if short.Volume {
+		return policies.Reason{Code: "VOLUME_FULL", Rule: "memory", SetBy: "sandgate",
+			ZH:     fmt.Sprintf("大快照卷空间不足，原快照不变：需要 %d MiB，剩余 %d MiB", mib(short.Need), mib(short.Limit)),
+			EN:     fmt.Sprintf("the volume for large snapshots is full, the old snapshot stands: %d MiB needed, %d MiB free", mib(short.Need), mib(short.Limit)),
+			HintZH: "请网关管理员清理或扩大 serve --large-snapshots 所在的卷", HintEN: "ask the gateway's administrator for room on the volume of serve --large-snapshots"}
+	}
 	return policies.Reason{Code: "INGEST_TOO_LARGE", Rule: "memory", SetBy: "sandgate",
 		ZH: fmt.Sprintf("入库内存不足，原快照不变：至少需要 %d MiB，上限 %d MiB，其中 %d MiB 正被其他作业占用", mib(short.Need), mib(short.Limit), mib(short.InUse)),
 		EN: fmt.Sprintf("not enough memory to ingest, the old snapshot stands: at least %d MiB needed, %d MiB allowed, %d MiB of it held by other work",

@@ -149,17 +149,13 @@ func (d *Domain) analyse(ctx context.Context, operator string, p *prepared, sql 
 	if err != nil {
 		return nil, err
 	}
-	query, r := analyse.Decode(ast, sql, schemas)
+	query, r := analyse.Decode(ast, sql, schemas, nil)
 	if r != nil {
 		return refuse(r)
 	}
 	p.query = algebra.Canonicalise(query)
-	for _, t := range p.query.Core.Tables {
-		for _, s := range schemas {
-			if s.Dataset == t.Dataset {
-				p.schemas = append(p.schemas, s)
-			}
-		}
+	if p.schemas, err = p.query.Core.SchemasOf(schemas); err != nil {
+		return nil, err
 	}
 	redacted := p.query.Core.Redacted()
 	if len(redacted.Bytes()) > maxCore {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
@@ -16,12 +17,12 @@ import (
 )
 
 var (
-	idPattern     = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
-	columnPattern = regexp.MustCompile(`^[\p{L}_][\p{L}\p{N}_-]{0,62}$`)
+	idPattern     = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
+	columnPattern = regexp.MustCompile(`^[\p{L}_][\p{L}\p{N}_-]*$`)
 )
 
 func checkID(what, id string) error {
-	if !idPattern.MatchString(id) {
+	if len(id) > 63 || !idPattern.MatchString(id) {
 		return fmt.Errorf("%s %q is not an id: lower-case letters, digits, _ and -, at most 63", what, safeName(id))
 	}
 	return nil
@@ -142,7 +143,9 @@ func checkUnitKey(kind UnitKind, ident IdentifierKind) error {
 }
 
 func checkColumn(c Column) error {
-	if !columnPattern.MatchString(c.Name) {
+	// A counted repetition of these classes would cost every start of the program
+	// milliseconds and megabytes.
+	if utf8.RuneCountInString(c.Name) > 63 || !columnPattern.MatchString(c.Name) {
 		return errors.New("name must start with a letter or _ and hold letters, digits, _ and - only")
 	}
 	if c.Title.ZH == "" {
@@ -164,6 +167,11 @@ func checkColumn(c Column) error {
 			return errors.New("bounds.lo is above bounds.hi")
 		}
 		bounds = &r
+	}
+	if c.Grid != nil {
+		if _, err := ParseGrid(c); err != nil {
+			return fmt.Errorf("grid: %w", err)
+		}
 	}
 	seen := map[string]bool{}
 	for _, code := range c.Codes {

@@ -25,46 +25,124 @@ type ColumnUse struct {
 }
 
 // Uses lists every column a core touches and how, in order and without
-// repetition.
+// repetition. A derived column stands for the columns it computes with, used as it
+// is used; what CASE, FILTER and WHERE look at is filtered by. The columns behind a
+// value per unit are measures, and, where the value is one of theirs or a sum of
+// them, used as it is used too. A use of the fact table is one of each of its parts.
 func Uses(core algebra.Core) []ColumnUse {
-	var out []ColumnUse
-	add := func(c *algebra.Col, u Use) {
+	u := uses{core: core}
+	u.scope = scope{derived: core.Derived, seen: map[ColumnUse]bool{}, add: func(c algebra.Col, use Use) {
 		if c.Table < 0 || c.Table >= len(core.Tables) {
 			return // malformed: no plan is built from such a core
 		}
-		cu := ColumnUse{core.Tables[c.Table].Dataset, c.Name, u}
-		if !slices.Contains(out, cu) {
-			out = append(out, cu)
+		u.table(core.Tables[c.Table], c.Name, use)
+	}}
+	for _, k := range core.Keys {
+		u.scope.col(k, UseKey)
+	}
+	u.scope.pred(core.Where)
+	for _, j := range core.Joins {
+		if !j.Unit {
+			u.scope.col(j.Left, UseJoin)
+			u.scope.col(j.Right, UseJoin)
 		}
 	}
-	for i := range core.Keys {
-		add(&core.Keys[i], UseKey)
-	}
-	var walk func(p *algebra.Pred)
-	walk = func(p *algebra.Pred) {
-		if p.Col != nil {
-			add(p.Col, UseFilter)
-		}
-		if p.Other != nil {
-			add(p.Other, UseFilter)
-		}
-		for i := range p.Args {
-			walk(&p.Args[i])
+	u.scope.aggs(core.Aggs)
+	for _, t := range core.Tables {
+		if t.PerUnit != nil {
+			s := u.inside(t)
+			s.pred(t.PerUnit.Where)
+			s.aggs(t.PerUnit.Aggs)
 		}
 	}
-	if core.Where != nil {
-		walk(core.Where)
+	return u.out
+}
+
+type uses struct {
+	core  algebra.Core
+	scope scope
+	out   []ColumnUse
+}
+
+func (u *uses) put(dataset, column string, use Use) {
+	cu := ColumnUse{dataset, column, use}
+	if !slices.Contains(u.out, cu) {
+		u.out = append(u.out, cu)
 	}
-	for i := range core.Joins {
-		add(&core.Joins[i].Left, UseJoin)
-		add(&core.Joins[i].Right, UseJoin)
+}
+
+// table adds the use of a column of t as the core sees it.
+func (u *uses) table(t algebra.Table, name string, use Use) {
+	if t.PerUnit == nil {
+		u.put(t.Dataset, name, use)
+		for _, p := range t.Parts {
+			u.put(p, name, use)
+		}
+		return
 	}
-	for _, a := range core.Aggs {
+	i, ok := algebra.PerUnitIndex(name)
+	if !ok || i >= len(t.PerUnit.Aggs) {
+		return
+	}
+	switch a := t.PerUnit.Aggs[i]; a.Func {
+	case algebra.CountRows, algebra.CountCol:
+	default:
 		if a.Arg != nil {
-			add(a.Arg, UseMeasure)
+			u.inside(t).col(*a.Arg, use)
 		}
 	}
-	return out
+}
+
+// inside is the scope of a value per unit: the data set alone, as table 0.
+func (u *uses) inside(t algebra.Table) scope {
+	return scope{derived: t.PerUnit.Derived, seen: map[ColumnUse]bool{}, add: func(c algebra.Col, use Use) {
+		if c.Table == 0 {
+			u.put(t.Dataset, c.Name, use)
+		}
+	}}
+}
+
+// scope resolves derived columns to those of tables.
+type scope struct {
+	derived []algebra.Expr
+	seen    map[ColumnUse]bool // derived columns resolved already
+	add     func(algebra.Col, Use)
+}
+
+func (s scope) col(c algebra.Col, use Use) {
+	if c.Table != algebra.DerivedTable {
+		s.add(c, use)
+		return
+	}
+	i, ok := c.Derived()
+	done := ColumnUse{Column: c.Name, Use: use}
+	if !ok || i >= len(s.derived) || s.seen[done] {
+		return
+	}
+	s.seen[done] = true
+	// An expression may name those before it only, so this ends.
+	before := scope{derived: s.derived[:i], seen: s.seen, add: s.add}
+	s.derived[i].Each(
+		func(c algebra.Col) { before.col(c, use) },
+		func(c algebra.Col) { before.col(c, UseFilter) })
+}
+
+func (s scope) pred(p *algebra.Pred) {
+	if p != nil {
+		p.Each(func(c algebra.Col) { s.col(c, UseFilter) })
+	}
+}
+
+func (s scope) aggs(list []algebra.Agg) {
+	for _, a := range list {
+		if a.Arg != nil {
+			s.col(*a.Arg, UseMeasure)
+		}
+		if a.Arg2 != nil {
+			s.col(*a.Arg2, UseMeasure)
+		}
+		s.pred(a.Filter)
+	}
 }
 
 // Decide says whether a request may run, and if not, every reason at once: it
@@ -91,8 +169,8 @@ func (b *Book) Decide(r Request) []Reason {
 	}
 	add(b.InForce(r.Licence, r.At))
 	add(b.decidePurpose(r, l))
-	for _, t := range r.Core.Tables {
-		add(b.decideDataset(r, l, t.Dataset))
+	for _, id := range r.Core.Datasets() {
+		add(b.decideDataset(r, l, id))
 	}
 	for _, u := range Uses(r.Core) {
 		add(b.decideColumn(l, u))

@@ -183,6 +183,76 @@ func TestUsesOfAMalformedCore(t *testing.T) {
 	}
 }
 
+// Uses finds the columns behind derived ones, filters, values per unit and parts.
+func TestR23_UsesOfEveryColumnBehind(t *testing.T) {
+	expr := func(c algebra.Col) algebra.Expr { return algebra.Expr{Op: algebra.ExprCol, Type: c.Type, Col: &c} }
+	age, fee, town := column(0, "age"), column(0, "fee"), column(0, "town")
+	isNull := func(c algebra.Col) algebra.Pred { return algebra.Pred{Op: algebra.OpIsNull, Col: &c} }
+	band := algebra.DerivedCol(0, textType)
+	label := algebra.DerivedCol(1, textType)
+	inner := column(0, "inner")
+	most := algebra.Col{Table: 1, Name: "a1", Type: textType}
+	visits := algebra.Table{Dataset: "visits", PerUnit: &algebra.PerUnit{
+		Derived: []algebra.Expr{{Op: algebra.ExprCase, Type: textType, Whens: []algebra.When{{If: isNull(inner), Then: expr(fee)}}}},
+		Where:   &algebra.Pred{Op: algebra.OpIsNull, Col: &town},
+		Aggs:    []algebra.Agg{{Func: algebra.CountRows}, {Func: algebra.Max, Arg: &band}},
+	}}
+	filter := isNull(most)
+	core := algebra.Core{
+		Tables: []algebra.Table{{Dataset: "p2024", Parts: []string{"p2025"}}, visits},
+		Joins:  []algebra.Join{{Table: 1, Unit: true}},
+		Derived: []algebra.Expr{
+			{Op: algebra.ExprCoalesce, Type: textType, Args: []algebra.Expr{expr(town), expr(town)}},
+			{Op: algebra.ExprCase, Type: textType, Whens: []algebra.When{{If: isNull(band), Then: expr(age)}}},
+		},
+		Keys: []algebra.Col{label},
+		Aggs: []algebra.Agg{{Func: algebra.CountCol, Arg: &fee, Filter: &filter}},
+	}
+	got := map[string]bool{}
+	for _, u := range Uses(core) {
+		got[u.Dataset+"."+u.Column+" "+string(u.Use)] = true
+	}
+	want := []string{
+		"p2024.age key", "p2025.age key", // THEN of the key
+		"p2024.town filter", "p2025.town filter", // behind e0 in its WHEN
+		"p2024.fee measure", "p2025.fee measure",
+		"visits.fee filter", "visits.fee measure", // MAX per unit, filtered by
+		"visits.inner filter", "visits.town filter",
+	}
+	for _, w := range want {
+		if !got[w] {
+			t.Errorf("%s is missing", w)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("uses: %v", got)
+	}
+	// A chain in which each names the one before it twice ends, and a loop too.
+	chain := algebra.Core{Tables: []algebra.Table{{Dataset: "p"}}, Derived: []algebra.Expr{expr(age)}}
+	for i := range 60 {
+		before := algebra.DerivedCol(i, textType)
+		chain.Derived = append(chain.Derived, algebra.Expr{Op: algebra.ExprCase, Type: textType,
+			Whens: []algebra.When{{If: isNull(before), Then: expr(age)}, {If: isNull(before), Then: expr(age)}}})
+	}
+	chain.Keys = []algebra.Col{algebra.DerivedCol(60, textType)}
+	if got := Uses(chain); len(got) != 2 {
+		t.Errorf("chain: %v", got)
+	}
+	self := algebra.DerivedCol(0, textType)
+	chain.Derived[0] = algebra.Expr{Op: algebra.ExprCase, Type: textType, Whens: []algebra.When{{If: isNull(self), Then: expr(self)}}}
+	Uses(chain)
+}
+
+// Every data set of a core must be granted, parts and tables per unit too.
+func TestR06_EveryPartIsDecided(t *testing.T) {
+	core := townCore()
+	core.Tables[0].Parts = []string{"elsewhere"}
+	got := codesOf(town(t, "").Decide(Request{Operator: "op", Licence: "l1", Purpose: "plan", At: may2026, Core: core}))
+	if !slices.Contains(got, "DATASET_NOT_LICENSED") {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestReasonText(t *testing.T) {
 	r := &Reason{Code: "X", ZH: "不行", EN: "no", HintZH: "改", HintEN: "change", Line: 2, Column: 3}
 	if got := r.Text("zh"); got != "不行（第 2 行第 3 列）；改" {

@@ -25,6 +25,9 @@ type StoredColumn struct {
 	// Bounds is the registered range after the mask, in minimal units: ingest
 	// clamps every value to it. nil when there is none or the mask leaves none.
 	Bounds *[2]int64
+	// Grid are the edges of the registered grid after the mask, ascending; nil when
+	// there is none or the mask leaves none.
+	Grid []int64
 }
 
 // Stored returns what a snapshot of the data set holds, in catalogue order. The
@@ -47,7 +50,11 @@ func (e Entry) Stored() ([]StoredColumn, error) {
 		if err != nil {
 			return nil, fmt.Errorf("column %q: %w", c.Name, err)
 		}
-		out = append(out, StoredColumn{Column: c, Mask: m, Type: t, Drop: drop, Bounds: bounds})
+		grid, err := maskedGrid(c, m)
+		if err != nil {
+			return nil, fmt.Errorf("column %q: %w", c.Name, err)
+		}
+		out = append(out, StoredColumn{Column: c, Mask: m, Type: t, Drop: drop, Bounds: bounds, Grid: grid})
 	}
 	return out, nil
 }
@@ -100,7 +107,8 @@ func (e Entry) SpecDigest() string {
 		if !ok {
 			m.Op = masking.OpKeep
 		}
-		c.Title, c.Measure, c.Codes = Text{}, "", slices.Clone(c.Codes)
+		// Nor does a grid: it shapes answers, not what is stored.
+		c.Title, c.Measure, c.Grid, c.Codes = Text{}, "", nil, slices.Clone(c.Codes)
 		for i := range c.Codes {
 			c.Codes[i].Title = Text{}
 		}

@@ -162,6 +162,7 @@ type Column struct {
 	Missing    []string       `yaml:"missing,omitempty" json:"missing,omitempty"`
 	Identifier IdentifierKind `yaml:"identifier,omitempty" json:"identifier,omitempty"`
 	Bounds     *Bounds        `yaml:"bounds,omitempty" json:"bounds,omitempty"`
+	Grid       *Grid          `yaml:"grid,omitempty" json:"grid,omitempty"`
 	Codes      []Code         `yaml:"codes,omitempty" json:"codes,omitempty"`
 	Other      string         `yaml:"other,omitempty" json:"other,omitempty"`
 }
@@ -170,6 +171,18 @@ type Column struct {
 type Bounds struct {
 	Lo string `yaml:"lo" json:"lo"`
 	Hi string `yaml:"hi" json:"hi"`
+}
+
+// Grid is the registered grid 分档网格 of a numeric or date column: quantiles, minimum
+// and maximum are answered as edges of its cells, and bin(column) groups by them. It
+// is given by all edges, or by the first, the last and a step in the column's own
+// unit (of a date, "1 month", "3 months", "7 days"); the last cell is cut at To. A
+// cell holds its lower edge and not its upper one, the last cell both.
+type Grid struct {
+	Edges []string `yaml:"edges,omitempty" json:"edges,omitempty"`
+	From  string   `yaml:"from,omitempty" json:"from,omitempty"`
+	To    string   `yaml:"to,omitempty" json:"to,omitempty"`
+	Step  string   `yaml:"step,omitempty" json:"step,omitempty"`
 }
 
 // Code is one registered value of a code list.

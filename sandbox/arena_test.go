@@ -89,6 +89,18 @@ func runArena(t testing.TB, order arenaOrder) []fate {
 	return fates
 }
 
+// Every first stage starts with a descriptor that somebody leaked. Variables come
+// before the init function that builds the jail.
+var _ = func() bool {
+	if len(os.Args) == 2 && os.Args[0] == jailName {
+		if fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY, 0); err == nil {
+			_ = unix.Dup2(fd, leakedFD)
+			_ = unix.Close(fd)
+		}
+	}
+	return true
+}()
+
 // arenaMain takes over in a process that is part of an arena.
 func arenaMain() {
 	var err error
@@ -99,13 +111,8 @@ func arenaMain() {
 		err = innerArena()
 	case len(os.Args) == 2 && os.Args[0] == poorHost:
 		err = hostMain(os.Args[1])
-	case len(os.Args) == 2 && os.Args[0] == jailName:
-		// Every first stage starts with a descriptor that somebody leaked.
-		if fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY, 0); err == nil {
-			_ = unix.Dup2(fd, leakedFD)
-			_ = unix.Close(fd)
-		}
-		return
+	case len(os.Args) == 2 && os.Args[0] == unitHost:
+		err = unitMain(os.Args[1])
 	default:
 		return
 	}

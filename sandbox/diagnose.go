@@ -57,6 +57,7 @@ func Diagnose(ctx context.Context, executable string) Diagnosis {
 	d.add(appArmorFinding())
 	d.add(scratchFinding())
 	d.add(memoryFinding())
+	d.add(swapFinding())
 	for _, tier := range Tiers() {
 		begin := time.Now()
 		p, err := NewPool(ctx, Config{Executable: executable, Tier: tier})
@@ -174,24 +175,19 @@ func mdweFinding() Finding {
 	return f
 }
 
+// cgroupFinding looks without moving this process: a gateway that finds the same
+// enters the subtree when it starts.
 func cgroupFinding() Finding {
 	f := Finding{Name: "cgroup v2", Level: LevelOK}
-	for _, path := range []string{"/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/unified/cgroup.controllers"} {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		f.Found = strings.TrimSpace(string(raw))
-		if strings.Contains(f.Found, "memory") && strings.Contains(f.Found, "pids") {
-			return f
-		}
+	g, err := findGroups("/proc/self")
+	if err == nil {
+		f.Found = "delegated: " + strings.Join(g.controllers, " ")
+		return f
 	}
-	if f.Found == "" {
-		f.Found = "no controllers"
-	}
+	f.Found = "not used: " + err.Error()
 	return f.fix(LevelAdvice, hint{
-		"未使用 cgroup：内存由 RLIMIT_DATA 与看门狗限制；若要给整个网关封顶，用 systemd.unified_cgroup_hierarchy=1 启动并在服务单元中设 MemoryMax、TasksMax",
-		"cgroups are not needed: RLIMIT_DATA and a watchdog bound memory; to cap the gateway as a whole boot with systemd.unified_cgroup_hierarchy=1 and set MemoryMax and TasksMax in its unit"})
+		"不是必需：内存由 RLIMIT_DATA 与看门狗限制。要为每个工作进程另加 cgroup 限制（含内核内存、禁止换出），以 systemd 服务运行并设 Delegate=memory pids cpu（见 docs/deploy/sandgate.service）",
+		"not needed: RLIMIT_DATA and a watchdog bound memory. For a control group of each worker's own (counts kernel memory, keeps it out of swap) run as a systemd service with Delegate=memory pids cpu (see docs/deploy/sandgate.service)"})
 }
 
 func memlockFinding() Finding {
@@ -248,4 +244,21 @@ func memoryFinding() Finding {
 		return f.fix(LevelAdvice, hint{"少于 2 GiB：快照与作业会因内存不足被拒绝", "less than 2 GiB: snapshots and jobs will be refused for want of memory"})
 	}
 	return f
+}
+
+// swapFinding looks for devices that memory can be written to.
+func swapFinding() Finding {
+	f := Finding{Name: "swap", Level: LevelOK, Found: "none"}
+	raw, err := os.ReadFile("/proc/swaps")
+	n := strings.Count(strings.TrimSpace(string(raw)), "\n") // the first line is a heading
+	if err != nil {
+		f.Found = "unknown"
+	} else if n > 0 {
+		f.Found = strconv.Itoa(n) + " in use"
+	} else {
+		return f
+	}
+	return f.fix(LevelAdvice, hint{
+		"内存中的解密快照可能被换出到磁盘：关闭或加密交换区，或以 MemorySwapMax=0 运行（见 docs/deploy/sandgate.service）",
+		"memory that holds decrypted snapshots can reach a disk: turn swap off or encrypt it, or run with MemorySwapMax=0 (see docs/deploy/sandgate.service)"})
 }

@@ -56,6 +56,16 @@ func hostMain(lack string) error {
 		err = refuse(map[uint32]unix.Errno{unix.SYS_PIVOT_ROOT: unix.EINVAL})
 	case "landlock":
 		err = refuse(map[uint32]unix.Errno{unix.SYS_LANDLOCK_CREATE_RULESET: unix.EOPNOTSUPP})
+	case "landlock in the kernel":
+		err = refuse(map[uint32]unix.Errno{unix.SYS_LANDLOCK_CREATE_RULESET: unix.ENOSYS})
+	case "swap that is off":
+		err = errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.Mount("tmpfs", "/tmp", "tmpfs", 0, "size=64k"),
+			os.WriteFile("/tmp/swaps", []byte("Filename Type Size Used Priority\n/dev/sdz2 partition 8388604 0 -2\n"), 0o600), unix.Mount("/tmp/swaps", "/proc/swaps", "", unix.MS_BIND, ""))
+	case "room in /tmp":
+		err = errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.Mount("tmpfs", "/tmp", "tmpfs", 0, "size=4k"),
+			os.WriteFile("/tmp/full", make([]byte, 4096), 0o600))
+	case "cgroup v2":
+		err = errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.Mount("/dev/null", "/proc/self/cgroup", "", unix.MS_BIND, ""))
 	case "read-only /tmp":
 		ro := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
 		err = errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &ro))
@@ -95,6 +105,10 @@ func TestPoorHosts(t *testing.T) {
 		{"mount", false, true, "AppArmor", "user namespaces"},
 		{"pivot_root", false, true, "switch_root", "tier full"},
 		{"landlock", false, false, "lsm=", "landlock"},
+		{"landlock in the kernel", false, false, "lsm=", "landlock"},
+		{"swap that is off", true, true, "", "swap"},
+		{"room in /tmp", true, true, "", ""},
+		{"cgroup v2", true, true, "", "cgroup v2"},
 		{"read-only /tmp", false, false, "TMPDIR", "temporary directory"},
 	} {
 		t.Run(c.lack, func(t *testing.T) {

@@ -296,8 +296,11 @@ func seal(spec jailSpec) error {
 		return nil
 	}
 	// Memory-deny-write-execute needs Linux 6.3; the seccomp filter refuses
-	// PROT_EXEC on older kernels as well.
-	_ = unix.Prctl(unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)
+	// PROT_EXEC on older kernels as well. It is for good, so a worker that makes
+	// code sets it in SealCode.
+	if !spec.Code {
+		_ = unix.Prctl(unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)
+	}
 	return filterCalls(spec)
 }
 

@@ -100,9 +100,18 @@ type Registration struct {
 	// Warm runs before the seccomp filter closes and before any job is known,
 	// so it may still use every system call the jail allows.
 	Warm func() error
+	// Early starts the worker while the program is still being initialised, as
+	// soon as the handler is registered: what packages that come later prepare
+	// costs it neither time nor memory. Only for a handler that needs nothing but
+	// its own package and what that imports.
+	Early bool
 	// Writes lets the worker write to descriptors it was handed and lifts the
 	// file size limit. It still cannot create or name a file.
 	Writes bool
+	// Code lets the worker turn memory it has written into code until the
+	// handler calls SealCode, which it must do before it runs any of that code.
+	// Every other worker never may.
+	Code bool
 }
 
 var registry = struct {
@@ -114,8 +123,15 @@ var registry = struct {
 // called from init; registering a name twice panics.
 func Register(name string, h Handler) { RegisterWith(name, Registration{Handler: h}) }
 
-// RegisterWith is Register with warm-up and write access.
+// RegisterWith is Register with warm-up, write access or code making.
 func RegisterWith(name string, r Registration) {
+	register(name, r)
+	if r.Early {
+		startEarly(name)
+	}
+}
+
+func register(name string, r Registration) {
 	registry.Lock()
 	defer registry.Unlock()
 	if _, dup := registry.m[name]; dup || r.Handler == nil || name == "" {

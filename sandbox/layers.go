@@ -38,8 +38,6 @@ const (
 	// (mostly containers) that do not grant user namespaces. Landlock, seccomp
 	// and the limits stay mandatory. It must be asked for by name.
 	TierContainer Tier = "container"
-	// TierProcess is the former name of TierContainer.
-	TierProcess = TierContainer
 	// tierNone is the positive control of the tests. It is not exported and
 	// NewPool refuses it.
 	tierNone Tier = "none"
@@ -95,6 +93,10 @@ var (
 		"mounting inside a user namespace is refused: on Ubuntu install an AppArmor profile with `userns,`; in Docker add --security-opt apparmor=unconfined and a seccomp profile that permits mount and pivot_root; " +
 			"if the root is an initramfs (pivot_root answers EINVAL) switch_root to a real file system first; otherwise ask for --isolation container",
 	}
+	hintGroups = hint{
+		"已委派的 cgroup 子树无法使用：检查服务单元的 Delegate=memory pids cpu 与父组的 pids.max、cgroup.max.descendants",
+		"the delegated cgroup subtree cannot be used: see to Delegate=memory pids cpu in the unit, and to pids.max and cgroup.max.descendants of its parents",
+	}
 	hintLandlock = hint{
 		"使用 Linux 5.13 或更新内核，CONFIG_SECURITY_LANDLOCK=y，并在启动参数 lsm= 列表中加入 landlock；Docker 的 seccomp 配置须允许 landlock_create_ruleset、landlock_add_rule、landlock_restrict_self",
 		"use Linux 5.13 or later with CONFIG_SECURITY_LANDLOCK=y and landlock in the lsm= boot list; a Docker seccomp profile must permit landlock_create_ruleset, landlock_add_rule and landlock_restrict_self",
@@ -127,6 +129,7 @@ func missing(tier Tier, detail string) *LayerError {
 		{"user namespace", hintUserNS}, {"uts namespace", hintMount}, {"mount namespace", hintMount}, {"pivot_root", hintMount},
 		{"read-only root", hintMount}, {"shared libraries", hintMount}, {"landlock", hintLandlock}, {"seccomp", hintSeccomp},
 		{"rlimits", hintLimits}, {"descriptors", hintLimits}, {"capabilities", hintCaps}, {"no_new_privs", hintCaps},
+		{"cgroup", hintGroups},
 	} {
 		if strings.HasPrefix(detail, c.prefix) {
 			h = c.hint

@@ -45,6 +45,7 @@ type Pool struct {
 	set        layer
 	libs       []string
 	limits     Limits
+	groups     *groups // nil: no control groups
 	spawner    *spawner
 	warm       map[string]chan *process
 	layers     []string
@@ -63,10 +64,12 @@ type Pool struct {
 // read: it starts the spawner, and then closes this process to tracing and core
 // dumps for good.
 func NewPool(ctx context.Context, cfg Config) (*Pool, error) {
+	own, noGroups := enteredGroups() // before the spawner, which comes along
 	p, err := newPool(cfg)
 	if err != nil {
 		return nil, err
 	}
+	p.groups = own
 	if cfg.Tier == tierNone {
 		_ = p.Close()
 		return nil, errors.New("failed to start sandbox: tier none does not exist")
@@ -75,7 +78,7 @@ func NewPool(ctx context.Context, cfg Config) (*Pool, error) {
 		_ = p.Close()
 		return nil, err
 	}
-	p.describe()
+	p.describe(noGroups)
 	for handler, n := range cfg.Warm {
 		if _, ok := lookup(handler); !ok {
 			_ = p.Close()
@@ -186,7 +189,7 @@ func (p *Pool) Restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	canary.set = p.set
+	canary.set, canary.groups = p.set, p.groups
 	if err := canary.selfTest(ctx); err != nil {
 		_ = canary.Close()
 		return err
@@ -365,6 +368,9 @@ func (p *Pool) deathCause(proc *process) Cause {
 	case <-proc.exited:
 	case <-time.After(2 * time.Second):
 		return CauseCrashed
+	}
+	if memoryKilled(proc.group) {
+		return CauseMemory
 	}
 	text := proc.errText.String()
 	for _, mark := range []string{"out of memory", "cannot allocate memory", "std::bad_alloc", "errno=12"} {

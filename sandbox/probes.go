@@ -223,11 +223,16 @@ func (p *Pool) selfTest(ctx context.Context) error {
 }
 
 // describe fills in what Layers answers, once proved.
-func (p *Pool) describe() {
+func (p *Pool) describe(noGroups error) {
 	if p.set.has(layerNamespaces | layerRoot) {
 		p.layers = append(p.layers, "namespaces: user net pid mount ipc uts cgroup", "empty read-only root")
 	}
 	p.layers = append(p.layers, "landlock", "seccomp allow-list", "no_new_privs", "no capabilities", "rlimits", "one process per job", "keyless spawner")
+	if p.groups != nil {
+		p.layers = append(p.layers, p.groups.String())
+	} else {
+		p.layers = append(p.layers, "note: no cgroup v2 limits, "+noGroups.Error())
+	}
 	if len(p.libs) > 0 {
 		p.layers = append(p.layers, "note: dynamic executable, shared libraries readable")
 	}

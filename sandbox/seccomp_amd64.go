@@ -31,10 +31,11 @@ var plainCalls = []uint32{
 // of them takes a path.
 var writeCalls = []uint32{unix.SYS_PWRITE64, unix.SYS_FTRUNCATE, unix.SYS_FSYNC, unix.SYS_FDATASYNC}
 
-// Thread flags: CLONE_VM|FS|FILES|SIGHAND|THREAD|SYSVSEM, as the Go runtime
-// passes them, and with SETTLS|PARENT_SETTID|CHILD_CLEARTID, as glibc does.
+// Thread flags: CLONE_VM|FS|FILES|SIGHAND|THREAD|SYSVSEM|SETTLS, as the Go
+// runtime of a program without cgo passes them, and with PARENT_SETTID|
+// CHILD_CLEARTID, as glibc does.
 const (
-	goThread    = 0x00050f00
+	goThread    = 0x000d0f00
 	glibcThread = 0x003d0f00
 )
 
@@ -103,8 +104,9 @@ func answer(e unix.Errno) func(*program) {
 }
 
 // buildFilter returns the allow-list. Everything not named ends the process, or
-// fails with EPERM under errno (the self-test, whose probes must survive).
-func buildFilter(pid uint32, writes, errno bool) []unix.SockFilter {
+// fails with EPERM under errno (the self-test, whose probes must survive). With
+// code, memory may become executable until sealFilter is added.
+func buildFilter(pid uint32, writes, code, errno bool) []unix.SockFilter {
 	fallback := uint32(kill)
 	if errno {
 		fallback = errnoAction(unix.EPERM)
@@ -137,7 +139,12 @@ func buildFilter(pid uint32, writes, errno bool) []unix.SockFilter {
 		b.stmt(ret, errnoAction(unix.EPERM))
 		b.stmt(ret, allow)
 	})
-	p.on(unix.SYS_MPROTECT, without(2, unix.PROT_EXEC, unix.EACCES))
+	if code {
+		p.on(unix.SYS_MPROTECT, neverBoth(2, unix.PROT_EXEC, unix.PROT_WRITE, unix.EACCES))
+		p.on(unix.SYS_SECCOMP, onlySeal)
+	} else {
+		p.on(unix.SYS_MPROTECT, without(2, unix.PROT_EXEC, unix.EACCES))
+	}
 	const writeFlags = unix.O_WRONLY | unix.O_RDWR | unix.O_CREAT | unix.O_TRUNC | unix.O_APPEND | unix.O_TMPFILE&^unix.O_DIRECTORY
 	p.on(unix.SYS_OPEN, without(1, writeFlags, unix.EROFS))
 	p.on(unix.SYS_OPENAT, without(2, writeFlags, unix.EROFS))
@@ -148,6 +155,10 @@ func buildFilter(pid uint32, writes, errno bool) []unix.SockFilter {
 		b.stmt(ret, allow)
 		b.jump(jeq, unix.PR_SET_VMA, 0, 1)
 		b.stmt(ret, allow)
+		if code {
+			b.jump(jeq, unix.PR_SET_MDWE, 0, 1)
+			b.stmt(ret, allow)
+		}
 		b.jump(jeq, unix.PR_SET_DUMPABLE, 1, 0)
 		b.stmt(ret, errnoAction(unix.EPERM))
 		b.stmt(load, offArg(1))
@@ -188,7 +199,13 @@ func seccompActionAvailable(action *uint32) error {
 
 // filterCalls installs the filter on every thread.
 func filterCalls(spec jailSpec) error {
-	filter := buildFilter(uint32(os.Getpid()), spec.Writes, spec.Errno)
+	codeOpen.Store(spec.Code)
+	return install(buildFilter(uint32(os.Getpid()), spec.Writes, spec.Code, spec.Errno))
+}
+
+// install adds a filter to every thread. A filter once installed stays; a later
+// one can only take more away.
+func install(filter []unix.SockFilter) error {
 	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	thread, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
 		unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))

@@ -32,6 +32,8 @@ type process struct {
 	result  *os.File
 	stderr  *os.File
 	data    uint64 // RLIMIT_DATA it was started with
+	group   string // its control group, or ""
+	writes  bool
 	exited  chan struct{}
 	errText *capped
 	once    sync.Once
@@ -68,12 +70,20 @@ func (p *Pool) start(ctx context.Context, handler string, memory int64, session,
 	if !ok {
 		return nil, fmt.Errorf("failed to start worker: no handler %q is registered", handler)
 	}
-	spec := jailSpec{Handler: handler, Layers: p.set, Session: session, Libs: p.libs, Errno: errno, Writes: reg.Writes}
+	spec := jailSpec{Handler: handler, Layers: p.set, Session: session, Libs: p.libs, Errno: errno, Writes: reg.Writes, Code: reg.Code}
 	if !raceEnabled && p.set.has(layerLimits) {
 		spec.Data = uint64(memory) + workerOverhead
 	}
-	proc, err := p.spawned().spawn(spec, p.tier)
+	group := ""
+	if p.groups != nil {
+		var err error
+		if group, err = p.groups.make(memory, reg.Writes); err != nil {
+			return nil, missing(p.tier, err.Error())
+		}
+	}
+	proc, err := p.spawned().spawn(spec, p.tier, group)
 	if err != nil {
+		removeGroup(group)
 		return nil, err
 	}
 	result := proc.result
@@ -92,6 +102,9 @@ func (p *Pool) start(ctx context.Context, handler string, memory int64, session,
 	}
 	_ = result.SetReadDeadline(time.Time{})
 	err = verify(proc.pid, p.tier, p.set)
+	if err == nil && group != "" && !inGroup(proc.pid, group) {
+		err = missing(p.tier, "verification from outside failed: cgroup")
+	}
 	if err == nil && !proc.alive() {
 		// Only a process that still lives is certain to be the one inspected.
 		err = fmt.Errorf("failed to start worker %q: it died while it was verified", handler)
@@ -121,6 +134,7 @@ func (pr *process) kill() {
 		for _, f := range []*os.File{pr.control, pr.result, pr.stderr, pr.handle} {
 			_ = f.Close()
 		}
+		removeGroup(pr.group)
 	})
 }
 
@@ -174,6 +188,11 @@ func (pr *process) send(payload []byte, files []*os.File, limits Limits) error {
 		lower := min(uint64(limits.Memory)+workerOverhead, pr.data)
 		if err := unix.Prlimit(pr.pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: lower, Max: lower}, nil); err != nil {
 			return fmt.Errorf("failed to lower memory limit: %w", err)
+		}
+		if !pr.writes {
+			if err := lowerGroup(pr.group, int64(lower-workerOverhead)); err != nil {
+				return fmt.Errorf("failed to lower memory limit: %w", err)
+			}
 		}
 	}
 	fixed := make([]byte, 16)

@@ -38,6 +38,13 @@ type spawnReply struct {
 
 const spawnMessage = 64 << 10
 
+// spawnRequest asks for a worker. Spec is passed on as it is; where on the host
+// the worker's control group lies is not its business.
+type spawnRequest struct {
+	Spec  json.RawMessage `json:"spec"`
+	Group string          `json:"group,omitempty"`
+}
+
 // spawner is the gateway's end.
 type spawner struct {
 	mu   sync.Mutex
@@ -183,8 +190,12 @@ func (s *spawner) receive() (spawnReply, []int, error) {
 
 // spawn asks for one worker. A spawner that does not answer in time is ended:
 // nobody could tell to which request a late answer belongs.
-func (s *spawner) spawn(spec jailSpec, tier Tier) (*process, error) {
-	raw, err := json.Marshal(spec)
+func (s *spawner) spawn(spec jailSpec, tier Tier, group string) (*process, error) {
+	inner, err := json.Marshal(spec)
+	if err != nil {
+		return nil, fmt.Errorf("failed to encode jail: %w", err)
+	}
+	raw, err := json.Marshal(spawnRequest{Spec: inner, Group: group})
 	if err != nil || len(raw) > spawnMessage {
 		return nil, fmt.Errorf("failed to encode jail: %w", errors.Join(err, ErrFrame))
 	}
@@ -209,7 +220,7 @@ func (s *spawner) spawn(spec jailSpec, tier Tier) (*process, error) {
 	}
 	file := func(i int, name string) *os.File { return os.NewFile(uintptr(fds[i]), name) }
 	proc := &process{
-		pid: reply.PID, data: spec.Data, exited: make(chan struct{}), errText: &capped{},
+		pid: reply.PID, data: spec.Data, group: group, writes: spec.Writes, exited: make(chan struct{}), errText: &capped{},
 		handle: file(0, "pidfd"), control: file(1, "control"), result: file(2, "result"), stderr: file(3, "stderr"),
 	}
 	go proc.await()
@@ -293,8 +304,9 @@ func closeInherited() error {
 
 // fork starts one worker and returns the gateway's ends.
 func fork(request []byte, null *os.File) (spawnReply, []int) {
+	var asked spawnRequest
 	var spec jailSpec
-	if err := json.Unmarshal(request, &spec); err != nil {
+	if err := errors.Join(json.Unmarshal(request, &asked), json.Unmarshal(asked.Spec, &spec)); err != nil {
 		return spawnReply{Error: "EINVAL"}, nil
 	}
 	var fds, theirs []int
@@ -323,7 +335,15 @@ func fork(request []byte, null *os.File) (spawnReply, []int) {
 	attr := attributes(spec.Layers)
 	pidfd := -1
 	attr.PidFD = &pidfd
-	pid, err := syscall.ForkExec("/proc/self/exe", []string{jailName, string(request)}, &syscall.ProcAttr{
+	if asked.Group != "" {
+		dir, err := unix.Open(asked.Group, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fail(err)
+		}
+		defer unix.Close(dir)
+		attr.UseCgroupFD, attr.CgroupFD = true, dir
+	}
+	pid, err := syscall.ForkExec("/proc/self/exe", []string{jailName, string(asked.Spec)}, &syscall.ProcAttr{
 		Dir: "/", Env: workerEnv(), Sys: attr,
 		Files: []uintptr{null.Fd(), null.Fd(), uintptr(theirs[2]), uintptr(theirs[0]), uintptr(theirs[1])},
 	})

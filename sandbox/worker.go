@@ -48,6 +48,7 @@ type jailSpec struct {
 	Data    uint64   `json:"data"`           // RLIMIT_DATA in bytes
 	Errno   bool     `json:"errno,omitempty"`
 	Writes  bool     `json:"writes,omitempty"`
+	Code    bool     `json:"code,omitempty"`
 }
 
 // jobHead precedes a job's payload on the control socket.
@@ -63,6 +64,35 @@ func init() {
 	if IsWorker() || len(os.Args) == 2 && os.Args[0] == spawnerName {
 		runtime.LockOSThread()
 	}
+	// It needs nothing of the program that is not initialised yet.
+	if len(os.Args) == 2 && os.Args[0] == jailName {
+		become(enterJail)
+	}
+}
+
+// startEarly is called when a handler is registered as Early.
+func startEarly(handler string) {
+	if len(os.Args) != 2 || os.Args[0] != workerName {
+		return
+	}
+	var spec jailSpec
+	if err := json.Unmarshal([]byte(os.Args[1]), &spec); err == nil && spec.Handler == handler {
+		become(work)
+	}
+}
+
+// become runs a stage of a worker and exits.
+func become(stage func(jailSpec) error) {
+	var spec jailSpec
+	if err := json.Unmarshal([]byte(os.Args[1]), &spec); err != nil {
+		os.Exit(3)
+	}
+	if err := stage(spec); err != nil {
+		// Only start-up failures come here: they name a layer, never data.
+		_ = WriteFrame(fdWriter(resultFD), append([]byte{kindRefuse}, err.Error()...))
+		os.Exit(4)
+	}
+	os.Exit(0)
 }
 
 // IsWorker says whether this process was started as a worker.
@@ -81,25 +111,9 @@ func Main() {
 			os.Exit(serveSpawner())
 		}
 	}
-	if !IsWorker() {
-		return
+	if IsWorker() {
+		become(work)
 	}
-	var spec jailSpec
-	if err := json.Unmarshal([]byte(os.Args[1]), &spec); err != nil {
-		os.Exit(3)
-	}
-	var err error
-	if os.Args[0] == jailName {
-		err = enterJail(spec)
-	} else {
-		err = work(spec)
-	}
-	if err != nil {
-		// Only start-up failures come here: they name a layer, never data.
-		_ = WriteFrame(fdWriter(resultFD), append([]byte{kindRefuse}, err.Error()...))
-		os.Exit(4)
-	}
-	os.Exit(0)
 }
 
 // fdWriter writes to a blocking descriptor without the runtime's poller, whose

@@ -167,7 +167,7 @@ func (a *app) party(id, key, kit string) error {
 }
 
 func (a *app) serveCmd() *cobra.Command {
-	var dir, listen, tier string
+	var dir, listen, tier, large, encryptedBy string
 	var snapshotMemory int64
 	var jobs, perOperator, queue int
 	var tick, wall time.Duration
@@ -186,7 +186,8 @@ on the tick of a time-out. A seat is held until its tick, so at most jobs ÷ tic
 off, which the ledger records.`,
 		Example: `  sandgate serve --home ./home
   sandgate serve --home ./home --listen 0.0.0.0:7443
-  sandgate serve --home ./home --snapshot-memory 8192`,
+  sandgate serve --home ./home --snapshot-memory 8192
+  sandgate serve --home ./home --large-snapshots /srv/encrypted/sandgate`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			h, err := home.Open(dir)
@@ -195,6 +196,9 @@ off, which the ledger records.`,
 			}
 			if snapshotMemory < 0 || snapshotMemory > 1<<30 {
 				return errors.New("--snapshot-memory is a number of MiB, 0 for half of the available memory")
+			}
+			if encryptedBy != "" && large == "" {
+				return errors.New("--large-snapshots-volume-encrypted-by needs --large-snapshots DIR")
 			}
 			if jobs < 1 || jobs > 1024 || perOperator < 0 || queue < 1 || queue > 1<<20 {
 				return usageError{errors.New("--jobs is 1 to 1024, --jobs-per-operator at least 0, --queue 1 to 1048576")}
@@ -210,6 +214,7 @@ off, which the ledger records.`,
 			}
 			logger := slog.New(slog.NewTextHandler(a.err, nil))
 			opt := gateway.Options{Tier: sandbox.Tier(tier), Logger: logger, SnapshotMemory: snapshotMemory << 20,
+				LargeSnapshots: large, LargeSnapshotsEncryptedBy: encryptedBy,
 				Jobs: jobs, JobsPerOperator: perOperator, Queue: queue, Tick: tick, Wall: wall}
 			return a.serve(c.Context(), h, listen, opt, func(addr string, layers []string) {
 				a.note("网关已就绪 %s，隔离层: %s", "gateway ready on %s, isolation: %s", addr, join(layers))
@@ -226,6 +231,8 @@ off, which the ledger records.`,
 	f.IntVar(&queue, "queue", 256, "最多排队作业数，单个运营机构至多四分之一 executions that may wait, a quarter of them one operator's")
 	f.DurationVar(&wall, "wall", time.Minute, "单个作业的时限 wall clock of one execution; a failure is seen on its tick")
 	f.DurationVar(&tick, "tick", gateway.DefaultTick, "结果可见的首个刻度，0 关闭 first tick at which an outcome is seen, 0: off")
+	f.StringVar(&large, "large-snapshots", "", "加密卷上的目录：放不进内存的快照与全部入库在此打开（无文件名），默认拒绝 directory on an encrypted volume where snapshots too large for memory and all ingests are opened, without a name; default: refuse them")
+	f.StringVar(&encryptedBy, "large-snapshots-volume-encrypted-by", "", "声明本机看不出的卷加密方式，写入账本 declares by name an encryption that this host cannot see; written to the ledger")
 	require(c, "home")
 	return c
 }

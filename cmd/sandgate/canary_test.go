@@ -153,6 +153,43 @@ func memoryFiles(pid int) []string {
 	return out
 }
 
+// opened LIST DIR wants every canary of LIST in files below DIR that have no name
+// and that the running gateway holds open; negated, it wants no such file at all.
+func cmdOpened(ts *testscript.TestScript, neg bool, a []string) {
+	args(ts, a, "opened LIST DIR", 2, 2)
+	dir, err := filepath.EvalSymlinks(ts.MkAbs(a[1]))
+	ts.Check(err)
+	names, err := os.ReadDir(dir)
+	ts.Check(err)
+	if len(names) > 0 {
+		ts.Fatalf("files below %s have names: %v", dir, names)
+	}
+	var held []byte
+	files := 0
+	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", playingOf(ts).gateway.cmd.Process.Pid))
+	for _, l := range links {
+		target, err := os.Readlink(l)
+		if err != nil || !strings.HasPrefix(target, dir+"/") {
+			continue
+		}
+		files++
+		text, err := os.ReadFile(l)
+		ts.Check(err)
+		held = append(held, text...)
+	}
+	if neg {
+		if files > 0 {
+			ts.Fatalf("the gateway holds %d files below %s", files, dir)
+		}
+		return
+	}
+	for _, c := range canaries(ts.ReadFile(a[0])) {
+		if !bytes.Contains(held, []byte(c)) {
+			ts.Fatalf("canary %s is in none of %d files: the snapshot was not opened there", c, files)
+		}
+	}
+}
+
 // decrypted opens the data file of the snapshot in force with the keys of its
 // home, writes it below dir and returns where.
 func decrypted(homeDir, dataset, dir string) (string, error) {

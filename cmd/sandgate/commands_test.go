@@ -36,7 +36,7 @@ func scripts(t *testing.T, pattern string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"city": cmdCity, "table": cmdTable, "place": cmdPlace, "gateway": cmdGateway, "exits": cmdExits,
 			"pick": cmdPick, "jsonvar": cmdJSONVar, "damage": cmdDamage, "resize": cmdResize, "barrage": cmdBarrage,
-			"edit": cmdEdit, "stalled": cmdStalled, "leakfree": cmdLeakfree, "stored": cmdStored, "fill": cmdFill, "heard": cmdHeard,
+			"edit": cmdEdit, "stalled": cmdStalled, "leakfree": cmdLeakfree, "opened": cmdOpened, "stored": cmdStored, "fill": cmdFill, "heard": cmdHeard,
 		},
 	})
 }

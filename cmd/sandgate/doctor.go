@@ -33,7 +33,7 @@ tier; says of each missing thing what to do. Exit status 0 when the full tier wo
 var doctorNames = map[string]string{
 	"kernel": "内核", "user namespaces": "用户命名空间", "landlock": "Landlock", "seccomp": "seccomp",
 	"memory-deny-write-execute": "禁止可写又可执行的内存", "cgroup v2": "cgroup v2", "memlock": "内存锁定上限",
-	"AppArmor restriction of user namespaces": "AppArmor 对用户命名空间的限制", "temporary directory": "临时目录", "memory": "内存",
+	"AppArmor restriction of user namespaces": "AppArmor 对用户命名空间的限制", "temporary directory": "临时目录", "memory": "内存", "swap": "交换区",
 	"tier full": "隔离等级 full", "tier container": "隔离等级 container",
 }
 

@@ -11,7 +11,8 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
 
-	_ "github.com/sandgate/sandgate/compute/engine/duckdb" // registers the worker handlers
+	_ "github.com/sandgate/sandgate/compute/engine/duckdb"         // registers the worker handlers
+	_ "github.com/sandgate/sandgate/compute/engine/ingest/parquet" // lets the ingest worker read Parquet
 	"github.com/sandgate/sandgate/sandbox"
 )
 

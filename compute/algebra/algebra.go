@@ -185,10 +185,14 @@ type Post struct {
 	Offset  int64     `json:"offset,omitempty"`
 }
 
-// Output is one column of the SELECT list: Ref is an index into keys++aggs.
+// Output is one column of the SELECT list: Ref is an index into keys++aggs. With
+// Grouping it is GROUPING(keys…) of those key indices, leftmost the highest bit: Ref
+// is then len(keys)+len(aggs), the release's bit mask over all keys, which is there
+// when Core.Sets is not nil. Without Sets every GROUPING is 0.
 type Output struct {
-	Ref  int    `json:"ref"`
-	Name string `json:"name"`
+	Ref      int    `json:"ref"`
+	Name     string `json:"name"`
+	Grouping []int  `json:"grouping,omitempty"`
 }
 
 // Order sorts by core output Ref. NULLs sort last unless NullsFirst.

@@ -1,6 +1,8 @@
 package algebra
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -18,6 +20,10 @@ import (
 // as = or IN where its values stand alone or in pairs, as >= and <= where three
 // or more follow each other (x IN (1,2,3) is x >= 1 AND x <= 3), and as <> or NOT
 // IN where only single values or pairs are missing.
+//
+// Derived columns are the same when their expressions are, after arithmetic is
+// ordered and folded and CASE is reduced; columns of values per unit, when their
+// aggregates are. Both are told apart by their content, never by their number.
 func (c Core) Canonical() Core {
 	out, _ := c.canonical()
 	return out
@@ -35,7 +41,14 @@ func Canonicalise(q Query) Query {
 	}
 	out := Query{Core: core, Post: Post{Offset: q.Post.Offset}}
 	for _, o := range q.Post.Outputs {
-		out.Post.Outputs = append(out.Post.Outputs, Output{Ref: move(o.Ref), Name: o.Name})
+		moved := Output{Ref: move(o.Ref), Name: o.Name}
+		for _, k := range o.Grouping {
+			moved.Grouping = append(moved.Grouping, move(k))
+		}
+		if o.Grouping != nil {
+			moved.Ref = len(core.Keys) + len(core.Aggs)
+		}
+		out.Post.Outputs = append(out.Post.Outputs, moved)
 	}
 	for _, o := range q.Post.Order {
 		out.Post.Order = append(out.Post.Order, Order{Ref: move(o.Ref), Desc: o.Desc, NullsFirst: o.NullsFirst})
@@ -79,13 +92,14 @@ func (c Core) canonical() (Core, []int) {
 		}
 		return c, identity
 	}
-	tables, joins, index := c.canonicalTables()
-	place := func(col Col) Col { col.Table = index[col.Table]; return col }
+	t := c.canonicalTables()
+	n := newNamer(t.place)
+	n.define(c.Derived)
 
-	out := Core{Tables: tables, Joins: joins}
+	out := Core{Tables: t.tables, Joins: t.joins}
 	var keys []Col
 	for _, k := range c.Keys {
-		keys = append(keys, place(k))
+		keys = append(keys, n.place(k))
 	}
 	out.Keys = slices.Clone(keys)
 	slices.SortFunc(out.Keys, compareCol)
@@ -93,11 +107,7 @@ func (c Core) canonical() (Core, []int) {
 
 	var aggs []Agg
 	for _, a := range c.Aggs {
-		if a.Arg != nil {
-			arg := place(*a.Arg)
-			a.Arg = &arg
-		}
-		aggs = append(aggs, a)
+		aggs = append(aggs, n.agg(a))
 	}
 	out.Aggs = slices.Clone(aggs)
 	slices.SortFunc(out.Aggs, compareAgg)
@@ -112,71 +122,34 @@ func (c Core) canonical() (Core, []int) {
 		i, _ := slices.BinarySearchFunc(out.Aggs, a, compareAgg)
 		refs = append(refs, len(out.Keys)+i)
 	}
-
-	if c.Where != nil {
-		f := formOf(*c.Where, true, place)
-		if f.kind != formTrue {
-			where := emitAnd(f)
-			out.Where = &where
-		}
-	}
-	return out, refs
+	out.Where = n.where(c.Where)
+	out.Sets = placeSets(c.Sets, refs, len(out.Keys))
+	return t.finish(n.number(out)), refs
 }
 
-// canonicalTables orders the joins. A public table joined on its unique key
-// adds at most one match to a row, so independent joins commute and a repeated
-// join adds nothing; a join stays behind the table its left column comes from.
-func (c Core) canonicalTables() ([]Table, []Join, []int) {
-	tables := []Table{c.Tables[0]}
-	var joins []Join
-	index := make([]int, len(c.Tables))
-	placed := make([]bool, len(c.Tables))
-	placed[0] = true
-	compare := func(a, b Join) int {
-		if d := compareCol(place(a.Left, index), place(b.Left, index)); d != 0 {
-			return d
+// placeSets moves grouping sets to the canonical keys and orders them; the one set
+// of all keys is no set.
+func placeSets(sets [][]int, refs []int, keys int) [][]int {
+	var out [][]int
+	for _, set := range sets {
+		moved := []int{}
+		for _, k := range set {
+			moved = append(moved, refs[k])
 		}
-		if d := strings.Compare(c.Tables[a.Table].Dataset, c.Tables[b.Table].Dataset); d != 0 {
-			return d
-		}
-		if d := strings.Compare(a.Right.Name, b.Right.Name); d != 0 {
-			return d
-		}
-		return compareBool(a.Outer, b.Outer)
+		slices.Sort(moved)
+		out = append(out, slices.Compact(moved))
 	}
-	rest := slices.Clone(c.Joins)
-	for len(rest) > 0 {
-		best := -1
-		for i, j := range rest {
-			if placed[j.Left.Table] && (best < 0 || compare(j, rest[best]) < 0) {
-				best = i
-			}
+	slices.SortFunc(out, func(a, b []int) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
 		}
-		j := rest[best]
-		rest = slices.Delete(rest, best, best+1)
-		placed[j.Table] = true
-		j.Left = place(j.Left, index)
-		same := slices.IndexFunc(joins, func(k Join) bool {
-			return k.Left == j.Left && k.Right.Name == j.Right.Name &&
-				tables[k.Table].Dataset == c.Tables[j.Table].Dataset
-		})
-		if same >= 0 {
-			index[j.Table] = joins[same].Table
-			joins[same].Outer = joins[same].Outer && j.Outer
-			continue
-		}
-		index[j.Table] = len(tables)
-		tables = append(tables, c.Tables[j.Table])
-		j.Table = index[j.Table]
-		j.Right.Table = j.Table
-		joins = append(joins, j)
+		return slices.Compare(a, b)
+	})
+	out = slices.CompactFunc(out, slices.Equal)
+	if len(out) == 1 && len(out[0]) == keys {
+		return nil
 	}
-	return tables, joins, index
-}
-
-func place(col Col, index []int) Col {
-	col.Table = index[col.Table]
-	return col
+	return out
 }
 
 func compareBool(a, b bool) int {
@@ -200,244 +173,28 @@ func compareAgg(a, b Agg) int {
 	if d := strings.Compare(string(a.Func), string(b.Func)); d != 0 {
 		return d
 	}
+	if d := compareArg(a.Arg, b.Arg); d != 0 {
+		return d
+	}
+	if d := compareArg(a.Arg2, b.Arg2); d != 0 {
+		return d
+	}
+	if d := cmp.Compare(a.Q, b.Q); d != 0 {
+		return d
+	}
+	return bytes.Compare(mustMarshal(a.Filter), mustMarshal(b.Filter))
+}
+
+func compareArg(a, b *Col) int {
 	switch {
-	case a.Arg == nil && b.Arg == nil:
+	case a == nil && b == nil:
 		return 0
-	case a.Arg == nil:
+	case a == nil:
 		return -1
-	case b.Arg == nil:
+	case b == nil:
 		return 1
 	}
-	return compareCol(*a.Arg, *b.Arg)
-}
-
-// form is a negation-free predicate between formOf and emission.
-type form struct {
-	kind  formKind
-	col   Col
-	set   valueSet // formSet: col's value is in set
-	op    PredOp   // formCols: col op other
-	other Col
-	args  []form // formAnd, formOr: at least two
-}
-
-type formKind int
-
-const (
-	formTrue formKind = iota
-	formFalse
-	formSet
-	formCols
-	formAnd
-	formOr
-)
-
-var opposite = map[PredOp]PredOp{OpEq: OpNe, OpNe: OpEq, OpLt: OpGe, OpGe: OpLt, OpLe: OpGt, OpGt: OpLe}
-var mirrored = map[PredOp]PredOp{OpEq: OpEq, OpNe: OpNe, OpLt: OpGt, OpGt: OpLt, OpLe: OpGe, OpGe: OpLe}
-
-// formOf says when p (or, if not positive, NOT p) is TRUE.
-func formOf(p Pred, positive bool, place func(Col) Col) form {
-	switch p.Op {
-	case OpAnd, OpOr:
-		var args []form
-		for _, a := range p.Args {
-			args = append(args, formOf(a, positive, place))
-		}
-		if (p.Op == OpAnd) == positive {
-			return combine(formAnd, args)
-		}
-		return combine(formOr, args)
-	case OpNot:
-		return formOf(p.Args[0], !positive, place)
-	case OpConst:
-		if !p.Values[0].Null && (p.Values[0].I == 1) == positive {
-			return form{kind: formTrue}
-		}
-		return form{kind: formFalse}
-	}
-	col := place(*p.Col)
-	if p.Other != nil {
-		return columnsForm(p.Op, col, place(*p.Other), positive)
-	}
-	dom := domainOf(col.Type.Kind)
-	var set valueSet
-	switch p.Op {
-	case OpIsNull:
-		set = valueSet{null: true}
-		if !positive {
-			set = valueSet{spans: dom.all()}
-		}
-		return setForm(col, set, dom)
-	case OpIn:
-		var listed []span
-		for _, v := range p.Values {
-			listed = append(listed, dom.compare(OpEq, keyOf(v))...)
-		}
-		set.spans = unite(listed, nil)
-	default:
-		if p.Values[0].Null {
-			return form{kind: formFalse}
-		}
-		set.spans = dom.compare(p.Op, keyOf(p.Values[0]))
-	}
-	if !positive {
-		set.spans = dom.complement(set.spans)
-	}
-	return setForm(col, set, dom)
-}
-
-func columnsForm(op PredOp, a, b Col, positive bool) form {
-	if !positive {
-		op = opposite[op]
-	}
-	if d := compareCol(a, b); d > 0 {
-		a, b, op = b, a, mirrored[op]
-	} else if d == 0 {
-		if op == OpEq || op == OpLe || op == OpGe {
-			dom := domainOf(a.Type.Kind)
-			return setForm(a, valueSet{spans: dom.all()}, dom)
-		}
-		return form{kind: formFalse}
-	}
-	return form{kind: formCols, op: op, col: a, other: b}
-}
-
-func setForm(col Col, set valueSet, dom domain) form {
-	switch {
-	case len(set.spans) == 0 && !set.null:
-		return form{kind: formFalse}
-	case set.null && dom.isAll(set.spans):
-		return form{kind: formTrue}
-	}
-	return form{kind: formSet, col: col, set: set}
-}
-
-// combine builds an And or Or: nested ones flattened, sets on one column merged.
-func combine(kind formKind, args []form) form {
-	neutral, absorbing := formTrue, formFalse
-	if kind == formOr {
-		neutral, absorbing = formFalse, formTrue
-	}
-	var flat []form
-	sets := map[Col]int{}
-	seen := map[string]bool{}
-	var add func(f form) bool
-	add = func(f form) bool {
-		switch f.kind {
-		case neutral:
-			return true
-		case absorbing:
-			return false
-		case kind:
-			for _, a := range f.args {
-				if !add(a) {
-					return false
-				}
-			}
-			return true
-		case formSet:
-			i, merge := sets[f.col]
-			if !merge {
-				sets[f.col] = len(flat)
-				break
-			}
-			dom := domainOf(f.col.Type.Kind)
-			merged := valueSet{null: flat[i].set.null && f.set.null, spans: intersect(flat[i].set.spans, f.set.spans)}
-			if kind == formOr {
-				merged = valueSet{null: flat[i].set.null || f.set.null, spans: unite(flat[i].set.spans, f.set.spans)}
-			}
-			m := setForm(f.col, merged, dom)
-			if m.kind == absorbing {
-				return false
-			}
-			flat[i] = m
-			return true
-		default:
-			// Doubles must go here and not when the predicate is written, so
-			// that what is left alone is merged into the level above.
-			id := string(mustMarshal(emitOr(f)))
-			if seen[id] {
-				return true
-			}
-			seen[id] = true
-		}
-		flat = append(flat, f)
-		return true
-	}
-	for _, a := range args {
-		if !add(a) {
-			return form{kind: absorbing}
-		}
-	}
-	switch len(flat) {
-	case 0:
-		return form{kind: neutral}
-	case 1:
-		return flat[0]
-	}
-	return form{kind: kind, args: flat}
-}
-
-// emitAnd and emitOr turn a form into a predicate of sorted operands.
-func emitAnd(f form) Pred { return joinPreds(OpAnd, conjuncts(f)) }
-func emitOr(f form) Pred  { return joinPreds(OpOr, disjuncts(f)) }
-
-func joinPreds(op PredOp, preds []Pred) Pred {
-	if len(preds) == 1 {
-		return preds[0]
-	}
-	type keyed struct {
-		key  string
-		pred Pred
-	}
-	var sorted []keyed
-	for _, p := range preds {
-		sorted = append(sorted, keyed{string(mustMarshal(p)), p})
-	}
-	slices.SortFunc(sorted, func(a, b keyed) int { return strings.Compare(a.key, b.key) })
-	out := Pred{Op: op}
-	for _, k := range sorted {
-		out.Args = append(out.Args, k.pred)
-	}
-	return out
-}
-
-func conjuncts(f form) []Pred {
-	if f.kind == formAnd {
-		var out []Pred
-		for _, a := range f.args {
-			out = append(out, conjuncts(a)...)
-		}
-		return out
-	}
-	p := emitOr(f)
-	if p.Op == OpAnd { // a range: >= and <=
-		return p.Args
-	}
-	return []Pred{p}
-}
-
-func disjuncts(f form) []Pred {
-	switch f.kind {
-	case formTrue, formFalse:
-		v := Value{Type: Type{Kind: Bool}}
-		if f.kind == formTrue {
-			v.I = 1
-		}
-		return []Pred{{Op: OpConst, Values: []Value{v}}}
-	case formCols:
-		col, other := f.col, f.other
-		return []Pred{{Op: f.op, Col: &col, Other: &other}}
-	case formSet:
-		return setPreds(f.col, f.set)
-	case formAnd:
-		return []Pred{emitAnd(f)}
-	}
-	var out []Pred
-	for _, a := range f.args {
-		out = append(out, disjuncts(a)...)
-	}
-	return out
+	return compareCol(*a, *b)
 }
 
 // mustMarshal encodes values of this package, none of which can fail to encode.

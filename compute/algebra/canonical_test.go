@@ -3,6 +3,7 @@ package algebra_test
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -105,6 +106,14 @@ func truthOf(b bool) truth {
 	return isFalse
 }
 
+// place is where a row keeps a column.
+func place(c algebra.Col) string {
+	if c.Table > 0 {
+		return fmt.Sprint(c.Table, ".", c.Name)
+	}
+	return c.Name
+}
+
 // eval is the reference interpreter: SQL's three-valued logic by the book.
 func eval(p algebra.Pred, row map[string]algebra.Value) truth {
 	switch p.Op {
@@ -125,18 +134,18 @@ func eval(p algebra.Pred, row map[string]algebra.Value) truth {
 	case algebra.OpConst:
 		return truthOf(p.Values[0].I == 1)
 	case algebra.OpIsNull:
-		return truthOf(row[p.Col.Name].Null)
+		return truthOf(row[place(*p.Col)].Null)
 	case algebra.OpIn:
 		out := isFalse
 		for _, v := range p.Values {
-			out = max(out, compareValues(algebra.OpEq, row[p.Col.Name], v))
+			out = max(out, compareValues(algebra.OpEq, row[place(*p.Col)], v))
 		}
 		return out
 	}
 	if p.Other != nil {
-		return compareValues(p.Op, row[p.Col.Name], row[p.Other.Name])
+		return compareValues(p.Op, row[place(*p.Col)], row[place(*p.Other)])
 	}
-	return compareValues(p.Op, row[p.Col.Name], p.Values[0])
+	return compareValues(p.Op, row[place(*p.Col)], p.Values[0])
 }
 
 func compareValues(op algebra.PredOp, a, b algebra.Value) truth {

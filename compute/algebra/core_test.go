@@ -189,6 +189,9 @@ func FuzzParseCore(f *testing.F) {
 	f.Add(joined(0, 1, 2).Canonical().Bytes())
 	f.Add(coreOf(number(algebra.OpIn, col(0, "a", algebra.Int), 1, 2)).Bytes())
 	f.Add(coreOf(number(algebra.OpNot, col(0, "a", algebra.Int), 1)).Redacted().Bytes())
+	wide, _ := extended()
+	f.Add(wide.Bytes())
+	f.Add(wide.Canonical().Redacted().Bytes())
 	f.Add([]byte(`{"tables":[{"dataset":"f"}],"where":{"op":"not","args":[]},"aggs":[{"func":"count"}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := algebra.ParseCore(b)

@@ -260,3 +260,55 @@ func rangePred(col Col, d domain, s span) Pred {
 	}
 	return joinPreds(OpAnd, parts)
 }
+
+// subtract is a without b, in time that hardly grows with b.
+func subtract(a, b []span) []span {
+	var out []span
+	for _, x := range a {
+		i, _ := slices.BinarySearchFunc(b, x.lo, func(s span, lo key) int {
+			if s.open || compareKey(s.hi, lo) > 0 {
+				return 1
+			}
+			return -1
+		})
+		left := true
+		for ; i < len(b) && (x.open || compareKey(b[i].lo, x.hi) < 0); i++ {
+			if compareKey(x.lo, b[i].lo) < 0 {
+				out = append(out, span{lo: x.lo, hi: b[i].lo})
+			}
+			if b[i].open || !x.open && compareKey(b[i].hi, x.hi) >= 0 {
+				left = false
+				break
+			}
+			x.lo = b[i].hi
+		}
+		if left {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// insert adds spans to a set, in time that hardly grows with the set. It may change
+// the array behind set.
+func insert(set, more []span) []span {
+	for _, x := range more {
+		i, _ := slices.BinarySearchFunc(set, x.lo, func(s span, lo key) int {
+			if s.open || compareKey(s.hi, lo) >= 0 {
+				return 1
+			}
+			return -1
+		})
+		j := i
+		for ; j < len(set) && (x.open || compareKey(set[j].lo, x.hi) <= 0); j++ {
+			if compareKey(set[j].lo, x.lo) < 0 {
+				x.lo = set[j].lo
+			}
+			if !x.open && (set[j].open || compareKey(set[j].hi, x.hi) > 0) {
+				x.hi, x.open = set[j].hi, set[j].open
+			}
+		}
+		set = slices.Replace(set, i, j, x)
+	}
+	return set
+}

@@ -30,16 +30,20 @@ var mirrored = map[algebra.PredOp]algebra.PredOp{
 	algebra.OpGt: algebra.OpLt, algebra.OpLe: algebra.OpGe, algebra.OpGe: algebra.OpLe,
 }
 
-// whereTerm resolves an operand of WHERE: a column of the tables.
+// whereTerm resolves an operand of WHERE, FILTER and CASE: an expression over the
+// columns of the tables.
 func (d *decoder) whereTerm(e object) (term, *policies.Reason) {
 	switch e["class"] {
-	case "COLUMN_REF":
-		col, r := d.column(e)
-		return term{col: col, typ: col.Type, name: col.Name}, r
+	case "COLUMN_REF", "CASE":
+		return d.scalar(e)
 	case "FUNCTION":
-		switch name, _ := e["function_name"].(string); lowered(name) {
-		case "count", "count_star", "sum", "avg":
+		if name, _ := e["function_name"].(string); isAggregate(lowered(name)) {
 			return term{}, d.refuse("AGGREGATE_IN_WHERE", offset(e))
+		}
+		return d.scalar(e)
+	case "OPERATOR":
+		if e["type"] == "OPERATOR_COALESCE" {
+			return d.scalar(e)
 		}
 	}
 	return term{}, d.refuseExpression(e, "EXPRESSION")
@@ -61,6 +65,9 @@ func (d *decoder) condition(e object, resolve resolver) (cond, *policies.Reason)
 		}
 		return d.conditions(out, d.list(e, "children"), resolve)
 	case "OPERATOR":
+		if kind == "OPERATOR_COALESCE" {
+			break
+		}
 		return d.operator(e, kind, resolve)
 	case "BETWEEN":
 		if r := d.only(e, "input", "lower", "upper"); r != nil {
@@ -89,6 +96,11 @@ func (d *decoder) condition(e object, resolve resolver) (cond, *policies.Reason)
 		lit, r := d.literal(e)
 		if r != nil {
 			return cond{}, r
+		}
+		if lit.kind == litParameter {
+			if fit, ok := lit.fit(algebra.Type{Kind: algebra.Bool}); ok {
+				lit = fit
+			}
 		}
 		if lit.kind != litBool {
 			return cond{}, d.refuse("NOT_BOOLEAN", offset(e))
@@ -270,26 +282,21 @@ func (d *decoder) refuseExpression(e object, otherwise string) *policies.Reason 
 		return d.refuse("CAST", off)
 	case "COLLATE":
 		return d.refuse("COLLATE", off)
-	case "CASE":
-		return d.refuse("CASE", off)
 	case "PARAMETER":
-		return d.refuse("PARAMETER", off)
+		return d.refuse(otherwise, off)
 	case "LAMBDA":
 		return d.refuse("LAMBDA", off)
 	case "POSITIONAL_REFERENCE":
 		return d.refuse("POSITIONAL", off)
 	case "FUNCTION":
-		switch name, _ := e["function_name"].(string); lowered(name) {
-		case "count", "count_star", "sum", "avg":
+		if name, _ := e["function_name"].(string); isAggregate(lowered(name)) || isScalar(lowered(name)) {
 			return d.refuse(otherwise, off)
 		}
 		return d.refuseFunction(e)
 	case "OPERATOR":
 		switch kind {
 		case "GROUPING_FUNCTION":
-			return d.refuse("GROUPING_SETS", off)
-		case "OPERATOR_COALESCE":
-			return d.refuse("UNKNOWN_FUNCTION", off, "coalesce")
+			return d.refuse("GROUPING_PLACE", off)
 		case "OPERATOR_TRY":
 			return d.refuse("UNKNOWN_FUNCTION", off, "try")
 		case "ARRAY_EXTRACT", "ARRAY_SLICE", "STRUCT_EXTRACT":
@@ -300,11 +307,11 @@ func (d *decoder) refuseExpression(e object, otherwise string) *policies.Reason 
 }
 
 var rawValueFunctions = []string{
-	"min", "max", "first", "last", "any_value", "arbitrary", "arg_max", "arg_min", "max_by", "min_by",
-	"argmax", "argmin", "arg_max_null", "arg_min_null", "mode", "median", "mad", "list", "array_agg",
-	"string_agg", "group_concat", "listagg", "histogram", "histogram_exact", "approx_top_k", "approx_quantile",
-	"quantile", "quantile_disc", "quantile_cont", "percentile_cont", "percentile_disc", "json_group_array",
-	"json_group_object", "json_group_structure", "reservoir_quantile", "map_from_entries", "unnest",
+	"first", "last", "any_value", "arbitrary", "arg_max", "arg_min", "max_by", "min_by",
+	"argmax", "argmin", "arg_max_null", "arg_min_null", "mode", "mad", "list", "array_agg",
+	"string_agg", "group_concat", "listagg", "histogram_exact", "approx_top_k",
+	"json_group_array", "json_group_object", "json_group_structure", "reservoir_quantile",
+	"map_from_entries", "unnest",
 }
 
 func (d *decoder) refuseFunction(e object) *policies.Reason {
@@ -314,11 +321,13 @@ func (d *decoder) refuseFunction(e object) *policies.Reason {
 	operator, _ := e["is_operator"].(bool)
 	switch {
 	case slices.Contains(rawValueFunctions, name):
-		return d.refuse("MIN_MAX", off, name)
+		return d.refuse("RAW_VALUE", off, name)
 	case strings.HasPrefix(name, "regexp_") || name == "similar_to_escape" || name == "not_similar_to_escape":
 		return d.refuse("REGEX", off)
 	case strings.Contains(name, "~~") || name == "^@" || strings.HasSuffix(name, "like_escape"):
 		return d.refuse("LIKE", off)
+	case strings.HasPrefix(name, "to_") && (strings.HasSuffix(name, "s") || name == "to_century" || name == "to_millennium"):
+		return d.refuse("INTERVAL", off) // what the parser makes of INTERVAL 3 DAY
 	case operator:
 		return d.refuse("ARITHMETIC", off)
 	}

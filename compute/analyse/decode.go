@@ -8,21 +8,27 @@
 package analyse
 
 import (
+	"errors"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/policies"
 )
 
 // Decode reads the syntax tree of text. schemas are the data sets the operator
-// may name. The query is returned as it was written: pass it through
+// may name, params the values of $1, $2, … or ? in their order: each takes the type
+// of what it is compared with, and counts as the literal it stands for. The query is returned as it was written: pass it through
 // algebra.Canonicalise before it is compared, priced or stored.
-func Decode(ast []byte, text string, schemas []algebra.Schema) (algebra.Query, *policies.Reason) {
+func Decode(ast []byte, text string, schemas []algebra.Schema, params []string) (algebra.Query, *policies.Reason) {
 	if r := CheckText(text); r != nil {
 		return algebra.Query{}, r
 	}
-	d := &decoder{text: text}
+	if len(ast) > maxTree {
+		return algebra.Query{}, reason("TOO_LARGE")
+	}
+	d := &decoder{text: text, params: params}
 	root, ok := parseTree(ast)
 	if !ok {
 		return algebra.Query{}, reason("ANALYSER")
@@ -37,8 +43,16 @@ func Decode(ast []byte, text string, schemas []algebra.Schema) (algebra.Query, *
 	if r != nil {
 		return algebra.Query{}, r
 	}
-	if d.malformed || q.Core.Validate(schemas) != nil {
+	if d.malformed {
 		return algebra.Query{}, reason("ANALYSER")
+	}
+	// The canonical form may say more than the text did.
+	for _, c := range []algebra.Core{q.Core, q.Core.Canonical()} {
+		if err := c.Validate(schemas); errors.Is(err, algebra.ErrLarge) {
+			return algebra.Query{}, reason("TOO_LARGE")
+		} else if err != nil {
+			return algebra.Query{}, reason("ANALYSER")
+		}
 	}
 	return q, nil
 }
@@ -84,8 +98,8 @@ func (d *decoder) statement(root object, schemas []algebra.Schema) (algebra.Quer
 		return nothing, r
 	}
 	statement := d.asObject(statements[0])
-	if len(d.list(statement, "named_param_map")) > 0 {
-		return nothing, d.refuse("PARAMETER", d.placeholder())
+	if r := d.parameters(d.list(statement, "named_param_map")); r != nil {
+		return nothing, r
 	}
 	if r := d.only(statement, "node", "named_param_map"); r != nil {
 		return nothing, r
@@ -96,18 +110,46 @@ func (d *decoder) statement(root object, schemas []algebra.Schema) (algebra.Quer
 	case "SET_OPERATION_NODE":
 		right, _ := n["right"].(object)
 		return nothing, d.refuse("SET_OPERATION", offset(right))
-	case "RECURSIVE_CTE_NODE", "CTE_NODE":
-		return nothing, d.refuse("CTE", offset(n))
+	case "RECURSIVE_CTE_NODE":
+		return nothing, d.refuse("CTE_RECURSIVE", offset(n))
 	default:
 		return nothing, d.refuse("UNSUPPORTED", offset(n))
 	}
-	if ctes := d.list(d.inner(n, "cte_map", "map"), "map"); len(ctes) > 0 {
-		return nothing, d.refuse("CTE", offset(ctes[0]))
+	env, r := d.with(n, sources{schemas: schemas})
+	if r != nil {
+		return nothing, r
 	}
-	if r := d.from(n, schemas); r != nil {
+	if r := d.tableRef(d.obj(n, "from_table"), env); r != nil {
+		return nothing, r
+	}
+	if r := d.allUsed(env, 0); r != nil {
 		return nothing, r
 	}
 	return d.selectNode(n)
+}
+
+// parameters checks that the placeholders are $1 … $n, one for each value given.
+func (d *decoder) parameters(list []any) *policies.Reason {
+	for _, item := range list {
+		entry := d.asObject(item)
+		if r := d.only(entry, "key", "value"); r != nil {
+			return r
+		}
+		if n, err := strconv.Atoi(d.str(entry, "key")); err != nil || n < 1 {
+			return d.refuse("PARAMETER", d.placeholder())
+		} else if n > len(list) {
+			return d.refuse("PARAMETER_COUNT", d.placeholder())
+		}
+	}
+	if len(list) != len(d.params) {
+		return d.refuse("PARAMETER_COUNT", d.placeholder())
+	}
+	for _, p := range d.params {
+		if len(p) > MaxText || !utf8.ValidString(p) {
+			return d.refuse("PARAMETER", d.placeholder())
+		}
+	}
+	return nil
 }
 
 // placeholder finds the first ? or $ of the text; the tree does not tell.
@@ -146,7 +188,7 @@ func (d *decoder) selectNode(n object) (algebra.Query, *policies.Reason) {
 			return nothing, r
 		}
 		where := c.pred()
-		d.out.core.Where = &where
+		d.out.core.Where = both(d.out.core.Where, &where)
 	}
 	if r := d.selectList(n); r != nil {
 		return nothing, r
@@ -234,10 +276,13 @@ func (d *decoder) modifier(m object) *policies.Reason {
 }
 
 func (d *decoder) count(e object) (int64, bool) {
-	if e["class"] != "CONSTANT" {
+	if e["class"] != "CONSTANT" && e["class"] != "PARAMETER" {
 		return 0, false
 	}
 	lit, r := d.literal(e)
+	if r == nil {
+		lit, _ = lit.fit(intType)
+	}
 	if r != nil || lit.kind != litNumber || !lit.number.IsInt() || !lit.number.Num().IsInt64() {
 		return 0, false
 	}
@@ -266,20 +311,31 @@ func (d *decoder) order(o object) *policies.Reason {
 		return d.refuse("UNSUPPORTED", offset(e))
 	}
 	if e["class"] == "CONSTANT" {
-		return d.refuse("POSITIONAL", offset(e))
+		n, ok := d.count(e)
+		if !ok || n < 1 || n > int64(len(d.out.post.Outputs)) {
+			return d.refuse("POSITIONAL", offset(e))
+		}
+		shown := d.out.post.Outputs[n-1]
+		if shown.Grouping != nil {
+			return d.refuse("GROUPING_PLACE", offset(e))
+		}
+		out.Ref = shown.Ref
+		d.out.post.Order = append(d.out.post.Order, out)
+		return nil
 	}
-	var r *policies.Reason
 	switch e["class"] {
-	case "COLUMN_REF", "FUNCTION":
-		var t term
-		t, r = d.orderTerm(e)
-		out.Ref = t.ref
+	case "COLUMN_REF", "FUNCTION", "CASE", "OPERATOR":
 	default:
-		r = d.refuseExpression(e, "ORDER_EXPRESSION")
+		return d.refuseExpression(e, "ORDER_EXPRESSION")
 	}
+	if e["class"] == "OPERATOR" && e["type"] != "OPERATOR_COALESCE" {
+		return d.refuseExpression(e, "ORDER_EXPRESSION")
+	}
+	t, r := d.orderTerm(e)
 	if r != nil {
 		return r
 	}
+	out.Ref = t.ref
 	d.out.post.Order = append(d.out.post.Order, out)
 	return nil
 }

@@ -16,7 +16,7 @@ func TestR01_AcceptedAndRefused(t *testing.T) {
 		t.Fatalf("only %d cases were read", len(cases))
 	}
 	for _, c := range cases {
-		q, r := analyse.Decode(trees[c.sql], c.sql, schemas)
+		q, r := analyse.Decode(trees[c.sql], c.sql, schemas, nil)
 		code, place := "OK", ""
 		if r != nil {
 			code = r.Code

@@ -19,7 +19,7 @@ func TestR01_RefusalsCarryNoLiteral(t *testing.T) {
 	secrets := []string{"11010519491231002X", "/etc/passwd", "某路", "Feb", "2020-02-30", "x'ab'", "'m", "file.csv"}
 	seen := 0
 	for _, c := range readCases(t) {
-		_, r := analyse.Decode(trees[c.sql], c.sql, schemas)
+		_, r := analyse.Decode(trees[c.sql], c.sql, schemas, nil)
 		if r == nil {
 			continue
 		}
@@ -53,6 +53,7 @@ func TestR01_RefusalsCarryNoLiteral(t *testing.T) {
 func TestR01_UnknownFieldIsRefused(t *testing.T) {
 	trees, schemas := readTrees(t), readSchemas(t)
 	changed := 0
+	seen := map[string]int{} // by the kind of the object: a few of each will do
 	for _, c := range readCases(t) {
 		if c.code != "OK" {
 			continue
@@ -67,12 +68,21 @@ func TestR01_UnknownFieldIsRefused(t *testing.T) {
 			if path == "" {
 				break
 			}
+			kind := strings.Map(func(r rune) rune {
+				if r >= '0' && r <= '9' {
+					return -1
+				}
+				return r
+			}, path)
+			if seen[kind]++; seen[kind] > 3 {
+				continue
+			}
 			b, err := json.Marshal(tree)
 			if err != nil {
 				t.Fatal(err)
 			}
 			changed++
-			if _, r := analyse.Decode(b, c.sql, schemas); r == nil {
+			if _, r := analyse.Decode(b, c.sql, schemas, nil); r == nil {
 				t.Errorf("%s\n\taccepted with an unknown field in %s", c.sql, path)
 			}
 		}
@@ -117,7 +127,7 @@ func decode(t *testing.T, sql string) algebra.Query {
 	if !ok {
 		t.Fatalf("no tree of %q: add it to cases.txt", sql)
 	}
-	q, r := analyse.Decode(tree, sql, readSchemas(t))
+	q, r := analyse.Decode(tree, sql, readSchemas(t), nil)
 	if r != nil {
 		t.Fatal(r)
 	}
@@ -205,7 +215,7 @@ func TestLimits(t *testing.T) {
 		"many nodes":  {statement(table, or(1001)), "SELECT 1", "TOO_LARGE"},
 		"shallow":     {statement(table, not(90)), "SELECT 1", ""},
 		"deep":        {statement(table, not(101)), "SELECT 1", "TOO_LARGE"},
-		"very deep":   {statement(table, not(20000)), "SELECT 1", "ANALYSER"},
+		"very deep":   {statement(table, not(20000)), "SELECT 1", "TOO_LARGE"},
 		"joins":       {statement(joins, "null"), "SELECT 1", "TOO_LARGE"},
 		"long text":   {statement(table, "null"), strings.Repeat("x", analyse.MaxText+1), "TOO_LARGE"},
 		"not utf-8":   {statement(table, "null"), "SELECT '\xff'", "NOT_UTF8"},
@@ -217,7 +227,7 @@ func TestLimits(t *testing.T) {
 		"long alias":  {[]byte(strings.Replace(string(statement(table, "null")), `"alias":""`, `"alias":"`+strings.Repeat("x", 129)+`"`, 1)), "SELECT 1", "NAME_TOO_LONG"},
 		"big place":   {[]byte(strings.Replace(string(statement(table, column)), `"query_location":1`, `"query_location":99999`, 1)), "SELECT 1", "NOT_BOOLEAN"},
 	} {
-		_, r := analyse.Decode(c.tree, c.text, readSchemas(t))
+		_, r := analyse.Decode(c.tree, c.text, readSchemas(t), nil)
 		if code := map[bool]string{true: ""}[r == nil]; r != nil && r.Code != c.code || r == nil && code != c.code {
 			t.Errorf("%s: got %v, want %q", name, r, c.code)
 		}

@@ -29,6 +29,13 @@ func checkAnswer(t *testing.T, q algebra.Query, r *policies.Reason, schemas []al
 	}
 	var refs []int
 	for _, o := range canonical.Post.Outputs {
+		if o.Grouping != nil {
+			all := len(canonical.Core.Keys) + len(canonical.Core.Aggs)
+			if o.Ref != all || slices.Max(o.Grouping) >= len(canonical.Core.Keys) || slices.Min(o.Grouping) < 0 {
+				t.Fatalf("grouping %v, %d of %d", o.Grouping, o.Ref, all)
+			}
+			continue
+		}
 		refs = append(refs, o.Ref)
 	}
 	for _, o := range canonical.Post.Order {
@@ -50,7 +57,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"error":true,"error_type":"parser","position":"99999999999"}`), "SELECT 1")
 	f.Add([]byte(`{"error":false,"statements":[{"node":{"type":"SELECT_NODE"}}]}`), "SELECT 区")
 	f.Fuzz(func(t *testing.T, tree []byte, text string) {
-		q, r := analyse.Decode(tree, text, schemas)
+		q, r := analyse.Decode(tree, text, schemas, nil)
 		checkAnswer(t, q, r, schemas)
 	})
 }
@@ -87,7 +94,7 @@ func FuzzDecodeCrossed(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q, r := analyse.Decode(b, cases[i].sql, schemas)
+		q, r := analyse.Decode(b, cases[i].sql, schemas, nil)
 		checkAnswer(t, q, r, schemas)
 		if plant && r != nil && strings.Contains(r.Text("zh")+r.Text("en"), secret) {
 			t.Fatalf("refusal repeats an identity number: %s", r.Text("en"))

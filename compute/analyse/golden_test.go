@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sandgate/sandgate/compute/algebra"
@@ -34,6 +35,17 @@ func readCases(t testing.TB) []testCase {
 // readTrees gives the syntax tree of every query, as the engine's own parser
 // made it. The engine's test keeps the file true (compute/engine/duckdb).
 func readTrees(t testing.TB) map[string]json.RawMessage {
+	t.Helper()
+	treesOnce.Do(func() { trees = loadTrees(t) })
+	return trees
+}
+
+var (
+	treesOnce sync.Once
+	trees     map[string]json.RawMessage
+)
+
+func loadTrees(t testing.TB) map[string]json.RawMessage {
 	t.Helper()
 	b, err := os.ReadFile("testdata/trees.json")
 	if err != nil {

@@ -3,8 +3,10 @@ package analyse
 import (
 	"encoding/json"
 	"math/big"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/policies"
@@ -18,6 +20,7 @@ const (
 	litNumber
 	litText
 	litDate
+	litParameter // s is its text, still without a type
 )
 
 // literal is a constant of the text before it meets a column.
@@ -33,7 +36,7 @@ func (l literal) value(t algebra.Type) algebra.Value { return algebra.Value{Type
 // isLiteral tells a constant, or the cast by which the parser writes TRUE and
 // DATE '…', from everything else.
 func isLiteral(e object) bool {
-	if e["class"] == "CONSTANT" {
+	if e["class"] == "CONSTANT" || e["class"] == "PARAMETER" {
 		return true
 	}
 	child, _ := e["child"].(object)
@@ -45,6 +48,19 @@ func isLiteral(e object) bool {
 func (d *decoder) literal(e object) (literal, *policies.Reason) {
 	off := offset(e)
 	bad := func() (literal, *policies.Reason) { return literal{}, d.refuse("LITERAL_TYPE", off) }
+	if e["class"] == "PARAMETER" {
+		if r := d.only(e, "identifier"); r != nil {
+			return literal{}, r
+		}
+		n, err := strconv.Atoi(d.str(e, "identifier"))
+		if err != nil || n < 1 {
+			return literal{}, d.refuse("PARAMETER", off)
+		}
+		if n > len(d.params) {
+			return literal{}, d.refuse("PARAMETER_COUNT", off)
+		}
+		return literal{kind: litParameter, s: d.params[n-1]}, nil
+	}
 	if e["class"] == "CAST" {
 		if r := d.only(e, "child", "cast_type"); r != nil {
 			return literal{}, d.refuse("CAST", off)
@@ -112,6 +128,56 @@ func (d *decoder) literal(e object) (literal, *policies.Reason) {
 	return bad() // floating point, intervals, time stamps, lists…
 }
 
+// fit is l as a literal for type t: a parameter becomes one, a text beside a date
+// is a date, and what does not fit is refused.
+func (l literal) fit(t algebra.Type) (literal, bool) {
+	parameter := l.kind == litParameter
+	if parameter {
+		l.kind = litText
+	}
+	text := l.kind == litText
+	switch t.Kind {
+	case algebra.Text:
+		return l, text && !strings.ContainsRune(l.s, 0) && utf8.ValidString(l.s)
+	case algebra.Date:
+		if text {
+			days, ok := parseDate(l.s)
+			return literal{kind: litDate, i: days}, ok
+		}
+		return l, l.kind == litDate
+	case algebra.Bool:
+		if parameter {
+			switch lowered(l.s) {
+			case "true":
+				return literal{kind: litBool, i: 1}, true
+			case "false":
+				return literal{kind: litBool}, true
+			}
+			return l, false
+		}
+		return l, l.kind == litBool
+	}
+	if parameter {
+		return parseNumber(l.s)
+	}
+	return l, l.kind == litNumber
+}
+
+// parseNumber reads digits, with a sign and a point perhaps, and nothing else: what
+// big.Rat takes beside them (exponents, fractions) could be very large.
+func parseNumber(s string) (literal, bool) {
+	body := strings.TrimPrefix(s, "-")
+	whole, frac, point := strings.Cut(body, ".")
+	digits := func(s string) bool {
+		return s != "" && len(s) <= 40 && strings.Trim(s, "0123456789") == ""
+	}
+	if !digits(whole) || point && !digits(frac) {
+		return literal{}, false
+	}
+	n, ok := new(big.Rat).SetString(s)
+	return literal{kind: litNumber, number: n}, ok
+}
+
 // isBits tells x'…' and b'…', which the tree shows as text.
 func (d *decoder) isBits(off int) bool {
 	return off >= 0 && off+1 < len(d.text) && strings.IndexByte("xXbB", d.text[off]) >= 0 && d.text[off+1] == '\''
@@ -170,32 +236,12 @@ func (d *decoder) literalComparison(op algebra.PredOp, t term, e object) (cond, 
 	if lit.kind == litNull {
 		return cond{}, d.refuse("NULL_COMPARISON", offset(e))
 	}
-	switch t.typ.Kind {
-	case algebra.Text:
-		if lit.kind == litText {
-			return leaf(op, lit.value(t.typ))
-		}
-		return wrong()
-	case algebra.Bool:
-		if lit.kind == litBool {
-			return leaf(op, lit.value(t.typ))
-		}
-		return wrong()
-	case algebra.Date:
-		if lit.kind == litText {
-			days, ok := parseDate(lit.s)
-			if !ok {
-				return wrong()
-			}
-			return leaf(op, algebra.Value{Type: t.typ, I: days})
-		}
-		if lit.kind == litDate {
-			return leaf(op, lit.value(t.typ))
-		}
+	lit, ok := lit.fit(t.typ)
+	if !ok {
 		return wrong()
 	}
-	if lit.kind != litNumber {
-		return wrong()
+	if !isNumber(t.typ) {
+		return leaf(op, lit.value(t.typ))
 	}
 	if t.mean {
 		v, ok := lit.decimal()

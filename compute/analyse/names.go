@@ -13,12 +13,32 @@ type scope struct {
 	tables []scopeTable
 }
 
+// scopeTable is one table of FROM: a data set, or the columns that a sub-query or
+// WITH makes of one.
 type scopeTable struct {
-	alias  string
-	schema algebra.Schema
+	alias   string
+	dataset string
+	public  bool
+	unique  []string
+	columns []scopeColumn
+	table   algebra.Table
+	// where is the condition of an inlined sub-query.
+	where *algebra.Pred
 	// using lists the columns joined by USING: written bare, they mean the
 	// column of the earlier table.
 	using []string
+	// firm says that every row has this table's unit: the fact table, and those
+	// joined to it by the unit and INNER.
+	firm bool
+}
+
+// scopeColumn is a name and what it means. The unit has no other meaning than to be
+// counted, joined on and grouped by to one row per unit.
+type scopeColumn struct {
+	name string
+	col  algebra.Col
+	unit bool
+	off  int // of the name in a join condition
 }
 
 // sameName compares names as the parser's engine does: ASCII letters without case.
@@ -40,162 +60,6 @@ func sameName(a, b string) bool {
 	return true
 }
 
-// from reads the FROM clause into the scope, the core's tables and its joins.
-func (d *decoder) from(n object, schemas []algebra.Schema) *policies.Reason {
-	return d.tableRef(d.obj(n, "from_table"), schemas)
-}
-
-func (d *decoder) tableRef(t object, schemas []algebra.Schema) *policies.Reason {
-	kind := d.str(t, "type")
-	if t["sample"] != nil {
-		return d.refuse("SAMPLE", offset(t))
-	}
-	switch kind {
-	case "BASE_TABLE":
-		return d.baseTable(t, schemas)
-	case "JOIN":
-		return d.join(t, schemas)
-	case "EMPTY":
-		return reason("NO_TABLE")
-	case "SHOW_REF":
-		return d.refuse("SHOW", offset(t))
-	case "PIVOT":
-		return d.refuse("PIVOT", offset(t))
-	case "SUBQUERY":
-		return d.refuse("SUBQUERY", offset(t))
-	case "TABLE_FUNCTION":
-		return d.refuse("TABLE_FUNCTION", offset(t))
-	case "EXPRESSION_LIST":
-		return d.refuse("VALUES", offset(t))
-	}
-	return d.refuse("UNSUPPORTED", offset(t))
-}
-
-func (d *decoder) baseTable(t object, schemas []algebra.Schema) *policies.Reason {
-	off := offset(t)
-	switch {
-	case d.str(t, "schema_name") != "" || d.str(t, "catalog_name") != "":
-		return d.refuse("QUALIFIED_NAME", off)
-	case t["at_clause"] != nil:
-		return d.refuse("TIME_TRAVEL", off)
-	case len(d.list(t, "column_name_alias")) > 0:
-		return d.refuse("COLUMN_ALIAS", off)
-	}
-	if r := d.only(t, "sample", "schema_name", "table_name", "catalog_name"); r != nil {
-		return r
-	}
-	name, alias := d.str(t, "table_name"), d.str(t, "alias")
-	i := findSchema(schemas, name)
-	if i < 0 {
-		return d.refuse("UNKNOWN_TABLE", off, name)
-	}
-	schema := schemas[i]
-	if alias == "" {
-		alias = schema.Dataset
-	}
-	if slices.ContainsFunc(d.scope.tables, func(s scopeTable) bool { return sameName(s.alias, alias) }) {
-		return d.refuse("DUPLICATE_NAME", off, alias)
-	}
-	switch first := len(d.scope.tables) == 0; {
-	case first && schema.Public:
-		return d.refuse("PUBLIC_FACT", off, schema.Dataset)
-	case !first && !schema.Public:
-		return d.refuse("JOIN_NOT_PUBLIC", off, schema.Dataset)
-	}
-	d.scope.tables = append(d.scope.tables, scopeTable{alias: alias, schema: schema})
-	d.out.core.Tables = append(d.out.core.Tables, algebra.Table{Dataset: schema.Dataset})
-	return nil
-}
-
-func findSchema(schemas []algebra.Schema, name string) int {
-	if i := slices.IndexFunc(schemas, func(s algebra.Schema) bool { return s.Dataset == name }); i >= 0 {
-		return i
-	}
-	return slices.IndexFunc(schemas, func(s algebra.Schema) bool { return sameName(s.Dataset, name) })
-}
-
-func (d *decoder) join(t object, schemas []algebra.Schema) *policies.Reason {
-	off := offset(t)
-	left, right := d.obj(t, "left"), d.obj(t, "right")
-	if r := d.tableRef(left, schemas); r != nil {
-		return r
-	}
-	outer := false
-	switch d.str(t, "join_type") {
-	case "INNER":
-	case "LEFT":
-		outer = true
-	default:
-		return d.refuse("JOIN_TYPE", off)
-	}
-	if d.str(t, "ref_type") != "REGULAR" {
-		return d.refuse("JOIN_TYPE", off)
-	}
-	if right["type"] == "JOIN" {
-		return d.refuse("JOIN_TYPE", offset(right))
-	}
-	if r := d.tableRef(right, schemas); r != nil {
-		return r
-	}
-	if r := d.only(t, "left", "right", "condition", "join_type", "ref_type", "using_columns"); r != nil {
-		return r
-	}
-	at := len(d.scope.tables) - 1
-	a, b, r := d.joinColumns(t, at)
-	if r != nil {
-		return r
-	}
-	if a.Table == at {
-		a, b = b, a
-	}
-	schema := d.scope.tables[at].schema
-	switch {
-	case a.Table == at || b.Table != at:
-		return d.refuse("JOIN_CONDITION", offset(t["condition"]))
-	case !slices.Contains(schema.Unique, b.Name):
-		return d.refuse("JOIN_NOT_UNIQUE_KEY", off, schema.Dataset)
-	case a.Type != b.Type:
-		return d.refuse("JOIN_TYPES", off)
-	}
-	d.out.core.Joins = append(d.out.core.Joins, algebra.Join{Table: at, Outer: outer, Left: a, Right: b})
-	return nil
-}
-
-// joinColumns reads ON a = b or USING (a).
-func (d *decoder) joinColumns(t object, at int) (a, b algebra.Col, r *policies.Reason) {
-	off := offset(t)
-	if using := d.names(t, "using_columns"); len(using) > 0 {
-		if len(using) > 1 || t["condition"] != nil {
-			return a, b, d.refuse("JOIN_CONDITION", off)
-		}
-		if a, r = d.columnIn(using, off, 0, at); r != nil {
-			return a, b, r
-		}
-		if b, r = d.columnIn(using, off, at, at+1); r != nil {
-			return a, b, r
-		}
-		d.scope.tables[at].using = append(d.scope.tables[at].using, b.Name)
-		return a, b, nil
-	}
-	if t["condition"] == nil {
-		return a, b, d.refuse("JOIN_CONDITION", off)
-	}
-	on := d.obj(t, "condition")
-	l, _ := on["left"].(object)
-	m, _ := on["right"].(object)
-	if on["class"] != "COMPARISON" || on["type"] != "COMPARE_EQUAL" || l["class"] != "COLUMN_REF" || m["class"] != "COLUMN_REF" {
-		return a, b, d.refuse("JOIN_CONDITION", offset(on))
-	}
-	if r = d.only(on, "left", "right"); r != nil {
-		return a, b, r
-	}
-	if a, r = d.column(l); r != nil {
-		return a, b, r
-	}
-	b, r = d.column(m)
-	return a, b, r
-}
-
 // column resolves a COLUMN_REF anywhere but in COUNT(DISTINCT …).
 func (d *decoder) column(e object) (algebra.Col, *policies.Reason) {
 	if r := d.only(e, "column_names"); r != nil {
@@ -206,20 +70,17 @@ func (d *decoder) column(e object) (algebra.Col, *policies.Reason) {
 
 // columnIn resolves names among the tables from…to-1.
 func (d *decoder) columnIn(names []string, off, from, to int) (algebra.Col, *policies.Reason) {
-	col, r := d.lookup(names, off, from, to)
-	if r == nil && d.isUnit(col) {
-		return col, d.refuse("UNIT_COLUMN", off, col.Name)
+	c, _, r := d.lookup(names, off, from, to)
+	if r == nil && c.unit {
+		return c.col, d.refuse("UNIT_COLUMN", off, c.name)
 	}
-	return col, r
+	return c.col, r
 }
 
-func (d *decoder) isUnit(col algebra.Col) bool {
-	unit := d.scope.tables[col.Table].schema.Unit
-	return unit != "" && sameName(unit, col.Name)
-}
-
-// lookup resolves names without forbidding the unit column.
-func (d *decoder) lookup(names []string, off, from, to int) (algebra.Col, *policies.Reason) {
+// lookup resolves names without forbidding the unit column, and says in which table
+// of the scope.
+func (d *decoder) lookup(names []string, off, from, to int) (scopeColumn, int, *policies.Reason) {
+	nothing := scopeColumn{}
 	name, alias := "", ""
 	switch len(names) {
 	case 1:
@@ -227,9 +88,10 @@ func (d *decoder) lookup(names []string, off, from, to int) (algebra.Col, *polic
 	case 2:
 		alias, name = names[0], names[1]
 	default:
-		return algebra.Col{}, d.refuse("QUALIFIED_NAME", off)
+		return nothing, none, d.refuse("QUALIFIED_NAME", off)
 	}
-	var found []algebra.Col
+	var found []scopeColumn
+	at := none
 	known := false
 	for i := from; i < to; i++ {
 		t := d.scope.tables[i]
@@ -241,40 +103,32 @@ func (d *decoder) lookup(names []string, off, from, to int) (algebra.Col, *polic
 			continue
 		}
 		if c, ok := t.column(name); ok {
-			c.Table = i
-			found = append(found, c)
+			found, at = append(found, c), i
 		}
 	}
 	switch {
 	case len(found) == 1:
-		return found[0], nil
+		return found[0], at, nil
 	case len(found) > 1:
-		return algebra.Col{}, d.refuse("AMBIGUOUS_COLUMN", off, found[0].Name)
+		return nothing, none, d.refuse("AMBIGUOUS_COLUMN", off, found[0].name)
 	case alias == "" && slices.ContainsFunc(d.scope.tables, func(t scopeTable) bool { return sameName(t.alias, name) }):
-		return algebra.Col{}, d.refuse("WHOLE_ROW", off, name)
+		return nothing, none, d.refuse("WHOLE_ROW", off, name)
 	case !known:
-		return algebra.Col{}, d.refuse("UNKNOWN_TABLE", off, alias)
+		return nothing, none, d.refuse("UNKNOWN_TABLE", off, alias)
 	}
-	return algebra.Col{}, d.refuse("UNKNOWN_COLUMN", off, name)
+	return nothing, none, d.refuse("UNKNOWN_COLUMN", off, name)
 }
 
-func (t scopeTable) column(name string) (algebra.Col, bool) {
-	match := func(same func(a, b string) bool) (algebra.Col, bool) {
-		for _, c := range t.schema.Columns {
-			if same(c.Name, name) {
-				return algebra.Col{Name: c.Name, Type: c.Type}, true
-			}
-		}
-		// The unit column need not be stored under its name; only its token is.
-		if u := t.schema.Unit; u != "" && same(u, name) {
-			return algebra.Col{Name: u}, true
-		}
-		return algebra.Col{}, false
+// column finds a name: as it is written, or else but for the case of its letters.
+func (t scopeTable) column(name string) (scopeColumn, bool) {
+	i := slices.IndexFunc(t.columns, func(c scopeColumn) bool { return c.name == name })
+	if i < 0 {
+		i = slices.IndexFunc(t.columns, func(c scopeColumn) bool { return sameName(c.name, name) })
 	}
-	if c, ok := match(func(a, b string) bool { return a == b }); ok {
-		return c, true
+	if i < 0 {
+		return scopeColumn{}, false
 	}
-	return match(sameName)
+	return t.columns[i], true
 }
 
 // alias reads the name an operator gives an output.

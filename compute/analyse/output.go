@@ -29,8 +29,11 @@ func (q *query) finish() algebra.Query {
 		}
 		return ref
 	}
-	for i := range q.post.Outputs {
-		q.post.Outputs[i].Ref = move(q.post.Outputs[i].Ref)
+	for i, o := range q.post.Outputs {
+		q.post.Outputs[i].Ref = move(o.Ref)
+		if o.Grouping != nil {
+			q.post.Outputs[i].Ref = keys + len(q.core.Aggs)
+		}
 	}
 	for i := range q.post.Order {
 		q.post.Order[i].Ref = move(q.post.Order[i].Ref)
@@ -57,8 +60,10 @@ type term struct {
 	col  algebra.Col  // WHERE
 	ref  int          // HAVING, ORDER BY: key index, or ^index of an aggregate
 	typ  algebra.Type // of the compared values
-	mean bool         // AVG: any decimal literal compares
+	mean bool         // AVG and moments: any decimal literal compares
 	name string       // for messages
+	// grouping are the keys of GROUPING(…), whose value no core output has.
+	grouping []int
 }
 
 func lowered(name string) string {
@@ -75,16 +80,21 @@ func (d *decoder) selectList(n object) *policies.Reason {
 	list := d.list(n, "select_list")
 	d.out.aliases = map[string]term{}
 	for _, item := range list {
-		if e := d.asObject(item); e["class"] != "COLUMN_REF" && e["class"] != "FUNCTION" {
+		e := d.asObject(item)
+		switch e["class"] {
+		case "COLUMN_REF", "CASE":
+		case "FUNCTION":
+			d.out.aggregated = d.out.aggregated || d.isAggregateCall(e)
+		case "OPERATOR":
+			d.out.aggregated = d.out.aggregated || e["type"] == "GROUPING_FUNCTION"
+		default: // before a forgotten GROUP BY is complained of
 			return d.refuseExpression(e, "EXPRESSION")
-		} else if e["class"] == "FUNCTION" {
-			d.out.aggregated = true
 		}
 	}
 	all := false
 	switch d.str(n, "aggregate_handling") {
 	case "STANDARD_HANDLING":
-	case "FORCE_AGGREGATES": // GROUP BY ALL: every bare column is a key
+	case "FORCE_AGGREGATES": // GROUP BY ALL: every item without aggregate is a key
 		all = true
 	default:
 		return d.refuse("UNSUPPORTED", offset(n))
@@ -92,106 +102,253 @@ func (d *decoder) selectList(n object) *policies.Reason {
 	if r := d.groupBy(n, list); r != nil {
 		return r
 	}
-	names := map[string]bool{}
 	for _, item := range list {
 		e := d.asObject(item)
 		alias, r := d.alias(e)
 		if r != nil {
 			return r
 		}
-		var t term
-		if e["class"] == "COLUMN_REF" {
-			t, r = d.key(e, all)
-		} else {
-			t, r = d.aggregate(e)
+		if d.isAggregateCall(e) && sameName(d.str(e, "function_name"), "histogram") {
+			if r := d.histogram(e, alias, len(list)); r != nil {
+				return r
+			}
+			continue
 		}
+		t, r := d.item(e, all)
 		if r != nil {
 			return r
 		}
-		name := alias
 		if alias != "" {
 			d.out.aliases[lowered(alias)] = t
-		} else {
-			name = t.name
+			t.name = alias
 		}
-		if names[lowered(name)] {
-			return d.refuse("DUPLICATE_NAME", offset(e), name)
+		if r := d.show(t, offset(e)); r != nil {
+			return r
 		}
-		names[lowered(name)] = true
-		d.out.post.Outputs = append(d.out.post.Outputs, algebra.Output{Ref: t.ref, Name: name})
 	}
 	return nil
 }
 
-// key resolves a bare column of the SELECT list.
-func (d *decoder) key(e object, all bool) (term, *policies.Reason) {
-	col, r := d.column(e)
+// show adds an output column.
+func (d *decoder) show(t term, off int) *policies.Reason {
+	same := func(o algebra.Output) bool { return sameName(o.Name, t.name) }
+	if slices.ContainsFunc(d.out.post.Outputs, same) {
+		return d.refuse("DUPLICATE_NAME", off, t.name)
+	}
+	d.out.post.Outputs = append(d.out.post.Outputs, algebra.Output{Ref: t.ref, Name: t.name, Grouping: t.grouping})
+	return nil
+}
+
+func (d *decoder) isAggregateCall(e object) bool {
+	name, _ := e["function_name"].(string)
+	return e["class"] == "FUNCTION" && isAggregate(lowered(name))
+}
+
+// histogram reads SELECT keys, histogram(x): the count of each bin of x, as rows.
+func (d *decoder) histogram(e object, alias string, items int) *policies.Reason {
+	off := offset(e)
+	arguments := d.list(e, "children")
+	switch {
+	case len(arguments) != 1 || len(d.out.core.Aggs) > 0 || d.out.core.Sets != nil || len(d.out.core.Keys) != items-1 ||
+		d.flag(e, "distinct") || d.flag(e, "is_operator") || len(d.list(d.inner(e, "order_bys", "orders"), "orders")) > 0:
+		return d.refuse("HISTOGRAM", off)
+	case d.str(e, "schema") != "" || d.str(e, "catalog") != "":
+		return d.refuse("QUALIFIED_NAME", off)
+	}
+	if r := d.only(e, "function_name", "children", "distinct", "order_bys", "filter"); r != nil {
+		return r
+	}
+	argument := d.asObject(arguments[0])
+	if argument["class"] != "COLUMN_REF" || e["filter"] != nil {
+		return d.refuse("HISTOGRAM", off)
+	}
+	col, r := d.column(argument)
+	if r != nil {
+		return r
+	}
+	if !isNumber(col.Type) && col.Type.Kind != algebra.Date {
+		return d.refuse("BIN", offset(argument))
+	}
+	x := algebra.Expr{Op: algebra.ExprCol, Type: col.Type, Col: &col}
+	bin := d.columnOf(algebra.Expr{Op: algebra.ExprBin, Type: col.Type, Args: []algebra.Expr{x}})
+	i := slices.Index(d.out.core.Keys, bin)
+	if i < 0 {
+		i = len(d.out.core.Keys)
+		d.out.core.Keys = append(d.out.core.Keys, bin)
+	}
+	name := alias
+	if name == "" {
+		name = d.exprName(col)
+	}
+	key := term{ref: i, typ: col.Type, name: name}
+	count := d.output(algebra.Agg{Func: algebra.CountRows})
+	count.name = "count"
+	d.out.aliases[lowered(name)], d.out.aliases["count"] = key, count
+	if r := d.show(key, off); r != nil {
+		return r
+	}
+	return d.show(count, off)
+}
+
+// item resolves a column, an expression or an aggregate of the SELECT list, HAVING
+// or ORDER BY. With all, what is no key yet becomes one.
+func (d *decoder) item(e object, all bool) (term, *policies.Reason) {
+	switch e["class"] {
+	case "FUNCTION":
+		if d.isAggregateCall(e) {
+			return d.aggregate(e)
+		}
+	case "COLUMN_REF", "CASE":
+	case "OPERATOR":
+		if e["type"] == "GROUPING_FUNCTION" {
+			return d.grouping(e)
+		}
+		if e["type"] != "OPERATOR_COALESCE" {
+			return term{}, d.refuseExpression(e, "EXPRESSION")
+		}
+	default:
+		return term{}, d.refuseExpression(e, "EXPRESSION")
+	}
+	derived := len(d.out.core.Derived)
+	t, r := d.scalar(e)
 	if r != nil {
 		return term{}, r
 	}
-	i := slices.Index(d.out.core.Keys, col)
+	i := slices.Index(d.out.core.Keys, t.col)
 	if i < 0 && all {
 		i = len(d.out.core.Keys)
-		d.out.core.Keys = append(d.out.core.Keys, col)
+		d.out.core.Keys = append(d.out.core.Keys, t.col)
 	}
 	if i < 0 {
+		d.out.core.Derived = d.out.core.Derived[:derived]
 		if len(d.out.core.Keys) == 0 && !d.out.aggregated {
 			return term{}, d.refuse("RAW_ROWS", offset(e))
 		}
-		return term{}, d.refuse("NOT_A_KEY", offset(e), col.Name)
+		return term{}, d.refuse("NOT_A_KEY", offset(e), t.name)
 	}
-	return term{ref: i, typ: col.Type, name: col.Name}, nil
+	return term{ref: i, typ: t.typ, name: t.name}, nil
 }
 
-// groupBy reads the keys: column names, or aliases of bare columns.
+// grouping reads GROUPING(keys…), which only the SELECT list can show.
+func (d *decoder) grouping(e object) (term, *policies.Reason) {
+	if r := d.only(e, "children"); r != nil {
+		return term{}, r
+	}
+	t := term{typ: intType, name: "grouping", grouping: []int{}}
+	for _, item := range d.list(e, "children") {
+		k, r := d.item(d.asObject(item), false)
+		if r != nil {
+			return term{}, r
+		}
+		if k.ref < 0 || k.grouping != nil {
+			return term{}, d.refuse("GROUPING_PLACE", offset(e))
+		}
+		t.grouping = append(t.grouping, k.ref)
+	}
+	if len(t.grouping) == 0 || len(t.grouping) > 31 {
+		return term{}, d.refuse("GROUPING_PLACE", offset(e))
+	}
+	return t, nil
+}
+
+// notGrouping refuses GROUPING where a value is compared or sorted by.
+func (d *decoder) notGrouping(t term, off int) (term, *policies.Reason) {
+	if t.grouping != nil {
+		return term{}, d.refuse("GROUPING_PLACE", off)
+	}
+	return t, nil
+}
+
+// groupItem follows GROUP BY position and GROUP BY alias to the SELECT list.
+func (d *decoder) groupItem(e object, list []any) (object, *policies.Reason) {
+	off := offset(e)
+	if e["class"] == "CONSTANT" {
+		n, ok := d.count(e)
+		if !ok || n < 1 || n > int64(len(list)) {
+			return nil, d.refuse("POSITIONAL", off)
+		}
+		return d.notAggregate(d.asObject(list[n-1]), off)
+	}
+	if e["class"] != "COLUMN_REF" {
+		return e, nil
+	}
+	if r := d.only(e, "column_names"); r != nil {
+		return nil, r
+	}
+	names := d.names(e, "column_names")
+	_, _, r := d.lookup(names, off, 0, len(d.scope.tables))
+	if r == nil || r.Code != "UNKNOWN_COLUMN" || len(names) != 1 {
+		return e, nil
+	}
+	for _, item := range list {
+		s := d.asObject(item)
+		if alias, _ := s["alias"].(string); sameName(alias, names[0]) {
+			return d.notAggregate(s, off)
+		}
+	}
+	return e, nil
+}
+
+func (d *decoder) notAggregate(e object, off int) (object, *policies.Reason) {
+	if d.isAggregateCall(e) || e["type"] == "GROUPING_FUNCTION" {
+		return nil, d.refuse("GROUP_EXPRESSION", off)
+	}
+	return e, nil
+}
+
+// groupBy reads the keys and the grouping sets.
 func (d *decoder) groupBy(n object, list []any) *policies.Reason {
 	groups, sets := d.list(n, "group_expressions"), d.list(n, "group_sets")
-	if len(groups) == 0 && len(sets) == 0 {
-		return nil
-	}
-	if len(sets) != 1 {
-		return d.refuse("GROUPING_SETS", offset(groups))
-	}
-	if set, ok := sets[0].([]any); !ok || len(set) != len(groups) {
-		return d.refuse("GROUPING_SETS", offset(groups))
-	}
+	var at []int // the key of each expression
 	for _, g := range groups {
-		e := d.asObject(g)
-		switch e["class"] {
-		case "COLUMN_REF":
-		case "CONSTANT":
-			return d.refuse("POSITIONAL", offset(e))
-		default:
-			return d.refuseExpression(e, "GROUP_EXPRESSION")
-		}
-		col, r := d.column(e)
-		if r != nil && r.Code == "UNKNOWN_COLUMN" {
-			col, r = d.aliasedKey(e, list, r)
-		}
+		e, r := d.groupItem(d.asObject(g), list)
 		if r != nil {
 			return r
 		}
-		if !slices.Contains(d.out.core.Keys, col) {
-			d.out.core.Keys = append(d.out.core.Keys, col)
+		t, r := d.keyTerm(e, offset(g))
+		if r != nil {
+			return r
 		}
+		i := slices.Index(d.out.core.Keys, t.col)
+		if i < 0 {
+			i = len(d.out.core.Keys)
+			d.out.core.Keys = append(d.out.core.Keys, t.col)
+		}
+		at = append(at, i)
 	}
+	if len(sets) > algebra.MaxSets {
+		return d.refuse("GROUPING_SETS", offset(groups))
+	}
+	var all [][]int
+	for _, s := range sets {
+		set := []int{}
+		l, ok := s.([]any)
+		d.malformed = d.malformed || !ok
+		for _, v := range l {
+			i, bad := jsonInt(v)
+			if bad || i >= int64(len(at)) {
+				return reason("ANALYSER")
+			}
+			set = append(set, at[i])
+		}
+		slices.Sort(set)
+		all = append(all, slices.Compact(set))
+	}
+	if len(all) == 0 || len(all) == 1 && len(all[0]) == len(d.out.core.Keys) {
+		return nil
+	}
+	d.out.core.Sets = all
 	return nil
 }
 
-// aliasedKey resolves GROUP BY alias where the alias names a bare column.
-func (d *decoder) aliasedKey(e object, list []any, unknown *policies.Reason) (algebra.Col, *policies.Reason) {
-	names := d.names(e, "column_names")
-	for _, item := range list {
-		s := d.asObject(item)
-		if alias, _ := s["alias"].(string); len(names) != 1 || !sameName(alias, names[0]) {
-			continue
-		}
-		if s["class"] != "COLUMN_REF" {
-			return algebra.Col{}, d.refuse("GROUP_EXPRESSION", offset(e))
-		}
-		return d.column(s)
+func (d *decoder) keyTerm(e object, off int) (term, *policies.Reason) {
+	switch {
+	case e["class"] == "COLUMN_REF", e["class"] == "CASE", e["class"] == "FUNCTION" && !d.isAggregateCall(e), e["type"] == "OPERATOR_COALESCE":
+		return d.scalar(e)
+	case e["class"] == "FUNCTION":
+		return term{}, d.refuse("GROUP_EXPRESSION", off)
 	}
-	return algebra.Col{}, unknown
+	return term{}, d.refuseExpression(e, "GROUP_EXPRESSION")
 }
 
 // postTerm resolves an operand of HAVING: key, aggregate, or alias of one.
@@ -201,11 +358,12 @@ func (d *decoder) postTerm(e object) (term, *policies.Reason) { return d.outputT
 func (d *decoder) orderTerm(e object) (term, *policies.Reason) { return d.outputTerm(e, true) }
 
 func (d *decoder) outputTerm(e object, aliasFirst bool) (term, *policies.Reason) {
-	if e["class"] == "FUNCTION" {
-		return d.aggregate(e)
-	}
 	if e["class"] != "COLUMN_REF" {
-		return term{}, d.refuseExpression(e, "EXPRESSION")
+		t, r := d.item(e, false)
+		if r != nil {
+			return t, r
+		}
+		return d.notGrouping(t, offset(e))
 	}
 	if r := d.only(e, "column_names"); r != nil {
 		return term{}, r
@@ -216,110 +374,11 @@ func (d *decoder) outputTerm(e object, aliasFirst bool) (term, *policies.Reason)
 		byAlias, isAlias = d.out.aliases[lowered(names[0])]
 	}
 	if isAlias && aliasFirst {
-		return byAlias, nil
+		return d.notGrouping(byAlias, offset(e))
 	}
-	t, r := d.key(e, false)
+	t, r := d.item(e, false)
 	if r != nil && isAlias && r.Code != "AMBIGUOUS_COLUMN" {
-		return byAlias, nil
+		return d.notGrouping(byAlias, offset(e))
 	}
 	return t, r
-}
-
-// aggregate reads an aggregate call and registers it once.
-func (d *decoder) aggregate(e object) (term, *policies.Reason) {
-	off := offset(e)
-	name := lowered(d.str(e, "function_name"))
-	arguments := d.list(e, "children")
-	distinct := d.flag(e, "distinct")
-	switch name {
-	case "count_star", "count", "sum", "avg":
-	default:
-		return term{}, d.refuseFunction(e)
-	}
-	switch {
-	case d.str(e, "schema") != "" || d.str(e, "catalog") != "":
-		return term{}, d.refuse("QUALIFIED_NAME", off)
-	case e["filter"] != nil || len(d.list(d.inner(e, "order_bys", "orders"), "orders")) > 0:
-		return term{}, d.refuse("FILTER_CLAUSE", off)
-	case d.flag(e, "is_operator") || d.flag(e, "export_state"):
-		return term{}, d.refuse("UNSUPPORTED", off)
-	}
-	if r := d.only(e, "function_name", "children", "distinct", "filter", "order_bys"); r != nil {
-		return term{}, r
-	}
-	if name == "count_star" {
-		if len(arguments) > 0 || distinct {
-			return term{}, d.refuse("AGGREGATE_ARGUMENT", off)
-		}
-		return d.output(algebra.Agg{Func: algebra.CountRows}), nil
-	}
-	if len(arguments) != 1 {
-		return term{}, d.refuse("AGGREGATE_ARGUMENT", off)
-	}
-	argument := d.asObject(arguments[0])
-	switch argument["class"] {
-	case "COLUMN_REF":
-	case "CONSTANT":
-		lit, r := d.literal(argument)
-		if r == nil && name == "count" && !distinct && lit.kind == litNumber { // COUNT(1)
-			return d.output(algebra.Agg{Func: algebra.CountRows}), nil
-		}
-		return term{}, d.refuse("AGGREGATE_ARGUMENT", offset(argument))
-	default:
-		return term{}, d.refuseExpression(argument, "AGGREGATE_ARGUMENT")
-	}
-	if distinct {
-		return d.countUnits(name, argument)
-	}
-	col, r := d.column(argument)
-	if r != nil {
-		return term{}, r
-	}
-	agg := algebra.Agg{Func: algebra.CountCol, Arg: &col}
-	if name != "count" {
-		if !isNumber(col.Type) {
-			return term{}, d.refuse("AGGREGATE_ARGUMENT", offset(argument))
-		}
-		agg.Func = algebra.Func(name) // "sum" and "avg" are the algebra's names too
-	}
-	return d.output(agg), nil
-}
-
-// countUnits reads COUNT(DISTINCT unit).
-func (d *decoder) countUnits(function string, argument object) (term, *policies.Reason) {
-	off := offset(argument)
-	if r := d.only(argument, "column_names"); r != nil {
-		return term{}, r
-	}
-	col, r := d.lookup(d.names(argument, "column_names"), off, 0, len(d.scope.tables))
-	if r != nil {
-		return term{}, r
-	}
-	if function != "count" || col.Table != 0 || !d.isUnit(col) {
-		return term{}, d.refuse("DISTINCT", off)
-	}
-	return d.output(algebra.Agg{Func: algebra.CountUnits}), nil
-}
-
-// output registers an aggregate once and names it as a reader would write it.
-func (d *decoder) output(a algebra.Agg) term {
-	i := slices.IndexFunc(d.out.core.Aggs, func(b algebra.Agg) bool {
-		return a.Func == b.Func && (a.Arg == nil || *a.Arg == *b.Arg)
-	})
-	if i < 0 {
-		i = len(d.out.core.Aggs)
-		d.out.core.Aggs = append(d.out.core.Aggs, a)
-	}
-	t := term{ref: ^i, typ: algebra.Type{Kind: algebra.Int}}
-	switch a.Func {
-	case algebra.CountRows:
-		t.name = "count(*)"
-	case algebra.CountUnits:
-		t.name = "count(distinct " + d.scope.tables[0].schema.Unit + ")"
-	case algebra.CountCol:
-		t.name = "count(" + a.Arg.Name + ")"
-	default:
-		t.name, t.typ, t.mean = string(a.Func)+"("+a.Arg.Name+")", a.Arg.Type, a.Func == algebra.Avg
-	}
-	return t
 }

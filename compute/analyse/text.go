@@ -16,6 +16,9 @@ const (
 	MaxDepth = 100      // nesting of expressions
 	MaxJoins = 10
 	maxAlias = 128 // characters of an output name
+	// bytes of a syntax tree: more than one of MaxNodes expressions has, and little
+	// enough that reading it takes well under 64 MB.
+	maxTree = 1 << 20
 )
 
 // CheckText refuses a text that must not reach the parser: too long, not UTF-8,

@@ -17,6 +17,7 @@ type object = map[string]any
 // Decode then refuses it whatever else was read.
 type decoder struct {
 	text      string
+	params    []string
 	malformed bool
 	scope     scope
 	out       query

@@ -16,7 +16,7 @@ func TestR24_EveryRefusalHasItsWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	used := map[string]bool{}
-	call := regexp.MustCompile(`(?:refuse|reason|refuseExpression)\((?:[a-z]+, )?"([A-Z0-9_]+)"`)
+	call := regexp.MustCompile(`(?:(?:refuse|reason|refuseExpression|refuseItem)\((?:[a-z]+, )?|code :?= )"([A-Z0-9_]+)"`)
 	for _, f := range files {
 		if strings.HasSuffix(f, "_test.go") {
 			continue

@@ -329,3 +329,39 @@ func TestFilterMarshal(t *testing.T) {
 		t.Error("a clone shares the accounts")
 	}
 }
+
+// A table that grows is kept as partitions, each a data set of its own: a new part
+// starts with its whole lifetime, the spent lifetime of an old part stays spent and
+// stops every query that reads it, alone or in a union, and no other.
+func TestPartitionsHaveTheirOwnLifetime(t *testing.T) {
+	l := Limits{Query: 10, OperatorYear: 1000, DatasetYear: 1000, Lifetime: 30}
+	var f Filter
+	life := func(part string) Nano { return f.Spent(Scope{Kind: ScopeLifetime, Dataset: part}) }
+	for year := 2025; f.Reserve(Charges("visits_2024", "op", year, 10, l)) == nil; year++ {
+	}
+	if life("visits_2024") != 30 || life("visits_2025") != 0 {
+		t.Fatalf("spent %d and %d", life("visits_2024"), life("visits_2025"))
+	}
+	union := func(parts ...string) error {
+		var all []Charge
+		for _, p := range parts {
+			all = append(all, Charges(p, "op", 2040, 10, l)...)
+		}
+		return f.Reserve(all)
+	}
+	var e *Exhausted
+	if err := union("visits_2025", "visits_2024"); !errors.As(err, &e) || e.Scope != (Scope{Kind: ScopeLifetime, Dataset: "visits_2024"}) {
+		t.Errorf("a union with a spent part: %v", err)
+	}
+	if life("visits_2025") != 0 {
+		t.Error("a refused union charged its other part")
+	}
+	for i := range 3 {
+		if err := union("visits_2025", "visits_2026"); err != nil {
+			t.Errorf("query %d of unspent parts: %v", i, err)
+		}
+	}
+	if life("visits_2025") != 30 || life("visits_2026") != 30 || union("visits_2026") == nil {
+		t.Errorf("every part of a union bears the whole price: %d and %d", life("visits_2025"), life("visits_2026"))
+	}
+}

@@ -10,9 +10,12 @@ import (
 )
 
 // account is the memory of one ingest: what its files occupy is claimed from the
-// memory that opened snapshots share, so that both together stay in the limit.
+// memory that opened snapshots share, so that both together stay in the limit. In
+// a store with a volume the files lie there, for nobody knows beforehand whether
+// a stream will fit into memory.
 type account struct {
 	memory *memory
+	volume *Volume // nil: files are memory files
 
 	mu      sync.Mutex
 	claimed int64
@@ -26,8 +29,27 @@ const claimAhead = 64 << 20
 // watchEvery is the interval of looks at the files of an ingest.
 const watchEvery = 20 * time.Millisecond
 
+// file makes an empty file of this ingest.
+func (a *account) file() (*os.File, error) {
+	if a.volume != nil {
+		return a.volume.create(1)
+	}
+	return newMemoryFile()
+}
+
+// freeze returns a description of one of its files that cannot write; it closes f.
+func (a *account) freeze(f *os.File) (*os.File, error) {
+	if a.volume != nil {
+		return freezeVolumeFile(f)
+	}
+	return sealMemoryFile(f)
+}
+
 // raise claims until n bytes are claimed in all.
 func (a *account) raise(n int64) error {
+	if a.volume != nil {
+		return a.volume.room(claimAhead)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if n <= a.claimed {
@@ -52,6 +74,10 @@ func (a *account) end() {
 // handOver makes the ingested file a resident snapshot, in exchange for its part
 // of the claim.
 func (a *account) handOver(id string, data *os.File) {
+	if a.volume != nil {
+		a.volume.keep(id, data, a.memory.limit)
+		return
+	}
 	size, err := occupied(data)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -103,9 +129,9 @@ func (a *account) watch(files []*os.File, cancel context.CancelFunc) func() erro
 	}
 }
 
-// spool copies raw into a memory file and returns it read-only.
+// spool copies raw into a file of this ingest and returns it read-only.
 func (a *account) spool(raw io.Reader) (*os.File, error) {
-	f, err := newMemoryFile()
+	f, err := a.file()
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +150,7 @@ func (a *account) spool(raw io.Reader) (*os.File, error) {
 			}
 		}
 		if readErr == io.EOF {
-			return sealMemoryFile(f)
+			return a.freeze(f)
 		}
 		if readErr != nil {
 			err = fmt.Errorf("failed to read raw file: %w", readErr)

@@ -77,9 +77,10 @@ type IngestOptions struct {
 // previous snapshot stays in force and nothing is left behind.
 //
 // The raw rows, the engine's scratch files and the new snapshot are held in memory
-// only, within the store's limit: a file that does not fit is *TooLarge. A Parquet
-// file is read out of order; unless raw is a regular file it is first spooled to
-// memory as a whole.
+// only, within the store's limit: a file that does not fit is *TooLarge. A store
+// with a volume for large snapshots holds them there instead, without a name. A
+// Parquet file is read out of order; unless raw is a regular file it is first
+// spooled as a whole.
 func IngestVia(ctx context.Context, pool *sandbox.Pool, store *Store, raw io.Reader, opt IngestOptions) (Manifest, error) {
 	m, err := newManifest(opt)
 	if err != nil {
@@ -89,14 +90,14 @@ func IngestVia(ctx context.Context, pool *sandbox.Pool, store *Store, raw io.Rea
 	if err != nil {
 		return m, fmt.Errorf("failed to encode job: %w", err)
 	}
-	account := &account{memory: store.memory}
+	account := &account{memory: store.memory, volume: store.volume}
 	defer account.end()
 	input, copied, err := openInput(account, raw, opt.Format)
 	if err != nil {
 		return m, err
 	}
 	defer input.Close()
-	files, err := outputs()
+	files, err := outputs(account)
 	if err != nil {
 		return m, err
 	}
@@ -146,7 +147,7 @@ func IngestVia(ctx context.Context, pool *sandbox.Pool, store *Store, raw io.Rea
 	if err := m.complete(final.Summary, opt.Spec); err != nil {
 		return m, err
 	}
-	data, err := sealMemoryFile(files[0])
+	data, err := account.freeze(files[0])
 	closeAll(files[1:])
 	files = nil
 	if err != nil {
@@ -198,10 +199,10 @@ func (m *Manifest) complete(s *ingest.Summary, spec ingest.Spec) error {
 }
 
 // outputs creates the snapshot file and the scratch files.
-func outputs() ([]*os.File, error) {
+func outputs(a *account) ([]*os.File, error) {
 	var files []*os.File
 	for range 1 + IngestSpares {
-		f, err := newMemoryFile()
+		f, err := a.file()
 		if err != nil {
 			closeAll(files)
 			return nil, err

@@ -5,19 +5,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 )
 
-// TooLarge says that the memory for opened snapshots cannot hold something. Its
-// numbers are sizes of files.
+// TooLarge says that the memory for opened snapshots, or the volume for large
+// ones, cannot hold something. Its numbers are sizes of files.
 type TooLarge struct {
-	Need  int64 // bytes
-	Limit int64 // bytes allowed in all
-	InUse int64 // bytes of Limit that running work holds
+	Need   int64 // bytes
+	Limit  int64 // bytes allowed in all; of a volume: bytes free
+	InUse  int64 // bytes of Limit that running work holds
+	Volume bool  // the volume is full, not memory
 }
 
 func (e *TooLarge) Error() string {
+	if e.Volume {
+		return fmt.Sprintf("the volume for large snapshots is full: %d MiB needed, %d MiB free", mebibytes(e.Need), mebibytes(e.Limit))
+	}
 	return fmt.Sprintf("snapshot memory is too small: %d MiB needed, %d MiB allowed, %d MiB in use", mebibytes(e.Need), mebibytes(e.Limit), mebibytes(e.InUse))
 }
 
@@ -56,6 +61,11 @@ type resident struct {
 	once sync.Once
 	file *os.File // nil until loaded
 	err  error
+
+	// On a volume only: the empty file with its room on the disk.
+	reserved sync.Once
+	draft    *os.File
+	draftErr error
 }
 
 func newMemory(limit int64) *memory {
@@ -215,14 +225,44 @@ func (m *memory) load(r *resident, open func() (*os.File, error)) (*os.File, err
 	r.once.Do(func() {
 		r.file, r.err = open()
 		if r.err != nil {
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			if m.held[r.id] == r {
-				delete(m.held, r.id)
-			}
+			m.forget(r)
 		}
 	})
 	return r.file, r.err
+}
+
+// forget lets a later lease make the snapshot anew; who pins r keeps it.
+func (m *memory) forget(r *resident) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.held[r.id] == r {
+		delete(m.held, r.id)
+	}
+}
+
+// clear drops every snapshot that nobody pins and says whether there was one.
+func (m *memory) clear() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	idle := m.idle.Len() > 0
+	m.evict(math.MaxInt64)
+	m.signal()
+	return idle
+}
+
+// drop lets go of one snapshot unless it is pinned.
+func (m *memory) drop(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.held[id]
+	if !ok || r.spot == nil {
+		return
+	}
+	m.idle.Remove(r.spot)
+	delete(m.held, id)
+	m.used -= r.size
+	_ = r.file.Close()
+	m.signal()
 }
 
 // unpin gives pins back. A snapshot without pins stays while there is room.
@@ -241,8 +281,11 @@ func (m *memory) unpin(rs []*resident) {
 			delete(m.held, r.id)
 		}
 		m.used -= r.size
-		if r.file != nil {
+		switch {
+		case r.file != nil:
 			_ = r.file.Close()
+		case r.draft != nil:
+			_ = r.draft.Close()
 		}
 	}
 	m.signal()
@@ -297,75 +340,6 @@ func (m *memory) close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
-	m.evict(m.limit + 1)
+	m.evict(math.MaxInt64)
 	m.signal()
-}
-
-// Lease is a set of snapshots that memory is set aside for. While it lasts none
-// of them is evicted.
-type Lease struct {
-	store     *Store
-	manifests []Manifest
-	held      []*resident
-	once      sync.Once
-}
-
-// Lease sets memory aside for snapshots, in the order given, without reading
-// their data. It waits for other leases to end until ctx ends. The error is
-// *TooLarge when they can never be held together. Release must be called.
-func (s *Store) Lease(ctx context.Context, ids []string) (*Lease, error) {
-	manifests, wants, err := s.demands(ids)
-	if err != nil {
-		return nil, err
-	}
-	held, err := s.memory.pin(ctx, wants)
-	if err != nil {
-		return nil, err
-	}
-	return &Lease{store: s, manifests: manifests, held: held}, nil
-}
-
-// Fits returns *TooLarge when snapshots can never be held together.
-func (s *Store) Fits(ids []string) error {
-	_, wants, err := s.demands(ids)
-	if err != nil {
-		return err
-	}
-	return s.memory.fits(wants)
-}
-
-func (s *Store) demands(ids []string) ([]Manifest, []demand, error) {
-	var manifests []Manifest
-	var wants []demand
-	for _, id := range ids {
-		m, err := s.Manifest(id)
-		if err != nil {
-			return nil, nil, err
-		}
-		manifests = append(manifests, m)
-		wants = append(wants, demand{id, pages(m.Data)})
-	}
-	return manifests, wants, nil
-}
-
-// Open returns the snapshots as read-only memory files and their manifests,
-// decrypting what is not in memory yet. The files are shared and belong to the
-// lease: reopen them, do not close them.
-func (l *Lease) Open() ([]*os.File, []Manifest, error) {
-	files := make([]*os.File, len(l.held))
-	for i, r := range l.held {
-		f, err := l.store.memory.load(r, func() (*os.File, error) { return l.store.decrypt(l.manifests[i]) })
-		if err != nil {
-			return nil, nil, err
-		}
-		files[i] = f
-	}
-	return files, l.manifests, nil
-}
-
-// Release lets the snapshots go. It may be called more than once, and on nil.
-func (l *Lease) Release() {
-	if l != nil {
-		l.once.Do(func() { l.store.memory.unpin(l.held) })
-	}
 }

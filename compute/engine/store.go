@@ -11,7 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"regexp"
+	"sync"
 	"time"
 
 	"github.com/sandgate/sandgate/compute/engine/ingest"
@@ -63,6 +63,13 @@ type Store struct {
 	lock   *os.File
 	key    []byte
 	memory *memory
+	volume *Volume // nil: what does not fit into memory is refused
+
+	// naming keeps Prune from a snapshot between its completion and its coming
+	// into force.
+	naming sync.Mutex
+	mu     sync.Mutex
+	leased map[string]int // leases that name a snapshot
 }
 
 // StoreOptions are what a store needs beside its directory.
@@ -71,6 +78,9 @@ type StoreOptions struct {
 	// Memory is the most bytes that opened snapshots and running ingests may
 	// occupy together.
 	Memory int64
+	// Volume takes the snapshots that do not fit into Memory, and then every
+	// ingest; nil refuses them.
+	Volume *Volume
 }
 
 const (
@@ -104,7 +114,7 @@ func OpenStore(dir string, opt StoreOptions) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to lock snapshot store: %w", err)
 	}
-	s := &Store{dir: dir, lock: lock, key: bytes.Clone(opt.Key), memory: newMemory(opt.Memory)}
+	s := &Store{dir: dir, lock: lock, key: bytes.Clone(opt.Key), memory: newMemory(opt.Memory), volume: opt.Volume, leased: map[string]int{}}
 	if err := s.sweep(); err != nil {
 		_ = lock.Close()
 		return nil, err
@@ -112,10 +122,13 @@ func OpenStore(dir string, opt StoreOptions) (*Store, error) {
 	return s, nil
 }
 
-// Close drops the snapshots in memory, except those that leases still hold, and
+// Close drops the opened snapshots, except those that leases still hold, and
 // releases the store's lock.
 func (s *Store) Close() error {
 	s.memory.close()
+	if s.volume != nil {
+		s.volume.shelf.close()
+	}
 	return s.lock.Close()
 }
 
@@ -143,14 +156,30 @@ func (s *Store) path(parts ...string) string {
 	return filepath.Join(append([]string{s.dir}, parts...)...)
 }
 
-var (
-	plainName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
-	snapshotID = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
+// plainName and isID are written out: compiling patterns with counted repetitions
+// would cost every worker's start a millisecond and memory for its life.
+func plainName(s string) bool {
+	for i, c := range []byte(s) {
+		letter := c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_'
+		if !letter && (i == 0 || c != '.' && c != '-') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 128
+}
+
+func isID(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(s) == 64
+}
 
 // pointer is the file that names a data set's snapshot in force.
 func (s *Store) pointer(dataset string) string {
-	if plainName.MatchString(dataset) {
+	if plainName(dataset) {
 		return s.path("current", dataset)
 	}
 	sum := sha256.Sum256([]byte(dataset))
@@ -182,7 +211,7 @@ const maxManifest = 16 << 20
 // Manifest returns a snapshot's manifest. It does not touch the data file.
 func (s *Store) Manifest(id string) (Manifest, error) {
 	var m Manifest
-	if !snapshotID.MatchString(id) {
+	if !isID(id) {
 		return m, errors.New("failed to read manifest: not a snapshot id")
 	}
 	f, err := os.Open(s.path("snapshots", id, manifestFile))
@@ -212,13 +241,19 @@ func (s *Store) Manifest(id string) (Manifest, error) {
 
 // errDiffers says what to do about a data file that is not what its manifest says.
 func errDiffers(id string, err error) error {
-	return fmt.Errorf("failed to open snapshot %s: %w; restore it from backup or ingest again", id, err)
+	for _, differs := range []error{sealed.ErrDamaged, sealed.ErrNotSealed, sealed.ErrVersion} {
+		if errors.Is(err, differs) {
+			return fmt.Errorf("failed to open snapshot %s: %w; restore it from backup or ingest again", id, err)
+		}
+	}
+	return fmt.Errorf("failed to open snapshot %s: %w", id, err)
 }
 
-// decrypt reads a snapshot's data file into a read-only memory file. Every chunk
-// is authenticated before it is written there, and the whole file is compared
-// with the hash in the manifest.
-func (s *Store) decrypt(m Manifest) (*os.File, error) {
+// decrypt reads a snapshot's data file into draft, an empty file on the volume,
+// or a new memory file when it is nil, and returns that read-only. Every chunk is
+// authenticated before it is written there, and the whole file is compared with
+// the hash in the manifest.
+func (s *Store) decrypt(m Manifest, draft *os.File) (*os.File, error) {
 	f, err := os.Open(s.path("snapshots", m.Snapshot, dataFile))
 	if err != nil {
 		return nil, fmt.Errorf("failed to open snapshot: %w", err)
@@ -226,7 +261,7 @@ func (s *Store) decrypt(m Manifest) (*os.File, error) {
 	defer f.Close()
 	hashed := make(chan error, 1)
 	go func() { hashed <- s.checkHash(f, m) }() // a second core, where there is one
-	out, err := s.decryptFile(f, m)
+	out, err := s.decryptFile(f, m, draft)
 	if hashErr := <-hashed; err == nil && hashErr != nil {
 		_ = out.Close()
 		return nil, hashErr
@@ -234,7 +269,7 @@ func (s *Store) decrypt(m Manifest) (*os.File, error) {
 	return out, err
 }
 
-func (s *Store) decryptFile(f *os.File, m Manifest) (*os.File, error) {
+func (s *Store) decryptFile(f *os.File, m Manifest, draft *os.File) (*os.File, error) {
 	r, err := sealed.NewReader(io.NewSectionReader(f, 0, math.MaxInt64), s.key, DataContext(m.Snapshot))
 	if err != nil {
 		return nil, errDiffers(m.Snapshot, err)
@@ -242,15 +277,18 @@ func (s *Store) decryptFile(f *os.File, m Manifest) (*os.File, error) {
 	if r.Size() != m.Data {
 		return nil, errDiffers(m.Snapshot, sealed.ErrDamaged)
 	}
-	out, err := newMemoryFile()
-	if err != nil {
-		return nil, err
+	out, freeze := draft, freezeVolumeFile
+	if draft == nil {
+		freeze = sealMemoryFile
+		if out, err = newMemoryFile(); err != nil {
+			return nil, err
+		}
 	}
 	if _, err := r.WriteTo(out); err != nil {
 		_ = out.Close()
 		return nil, errDiffers(m.Snapshot, err)
 	}
-	return sealMemoryFile(out)
+	return freeze(out)
 }
 
 // checkHash compares a data file with its manifest.
@@ -293,6 +331,8 @@ func (s *Store) stage() (string, error) {
 // fsyncs file, manifest and every directory it renames in, in that order. fresh
 // is false when the same content was there already.
 func (s *Store) commit(m Manifest, data *os.File) (_ Manifest, fresh bool, err error) {
+	s.naming.Lock()
+	defer s.naming.Unlock()
 	if old, ok := s.intact(m.Snapshot); ok {
 		return old, false, s.swap(m.Dataset, m.Snapshot)
 	}

@@ -444,7 +444,7 @@ func BenchmarkFirstUse(b *testing.B) {
 	m := put(b, s, "a", content)
 	b.SetBytes(size)
 	for b.Loop() {
-		f, err := s.decrypt(m)
+		f, err := s.decrypt(m, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -471,6 +471,19 @@ func BenchmarkWarmLease(b *testing.B) {
 	for b.Loop() {
 		if err := opens(s, m.Snapshot); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	id := strings.Repeat("0a", 32)
+	for s, want := range map[string][2]bool{
+		"": {}, "a": {true}, "_a.b-c9": {true}, ".a": {}, "-a": {}, "a/b": {}, "a b": {}, "数": {}, "a\n": {}, "~a": {},
+		strings.Repeat("a", 128): {true}, strings.Repeat("a", 129): {}, id: {true, true}, id[1:]: {true}, id + "0": {true},
+		strings.Repeat("0A", 32): {true}, id[:62] + "..": {true}, id[:63] + "g": {true},
+	} {
+		if plainName(s) != want[0] || isID(s) != want[1] {
+			t.Errorf("%q: plain %v, id %v", s, plainName(s), isID(s))
 		}
 	}
 }

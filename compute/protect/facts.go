@@ -5,6 +5,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/policies"
 )
 
 // Facts are the public facts of one data set that a plan may depend on: the
@@ -13,10 +14,13 @@ type Facts struct {
 	Dataset    string
 	Department string // owner: named in refusals
 	Public     bool   // no privacy unit; joinable as a dimension only
-	Mode       Mode
-	MaxRows    int64 // m ≥ 1
-	OneRow     bool  // verified at ingest: one row per unit
-	Columns    map[string]ColumnFacts
+	// Unit is the kind of the privacy unit; two private data sets meet on it only
+	// when it is one and the same.
+	Unit    policies.UnitKind
+	Mode    Mode
+	MaxRows int64 // m ≥ 1
+	OneRow  bool  // verified at ingest: one row per unit
+	Columns map[string]ColumnFacts
 	// K is the least number of distinct units of a private key (dp) or of a
 	// cell and its complement (exact).
 	K     int64
@@ -33,8 +37,8 @@ type Facts struct {
 type ColumnFacts struct {
 	Type     algebra.Type
 	Nullable bool
-	// Bounds is the policy's registered range in minimal units; nil: none, so
-	// the column cannot be a measure. Stored is the range enforced at ingest.
+	// Bounds is the policy's registered range in minimal units or days; nil: none, so
+	// the column can be neither a measure nor an operand of arithmetic. Stored is the range enforced at ingest.
 	Bounds *Range
 	Stored *Range
 	// Codes is the registered code list after masking, in canonical order

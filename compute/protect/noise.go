@@ -2,7 +2,6 @@ package protect
 
 import (
 	"math/big"
-	"math/bits"
 
 	"github.com/sandgate/sandgate/compute/budget"
 )
@@ -11,21 +10,17 @@ import (
 const nanoPerRho = 1_000_000_000
 
 // InverseDelta is 1/δ_τ: a release over private keys shows a key that one unit alone
-// accounts for with probability at most 1e-9, over all keys that unit touches.
+// accounts for with probability at most 1e-9.
 // It is the δ of such a release beside its ρ.
 const InverseDelta = 1_000_000_000
 
 // z95 is the 97.5 % quantile of the standard normal, rounded up, in 1e-6.
 const z95 = 1_959_964
 
-// zTau[j] is z with Q(z) ≤ 1e-9/2^j for the upper tail Q of the standard
-// normal, rounded up, in 1e-6. Integers, because floating point that differs in
-// the last bit between machines would make two auditors disagree about τ.
-var zTau = [...]int64{
-	5997809, 6109412, 6219106, 6326985, 6433135, 6537635, 6640558,
-	6741975, 6841947, 6940534, 7037792, 7133772, 7228523, 7322090,
-	7414517, 7505843, 7596107, 7685344, 7773589, 7860873, 7947227,
-}
+// zTau is z with Q(z) ≤ 1e-9 for the upper tail Q of the standard normal, rounded up,
+// in 1e-6. An integer, because floating point that differs in the last bit between
+// machines would make two auditors disagree about τ.
+const zTau = 5_997_809
 
 // sigma2For returns ⌈Δ₂²/(2ρ)⌉ for ρ = share·1e-9: the least integer variance
 // whose discrete Gaussian costs at most share (Canonne, Kamath, Steinke 2020,
@@ -41,31 +36,17 @@ func rhoFor(sens2, sigma2 *big.Int) budget.Nano {
 	return budget.Nano(ceilDiv(num, new(big.Int).Lsh(sigma2, 1)).Int64())
 }
 
-// split divides price evenly over n measures; the first price mod n of them get
-// one Nano more, so the shares add up to price exactly.
-func split(price budget.Nano, n int) []budget.Nano {
-	shares := make([]budget.Nano, n)
-	each, rest := price/budget.Nano(n), int(price%budget.Nano(n))
-	for i := range shares {
-		shares[i] = each
-		if i < rest {
-			shares[i]++
-		}
-	}
-	return shares
-}
-
 // tau is the least threshold this rule allows on noisy(units−(K−1)): a key held
 // by exactly K units of which one leaves has the value 1 here and is absent
-// there, so it must pass with probability at most δ_τ/touched:
+// there, so it must pass with probability at most δ_τ:
 //
-//	Pr[1+X ≥ τ] = Pr[X ≥ τ−1] ≤ Pr[N(0,σ²) ≥ τ−2] ≤ δ_τ/touched
+//	Pr[1+X ≥ τ] = Pr[X ≥ τ−1] ≤ Pr[N(0,σ²) ≥ τ−2] ≤ δ_τ
 //
 // (the discrete tail against the continuous one: Canonne, Kamath, Steinke 2020,
-// Proposition 25). touched, the keys one unit reaches, is rounded up to a power
-// of two and must be at most 2^20.
-func tau(sigma2 *big.Int, touched int64) int64 {
-	z := big.NewInt(zTau[bits.Len64(uint64(touched-1))])
+// Proposition 25). A unit counts in one key only, that of its row of rank 1, so it
+// can bring about one such key and no more.
+func tau(sigma2 *big.Int) int64 {
+	z := big.NewInt(zTau)
 	z.Mul(z, z).Mul(z, sigma2)
 	x := ceilSqrt(ceilDiv(z, big.NewInt(1_000_000_000_000)))
 	return x.Int64() + 2

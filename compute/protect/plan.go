@@ -56,7 +56,14 @@ type Measure struct {
 	// Both counts and sums only rows where Col and Col2 are both not NULL: for the
 	// two-column moments. Set with Kind non_null or sum and Col2.
 	Both bool `json:"both,omitempty"`
-	// Filter is the aggregate's FILTER (WHERE …).
+	// Centre and CentreBy reduce a sum of squares, which is never negative: the engine
+	// computes it as it is, and the kernel subtracts Centre times the exact value of
+	// measure CentreBy (the count of the same rows) before it adds noise. Sens2 is
+	// that of the difference. nil: nothing is subtracted.
+	Centre   *big.Int `json:"centre,omitempty"`
+	CentreBy int      `json:"centre_by,omitempty"`
+	// Filter is the aggregate's FILTER (WHERE …), for the squares of two-column
+	// moments together with NOT (other column IS NULL).
 	Filter *algebra.Pred `json:"filter,omitempty"`
 	// Vector, when not 0, joins measures into one vector whose cells a row can be
 	// counted in only once (the bins of a grid): they have one joint Sens2 and Sigma2,
@@ -130,6 +137,14 @@ type ExactRules struct {
 	SnapUnits int64 `json:"-"`     // distinct units in the snapshot, from its manifest
 }
 
+// Grid is the registered grid of a column that a bin expression reads: bin(v) is the
+// greatest edge but the last that is ≤ v, and the first edge below it.
+type Grid struct {
+	Dataset int     `json:"dataset"` // index into Core.Datasets()
+	Column  string  `json:"column"`
+	Edges   []int64 `json:"edges"` // ascending, at least two
+}
+
 // Plan is a protected plan. Everything in it is fixed before data is read and
 // depends on public facts only.
 type Plan struct {
@@ -142,10 +157,13 @@ type Plan struct {
 	Ranks []int64 `json:"ranks"`
 	// Weight, when not 0, replaces ranks of the fact table by weights on an integer
 	// lattice: after WHERE, each row of a unit that has n rows left weighs
-	// ⌊Weight·m/max(m,n)⌋, counts are sums of weights and sums are sums of weight·value
+	// ⌊Weight·m/max(m,n)⌋ (n counts what joins and WHERE leave, registered codes or
+	// not), counts are sums of weights and sums are sums of weight·value
 	// (so sensitivities are Weight times those of rows), and the kernel divides by
 	// Weight after noise.
-	Weight    int64       `json:"weight,omitempty"`
+	Weight int64 `json:"weight,omitempty"`
+	// Grids are the grids of all bin expressions, by data set and column name.
+	Grids     []Grid      `json:"grids,omitempty"`
 	Keys      []Key       `json:"keys,omitempty"`
 	Measures  []Measure   `json:"measures"`
 	Outputs   []Output    `json:"outputs"` // parallel to Core.Aggs

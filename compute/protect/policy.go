@@ -17,6 +17,7 @@ func FactsOf(e policies.Entry) (Facts, error) {
 		return Facts{}, err
 	}
 	f := Facts{
+		Unit:    unitOf(e.Dataset),
 		Dataset: e.Dataset.ID, Department: e.Department, Public: e.Dataset.Public,
 		MaxRows: e.Rule.MaxRows, OneRow: e.Dataset.OneRow, Unique: e.Dataset.Unique, Columns: map[string]ColumnFacts{},
 	}
@@ -49,9 +50,17 @@ func FactsOf(e policies.Entry) (Facts, error) {
 	return f, nil
 }
 
+func unitOf(d policies.Dataset) policies.UnitKind {
+	if d.Unit == nil {
+		return ""
+	}
+	return d.Unit.Kind
+}
+
 func columnFacts(c policies.StoredColumn) (ColumnFacts, error) {
-	cf := ColumnFacts{Type: c.Type, Nullable: nullable(c)}
-	if c.Bounds != nil && (c.Type.Kind == algebra.Int || c.Type.Kind == algebra.Decimal) {
+	cf := ColumnFacts{Type: c.Type, Nullable: nullable(c), Grid: c.Grid}
+	// The bounds of a date make it no measure; they bound its parts and differences.
+	if c.Bounds != nil && (c.Type.Kind == algebra.Int || c.Type.Kind == algebra.Decimal || c.Type.Kind == algebra.Date) {
 		cf.Bounds = &Range{Lo: c.Bounds[0], Hi: c.Bounds[1]}
 		cf.Stored = cf.Bounds
 	}

@@ -49,9 +49,9 @@ func modeMixed(fact, dim Facts) *policies.Reason {
 
 func privateJoin(f Facts) *policies.Reason {
 	return by(f, "PRIVATE_JOIN",
-		fmt.Sprintf("数据集 %s 含隐私单元，只能作为主表，不能被连接", f.Dataset),
-		fmt.Sprintf("data set %s holds privacy units: it may be the fact table but not be joined", f.Dataset),
-		"只能连接公开维表", "join public dimension tables only")
+		fmt.Sprintf("数据集 %s 含隐私单元，且不是每个单元一行，不能被连接", f.Dataset),
+		fmt.Sprintf("data set %s holds privacy units and not one row of each: it cannot be joined", f.Dataset),
+		"请先按隐私单元汇总（GROUP BY 单元列）再按单元连接，或只连接公开维表", "aggregate it per unit first (GROUP BY the unit column) and join on the unit, or join public dimension tables only")
 }
 
 func joinNotUnique(f Facts, col string) *policies.Reason {

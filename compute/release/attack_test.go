@@ -280,7 +280,7 @@ func TestR01TauAgainstExactTail(t *testing.T) {
 					tail += p
 				}
 			}
-			if limit := 1.0 / protect.InverseDelta / float64(m); tail/z > limit {
+			if limit := 1.0 / protect.InverseDelta; tail/z > limit {
 				t.Errorf("m %d σ² %s τ %d: tail %g exceeds %g", m, s.Sigma2, s.Tau, tail/z, limit)
 			} else if tail/z < limit/40 && v > 100 {
 				t.Errorf("m %d σ² %s τ %d: tail %g is far below %g: τ is too high", m, s.Sigma2, s.Tau, tail/z, limit)

@@ -3,9 +3,9 @@ package release
 import (
 	"io"
 	"math/big"
+	"slices"
 
 	"github.com/sandgate/sandgate/compute/algebra"
-	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/protect"
 )
 
@@ -13,8 +13,12 @@ import (
 const avgDigits = 2
 
 // An average is withheld unless its noisy count exceeds clearSigmas standard
-// deviations of its noise: below that the ratio's interval is meaningless.
-const clearSigmas = 3
+// deviations of its noise: below that the ratio's interval is meaningless. A moment
+// is withheld unless its denominators exceed momentSigmas of theirs.
+const (
+	clearSigmas  = 3
+	momentSigmas = 5
+)
 
 // DP adds noise to the exact partials p of a dp plan, from rnd (NewSource in
 // production), and returns the release. It checks before the first draw that every
@@ -22,8 +26,9 @@ const clearSigmas = 3
 // plan cannot release under-noised values. Every error is ErrKernel.
 //
 // Public keys: every combination is answered, empty ones too. Private keys: those
-// past the pre-threshold and τ. Counts are shown as at least zero; their intervals
-// come from the unclamped draw.
+// past the pre-threshold and τ. Grouping sets: every margin is the sum of the noisy
+// cells below it, so tables of one release agree. Counts are shown as at least zero;
+// their intervals come from the unclamped draw.
 func DP(plan *protect.Plan, p protect.Partials, rnd io.Reader) (*Release, error) {
 	return guard(func() (*Release, error) {
 		if rnd == nil || !pays(plan) {
@@ -35,78 +40,181 @@ func DP(plan *protect.Plan, p protect.Partials, rnd io.Reader) (*Release, error)
 		}
 		draw := newRandom(rnd)
 		defer draw.wipe()
-		half := make([]*big.Int, len(plan.Measures))
-		for i, m := range plan.Measures {
-			half[i] = protect.HalfWidth95(m.Sigma2)
-		}
-		r := &Release{mode: protect.ModeDP, rho: plan.Rho, cols: header(plan)}
+		var cells []noisyCell
 		for _, g := range groups {
 			if !g.shown || !selected(plan.Selection, g, draw) {
 				continue
 			}
-			row := make([]value, 0, len(r.cols))
-			for _, k := range g.keys {
-				row = append(row, keyValue(k))
-			}
-			noisy := make([]*big.Int, len(plan.Measures))
+			exact := centred(plan, g.m)
+			c := noisyCell{keys: g.keys, x: make([]*big.Int, len(plan.Measures)), cells: 1}
 			for i, m := range plan.Measures {
 				if m.Sigma2.Sign() > 0 {
 					x := draw.gaussian(m.Sigma2)
-					noisy[i] = x.Add(x, g.m[i])
+					c.x[i] = x.Add(x, exact[i])
 				}
 			}
-			for _, o := range plan.Outputs {
-				if o.Func == algebra.Avg {
-					row = append(row, ratio(o, noisy[o.A], noisy[o.B], plan.Measures[o.A].Sigma2, plan.Measures[o.B].Sigma2))
-				} else {
-					row = append(row, estimate(o.Func, noisy[o.A], half[o.A]))
-				}
+			cells = append(cells, c)
+		}
+		r := &Release{mode: protect.ModeDP, rho: plan.Rho, cols: header(plan)}
+		k := kernel{plan: plan, halves: map[[2]int64]*big.Int{}}
+		if plan.Core.Sets == nil {
+			for _, c := range cells {
+				r.rows = append(r.rows, k.row(c))
 			}
-			r.rows = append(r.rows, row)
+			return r, nil
+		}
+		for _, set := range plan.Core.Sets {
+			mask := groupingMask(len(plan.Keys), set)
+			for _, c := range margin(cells, set) {
+				r.rows = append(r.rows, append(k.row(c), value{num: big.NewInt(mask)}))
+			}
 		}
 		return r, nil
 	})
 }
 
-// pays reports whether plan is a dp plan all of whose released measures carry the
-// noise their price needs: Δ₂² ≤ 2ρσ².
-func pays(plan *protect.Plan) bool {
-	if plan == nil || plan.Mode != protect.ModeDP || plan.Rho < 1 || len(plan.Outputs) == 0 || len(plan.Outputs) != len(plan.Core.Aggs) {
-		return false
-	}
-	total := new(big.Int)
-	covers := func(sens2, sigma2 *big.Int, rho budget.Nano) bool {
-		if sens2 == nil || sigma2 == nil || sens2.Sign() < 1 || sigma2.Sign() < 1 || rho < 1 {
-			return false
+// centred gives the exact partials as their sensitivities are declared: sums of
+// squares less their centre per row.
+func centred(plan *protect.Plan, exact []*big.Int) []*big.Int {
+	out := exact
+	for i, m := range plan.Measures {
+		if m.Centre == nil {
+			continue
 		}
-		total.Add(total, big.NewInt(int64(rho)))
-		have := new(big.Int).Mul(sigma2, big.NewInt(2*int64(rho)))
-		return have.Cmp(new(big.Int).Mul(sens2, big.NewInt(1_000_000_000))) >= 0
+		if &out[0] == &exact[0] {
+			out = slices.Clone(exact)
+		}
+		x := new(big.Int).Mul(m.Centre, exact[m.CentreBy])
+		out[i] = x.Sub(exact[i], x)
 	}
-	private := false
-	for _, k := range plan.Keys {
-		private = private || k.Codes == nil
-	}
-	if s := plan.Selection; private != (s != nil) {
-		return false
-	} else if s != nil {
-		if s.K < 1 || s.Tau < 2 || s.Measure < 0 || s.Measure >= len(plan.Measures) ||
-			plan.Measures[s.Measure].Kind != protect.MeasureUnits || !covers(s.Sens2, s.Sigma2, s.Rho) {
-			return false
+	return out
+}
+
+// noisyCell is a cell of noisy measures, added up from cells of all keys; nil where
+// a measure has no noise. A dropped key of a margin is NULL.
+type noisyCell struct {
+	keys  []algebra.Value
+	x     []*big.Int
+	cells int64
+}
+
+// margin adds up the noisy cells over the keys that are not in set, keeping order.
+func margin(cells []noisyCell, set []int) []noisyCell {
+	var out []noisyCell
+	index := map[string]int{}
+	for _, c := range cells {
+		keys := slices.Clone(c.keys)
+		var kept []algebra.Value
+		for i := range keys {
+			if slices.Contains(set, i) {
+				kept = append(kept, keys[i])
+			} else {
+				keys[i] = algebra.Value{Type: keys[i].Type, Null: true}
+			}
+		}
+		id := identity(kept)
+		at, have := index[id]
+		if !have {
+			at = len(out)
+			index[id] = at
+			sums := make([]*big.Int, len(c.x))
+			for i, x := range c.x {
+				if x != nil {
+					sums[i] = new(big.Int)
+				}
+			}
+			out = append(out, noisyCell{keys: keys, x: sums})
+		}
+		out[at].cells += c.cells
+		for i, x := range c.x {
+			if x != nil {
+				out[at].x[i].Add(out[at].x[i], x)
+			}
 		}
 	}
-	for _, m := range plan.Measures {
-		if m.Sigma2 == nil || m.Sigma2.Sign() != 0 && !covers(m.Sens2, m.Sigma2, m.Rho) {
-			return false
+	return out
+}
+
+// groupingMask is SQL's GROUPING of all keys: a bit for every key that set drops,
+// the first key's the highest.
+func groupingMask(keys int, set []int) int64 {
+	mask := int64(0)
+	for i := range keys {
+		mask <<= 1
+		if !slices.Contains(set, i) {
+			mask |= 1
 		}
 	}
-	noised := func(i int) bool { return i >= 0 && i < len(plan.Measures) && plan.Measures[i].Sigma2.Sign() > 0 }
-	for _, o := range plan.Outputs {
-		if !noised(o.A) || o.Func == algebra.Avg && !noised(o.B) {
-			return false
-		}
+	return mask
+}
+
+// kernel turns noisy cells into released values. Everything in it is
+// post-processing: it sees no exact value.
+type kernel struct {
+	plan   *protect.Plan
+	halves map[[2]int64]*big.Int // half-widths by measure and number of cells
+}
+
+// row is one released row.
+func (k *kernel) row(c noisyCell) []value {
+	row := make([]value, 0, len(c.keys)+len(k.plan.Outputs)+1)
+	for _, v := range c.keys {
+		row = append(row, keyValue(v))
 	}
-	return total.Cmp(big.NewInt(int64(plan.Rho))) <= 0
+	for _, o := range k.plan.Outputs {
+		row = append(row, k.output(o, c))
+	}
+	return row
+}
+
+func (k *kernel) output(o protect.Output, c noisyCell) value {
+	switch {
+	case o.Grid != nil:
+		return k.order(o, c)
+	case o.In != nil:
+		return k.moment(o, c)
+	case o.Func == algebra.Avg:
+		return ratio(o, c.x[o.A], c.x[o.B], k.variance(o.A, c), k.variance(o.B, c))
+	case o.Func == algebra.Sum && o.Offset != 0:
+		off := big.NewInt(o.Offset)
+		x := new(big.Int).Mul(off, c.x[o.B])
+		v := new(big.Int).Mul(off, off)
+		v.Mul(v, k.variance(o.B, c)).Add(v, k.variance(o.A, c))
+		return k.estimate(o.Func, x.Add(x, c.x[o.A]), protect.HalfWidth95(v))
+	}
+	return k.estimate(o.Func, c.x[o.A], k.half(o.A, c))
+}
+
+// variance is that of the noise in a cell's measure.
+func (k *kernel) variance(measure int, c noisyCell) *big.Int {
+	return new(big.Int).Mul(k.plan.Measures[measure].Sigma2, big.NewInt(c.cells))
+}
+
+func (k *kernel) half(measure int, c noisyCell) *big.Int {
+	id := [2]int64{int64(measure), c.cells}
+	if k.halves[id] == nil {
+		k.halves[id] = protect.HalfWidth95(k.variance(measure, c))
+	}
+	return k.halves[id]
+}
+
+// estimate is a noisy count or sum with its 95 % interval noisy ± h, off the
+// lattice of weights: rounded to the nearest, the interval outwards.
+func (k *kernel) estimate(f algebra.Func, noisy, h *big.Int) value {
+	v := estimate(f, noisy, h)
+	if w := big.NewInt(k.plan.Weight); w.Sign() > 0 {
+		v.num.Lsh(v.num, 1)
+		v.num = floorDiv(v.num.Add(v.num, w), new(big.Int).Lsh(w, 1))
+		v.lo = floorDiv(v.lo, w)
+		v.hi = ceilDiv(v.hi, w)
+	}
+	return v
+}
+
+// ceilDiv returns ⌈a/b⌉ for b > 0.
+func ceilDiv(a, b *big.Int) *big.Int {
+	q := floorDiv(new(big.Int).Neg(a), b)
+	return q.Neg(q)
 }
 
 // selected decides whether a private key is shown: at least K units, and a noisy

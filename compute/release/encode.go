@@ -17,9 +17,9 @@ import (
 
 const (
 	wireVersion = 1
-	// maxScale is the most decimal digits of a column: 9 of a Decimal and those
-	// of an average.
-	maxScale = 9 + avgDigits
+	// maxScale is the most decimal digits of a column: those of a variance, twice 9
+	// of a Decimal and two.
+	maxScale = 2*9 + avgDigits
 	// maxDigits bounds a number on the wire; parsing is quadratic in it.
 	maxDigits = 100
 )
@@ -116,7 +116,12 @@ func decode(encoded []byte) (*Release, error) {
 	}
 	r := &Release{mode: w.Mode, rho: w.Rho, derived: w.Derived, source: w.Source}
 	for i, c := range w.Columns {
-		if !validColumn(c, w.Derived) || !w.Derived && i > 0 && c.Kind == KindKey && w.Columns[i-1].Kind != KindKey {
+		if !validColumn(c, w.Derived) {
+			return nil, errStored
+		}
+		// Keys come first; after the estimates only the bit mask of grouping sets may
+		// stand, in the last place.
+		if late := !w.Derived && i > 0 && c.Kind == KindKey && w.Columns[i-1].Kind != KindKey; late && (i != len(w.Columns)-1 || c.Type != algebra.Int) {
 			return nil, errStored
 		}
 		r.cols = append(r.cols, Column{c.Name, c.Kind, c.Func, algebra.Type{Kind: c.Type, Scale: c.Scale}})
@@ -165,11 +170,15 @@ func validColumn(c wireColumn, derived bool) bool {
 		return false
 	}
 	switch c.Func {
-	case algebra.CountRows, algebra.CountCol, algebra.CountUnits:
+	case algebra.CountRows, algebra.CountCol, algebra.CountUnits, algebra.RegrCount:
 		return c.Type == algebra.Int
+	case algebra.Quantile, algebra.Min, algebra.Max:
+		return c.Type == algebra.Int || c.Type == algebra.Decimal || c.Type == algebra.Date
 	case algebra.Sum:
 		return c.Type == algebra.Int || c.Type == algebra.Decimal
-	case algebra.Avg:
+	case algebra.Corr, algebra.RegrR2, algebra.RegrSlope, algebra.RegrIntercept:
+		return c.Type == algebra.Decimal && c.Scale == protect.MomentDigits
+	case algebra.Avg, algebra.VarPop, algebra.VarSamp, algebra.StddevPop, algebra.StddevSamp, algebra.CovarPop, algebra.CovarSamp:
 		return c.Type == algebra.Decimal && c.Scale >= avgDigits
 	}
 	return false
@@ -191,7 +200,7 @@ func decodeCell(c wireCell, col Column, mode protect.Mode) (value, bool) {
 		return value{num: n}, ok && n.IsInt64() && col.Type.Kind != algebra.Text && (col.Type.Kind != algebra.Bool || n.BitLen() < 2 && n.Sign() >= 0)
 	}
 	if c.X != "" {
-		known := c.X == TooNoisy && mode == protect.ModeDP && col.Func == algebra.Avg ||
+		known := c.X == TooNoisy && mode == protect.ModeDP && mayBeTooNoisy(col.Func) ||
 			(c.X == BelowK || c.X == Complement) && mode == protect.ModeExact
 		return value{withheld: c.X}, known && c.S == nil && c.V == "" && c.Lo == "" && c.Hi == ""
 	}
@@ -201,7 +210,20 @@ func decodeCell(c wireCell, col Column, mode protect.Mode) (value, bool) {
 	if !ok1 || !ok2 || !ok3 || c.S != nil || lo.Cmp(v) > 0 || v.Cmp(hi) > 0 {
 		return value{}, false
 	}
+	if col.Type.Kind == algebra.Date && !(lo.IsInt64() && hi.IsInt64() && lo.Int64() >= algebra.MinDate && hi.Int64() <= algebra.MaxDate) {
+		return value{}, false
+	}
 	return value{num: v, lo: lo, hi: hi}, true
+}
+
+// mayBeTooNoisy says which estimates are withheld when their denominator is not
+// clear of noise: all but counts and sums.
+func mayBeTooNoisy(f algebra.Func) bool {
+	switch f {
+	case algebra.CountRows, algebra.CountCol, algebra.CountUnits, algebra.RegrCount, algebra.Sum:
+		return false
+	}
+	return true
 }
 
 func number(s string) (*big.Int, bool) {

@@ -97,7 +97,7 @@ func TestR01LoadRefusesOtherForms(t *testing.T) {
 		{`"v":1`, `"v":2`}, {`"mode":"dp"`, `"mode":"raw"`}, {`"mode":"dp"`, `"mode":"exact"`}, {`"rho":5`, `"rho":-5`}, {`"rho":5`, `"rho":0`},
 		{`"rho":5`, `"rho":5.0`}, {`"rho":5`, `"rho":5,"rho":5`}, {`"rho":5`, `"rho": 5`}, {`"rho":5`, `"rho":5,"extra":1`},
 		{`"derived":false`, `"derived":true`}, {`"source":""`, `"source":"00"`}, {`"kind":"key"`, `"kind":"raw"`},
-		{`"func":"avg"`, `"func":"max"`}, {`"func":"avg"`, `"func":"count"`}, {`"scale":2`, `"scale":1`}, {`"scale":2`, `"scale":200`},
+		{`"func":"avg"`, `"func":"mode"`}, {`"func":"avg"`, `"func":"corr"`}, {`"func":"avg"`, `"func":"count"`}, {`"scale":2`, `"scale":1`}, {`"scale":2`, `"scale":200`},
 		{`"type":"text"`, `"type":"blob"`}, {`"type":"text"`, `"type":"int"`}, {`"name":""`, `"name":"x"`},
 		{`{"s":"a"}`, `{"s":"a","v":"1"}`}, {`{"s":"a"}`, `{"v":"1"}`}, {`{"s":"a"}`, `{"s":"\u0061"}`}, {`{"s":"a"},`, ``},
 		{`"v":"5"`, `"v":"05"`}, {`"v":"5"`, `"v":"+5"`}, {`"v":"5"`, `"v":"5e0"`}, {`"v":"5"`, `"v":"99"`}, {`"v":"5"`, `"v":"-1"`}, {`"v":"5"`, `"v":""`},

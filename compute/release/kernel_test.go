@@ -182,7 +182,7 @@ func TestR01PartialsNotReachable(t *testing.T) {
 	canaries := []int64{7_777_777_777_771, 8_888_888_888_883}
 	f := testFacts(1)
 	c := core(f, []string{"g"}, agg(f, algebra.CountRows, ""), agg(f, algebra.Sum, "pay"))
-	dp := build(t, c, 4_000_000, f)
+	dp := build(t, c, 100, f) // much noise: none at all would be a release of the exact value, by chance
 	f.Mode = protect.ModeExact
 	ex := build(t, c, 0, f)
 	ex.Exact.SnapUnits = 1 << 60

@@ -44,11 +44,18 @@ func (r *Release) Apply(post algebra.Post) (*Release, error) {
 	digest := r.Digest()
 	out := &Release{mode: r.mode, rho: r.rho, derived: true, source: hex.EncodeToString(digest[:])}
 	for _, o := range post.Outputs {
-		if !r.has(o.Ref) {
-			return fail(errReference)
-		}
 		if !utf8.ValidString(o.Name) {
 			return fail(errors.New("an output name is not valid UTF-8"))
+		}
+		if o.Grouping != nil {
+			if !r.grouped(o) {
+				return fail(errReference)
+			}
+			out.cols = append(out.cols, Column{Name: o.Name, Kind: KindKey, Type: algebra.Type{Kind: algebra.Int}})
+			continue
+		}
+		if !r.has(o.Ref) {
+			return fail(errReference)
 		}
 		c := r.cols[o.Ref]
 		c.Name = o.Name
@@ -89,11 +96,53 @@ func (r *Release) Apply(post algebra.Post) (*Release, error) {
 	for _, row := range rows {
 		chosen := make([]value, len(post.Outputs))
 		for i, o := range post.Outputs {
+			if o.Grouping != nil {
+				chosen[i] = r.grouping(o, row)
+				continue
+			}
 			chosen[i] = row[o.Ref] // values are never changed once made
 		}
 		out.rows = append(out.rows, chosen)
 	}
 	return out, nil
+}
+
+// keys is the number of grouping keys: key columns before the first estimate.
+func (r *Release) keys() int {
+	n := 0
+	for n < len(r.cols) && r.cols[n].Kind == KindKey {
+		n++
+	}
+	return n
+}
+
+// grouped checks a GROUPING(…): it names keys, and the bit mask or, where the
+// release has no grouping sets, the column after the last.
+func (r *Release) grouped(o algebra.Output) bool {
+	last := len(r.cols) - 1
+	masked := r.cols[last].Kind == KindKey && last >= r.keys()
+	if len(o.Grouping) == 0 || len(o.Grouping) > 62 || masked && o.Ref != last || !masked && o.Ref != last+1 {
+		return false
+	}
+	for _, k := range o.Grouping {
+		if k < 0 || k >= r.keys() {
+			return false
+		}
+	}
+	return true
+}
+
+// grouping is GROUPING(keys…) of a row: a bit for each key that the row's grouping
+// set drops, the first the highest.
+func (r *Release) grouping(o algebra.Output, row []value) value {
+	out := new(big.Int)
+	for _, k := range o.Grouping {
+		out.Lsh(out, 1)
+		if o.Ref < len(row) {
+			out.SetBit(out, 0, row[o.Ref].num.Bit(r.keys()-1-k))
+		}
+	}
+	return value{num: out}
 }
 
 var (

@@ -26,7 +26,7 @@ const (
 
 // Codes of a withheld estimate.
 const (
-	TooNoisy = "TOO_NOISY" // dp: the count below an average is not clearly above zero
+	TooNoisy = "TOO_NOISY" // dp: what an average, moment or quantile divides by is not clearly above zero
 	// BelowK and Complement are one word on purpose: a cell with too few units and
 	// one that is withheld for its neighbours' sake must look the same, or the
 	// reader learns which cells are really small.
@@ -38,7 +38,7 @@ const (
 func Explain(code string) policies.Text {
 	switch code {
 	case TooNoisy:
-		return policies.Text{ZH: "该组人数相对噪声太少，平均值无意义", EN: "too few values against the noise for an average to mean anything"}
+		return policies.Text{ZH: "该组数据相对噪声太少，结果无意义", EN: "too few values, or too little spread, against the noise for the result to mean anything"}
 	case BelowK:
 		return policies.Text{ZH: "该组或可由其推出的组单元数低于门槛", EN: "this cell, or one that could be computed from it, is below the threshold"}
 	}
@@ -116,7 +116,7 @@ func (r *Release) Rows() [][]Cell {
 				cell.Value = format(v, c.Type)
 			}
 			if v.lo != nil {
-				cell.Lo, cell.Hi = decimal(v.lo, c.Type.Scale), decimal(v.hi, c.Type.Scale)
+				cell.Lo, cell.Hi = format(value{num: v.lo}, c.Type), format(value{num: v.hi}, c.Type)
 			}
 			out[i][j] = cell
 		}
@@ -155,7 +155,8 @@ func decimal(x *big.Int, scale uint8) string {
 	return sign + s[:len(s)-n] + "." + s[len(s)-n:]
 }
 
-// header describes the columns a plan releases.
+// header describes the columns a plan releases: keys, outputs and, with grouping
+// sets, the bit mask of the keys a row does not have.
 func header(p *protect.Plan) []Column {
 	var cols []Column
 	for _, k := range p.Keys {
@@ -163,15 +164,30 @@ func header(p *protect.Plan) []Column {
 	}
 	for i, o := range p.Outputs {
 		c := Column{Kind: KindEstimate, Func: o.Func, Type: algebra.Type{Kind: algebra.Int}}
+		scaled := func(scale uint8) { c.Type = algebra.Type{Kind: algebra.Decimal, Scale: scale} }
 		switch o.Func {
-		case algebra.Sum:
+		case algebra.Sum, algebra.Quantile, algebra.Min, algebra.Max:
 			c.Type = p.Core.Aggs[i].Arg.Type
-		case algebra.Avg:
-			c.Type = algebra.Type{Kind: algebra.Decimal, Scale: o.Scale + avgDigits}
+		case algebra.Avg, algebra.StddevPop, algebra.StddevSamp:
+			scaled(o.Scale + avgDigits)
+		case algebra.VarPop, algebra.VarSamp:
+			scaled(2*o.Scale + avgDigits)
+		case algebra.CovarPop, algebra.CovarSamp:
+			scaled(o.Scale + o.Scale2 + avgDigits)
+		case algebra.Corr, algebra.RegrR2, algebra.RegrSlope, algebra.RegrIntercept:
+			scaled(protect.MomentDigits)
 		}
 		cols = append(cols, c)
 	}
+	if p.Core.Sets != nil {
+		cols = append(cols, Column{Kind: KindKey, Type: algebra.Type{Kind: algebra.Int}})
+	}
 	return cols
+}
+
+// twoParts reports whether an output is made of measures A and B.
+func twoParts(o protect.Output) bool {
+	return o.Func == algebra.Avg || o.Func == algebra.Sum && o.Offset != 0
 }
 
 // keyValue copies a key into the release.

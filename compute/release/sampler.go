@@ -6,9 +6,9 @@ import (
 )
 
 // The samplers follow Canonne, Kamath, Steinke, "The Discrete Gaussian for
-// Differential Privacy" (2020), Algorithms 1 to 3. All arithmetic is on integers
-// and every Bernoulli probability is an exact ratio, so the output distribution is
-// the discrete Gaussian itself and not an approximation of it.
+// Differential Privacy" (2020), Algorithms 2 and 3. All arithmetic is on integers
+// and every coin has its exact probability (see expFraction), so the output
+// distribution is the discrete Gaussian itself and not an approximation of it.
 
 // smallVariance bounds the fast path: with σ² < 2^28 the scale t is at most 2^14
 // and 2σ²t² below 2^58, which a word holds.
@@ -17,6 +17,9 @@ const smallVariance = 1 << 28
 // gaussian draws from the discrete Gaussian N_Z(0, sigma2), sigma2 > 0.
 func (s *random) gaussian(sigma2 *big.Int) *big.Int {
 	if sigma2.IsUint64() && sigma2.Uint64() < smallVariance {
+		if v := sigma2.Uint64(); v <= lookupMax {
+			return big.NewInt(s.draw(s.tableOf(v)))
+		}
 		return big.NewInt(s.smallGaussian(sigma2.Uint64()))
 	}
 	return s.bigGaussian(sigma2)
@@ -58,11 +61,7 @@ func (s *random) smallLaplace(t uint64) (uint64, bool) {
 		if !s.expFraction(u, t) {
 			continue
 		}
-		v := uint64(0)
-		for s.expFraction(1, 1) {
-			v++
-		}
-		y, negative := u+t*v, s.u64()>>63 == 1
+		y, negative := u+t*s.geometric(), s.bit()
 		if negative && y == 0 {
 			continue // zero must not count twice
 		}
@@ -72,23 +71,7 @@ func (s *random) smallLaplace(t uint64) (uint64, bool) {
 
 // expMinus is true with probability exp(−(whole + rest/den)), rest < den.
 func (s *random) expMinus(whole, rest, den uint64) bool {
-	for ; whole > 0; whole-- {
-		if !s.expFraction(1, 1) {
-			return false
-		}
-	}
-	return s.expFraction(rest, den)
-}
-
-// expFraction is true with probability exp(−num/den), num ≤ den. Bernoulli(γ/k)
-// is drawn as Bernoulli(1/k) and Bernoulli(γ), which needs no product k·den.
-func (s *random) expFraction(num, den uint64) bool {
-	k := uint64(1)
-	for ; ; k++ {
-		if k > 1 && s.below(k) != 0 || num < den && s.below(den) >= num {
-			return k&1 == 1
-		}
-	}
+	return (whole == 0 || s.geometric() >= whole) && s.expFraction(rest, den)
 }
 
 // isqrt returns ⌊√n⌋ for n < 2^62.
@@ -137,12 +120,8 @@ func (s *random) bigLaplace(t, draw *big.Int) (*big.Int, bool) {
 		if !s.bigExpFraction(u, t, draw) {
 			continue
 		}
-		v := int64(0)
-		for s.expFraction(1, 1) {
-			v++
-		}
-		y.Mul(t, y.SetInt64(v)).Add(y, u)
-		negative := s.u64()>>63 == 1
+		y.Mul(t, y.SetUint64(s.geometric())).Add(y, u)
+		negative := s.bit()
 		if negative && y.Sign() == 0 {
 			continue
 		}
@@ -151,19 +130,19 @@ func (s *random) bigLaplace(t, draw *big.Int) (*big.Int, bool) {
 }
 
 func (s *random) bigExpMinus(whole uint64, rest, den, draw *big.Int) bool {
-	for ; whole > 0; whole-- {
-		if !s.expFraction(1, 1) {
-			return false
-		}
-	}
-	return s.bigExpFraction(rest, den, draw)
+	return (whole == 0 || s.geometric() >= whole) && s.bigExpFraction(rest, den, draw)
 }
 
+// bigExpFraction is expFraction for any num ≤ den.
 func (s *random) bigExpFraction(num, den, draw *big.Int) bool {
-	k := uint64(1)
-	for ; ; k++ {
-		if k > 1 && s.below(k) != 0 || s.bigBelow(draw, den).Cmp(num) >= 0 {
-			return k&1 == 1
-		}
+	x := ^uint64(0)
+	if draw.Lsh(num, 64).Quo(draw, den).IsUint64() {
+		x = draw.Uint64()
 	}
+	u := s.u64()
+	heads, sure := compareExp(u, x)
+	if sure {
+		return heads
+	}
+	return s.resolveExp(u, num, den)
 }

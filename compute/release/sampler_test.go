@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"sort"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/differential-privacy/go/v3/noise"
@@ -46,6 +47,7 @@ func TestAttack12_SamplerChiSquare(t *testing.T) {
 		sigma2 int64
 		big    bool
 	}{
+		{"table 1", 1, false}, {"table 3", 3, false}, {"table 569", 569, false}, {"table 1000", 1000, false},
 		{"1", 1, false}, {"2", 2, false}, {"3", 3, false}, {"100", 100, false}, {"569", 569, false},
 		{"big 1", 1, true}, {"big 3", 3, true}, {"big 569", 569, true},
 	} {
@@ -59,9 +61,12 @@ func TestAttack12_SamplerChiSquare(t *testing.T) {
 		var sum, sq float64
 		for range m {
 			var x int64
-			if c.big {
+			switch {
+			case c.big:
 				x = r.bigGaussian(big.NewInt(c.sigma2)).Int64()
-			} else {
+			case strings.HasPrefix(c.name, "table"):
+				x = r.gaussian(big.NewInt(c.sigma2)).Int64()
+			default:
 				x = r.smallGaussian(uint64(c.sigma2))
 			}
 			counts[int(x)+w]++

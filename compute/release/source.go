@@ -59,6 +59,9 @@ type random struct {
 	buf  [2048]byte
 	pos  int
 	wide []byte // scratch of bigBelow
+	coin uint64 // bits of bit not used yet, under a leading one
+
+	lookups []*lookup
 }
 
 type readFailure struct{}
@@ -73,7 +76,17 @@ func newRandom(r io.Reader) *random {
 func (s *random) wipe() {
 	clear(s.buf[:])
 	clear(s.wide[:cap(s.wide)])
-	s.pos = len(s.buf)
+	s.pos, s.coin = len(s.buf), 0
+}
+
+// bit is a fair coin, 63 of them from one word.
+func (s *random) bit() bool {
+	if s.coin <= 1 {
+		s.coin = s.u64() | 1<<63
+	}
+	b := s.coin&1 == 1
+	s.coin >>= 1
+	return b
 }
 
 func (s *random) u64() uint64 {

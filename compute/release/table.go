@@ -112,7 +112,8 @@ func fits(plan *protect.Plan, c protect.Cell) bool {
 		}
 	}
 	for i, m := range c.M {
-		if m == nil || m.Sign() < 0 && plan.Measures[i].Kind != protect.MeasureSum {
+		kind := plan.Measures[i].Kind
+		if m == nil || m.Sign() < 0 && kind != protect.MeasureSum && kind != protect.MeasureProduct {
 			return false
 		}
 	}

@@ -16,29 +16,27 @@ import (
 
 // Check is the gate between a rendered statement and an engine. It shares no
 // code with SQL: the statement's syntax tree must read back as the plan's own
-// tables, joins, bound, condition, keys and measures, and the bound plan must
+// tables, joins, bounds, conditions, keys and measures, and the bound plan must
 // scan the approved tables only, with functions of a short list. Whatever it
 // does not know is an error; a caller must not run the statement then.
 func Check(plan *protect.Plan, schemas []algebra.Schema, ast, boundPlan []byte) error {
 	if err := ready(plan, schemas); err != nil {
 		return fmt.Errorf("failed to check statement: %w", err)
 	}
-	r := reader{plan: plan, schemas: schemas}
+	r, err := newReader(plan, schemas)
+	if err != nil {
+		return fmt.Errorf("failed to check statement: %w", err)
+	}
 	if err := r.statement(ast); err != nil {
 		return fmt.Errorf("failed to check statement: syntax tree: %w", err)
 	}
-	if err := checkBound(schemas, boundPlan); err != nil {
+	if err := checkBound(plan, schemas, boundPlan); err != nil {
 		return fmt.Errorf("failed to check statement: bound plan: %w", err)
 	}
 	return nil
 }
 
 type tree = map[string]any
-
-type reader struct {
-	plan    *protect.Plan
-	schemas []algebra.Schema
-}
 
 var errShape = errors.New("not the shape of a rendered statement")
 
@@ -106,9 +104,58 @@ func node(v any, class, kind string, names ...string) ([]any, error) {
 	return f[2:], nil
 }
 
-func items(v any) []any { l, _ := v.([]any); return l }
+// items lists an array's elements. What is no array becomes one unreadable element,
+// so that no reader takes it for an empty one.
+func items(v any) []any {
+	l, ok := v.([]any)
+	if !ok && v != nil {
+		return []any{nil}
+	}
+	return l
+}
 
-func (r reader) statement(ast []byte) error {
+// reader compares the tree of a statement with a plan.
+type reader struct {
+	plan     *protect.Plan
+	schemas  []algebra.Schema // parallel to datasets
+	datasets []string
+	outer    *view
+}
+
+func newReader(plan *protect.Plan, schemas []algebra.Schema) (*reader, error) {
+	r := &reader{plan: plan, schemas: schemas, datasets: plan.Core.Datasets()}
+	core := plan.Core
+	r.outer = &view{grids: plan.Grids, tables: core.Tables, joins: core.Joins, derived: core.Derived, schemas: schemas}
+	for i, t := range core.Tables {
+		s, err := core.View(i, schemas)
+		if err != nil {
+			return nil, err
+		}
+		r.outer.columns = append(r.outer.columns, s.Columns)
+		r.outer.names = append(r.outer.names, "t"+strconv.Itoa(i))
+		r.outer.datasets = append(r.outer.datasets, slices.Index(r.datasets, t.Dataset))
+	}
+	return r, nil
+}
+
+// query is the parts of one SELECT; no other clause may be there.
+type query struct {
+	selected, groups, sets, modifiers []any
+	from, where, having               any
+}
+
+func readQuery(v any) (query, error) {
+	f, err := pick(v, "type", "select_list", "from_table", "where_clause", "group_expressions", "group_sets", "aggregate_handling", "modifiers", "having")
+	if err != nil {
+		return query{}, err
+	}
+	if f[0] != "SELECT_NODE" || f[6] != "STANDARD_HANDLING" {
+		return query{}, errShape
+	}
+	return query{selected: items(f[1]), from: f[2], where: f[3], groups: items(f[4]), sets: items(f[5]), modifiers: items(f[7]), having: f[8]}, nil
+}
+
+func (r *reader) statement(ast []byte) error {
 	root, err := parse(ast)
 	if err != nil {
 		return err
@@ -120,22 +167,20 @@ func (r reader) statement(ast []byte) error {
 	if f, err = pick(items(f[0])[0], "node"); err != nil {
 		return err
 	}
-	f, err = pick(f[0], "type", "select_list", "from_table", "where_clause", "group_expressions", "group_sets", "aggregate_handling", "modifiers")
+	q, err := readQuery(f[0])
 	if err != nil {
 		return err
-	}
-	if f[0] != "SELECT_NODE" || f[6] != "STANDARD_HANDLING" {
-		return errShape
 	}
 	for _, step := range []struct {
 		what string
 		err  error
 	}{
-		{"FROM", r.tables(f[2])},
-		{"WHERE", r.where(f[3])},
-		{"SELECT", r.selected(items(f[1]))},
-		{"GROUP BY", r.groups(items(f[4]), items(f[5]))},
-		{"LIMIT", r.limit(items(f[7]))},
+		{"FROM", r.from(q.from)},
+		{"WHERE", r.where(q.where, r.plan.Mode == protect.ModeExact)},
+		{"SELECT", r.selected(q.selected)},
+		{"GROUP BY", r.groups(q.groups, q.sets)},
+		{"HAVING", r.having(q.having)},
+		{"LIMIT", r.limit(q.modifiers)},
 	} {
 		if step.err != nil {
 			return fmt.Errorf("%s: %w", step.what, step.err)
@@ -144,173 +189,148 @@ func (r reader) statement(ast []byte) error {
 	return nil
 }
 
-// tables reads the left-deep joins from the last to the fact table.
-func (r reader) tables(v any) error {
-	core := r.plan.Core
-	for i := len(core.Joins) - 1; i >= 0; i-- {
-		j := core.Joins[i]
-		f, err := pick(v, "type", "left", "right", "condition", "join_type", "ref_type")
-		if err != nil {
-			return err
-		}
-		kind := "INNER"
-		if j.Outer {
-			kind = "LEFT"
-		}
-		if f[0] != "JOIN" || f[4] != kind || f[5] != "REGULAR" {
-			return errShape
-		}
-		if err := r.table(f[2], j.Table); err != nil {
-			return err
-		}
-		on, err := node(f[3], "COMPARISON", "COMPARE_EQUAL", "left", "right")
-		if err != nil {
-			return err
-		}
-		a, errA := r.column(on[0])
-		b, errB := r.column(on[1])
-		if errA != nil || errB != nil || a != j.Left || b != j.Right {
-			return fmt.Errorf("join %d is not the plan's", i)
-		}
-		v = f[1]
+// conjuncts lists the parts of a condition, which may be absent.
+func conjuncts(v any) ([]any, error) {
+	if t, _ := v.(tree); t["type"] == "CONJUNCTION_AND" {
+		f, err := node(v, "CONJUNCTION", "CONJUNCTION_AND", "children")
+		return items(f2(f)), err
 	}
-	return r.table(v, 0)
+	if v == nil {
+		return nil, nil
+	}
+	return []any{v}, nil
 }
 
-func (r reader) table(v any, i int) error {
-	f, err := pick(v, "type", "alias", "catalog_name", "schema_name", "table_name")
+// where takes the rank bound and, in exact mode with keys, the code lists out of
+// the condition; the rest must mean what the plan's condition means.
+func (r *reader) where(v any, coded bool) error {
+	parts, err := conjuncts(v)
 	if err != nil {
 		return err
 	}
-	n := strconv.Itoa(i)
-	if f[0] != "BASE_TABLE" || f[1] != "t"+n || f[2] != "d"+n || f[3] != "main" || f[4] != "t" {
-		return fmt.Errorf("table %d is not the plan's", i)
+	fact := r.plan.Core.Tables[0]
+	rank := int64(0)
+	if fact.PerUnit == nil && len(fact.Parts) == 0 {
+		rank = r.rank(fact.Dataset)
 	}
-	return nil
-}
-
-// names reads a column reference t<i>.<name>.
-func (r reader) names(v any) (int, string, error) {
-	f, err := node(v, "COLUMN_REF", "COLUMN_REF", "alias", "column_names")
+	rest, err := r.outer.withoutRank(parts, 0, rank)
 	if err != nil {
-		return 0, "", err
+		return err
 	}
-	parts := items(f[1])
-	if len(parts) != 2 {
-		return 0, "", errShape
-	}
-	name, _ := parts[1].(string)
-	for i := range r.schemas {
-		if parts[0] == "t"+strconv.Itoa(i) {
-			return i, name, nil
-		}
-	}
-	return 0, "", errors.New("column of an unknown table")
-}
-
-func (r reader) column(v any) (algebra.Col, error) {
-	i, name, err := r.names(v)
-	if err != nil {
-		return algebra.Col{}, err
-	}
-	for _, c := range r.schemas[i].Columns {
-		if c.Name == name {
-			return algebra.Col{Table: i, Name: name, Type: c.Type}, nil
-		}
-	}
-	return algebra.Col{}, errors.New("unknown column")
-}
-
-// where takes the rank bound and the code lists out of the condition; the rest
-// must mean what the plan's condition means.
-func (r reader) where(v any) error {
-	var parts []any
-	if t, _ := v.(tree); t["type"] == "CONJUNCTION_AND" {
-		f, err := node(v, "CONJUNCTION", "CONJUNCTION_AND", "children")
-		if err != nil {
+	if coded {
+		if rest, err = r.withoutCodes(rest); err != nil {
 			return err
 		}
-		parts = items(f[0])
-	} else if v != nil {
-		parts = []any{v}
 	}
-	bounds := 0
-	var rest []algebra.Pred
-	for _, part := range parts {
-		if r.isRankBound(part) {
-			bounds++
+	return r.outer.sameCondition(rest, r.plan.Core.Where)
+}
+
+func (r *reader) rank(id string) int64 { return r.plan.Ranks[slices.Index(r.datasets, id)] }
+
+// withoutCodes wants the restriction of every public key once among parts.
+func (r *reader) withoutCodes(parts []any) ([]any, error) {
+	rest := slices.Clone(parts)
+	for i, k := range r.plan.Keys {
+		if k.Codes == nil {
 			continue
 		}
-		p, err := r.predicate(part)
-		if err != nil {
-			return err
+		at := slices.IndexFunc(rest, func(v any) bool { return r.restricts(v, k) })
+		if at < 0 {
+			return nil, fmt.Errorf("key %d is not restricted to its codes", i)
 		}
-		rest = append(rest, p)
+		rest = slices.Delete(rest, at, at+1)
 	}
-	if want := 1; r.plan.OneRow && bounds != 0 || !r.plan.OneRow && bounds != want {
-		return errors.New("rows per unit are not bounded as planned")
+	return rest, nil
+}
+
+// restricts reads key IN (codes), key IS NULL, or both joined by OR.
+func (r *reader) restricts(v any, k protect.Key) bool {
+	parts := []any{v}
+	if t, _ := v.(tree); t["type"] == "CONJUNCTION_OR" {
+		f, err := node(v, "CONJUNCTION", "CONJUNCTION_OR", "children")
+		if err != nil {
+			return false
+		}
+		parts = items(f[0])
+	}
+	return r.restriction(parts, k)
+}
+
+func (r *reader) restriction(parts []any, k protect.Key) bool {
+	if len(k.Codes) > 0 {
+		if len(parts) == 0 {
+			return false
+		}
+		f, err := node(parts[0], "OPERATOR", "COMPARE_IN", "children")
+		list := items(f2(f))
+		if err != nil || len(list) != len(k.Codes)+1 || r.outer.isColumn(list[0], k.Col) != nil {
+			return false
+		}
+		for i, code := range k.Codes {
+			if got, err := value(list[i+1], k.Col.Type); err != nil || got != code {
+				return false
+			}
+		}
+		parts = parts[1:]
+	} else if !k.Nullable {
+		return false
+	}
+	if k.Nullable {
+		if len(parts) == 0 {
+			return false
+		}
+		f, err := node(parts[0], "OPERATOR", "OPERATOR_IS_NULL", "children")
+		if list := items(f2(f)); err != nil || len(list) != 1 || r.outer.isColumn(list[0], k.Col) != nil {
+			return false
+		}
+		parts = parts[1:]
+	}
+	return len(parts) == 0
+}
+
+// having reads, in dp mode, (COUNT(*) < 0 OR restriction) for each public key.
+func (r *reader) having(v any) error {
+	parts, err := conjuncts(v)
+	if err != nil {
+		return err
+	}
+	if r.plan.Mode == protect.ModeExact {
+		if len(parts) != 0 {
+			return errShape
+		}
+		return nil
 	}
 	for i, k := range r.plan.Keys {
 		if k.Codes == nil {
 			continue
 		}
-		want := restriction(k)
-		at := slices.IndexFunc(rest, func(p algebra.Pred) bool { return equalJSON(p, want) })
-		if at < 0 {
+		if len(parts) == 0 {
 			return fmt.Errorf("key %d is not restricted to its codes", i)
 		}
-		rest = slices.Delete(rest, at, at+1)
+		f, err := node(parts[0], "CONJUNCTION", "CONJUNCTION_OR", "children")
+		list := items(f2(f))
+		if err != nil || len(list) < 2 || !neverTrue(list[0]) || !r.restriction(list[1:], k) {
+			return fmt.Errorf("key %d is not restricted to its codes", i)
+		}
+		parts = parts[1:]
 	}
-	return r.sameCondition(rest)
-}
-
-func equalJSON(a, b any) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
-}
-
-func restriction(k protect.Key) algebra.Pred {
-	col := k.Col
-	in := algebra.Pred{Op: algebra.OpIn, Col: &col, Values: k.Codes}
-	null := algebra.Pred{Op: algebra.OpIsNull, Col: &col}
-	switch {
-	case len(k.Codes) == 0:
-		return null
-	case k.Nullable:
-		return algebra.Pred{Op: algebra.OpOr, Args: []algebra.Pred{in, null}}
-	}
-	return in
-}
-
-// sameCondition compares canonical forms: the parser moves negations and
-// flattens conjunctions, so the trees themselves differ.
-func (r reader) sameCondition(rest []algebra.Pred) error {
-	got := r.plan.Core
-	got.Where = nil
-	if len(rest) > 0 {
-		got.Where = &algebra.Pred{Op: algebra.OpAnd, Args: rest}
-	}
-	if err := got.Validate(r.schemas); err != nil {
-		return err
-	}
-	if !bytes.Equal(got.Canonical().Bytes(), r.plan.Core.Canonical().Bytes()) {
-		return errors.New("condition is not the plan's")
+	if len(parts) != 0 {
+		return errShape
 	}
 	return nil
 }
 
-func (r reader) isRankBound(v any) bool {
-	f, err := node(v, "COMPARISON", "COMPARE_LESSTHANOREQUALTO", "left", "right")
+// neverTrue reads COUNT(*) < 0.
+func neverTrue(v any) bool {
+	f, err := node(v, "COMPARISON", "COMPARE_LESSTHAN", "left", "right")
 	if err != nil {
 		return false
 	}
-	i, name, err := r.names(f[0])
-	n, ok := constant(f[1])
-	return err == nil && i == 0 && name == rankColumn && ok && n.IsInt64() && n.Int64() == r.plan.MaxRows
+	zero, ok := constant(f[1])
+	return ok && zero.Sign() == 0 && isCountStar(f[0], nil) == nil
 }
 
-func (r reader) selected(list []any) error {
+func (r *reader) selected(list []any) error {
 	want := []string{}
 	for i := range r.plan.Keys {
 		want = append(want, "k"+strconv.Itoa(i))
@@ -326,10 +346,16 @@ func (r reader) selected(list []any) error {
 		return errors.New("number of columns is not the plan's")
 	}
 	for i, item := range list {
-		t, _ := item.(tree)
-		if t["alias"] != want[i] {
+		t, ok := item.(tree)
+		if !ok || t["alias"] != want[i] {
 			return fmt.Errorf("column %d is misnamed", i)
 		}
+		// The name is checked; inside, no expression has one.
+		bare := tree{}
+		for field, value := range t {
+			bare[field] = value
+		}
+		bare["alias"] = ""
 		k, m := i, i-len(r.plan.Keys)
 		if exact {
 			m--
@@ -337,11 +363,11 @@ func (r reader) selected(list []any) error {
 		var err error
 		switch {
 		case k < len(r.plan.Keys):
-			err = r.isColumn(item, r.plan.Keys[k].Col)
+			err = r.outer.isColumn(bare, r.plan.Keys[k].Col)
 		case m < 0:
-			err = r.isGrouping(item)
+			err = r.isGrouping(bare)
 		default:
-			err = r.isMeasure(item, r.plan.Measures[m])
+			err = r.isMeasure(bare, r.plan.Measures[m])
 		}
 		if err != nil {
 			return fmt.Errorf("column %d: %w", i, err)
@@ -350,35 +376,27 @@ func (r reader) selected(list []any) error {
 	return nil
 }
 
-func (r reader) isColumn(v any, want algebra.Col) error {
-	got, err := r.column(v)
-	if err == nil && got != want {
-		err = errors.New("column is not the plan's")
-	}
-	return err
-}
-
-func (r reader) isGrouping(v any) error {
-	f, err := node(v, "OPERATOR", "GROUPING_FUNCTION", "alias", "children")
+func (r *reader) isGrouping(v any) error {
+	f, err := node(v, "OPERATOR", "GROUPING_FUNCTION", "children")
 	if err != nil {
 		return err
 	}
-	return r.areKeys(items(f[1]))
+	return r.areKeys(items(f[0]))
 }
 
-func (r reader) areKeys(list []any) error {
+func (r *reader) areKeys(list []any) error {
 	if len(list) != len(r.plan.Keys) {
 		return errors.New("keys are not the plan's")
 	}
 	for i, v := range list {
-		if err := r.isColumn(v, r.plan.Keys[i].Col); err != nil {
+		if err := r.outer.isColumn(v, r.plan.Keys[i].Col); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r reader) groups(list, sets []any) error {
+func (r *reader) groups(list, sets []any) error {
 	if err := r.areKeys(list); err != nil {
 		return err
 	}
@@ -399,7 +417,13 @@ func (r reader) groups(list, sets []any) error {
 	return nil
 }
 
-func (r reader) limit(modifiers []any) error {
+func equalJSON(a, b any) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+func (r *reader) limit(modifiers []any) error {
 	if len(r.plan.Keys) == 0 {
 		if len(modifiers) != 0 {
 			return errShape

@@ -1,173 +1,369 @@
 package render
 
 import (
-	"encoding/json"
+	"bytes"
 	"errors"
 	"math/big"
+	"reflect"
+	"slices"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/protect"
 )
 
-// constant reads an integer literal.
-func constant(v any) (*big.Int, bool) {
-	value, kind, ok := constantValue(v)
-	if !ok {
-		return nil, false
-	}
-	switch kind {
-	case "INTEGER", "BIGINT", "HUGEINT":
-	default:
-		return nil, false
-	}
-	n, ok := value.(json.Number)
-	if !ok {
-		return nil, false
-	}
-	return new(big.Int).SetString(n.String(), 10)
+// view is what one SELECT of a statement may name: its tables by alias with their
+// columns, and the derived columns that stand written out in it.
+type view struct {
+	names    []string // aliases of the tables
+	columns  [][]algebra.SchemaColumn
+	datasets []int // per table: its index in Core.Datasets()
+	grids    []protect.Grid
+
+	// These make a core of a condition, to compare canonical forms.
+	tables  []algebra.Table
+	joins   []algebra.Join
+	derived []algebra.Expr
+	schemas []algebra.Schema
+
+	// tried remembers which tree was compared with which derived column: a
+	// condition names its columns by what they are, so each may be tried often.
+	tried map[attempt]bool
 }
 
-func constantValue(v any) (value any, kind string, ok bool) {
-	f, err := node(v, "CONSTANT", "VALUE_CONSTANT", "value")
-	if err != nil {
-		return nil, "", false
-	}
-	if f, err = pick(f[0], "type", "value"); err != nil {
-		return nil, "", false
-	}
-	typ, err := pick(f[0], "id")
-	if err != nil {
-		return nil, "", false
-	}
-	kind, ok = typ[0].(string)
-	return f[1], kind, ok && f[1] != nil
+type attempt struct {
+	tree    uintptr
+	derived int
 }
 
-// cast reads CAST(constant AS kind), which is also how TRUE and DATE are parsed.
-func cast(v any, kind string) (any, bool) {
-	f, err := node(v, "CAST", "OPERATOR_CAST", "child", "cast_type")
+// reference reads alias.name.
+func (w *view) reference(v any) (int, string, error) {
+	f, err := node(v, "COLUMN_REF", "COLUMN_REF", "column_names")
 	if err != nil {
-		return nil, false
+		return 0, "", err
 	}
-	typ, err := pick(f[1], "id")
-	return f[0], err == nil && typ[0] == kind
+	parts := items(f[0])
+	if len(parts) != 2 {
+		return 0, "", errShape
+	}
+	name, _ := parts[1].(string)
+	alias, _ := parts[0].(string)
+	at := slices.Index(w.names, alias)
+	if at < 0 || name == "" {
+		return 0, "", errors.New("column of an unknown table")
+	}
+	return at, name, nil
 }
 
-// function reads a plain call and returns its arguments.
-func function(v any, name string, operator bool) ([]any, error) {
-	f, err := node(v, "FUNCTION", "FUNCTION", "alias", "function_name", "children", "is_operator")
-	if err != nil {
-		return nil, err
-	}
-	if f[1] != name || f[3] != operator {
-		return nil, errShape
-	}
-	return items(f[2]), nil
+// isHidden says whether v is a column that ingest added to a table.
+func (w *view) isHidden(v any, table int, name string) bool {
+	i, got, err := w.reference(v)
+	return err == nil && i == table && got == name
 }
 
-func (r reader) isMeasure(v any, m protect.Measure) error {
-	switch m.Kind {
-	case protect.MeasureRows:
-		args, err := function(v, "count_star", false)
-		if err == nil && len(args) != 0 {
-			err = errShape
+func (w *view) stored(v any) (algebra.Col, error) {
+	i, name, err := w.reference(v)
+	if err != nil {
+		return algebra.Col{}, err
+	}
+	for _, c := range w.columns[i] {
+		if c.Name == name {
+			return algebra.Col{Table: i, Name: name, Type: c.Type}, nil
 		}
+	}
+	return algebra.Col{}, errors.New("unknown column")
+}
+
+var errColumn = errors.New("column is not the plan's")
+
+// isColumn wants the column, written out when it is derived.
+func (w *view) isColumn(v any, want algebra.Col) error {
+	if i, ok := want.Derived(); ok {
+		if i >= len(w.derived) || !w.isDerived(v, i) {
+			return errColumn
+		}
+		return nil
+	}
+	got, err := w.stored(v)
+	if err == nil && got != want {
+		err = errColumn
+	}
+	return err
+}
+
+func (w *view) isDerived(v any, i int) bool {
+	t, ok := v.(tree)
+	if !ok {
+		return false
+	}
+	key := attempt{reflect.ValueOf(t).Pointer(), i}
+	if known, ok := w.tried[key]; ok {
+		return known
+	}
+	if w.tried == nil {
+		w.tried = map[attempt]bool{}
+	}
+	is := w.isExpr(v, w.derived[i]) == nil
+	w.tried[key] = is
+	return is
+}
+
+// column reads any column a condition can compare.
+func (w *view) column(v any) (algebra.Col, error) {
+	if t, _ := v.(tree); t["class"] == "COLUMN_REF" {
+		return w.stored(v)
+	}
+	for i, e := range w.derived {
+		if w.isDerived(v, i) {
+			return algebra.Col{Table: algebra.DerivedTable, Name: "e" + big.NewInt(int64(i)).String(), Type: e.Type}, nil
+		}
+	}
+	return algebra.Col{}, errors.New("not a column of the plan")
+}
+
+var errExpr = errors.New("expression is not the plan's")
+
+// isExpr wants v to compute e.
+func (w *view) isExpr(v any, e algebra.Expr) error {
+	switch e.Op {
+	case algebra.ExprCol:
+		return w.isColumn(v, *e.Col)
+	case algebra.ExprLit:
+		return isLiteral(v, *e.Value)
+	case algebra.ExprCase:
+		return w.isCase(v, e)
+	case algebra.ExprBin:
+		return w.isBin(v, *e.Args[0].Col)
+	case algebra.ExprCoalesce:
+		f, err := node(v, "OPERATOR", "OPERATOR_COALESCE", "children")
+		return w.areExprs(items(f2(f)), err, e.Args)
+	case algebra.ExprPart:
+		if !slices.Contains([]string{"year", "quarter", "month", "day", "isodow"}, e.Part) {
+			return errExpr
+		}
+		args, err := call(v, e.Part, false, 1)
+		return w.areExprs(args, err, e.Args)
+	case algebra.ExprDiv, algebra.ExprMod:
+		// A positive literal: nothing divides by zero, and −2⁶³ by −1 cannot be.
+		if len(e.Args) != 2 || e.Args[1].Op != algebra.ExprLit || e.Args[1].Value.Null || e.Args[1].Value.I < 1 {
+			return errExpr
+		}
+		args, err := call(v, map[algebra.ExprOp]string{algebra.ExprDiv: "//", algebra.ExprMod: "%"}[e.Op], true, 2)
+		return w.areExprs(args, err, e.Args)
+	}
+	return w.isArithmetic(v, e)
+}
+
+func (w *view) areExprs(list []any, err error, want []algebra.Expr) error {
+	if err != nil {
 		return err
-	case protect.MeasureUnits:
-		f, err := node(v, "FUNCTION", "FUNCTION", "alias", "function_name", "children", "distinct")
+	}
+	if len(list) != len(want) {
+		return errExpr
+	}
+	for i, v := range list {
+		if err := w.isExpr(v, want[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isArithmetic reads what is computed in 128 bits and brought back to 64.
+func (w *view) isArithmetic(v any, e algebra.Expr) error {
+	isDate := func(i int) bool { return e.Args[i].Type.Kind == algebra.Date }
+	op := map[algebra.ExprOp]string{algebra.ExprAdd: "+", algebra.ExprSub: "-", algebra.ExprMul: "*", algebra.ExprScale: "*"}[e.Op]
+	switch {
+	case e.Op == algebra.ExprAbs:
+		inner, ok := tryCast(v, "BIGINT")
+		args, err := call(inner, "abs", false, 1)
+		if !ok || err != nil {
+			return errExpr
+		}
+		wide, ok := cast(args[0], "HUGEINT")
+		if !ok {
+			return errExpr
+		}
+		return w.isExpr(wide, e.Args[0])
+	case op == "":
+		return errExpr
+	case e.Op == algebra.ExprSub && isDate(0) && isDate(1):
+		return w.isDays(v, func(from any) error { return w.isExpr(from, e.Args[1]) }, e.Args[0])
+	case e.Op != algebra.ExprScale && isDate(0):
+		args, err := call(v, "make_date", false, 1)
 		if err != nil {
 			return err
 		}
-		args := items(f[2])
-		if f[1] != "count" || f[3] != true || len(args) != 1 {
-			return errShape
+		inner, ok := tryCast(args[0], "INTEGER")
+		first, second, err := wideCall(inner, op)
+		if !ok || err != nil {
+			return errExpr
 		}
-		i, name, err := r.names(args[0])
-		if err == nil && (i != 0 || name != unitColumn) {
-			err = errors.New("not the unit column")
+		epoch := func(v any) error {
+			return isLiteral(v, algebra.Value{Type: algebra.Type{Kind: algebra.Date}})
 		}
-		return err
-	case protect.MeasureNonNull:
-		return r.isCount(v, *m.Col)
-	case protect.MeasureSum:
-		return r.isSum(v, m)
-	}
-	return errors.New("unknown measure")
-}
-
-func (r reader) isCount(v any, col algebra.Col) error {
-	args, err := function(v, "count", false)
-	if err != nil || len(args) != 1 {
-		return errShape
-	}
-	return r.isColumn(args[0], col)
-}
-
-// isSum reads COALESCE(SUM(…), 0) [- CAST(offset AS HUGEINT) * COUNT(col)].
-func (r reader) isSum(v any, m protect.Measure) error {
-	total := v
-	if m.Offset != 0 {
-		minus, err := function(v, "-", true)
-		if err != nil || len(minus) != 2 {
-			return errShape
-		}
-		times, err := function(minus[1], "*", true)
-		if err != nil || len(times) != 2 {
-			return errShape
-		}
-		wide, ok := cast(times[0], "HUGEINT")
-		n, isInt := constant(wide)
-		if !ok || !isInt || n.Cmp(big.NewInt(m.Offset)) != 0 {
-			return errors.New("offset is not the plan's")
-		}
-		if err := r.isCount(times[1], *m.Col); err != nil {
+		if err := w.isDays(first, epoch, e.Args[0]); err != nil {
 			return err
 		}
-		total = minus[0]
+		return w.isExpr(second, e.Args[1])
 	}
-	f, err := node(total, "OPERATOR", "OPERATOR_COALESCE", "alias", "children")
-	if err != nil || len(items(f[1])) != 2 {
-		return errShape
+	inner, ok := tryCast(v, "BIGINT")
+	first, second, err := wideCall(inner, op)
+	if !ok || err != nil {
+		return errExpr
 	}
-	if zero, ok := constant(items(f[1])[1]); !ok || zero.Sign() != 0 {
-		return errShape
-	}
-	return r.isClampedSum(items(f[1])[0], m)
-}
-
-func (r reader) isClampedSum(v any, m protect.Measure) error {
-	f, err := node(v, "FUNCTION", "FUNCTION", "function_name", "children", "filter")
-	if err != nil || f[0] != "sum" || len(items(f[1])) != 1 {
-		return errShape
-	}
-	arg := items(f[1])[0]
-	if m.Clamp == nil {
-		if f[2] != nil {
-			return errShape
-		}
-		return r.isColumn(arg, *m.Col)
-	}
-	notNull, err := node(f[2], "OPERATOR", "OPERATOR_IS_NOT_NULL", "children")
-	if err != nil || len(items(notNull[0])) != 1 {
-		return errShape
-	}
-	if err := r.isColumn(items(notNull[0])[0], *m.Col); err != nil {
+	if err := w.isExpr(first, e.Args[0]); err != nil {
 		return err
 	}
-	least, err := function(arg, "least", false)
-	if err != nil || len(least) != 2 {
-		return errShape
+	if e.Op == algebra.ExprScale {
+		want := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(e.Type.Scale)-int64(e.Args[0].Type.Scale)), nil)
+		if n, ok := constant(second); !ok || n.Cmp(want) != 0 {
+			return errExpr
+		}
+		return nil
 	}
-	greatest, err := function(least[0], "greatest", false)
-	if err != nil || len(greatest) != 2 {
-		return errShape
+	return w.isExpr(second, e.Args[1])
+}
+
+// wideCall reads CAST(first AS HUGEINT) op second.
+func wideCall(v any, op string) (first, second any, err error) {
+	args, err := call(v, op, true, 2)
+	if err != nil {
+		return nil, nil, err
 	}
-	hi, okHi := constant(least[1])
-	lo, okLo := constant(greatest[1])
-	if !okHi || !okLo || hi.Cmp(big.NewInt(m.Clamp.Hi)) != 0 || lo.Cmp(big.NewInt(m.Clamp.Lo)) != 0 {
-		return errors.New("clamp is not the plan's")
+	first, ok := cast(args[0], "HUGEINT")
+	if !ok {
+		return nil, nil, errExpr
 	}
-	return r.isColumn(greatest[0], *m.Col)
+	return first, args[1], nil
+}
+
+// isDays reads date_diff('day', from, to).
+func (w *view) isDays(v any, from func(any) error, to algebra.Expr) error {
+	args, err := call(v, "date_diff", false, 3)
+	if err != nil {
+		return err
+	}
+	if unit, ok := text(args[0]); !ok || unit != "day" {
+		return errExpr
+	}
+	if err := from(args[1]); err != nil {
+		return err
+	}
+	return w.isExpr(args[2], to)
+}
+
+// branches reads CASE: pairs of condition and result, and ELSE.
+func branches(v any) ([][2]any, any, error) {
+	f, err := node(v, "CASE", "CASE_EXPR", "case_checks", "else_expr")
+	if err != nil {
+		return nil, nil, err
+	}
+	var out [][2]any
+	for _, c := range items(f[0]) {
+		b, err := pick(c, "when_expr", "then_expr")
+		if err != nil {
+			return nil, nil, err
+		}
+		out = append(out, [2]any{b[0], b[1]})
+	}
+	return out, f[1], nil
+}
+
+func (w *view) isCase(v any, e algebra.Expr) error {
+	list, other, err := branches(v)
+	if err != nil {
+		return err
+	}
+	if len(list) != len(e.Whens) {
+		return errExpr
+	}
+	for i, when := range e.Whens {
+		if err := w.isExpr(list[i][1], when.Then); err != nil {
+			return err
+		}
+		if err := w.sameCondition([]any{list[i][0]}, &when.If); err != nil {
+			return err
+		}
+	}
+	if e.Else != nil {
+		return w.isExpr(other, *e.Else)
+	}
+	if !isNull(other) {
+		return errExpr
+	}
+	return nil
+}
+
+// isBin replays the branches over the grid: each must give the lower edge of the
+// cells it is the first to catch.
+func (w *view) isBin(v any, col algebra.Col) error {
+	var edges []int64
+	for _, g := range w.grids {
+		if col.Table >= 0 && g.Dataset == w.datasets[col.Table] && g.Column == col.Name {
+			edges = g.Edges
+		}
+	}
+	list, other, err := branches(v)
+	if err != nil || len(edges) < 2 || len(list) != len(edges)-1 || !isNull(other) {
+		return errExpr
+	}
+	for i, b := range list {
+		if i > 0 && edges[i] <= edges[i-1] {
+			return errExpr
+		}
+		if err := isLiteral(b[1], algebra.Value{Type: col.Type, I: edges[i]}); err != nil {
+			return err
+		}
+		if len(list) == 1 {
+			f, err := node(b[0], "OPERATOR", "OPERATOR_IS_NOT_NULL", "children")
+			if arg := items(f2(f)); err != nil || len(arg) != 1 || w.isColumn(arg[0], col) != nil {
+				return errExpr
+			}
+			return nil
+		}
+		kind, bound := "COMPARE_LESSTHAN", edges[i+1]
+		if i == len(list)-1 {
+			kind, bound = "COMPARE_GREATERTHANOREQUALTO", edges[i]
+		}
+		if err := w.isComparison(b[0], kind, col, bound); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isComparison reads col kind bound.
+func (w *view) isComparison(v any, kind string, col algebra.Col, bound int64) error {
+	f, err := node(v, "COMPARISON", kind, "left", "right")
+	if err != nil {
+		return err
+	}
+	if got, err := value(f[1], col.Type); err != nil || got.I != bound {
+		return errExpr
+	}
+	return w.isColumn(f[0], col)
+}
+
+// isLiteral reads a literal inside an expression.
+func isLiteral(v any, want algebra.Value) error {
+	kind := map[algebra.Kind]string{algebra.Bool: "BOOLEAN", algebra.Int: "BIGINT", algebra.Decimal: "BIGINT", algebra.Date: "DATE", algebra.Text: "VARCHAR"}[want.Type.Kind]
+	if want.Null {
+		if inner, ok := cast(v, kind); !ok || !isNull(inner) {
+			return errExpr
+		}
+		return nil
+	}
+	if kind == "BIGINT" {
+		inner, ok := cast(v, kind)
+		if !ok {
+			return errExpr
+		}
+		v = inner
+	}
+	if got, err := value(v, want.Type); err != nil || got != want {
+		return errExpr
+	}
+	return nil
 }
 
 var comparisonOf = map[any]algebra.PredOp{
@@ -177,7 +373,7 @@ var comparisonOf = map[any]algebra.PredOp{
 }
 
 // predicate reads a condition of a rendered statement: columns stand left.
-func (r reader) predicate(v any) (algebra.Pred, error) {
+func (w *view) predicate(v any) (algebra.Pred, error) {
 	t, _ := v.(tree)
 	kind, _ := t["type"].(string)
 	switch t["class"] {
@@ -187,25 +383,24 @@ func (r reader) predicate(v any) (algebra.Pred, error) {
 		if err != nil || !ok {
 			return algebra.Pred{}, errShape
 		}
-		return r.predicates(op, items(f[0]))
+		return w.predicates(op, items(f[0]))
 	case "COMPARISON":
 		f, err := node(v, "COMPARISON", kind, "left", "right")
 		if err != nil {
 			return algebra.Pred{}, err
 		}
-		col, err := r.column(f[0])
+		col, err := w.column(f[0])
 		op, ok := comparisonOf[kind]
 		if err != nil || !ok {
 			return algebra.Pred{}, errShape
 		}
-		if right, _ := f[1].(tree); right["class"] == "COLUMN_REF" {
-			other, err := r.column(f[1])
-			return algebra.Pred{Op: op, Col: &col, Other: &other}, err
+		if value, err := value(f[1], col.Type); err == nil {
+			return algebra.Pred{Op: op, Col: &col, Values: []algebra.Value{value}}, nil
 		}
-		value, err := value(f[1], col.Type)
-		return algebra.Pred{Op: op, Col: &col, Values: []algebra.Value{value}}, err
+		other, err := w.column(f[1])
+		return algebra.Pred{Op: op, Col: &col, Other: &other}, err
 	case "OPERATOR":
-		return r.operator(v, kind)
+		return w.operator(v, kind)
 	case "CAST":
 		v, err := value(v, algebra.Type{Kind: algebra.Bool})
 		return algebra.Pred{Op: algebra.OpConst, Values: []algebra.Value{v}}, err
@@ -213,10 +408,10 @@ func (r reader) predicate(v any) (algebra.Pred, error) {
 	return algebra.Pred{}, errShape
 }
 
-func (r reader) predicates(op algebra.PredOp, list []any) (algebra.Pred, error) {
+func (w *view) predicates(op algebra.PredOp, list []any) (algebra.Pred, error) {
 	out := algebra.Pred{Op: op}
 	for _, v := range list {
-		p, err := r.predicate(v)
+		p, err := w.predicate(v)
 		if err != nil {
 			return out, err
 		}
@@ -225,7 +420,7 @@ func (r reader) predicates(op algebra.PredOp, list []any) (algebra.Pred, error) 
 	return out, nil
 }
 
-func (r reader) operator(v any, kind string) (algebra.Pred, error) {
+func (w *view) operator(v any, kind string) (algebra.Pred, error) {
 	f, err := node(v, "OPERATOR", kind, "children")
 	list := items(f2(f))
 	if err != nil || len(list) == 0 {
@@ -234,12 +429,12 @@ func (r reader) operator(v any, kind string) (algebra.Pred, error) {
 	negated := func(p algebra.Pred) algebra.Pred { return algebra.Pred{Op: algebra.OpNot, Args: []algebra.Pred{p}} }
 	switch kind {
 	case "OPERATOR_NOT":
-		return r.predicates(algebra.OpNot, list)
+		return w.predicates(algebra.OpNot, list)
 	case "OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL", "COMPARE_IN", "COMPARE_NOT_IN":
 	default:
 		return algebra.Pred{}, errShape
 	}
-	col, err := r.column(list[0])
+	col, err := w.column(list[0])
 	if err != nil {
 		return algebra.Pred{}, err
 	}
@@ -262,57 +457,50 @@ func (r reader) operator(v any, kind string) (algebra.Pred, error) {
 	return out, nil
 }
 
-// f2 is the only field asked for, or nil after an error.
-func f2(fields []any) any {
-	if len(fields) != 1 {
+// sameCondition compares canonical forms: the parser moves negations and
+// flattens conjunctions, so the trees themselves differ.
+func (w *view) sameCondition(parts []any, want *algebra.Pred) error {
+	got, err := w.predicates(algebra.OpAnd, parts)
+	if err != nil {
+		return err
+	}
+	if len(got.Args) == 1 && want != nil && reflect.DeepEqual(got.Args[0], *want) {
 		return nil
 	}
-	return fields[0]
-}
-
-// value reads a literal of exactly the wanted type.
-func value(v any, t algebra.Type) (algebra.Value, error) {
-	out := algebra.Value{Type: t}
-	switch t.Kind {
-	case algebra.Int, algebra.Decimal:
-		n, ok := constant(v)
-		if !ok || !n.IsInt64() {
-			return out, errShape
-		}
-		out.I = n.Int64()
-		return out, nil
-	case algebra.Text:
-		s, ok := text(v)
-		if !ok {
-			return out, errShape
-		}
-		out.S = s
-		return out, nil
-	case algebra.Bool:
-		inner, ok := cast(v, "BOOLEAN")
-		s, isText := text(inner)
-		if !ok || !isText || s != "t" && s != "f" {
-			return out, errShape
-		}
-		if s == "t" {
-			out.I = 1
-		}
-		return out, nil
-	case algebra.Date:
-		inner, ok := cast(v, "DATE")
-		s, isText := text(inner)
-		n, valid := day(s)
-		if !ok || !isText || !valid {
-			return out, errShape
-		}
-		out.I = n
-		return out, nil
+	core := algebra.Core{Tables: w.tables, Joins: w.joins, Derived: w.derived, Aggs: []algebra.Agg{{Func: algebra.CountRows}}}
+	core.Where = want
+	wanted := core.Canonical().Bytes()
+	core.Where = nil
+	if len(parts) > 0 {
+		core.Where = &got
 	}
-	return out, errShape
+	if err := core.Validate(w.schemas); err != nil {
+		return err
+	}
+	if !bytes.Equal(core.Canonical().Bytes(), wanted) {
+		return errors.New("condition is not the plan's")
+	}
+	return nil
 }
 
-func text(v any) (string, bool) {
-	s, kind, ok := constantValue(v)
-	out, isText := s.(string)
-	return out, ok && isText && kind == "VARCHAR"
+// withoutRank takes _rn <= rank out of the parts: exactly once, or never for 0.
+func (w *view) withoutRank(parts []any, table int, rank int64) ([]any, error) {
+	var rest []any
+	bounds := 0
+	for _, v := range parts {
+		f, err := node(v, "COMPARISON", "COMPARE_LESSTHANOREQUALTO", "left", "right")
+		if err == nil && w.isHidden(f[0], table, rankColumn) {
+			n, ok := constant(f[1])
+			if !ok || n.Cmp(big.NewInt(rank)) != 0 || rank == 0 {
+				return nil, errors.New("rows per unit are not bounded as planned")
+			}
+			bounds++
+			continue
+		}
+		rest = append(rest, v)
+	}
+	if rank > 0 && bounds != 1 || rank == 0 && bounds != 0 {
+		return nil, errors.New("rows per unit are not bounded as planned")
+	}
+	return rest, nil
 }

@@ -10,11 +10,9 @@ package render
 import (
 	"errors"
 	"fmt"
-	"math"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
-	"unicode/utf8"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/protect"
@@ -26,85 +24,113 @@ const (
 	rankColumn = "_rn"   // secret keyed rank of the row inside its unit, from 1
 )
 
-// SQL renders the statement of plan. schemas are those of plan.Core.Tables, in
-// that order (algebra.Core.SchemasOf); table i is the database d<i>'s main.t.
+// SQL renders the statement of plan. schemas are those of plan.Core.Datasets(), in
+// that order (algebra.Core.SchemasOf); data set i is the database d<i>'s main.t.
 //
 // The result has the columns k0…, one per key; in exact mode with keys, grp,
 // which is 0 for a cell and not 0 for the one total row; and m0…, one integer
 // per measure (HUGEINT for sums). Without keys there is exactly one row, in
 // exact mode at once the cell and the total. With keys there are at most
 // MaxCells+1 rows, and the total in exact mode: a result with more than
-// MaxCells cells is cut and must be refused by the reader.
+// MaxCells cells is cut and must be refused by the reader. Grouping sets do not
+// reach the statement: margins are added up from its cells.
+//
+// No expression of the statement can fail on a row, whatever the row holds
+// within its stored type: arithmetic is done in 128 bits and gives NULL where the
+// result leaves 64, which compute/protect rules out for rows within the
+// registered bounds.
 func SQL(plan *protect.Plan, schemas []algebra.Schema) (string, error) {
 	if err := ready(plan, schemas); err != nil {
 		return "", fmt.Errorf("failed to render plan: %w", err)
 	}
-	exact := plan.Mode == protect.ModeExact && len(plan.Keys) > 0
+	w := &writer{plan: plan, datasets: plan.Core.Datasets()}
+	w.outer = newScope(plan.Grids, plan.Core.Derived, func(table int) string { return "t" + strconv.Itoa(table) })
+	for _, t := range plan.Core.Tables {
+		w.outer.datasets = append(w.outer.datasets, slices.Index(w.datasets, t.Dataset))
+	}
+	out, err := w.statement()
+	if err != nil {
+		return "", fmt.Errorf("failed to render plan: %w", err)
+	}
+	return out, nil
+}
 
+type writer struct {
+	plan     *protect.Plan
+	datasets []string
+	outer    *scope
+}
+
+func (w *writer) statement() (string, error) {
+	plan := w.plan
+	exact := plan.Mode == protect.ModeExact && len(plan.Keys) > 0
 	var keys, selected []string
 	for i, k := range plan.Keys {
-		keys = append(keys, columnSQL(k.Col))
-		selected = append(selected, keys[i]+" AS k"+strconv.Itoa(i))
+		text, err := w.outer.column(k.Col)
+		if err != nil {
+			return "", err
+		}
+		keys = append(keys, text)
+		selected = append(selected, text+" AS k"+strconv.Itoa(i))
 	}
 	if exact {
 		selected = append(selected, "GROUPING("+strings.Join(keys, ", ")+") AS grp")
 	}
 	for i, m := range plan.Measures {
-		text, err := measureSQL(m)
+		text, err := w.measure(m)
 		if err != nil {
-			return "", fmt.Errorf("failed to render measure %d: %w", i, err)
+			return "", fmt.Errorf("measure %d: %w", i, err)
 		}
 		selected = append(selected, text+" AS m"+strconv.Itoa(i))
 	}
-
-	from := "d0.main.t AS t0"
-	for _, j := range plan.Core.Joins {
-		kind, n := " INNER JOIN d", strconv.Itoa(j.Table)
-		if j.Outer {
-			kind = " LEFT JOIN d"
-		}
-		from += kind + n + ".main.t AS t" + n + " ON " + columnSQL(j.Left) + " = " + columnSQL(j.Right)
+	from, err := w.from()
+	if err != nil {
+		return "", err
+	}
+	where, err := w.where()
+	if err != nil {
+		return "", err
+	}
+	if plan.Weight != 0 {
+		from += " INNER JOIN " + w.weights(from, where) + " AS w ON t0." + unitColumn + " = w." + unitColumn
 	}
 
-	var where []string
-	if !plan.OneRow {
-		where = append(where, "t0."+rankColumn+" <= "+strconv.FormatInt(plan.MaxRows, 10))
+	codes, err := w.codes(keys)
+	if err != nil {
+		return "", err
 	}
-	if plan.Core.Where != nil {
-		text, err := predicateSQL(*plan.Core.Where)
-		if err != nil {
-			return "", fmt.Errorf("failed to render condition: %w", err)
+	if exact {
+		// The total must count the rows of registered codes only.
+		for _, c := range codes {
+			where = append(where, "("+c+")")
 		}
-		where = append(where, text)
 	}
-	for i, k := range plan.Keys {
-		if k.Codes == nil {
-			continue
-		}
-		text, err := codesSQL(k)
-		if err != nil {
-			return "", fmt.Errorf("failed to render codes of key %d: %w", i, err)
-		}
-		where = append(where, text)
-	}
-
-	out := "SELECT " + strings.Join(selected, ", ") + " FROM " + from
-	if len(where) > 0 {
-		out += " WHERE " + strings.Join(where, " AND ")
-	}
+	out := "SELECT " + strings.Join(selected, ", ") + " FROM " + from + conjunction(" WHERE ", where)
 	switch group := strings.Join(keys, ", "); {
 	case exact:
 		out += " GROUP BY GROUPING SETS ((" + group + "), ())"
 	case len(keys) > 0:
 		out += " GROUP BY " + group
+		for i := range codes {
+			// A condition on a key alone is moved below the aggregate by the
+			// engine and costs three times the whole aggregate there; beside a
+			// count, which is never negative, it stays with the groups.
+			codes[i] = "(COUNT(*) < 0 OR " + codes[i] + ")"
+		}
+		out += conjunction(" HAVING ", codes)
 	}
 	if len(keys) > 0 {
 		out += " LIMIT " + strconv.Itoa(rowLimit(plan))
 	}
+	if len(out) > maxStatement {
+		return "", errors.New("statement is too long")
+	}
 	return out, nil
 }
 
-// rowLimit leaves room to see that there are too many cells.
+// maxStatement is the longest statement the analyser takes, in bytes.
+const maxStatement = 512 << 10
+
 func rowLimit(plan *protect.Plan) int {
 	if plan.Mode == protect.ModeExact {
 		return plan.MaxCells + 2
@@ -112,205 +138,210 @@ func rowLimit(plan *protect.Plan) int {
 	return plan.MaxCells + 1
 }
 
-// ready checks what both directions rely on.
-func ready(plan *protect.Plan, schemas []algebra.Schema) error {
-	if plan == nil {
-		return errors.New("no plan")
+func conjunction(word string, parts []string) string {
+	if len(parts) == 0 {
+		return ""
 	}
-	if err := plan.Core.Validate(schemas); err != nil {
-		return err
-	}
-	if len(schemas) != len(plan.Core.Tables) {
-		return errors.New("schemas do not match tables")
-	}
-	for i, s := range schemas {
-		if s.Dataset != plan.Core.Tables[i].Dataset {
-			return fmt.Errorf("schema %d is of another table", i)
-		}
-		for _, c := range s.Columns {
-			if name := strings.ToLower(c.Name); name == unitColumn || name == rankColumn {
-				return fmt.Errorf("schema %d has a column with a reserved name", i)
-			}
-		}
-	}
-	if plan.Mode != protect.ModeDP && plan.Mode != protect.ModeExact {
-		return errors.New("unknown release mode")
-	}
-	if !plan.OneRow && (plan.MaxRows < 1 || plan.MaxRows > math.MaxInt32) {
-		return errors.New("rows per unit are not bounded")
-	}
-	if len(plan.Keys) != len(plan.Core.Keys) || len(plan.Measures) == 0 {
-		return errors.New("keys or measures are missing")
-	}
-	if len(plan.Keys) > 0 && plan.MaxCells < 1 {
-		return errors.New("cells are not bounded")
-	}
-	for i, k := range plan.Keys {
-		if k.Col != plan.Core.Keys[i] {
-			return fmt.Errorf("key %d is not the core's", i)
-		}
-	}
-	// A measure's column need not be the argument of one of the core's
-	// aggregates, but it must be a number of one of its tables.
-	for i, m := range plan.Measures {
-		if m.Col == nil {
-			continue
-		}
-		probe := algebra.Core{Tables: plan.Core.Tables, Joins: plan.Core.Joins,
-			Aggs: []algebra.Agg{{Func: algebra.CountCol, Arg: m.Col}}}
-		if err := probe.Validate(schemas); err != nil {
-			return fmt.Errorf("measure %d: %w", i, err)
-		}
-	}
-	return nil
+	return word + strings.Join(parts, " AND ")
 }
 
-func columnSQL(c algebra.Col) string {
-	return "t" + strconv.Itoa(c.Table) + "." + quoteName(c.Name)
-}
-
-func quoteName(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
-
-// measure renders the exact partial of one measure. The clamp needs the FILTER:
-// the engine's GREATEST and LEAST skip NULLs, so an absent value would else be
-// summed as the lower bound. The offset is widened to 128 bits, because a
-// product that overflows would be an error that depends on data.
-func measureSQL(m protect.Measure) (string, error) {
-	switch m.Kind {
-	case protect.MeasureRows, protect.MeasureUnits:
-		if m.Col != nil || m.Clamp != nil || m.Offset != 0 {
-			return "", errors.New("a count takes no column")
-		}
-		if m.Kind == protect.MeasureUnits {
-			return "COUNT(DISTINCT t0." + unitColumn + ")", nil
-		}
-		return "COUNT(*)", nil
-	case protect.MeasureNonNull:
-		if m.Col == nil || m.Clamp != nil || m.Offset != 0 {
-			return "", errors.New("a non-null count takes a column only")
-		}
-		return "COUNT(" + columnSQL(*m.Col) + ")", nil
-	case protect.MeasureSum:
-		if m.Col == nil || m.Col.Type.Kind != algebra.Int && m.Col.Type.Kind != algebra.Decimal {
-			return "", errors.New("a sum takes a number column")
-		}
-		col := columnSQL(*m.Col)
-		sum := "SUM(" + col + ")"
-		if m.Clamp != nil {
-			if m.Clamp.Lo > m.Clamp.Hi {
-				return "", errors.New("empty clamp")
-			}
-			sum = fmt.Sprintf("SUM(LEAST(GREATEST(%s, %d), %d)) FILTER (WHERE %s IS NOT NULL)", col, m.Clamp.Lo, m.Clamp.Hi, col)
-		}
-		sum = "COALESCE(" + sum + ", 0)"
-		if m.Offset != 0 {
-			sum += fmt.Sprintf(" - CAST(%d AS HUGEINT) * COUNT(%s)", m.Offset, col)
-		}
-		return sum, nil
+// from renders the fact table and its joins.
+func (w *writer) from() (string, error) {
+	out, err := w.table(0)
+	if err != nil {
+		return "", err
 	}
-	return "", errors.New("unknown kind of measure")
-}
-
-// codes keeps unregistered values out of the result: a key's registered codes,
-// and NULL where the column has it.
-func codesSQL(k protect.Key) (string, error) {
-	col := columnSQL(k.Col)
-	var out string
-	if len(k.Codes) > 0 {
-		list, err := literalsSQL(k.Col.Type, k.Codes)
+	for _, j := range w.plan.Core.Joins {
+		kind := " INNER JOIN "
+		if j.Outer {
+			kind = " LEFT JOIN "
+		}
+		table, err := w.table(j.Table)
 		if err != nil {
 			return "", err
 		}
-		out = col + " IN (" + list + ")"
-	}
-	switch {
-	case out == "" && k.Nullable:
-		return col + " IS NULL", nil
-	case out == "":
-		return "", errors.New("empty code list")
-	case k.Nullable:
-		return "(" + out + " OR " + col + " IS NULL)", nil
+		out += kind + table + " ON "
+		name := "t" + strconv.Itoa(j.Table)
+		if !j.Unit {
+			left, err := w.outer.column(j.Left)
+			if err != nil {
+				return "", err
+			}
+			out += left + " = " + name + "." + quoteName(j.Right.Name)
+			continue
+		}
+		out += "t0." + unitColumn + " = " + name + "." + unitColumn
+		t := w.plan.Core.Tables[j.Table]
+		if rank := w.plan.Ranks[w.dataset(t.Dataset)]; t.PerUnit == nil && rank > 0 {
+			out += " AND " + name + "." + rankColumn + " <= " + strconv.FormatInt(rank, 10)
+		}
 	}
 	return out, nil
 }
 
-var operators = map[algebra.PredOp]string{
-	algebra.OpEq: " = ", algebra.OpNe: " <> ", algebra.OpLt: " < ",
-	algebra.OpLe: " <= ", algebra.OpGt: " > ", algebra.OpGe: " >= ",
+func (w *writer) dataset(id string) int { return slices.Index(w.datasets, id) }
+
+func (w *writer) stored(id string) string { return "d" + strconv.Itoa(w.dataset(id)) + ".main.t" }
+
+// table renders table i: a data set, its rows per unit, or its partitions.
+func (w *writer) table(i int) (string, error) {
+	t := w.plan.Core.Tables[i]
+	name := " AS t" + strconv.Itoa(i)
+	switch {
+	case t.PerUnit != nil:
+		text, err := w.perUnit(t)
+		return text + name, err
+	case len(t.Parts) > 0:
+		return w.parts(t) + name, nil
+	}
+	return w.stored(t.Dataset) + name, nil
 }
 
-func predicateSQL(p algebra.Pred) (string, error) {
-	switch p.Op {
-	case algebra.OpAnd, algebra.OpOr:
-		var parts []string
-		for _, a := range p.Args {
-			text, err := predicateSQL(a)
+// perUnit aggregates a data set to one row per unit. Its sums are brought back to
+// 64 bits, so that every column of the statement has the type of the algebra.
+func (w *writer) perUnit(t algebra.Table) (string, error) {
+	u := t.PerUnit
+	s := newScope(w.plan.Grids, u.Derived, func(int) string { return "p" })
+	s.datasets = []int{w.dataset(t.Dataset)}
+	selected := []string{"p." + unitColumn}
+	for i, a := range u.Aggs {
+		text := "COUNT(*)"
+		if a.Arg != nil {
+			arg, err := s.column(*a.Arg)
 			if err != nil {
 				return "", err
 			}
-			parts = append(parts, text)
+			switch a.Func {
+			case algebra.CountCol:
+				text = "COUNT(" + arg + ")"
+			case algebra.Sum:
+				text = "TRY_CAST(SUM(" + arg + ") AS BIGINT)"
+			case algebra.Min:
+				text = "MIN(" + arg + ")"
+			case algebra.Max:
+				text = "MAX(" + arg + ")"
+			default:
+				return "", errors.New("unknown value per unit")
+			}
 		}
-		glue := " AND "
-		if p.Op == algebra.OpOr {
-			glue = " OR "
-		}
-		return "(" + strings.Join(parts, glue) + ")", nil
-	case algebra.OpNot:
-		text, err := predicateSQL(p.Args[0])
-		return "(NOT " + text + ")", err
-	case algebra.OpConst:
-		return literalSQL(algebra.Type{Kind: algebra.Bool}, p.Values[0])
-	case algebra.OpIsNull:
-		return "(" + columnSQL(*p.Col) + " IS NULL)", nil
-	case algebra.OpIn:
-		list, err := literalsSQL(p.Col.Type, p.Values)
-		return "(" + columnSQL(*p.Col) + " IN (" + list + "))", err
+		selected = append(selected, text+" AS "+algebra.PerUnitName(i))
 	}
-	op, ok := operators[p.Op]
-	if !ok {
-		return "", errors.New("unknown operator")
+	var where []string
+	if rank := w.plan.Ranks[w.dataset(t.Dataset)]; rank > 0 {
+		where = append(where, "p."+rankColumn+" <= "+strconv.FormatInt(rank, 10))
 	}
-	if p.Other != nil {
-		return "(" + columnSQL(*p.Col) + op + columnSQL(*p.Other) + ")", nil
-	}
-	text, err := literalSQL(p.Col.Type, p.Values[0])
-	return "(" + columnSQL(*p.Col) + op + text + ")", err
-}
-
-func literalsSQL(t algebra.Type, values []algebra.Value) (string, error) {
-	var out []string
-	for _, v := range values {
-		text, err := literalSQL(t, v)
+	if u.Where != nil {
+		text, err := s.predicate(*u.Where)
 		if err != nil {
 			return "", err
 		}
-		out = append(out, text)
+		where = append(where, text)
 	}
-	return strings.Join(out, ", "), nil
+	return "(SELECT " + strings.Join(selected, ", ") + " FROM " + w.stored(t.Dataset) + " AS p" +
+		conjunction(" WHERE ", where) + " GROUP BY p." + unitColumn + ")", nil
 }
 
-func literalSQL(t algebra.Type, v algebra.Value) (string, error) {
-	if v.Type != t || v.Null || v.Redacted {
-		return "", errors.New("literal is redacted, NULL or of another type")
+// parts unites the partitions of the fact table, each within its own rank bound.
+func (w *writer) parts(t algebra.Table) string {
+	columns := "p." + unitColumn + ", p." + rankColumn
+	for _, name := range usedColumns(w.plan, 0) {
+		columns += ", p." + quoteName(name)
 	}
-	switch t.Kind {
-	case algebra.Bool:
-		if v.I == 1 {
-			return "TRUE", nil
+	var out []string
+	for _, id := range append([]string{t.Dataset}, t.Parts...) {
+		text := "SELECT " + columns + " FROM " + w.stored(id) + " AS p"
+		if rank := w.plan.Ranks[w.dataset(id)]; rank > 0 {
+			text += " WHERE p." + rankColumn + " <= " + strconv.FormatInt(rank, 10)
 		}
-		return "FALSE", nil
-	case algebra.Int, algebra.Decimal:
-		return strconv.FormatInt(v.I, 10), nil
-	case algebra.Date:
-		if v.I < algebra.MinDate || v.I > algebra.MaxDate {
-			return "", errors.New("date out of range")
-		}
-		return "DATE '" + time.Unix(v.I*86400, 0).UTC().Format("2006-01-02") + "'", nil
-	case algebra.Text:
-		if strings.ContainsRune(v.S, 0) || !utf8.ValidString(v.S) {
-			return "", errors.New("text holds a NUL or is not UTF-8")
-		}
-		return "'" + strings.ReplaceAll(v.S, "'", "''") + "'", nil
+		out = append(out, text)
 	}
-	return "", errors.New("unknown type of literal")
+	return "(" + strings.Join(out, " UNION ALL ") + ")"
+}
+
+// where renders the fact table's rank bound and the core's condition.
+func (w *writer) where() ([]string, error) {
+	var out []string
+	fact := w.plan.Core.Tables[0]
+	if rank := w.plan.Ranks[0]; rank > 0 && fact.PerUnit == nil && len(fact.Parts) == 0 {
+		out = append(out, "t0."+rankColumn+" <= "+strconv.FormatInt(rank, 10))
+	}
+	if w.plan.Core.Where != nil {
+		text, err := w.outer.predicate(*w.plan.Core.Where)
+		if err != nil {
+			return nil, fmt.Errorf("condition: %w", err)
+		}
+		out = append(out, text)
+	}
+	return out, nil
+}
+
+// weights gives each unit the weight of its rows. A join needs no more memory
+// than the units, where a window over the rows would hold all of them, and takes
+// the same time.
+func (w *writer) weights(from string, where []string) string {
+	m := strconv.FormatInt(w.plan.MaxRows, 10)
+	return "(SELECT t0." + unitColumn + ", (" + strconv.FormatInt(w.plan.Weight*w.plan.MaxRows, 10) +
+		" // GREATEST(" + m + ", COUNT(*))) AS w FROM " + from + conjunction(" WHERE ", where) + " GROUP BY t0." + unitColumn + ")"
+}
+
+// codes keeps unregistered values out of the result: a key's registered codes,
+// and NULL where the column has it. The conditions stand without brackets.
+func (w *writer) codes(keys []string) ([]string, error) {
+	var out []string
+	for i, k := range w.plan.Keys {
+		if k.Codes == nil {
+			continue
+		}
+		list, err := literals(k.Col.Type, k.Codes)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("codes of key %d: %w", i, err)
+		case list == "" && k.Nullable:
+			out = append(out, keys[i]+" IS NULL")
+		case list == "":
+			return nil, fmt.Errorf("codes of key %d: empty code list", i)
+		case k.Nullable:
+			out = append(out, keys[i]+" IN ("+list+") OR "+keys[i]+" IS NULL")
+		default:
+			out = append(out, keys[i]+" IN ("+list+")")
+		}
+	}
+	return out, nil
+}
+
+// usedColumns lists the columns of a table that the plan reads, sorted.
+func usedColumns(plan *protect.Plan, table int) []string {
+	var out []string
+	visit := func(c algebra.Col) {
+		if c.Table == table && !slices.Contains(out, c.Name) {
+			out = append(out, c.Name)
+		}
+	}
+	core := plan.Core
+	for _, j := range core.Joins {
+		if !j.Unit {
+			visit(j.Left)
+		}
+	}
+	for _, e := range core.Derived {
+		e.Each(visit, visit)
+	}
+	if core.Where != nil {
+		core.Where.Each(visit)
+	}
+	for _, k := range core.Keys {
+		visit(k)
+	}
+	for _, m := range plan.Measures {
+		for _, c := range []*algebra.Col{m.Col, m.Col2} {
+			if c != nil {
+				visit(*c)
+			}
+		}
+		if m.Filter != nil {
+			m.Filter.Each(visit)
+		}
+	}
+	slices.Sort(out)
+	return out
 }

@@ -58,12 +58,12 @@ func TestStatementText(t *testing.T) {
 	where := algebra.Pred{Op: algebra.OpGe, Col: &wage, Values: []algebra.Value{{Type: dec, I: 150}}}
 	plan := &protect.Plan{
 		Core: algebra.Core{Tables: []algebra.Table{{Dataset: "f"}}, Where: &where, Keys: []algebra.Col{key}, Aggs: []algebra.Agg{{Func: algebra.Sum, Arg: &wage}}},
-		Mode: protect.ModeExact, MaxRows: 4, MaxCells: 10,
+		Mode: protect.ModeExact, MaxRows: 4, MaxCells: 10, Ranks: []int64{4},
 		Keys:     []protect.Key{{Col: key, Nullable: true, Codes: []algebra.Value{{Type: text, S: "x'y"}}}},
 		Measures: []protect.Measure{{Kind: protect.MeasureSum, Col: &wage, Clamp: &protect.Range{Lo: -1, Hi: 9}, Offset: -3}},
 	}
 	want := `SELECT t0."区""县" AS k0, GROUPING(t0."区""县") AS grp, ` +
-		`COALESCE(SUM(LEAST(GREATEST(t0."wage", -1), 9)) FILTER (WHERE t0."wage" IS NOT NULL), 0) - CAST(-3 AS HUGEINT) * COUNT(t0."wage") AS m0 ` +
+		`COALESCE(SUM(CASE WHEN t0."wage" < -1 THEN -1 WHEN t0."wage" > 9 THEN 9 ELSE t0."wage" END), 0) - CAST(-3 AS HUGEINT) * COUNT(t0."wage") AS m0 ` +
 		`FROM d0.main.t AS t0 WHERE t0._rn <= 4 AND (t0."wage" >= 150) AND (t0."区""县" IN ('x''y') OR t0."区""县" IS NULL) ` +
 		`GROUP BY GROUPING SETS ((t0."区""县"), ()) LIMIT 12`
 	if got, err := render.SQL(plan, []algebra.Schema{schema}); err != nil || got != want {
@@ -71,7 +71,11 @@ func TestStatementText(t *testing.T) {
 	}
 
 	for name, spoil := range map[string]func(p *protect.Plan, s *algebra.Schema){
-		"no row bound":     func(p *protect.Plan, _ *algebra.Schema) { p.MaxRows = 0 },
+		"no row bound":     func(p *protect.Plan, _ *algebra.Schema) { p.Mode, p.Ranks[0] = protect.ModeDP, 0 },
+		"no ranks":         func(p *protect.Plan, _ *algebra.Schema) { p.Ranks = nil },
+		"negative rank":    func(p *protect.Plan, _ *algebra.Schema) { p.Ranks[0] = -1 },
+		"weights in exact": func(p *protect.Plan, _ *algebra.Schema) { p.Weight = 10 },
+		"heavy weights":    func(p *protect.Plan, _ *algebra.Schema) { p.Mode, p.Weight = protect.ModeDP, 1<<32 },
 		"no cell bound":    func(p *protect.Plan, _ *algebra.Schema) { p.MaxCells = 0 },
 		"unknown mode":     func(p *protect.Plan, _ *algebra.Schema) { p.Mode = "raw" },
 		"no measure":       func(p *protect.Plan, _ *algebra.Schema) { p.Measures = nil },

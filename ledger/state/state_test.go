@@ -152,7 +152,8 @@ func TestR05_TamperedEntriesAreRefused(t *testing.T) {
 		{"another data set asked", "reserved", func(_ *world, e *entry.Entry) { e.Reserved.Request.Core.Tables[0].Dataset = "social_insurance" }},
 		{"no core", "reserved", func(_ *world, e *entry.Entry) { e.Reserved.Request.Core = nil }},
 		{"sum beside the count", "reserved", func(_ *world, e *entry.Entry) {
-			e.Reserved.Request.Core.Aggs = append(e.Reserved.Request.Core.Aggs, algebra.Agg{Func: algebra.CountUnits})
+			household := algebra.Col{Name: "household_type", Type: algebra.Type{Kind: algebra.Text}}
+			e.Reserved.Request.Core.Aggs = append(e.Reserved.Request.Core.Aggs, algebra.Agg{Func: algebra.CountRows, Filter: &algebra.Pred{Op: algebra.OpIsNull, Col: &household}})
 		}},
 		{"column of another type", "reserved", func(_ *world, e *entry.Entry) { e.Reserved.Request.Core.Keys[0].Type.Kind = algebra.Int }},
 		{"expired licence", "reserved", func(_ *world, e *entry.Entry) { e.Reserved.Request.Licence = "alpha-2024" }},

@@ -10,7 +10,7 @@ import (
 )
 
 func init() {
-	sandbox.RegisterWith(engine.AnalyseHandler, sandbox.Registration{Handler: analyse, Warm: warmAnalyser})
+	sandbox.RegisterWith(engine.AnalyseHandler, sandbox.Registration{Handler: analyse, Warm: warmAnalyser, Early: true})
 }
 
 // The analyser worker keeps two databases. Rendered text, which is ours, is
@@ -18,7 +18,7 @@ func init() {
 // before and nobody uses after, so nothing one text did can reach the next; the
 // next spare is opened behind the answer, off the operator's clock.
 var analysers = struct {
-	own   *sql.DB
+	own   *planner
 	spare chan *sql.DB
 }{spare: make(chan *sql.DB, 1)}
 
@@ -31,10 +31,12 @@ func openWarm() (*sql.DB, error) {
 	return db, err
 }
 
-func warmAnalyser() (err error) {
-	if analysers.own, err = openWarm(); err != nil {
+func warmAnalyser() error {
+	own, err := openWarm()
+	if err != nil {
 		return err
 	}
+	analysers.own = &planner{db: own}
 	db, err := openWarm()
 	if err != nil {
 		return err
@@ -61,15 +63,16 @@ func analyse(ctx context.Context, payload []byte, _ []*os.File, emit func([]byte
 	if err != nil {
 		return err
 	}
-	db := analysers.own
+	p := analysers.own
 	if request.Op == engine.AnalyseSyntax {
-		db = <-analysers.spare
+		db := <-analysers.spare
 		defer func() { go refillSpare(db) }()
 		if db == nil {
 			return errSyntaxEngine
 		}
+		p = &planner{db: db}
 	}
-	reply, err := answerAnalyse(ctx, db, request)
+	reply, err := answerAnalyse(ctx, p, request)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 func init() {
-	sandbox.RegisterWith(engine.ExecuteHandler, sandbox.Registration{Handler: execute, Warm: warmUp})
+	sandbox.RegisterWith(engine.ExecuteHandler, sandbox.Registration{Handler: execute, Warm: warmUp, Early: true})
 }
 
 func isEOF(err error) bool { return errors.Is(err, io.EOF) }

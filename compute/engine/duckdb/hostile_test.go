@@ -26,6 +26,7 @@ func TestR01_HostileSQL(t *testing.T) {
 		{"list explosion", `SELECT len(list_sort(list_transform(range(100000000), x -> x * 2)))::BIGINT`, []sandbox.Cause{sandbox.CauseMemory, sandbox.CauseTimeout, sandbox.CauseCrashed}},
 		{"cross join", `SELECT count(*) FROM range(1000000) a, range(1000000) b, range(1000000) c WHERE a.range + b.range + c.range = 7`, []sandbox.Cause{sandbox.CauseTimeout}},
 		{"recursion", `WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r`, []sandbox.Cause{sandbox.CauseTimeout, sandbox.CauseMemory}},
+		{"pairs of units", `SELECT count(*) FROM range(3000000) AS t0(u) INNER JOIN (SELECT w.u FROM range(3000000) AS w(u)) AS w ON t0.u <> w.u`, []sandbox.Cause{sandbox.CauseTimeout, sandbox.CauseMemory}},
 		{"sort", `SELECT count(*) FROM (SELECT range, hash(range) h FROM range(200000000) ORDER BY h LIMIT 100000000)`, []sandbox.Cause{sandbox.CauseMemory, sandbox.CauseTimeout, sandbox.CauseCrashed}},
 		{"too many rows", `SELECT range FROM range(1000)`, []sandbox.Cause{sandbox.CauseFailed}},
 		{"value in error", `SELECT CAST('canary-7731' AS INTEGER)`, []sandbox.Cause{sandbox.CauseFailed}},
@@ -111,6 +112,12 @@ func TestR01_EngineIsLocked(t *testing.T) {
 		`SHOW TABLES`,
 		`DESCRIBE d0.main.t`,
 		`SELECT getenv('PATH')`,
+		// The shapes of pre-aggregation, partitions and weights around something else.
+		`SELECT count(*) FROM (SELECT p.content FROM read_text('/sandgate/d0') AS p UNION ALL SELECT p.content FROM read_text('/etc/passwd') AS p) AS t0`,
+		`SELECT count(*) FROM d0.main.t AS t0 INNER JOIN (SELECT 1 AS _unit FROM glob('/**') GROUP BY 1) AS w ON t0._unit = w._unit`,
+		`SELECT count(*) FROM (SELECT p._unit FROM d9.main.t AS p GROUP BY p._unit) AS t0`,
+		`SELECT max(t0.fee * 9223372036854775807) FROM d0.main.t AS t0`,
+		`SELECT count(*) FILTER (WHERE error(t0.district)) FROM d0.main.t AS t0`,
 	} {
 		_, err := run(t, s, m.Snapshot, text, 1)
 		var killed *sandbox.ErrKilled

@@ -189,10 +189,10 @@ func TestIngestAndExecute(t *testing.T) {
 	}
 }
 
-// TestProcessTier: the engine works in the tier without namespaces, where /proc
+// TestContainerTier: the engine works in the tier without namespaces, where /proc
 // is visible but refused.
-func TestProcessTier(t *testing.T) {
-	p, err := sandbox.NewPool(context.Background(), sandbox.Config{Tier: sandbox.TierProcess, Limits: testLimits})
+func TestContainerTier(t *testing.T) {
+	p, err := sandbox.NewPool(context.Background(), sandbox.Config{Tier: sandbox.TierContainer, Limits: testLimits})
 	if err != nil {
 		t.Fatal(err)
 	}

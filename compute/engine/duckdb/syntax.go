@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	duckdbdriver "github.com/duckdb/duckdb-go/v2"
@@ -25,9 +26,9 @@ const (
 	maxSyntaxText    = 512 << 10
 	maxSyntaxPayload = 4 << 20  // bytes of an AnalyseCall request
 	maxSyntaxTree    = 16 << 20 // bytes of JSON handed back
-	maxSyntaxSchemas = 11       // one fact table and ten joins
-	maxSyntaxColumns = 2000     // columns of one schema
-	maxSyntaxName    = 255      // bytes of a column name
+	maxSyntaxSchemas = algebra.MaxTables + algebra.MaxParts
+	maxSyntaxColumns = 2000 // columns of one schema
+	maxSyntaxName    = 255  // bytes of a column name
 	syntaxTimeout    = 5 * time.Second
 )
 
@@ -100,33 +101,54 @@ func Syntax(ctx context.Context, db *sql.DB, text string) ([]byte, error) {
 // main.t each, typed as snapshots store schemas[i]. The databases are detached
 // again before it returns. text must be engine SQL that compute/render made,
 // never an operator's: binding runs table functions' bind phase.
-func BoundPlan(ctx context.Context, db *sql.DB, schemas []algebra.Schema, text string) (plan []byte, err error) {
+func BoundPlan(ctx context.Context, db *sql.DB, schemas []algebra.Schema, text string) ([]byte, error) {
+	p := planner{db: db}
+	plan, err := p.bind(ctx, schemas, text)
+	if e := p.clear(ctx); e != nil && err == nil {
+		return nil, e
+	}
+	return plan, err
+}
+
+// planner binds text of ours over empty tables, which it keeps from one call to
+// the next: queries of one domain mostly name the same data sets. It is safe for
+// concurrent use.
+type planner struct {
+	db *sql.DB
+
+	mu     sync.Mutex
+	tables []string // statement that made d<i>'s table
+}
+
+func (p *planner) bind(ctx context.Context, schemas []algebra.Schema, text string) ([]byte, error) {
 	if text == "" || len(text) > maxSyntaxText || strings.ContainsRune(text, 0) {
 		return nil, errSyntaxText
 	}
-	statements, err := schemaStatements(schemas)
+	want, err := schemaTables(schemas)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return nil, errPlanEngine
-	}
-	defer func() { _ = conn.Close() }()
-	defer func() {
-		for i := range schemas {
-			if _, e := conn.ExecContext(context.WithoutCancel(ctx), "DETACH DATABASE IF EXISTS d"+strconv.Itoa(i)); e != nil && err == nil {
-				plan, err = nil, errPlanEngine
-			}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, create := range want {
+		if i < len(p.tables) && p.tables[i] == create {
+			continue
 		}
-	}()
-	for _, statement := range statements {
-		if _, e := conn.ExecContext(ctx, statement); e != nil {
+		name := "d" + strconv.Itoa(i)
+		if i == len(p.tables) {
+			if _, err := p.db.ExecContext(ctx, "ATTACH ':memory:' AS "+name); err != nil {
+				return nil, errPlanSchema
+			}
+			p.tables = append(p.tables, "")
+		}
+		p.tables[i] = ""
+		if _, err := p.db.ExecContext(ctx, "CREATE OR REPLACE TABLE "+name+".main.t "+create); err != nil {
 			return nil, errPlanSchema
 		}
+		p.tables[i] = create
 	}
 	var tree string
-	row := conn.QueryRowContext(ctx, "SELECT json_serialize_plan($1::VARCHAR)::VARCHAR", text)
+	row := p.db.QueryRowContext(ctx, "SELECT json_serialize_plan($1::VARCHAR)::VARCHAR", text)
 	if e := row.Scan(&tree); e != nil {
 		return nil, errPlanEngine
 	}
@@ -136,13 +158,25 @@ func BoundPlan(ctx context.Context, db *sql.DB, schemas []algebra.Schema, text s
 	return []byte(tree), nil
 }
 
-// schemaStatements renders the empty databases of BoundPlan.
-func schemaStatements(schemas []algebra.Schema) ([]string, error) {
+func (p *planner) clear(ctx context.Context) (err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.tables {
+		if _, e := p.db.ExecContext(context.WithoutCancel(ctx), "DETACH DATABASE IF EXISTS d"+strconv.Itoa(i)); e != nil {
+			err = errPlanEngine
+		}
+	}
+	p.tables = nil
+	return err
+}
+
+// schemaTables renders the columns of each schema's table.
+func schemaTables(schemas []algebra.Schema) ([]string, error) {
 	if len(schemas) == 0 || len(schemas) > maxSyntaxSchemas {
 		return nil, errPlanSchema
 	}
 	var out []string
-	for i, schema := range schemas {
+	for _, schema := range schemas {
 		if len(schema.Columns) > maxSyntaxColumns {
 			return nil, errPlanSchema
 		}
@@ -160,10 +194,7 @@ func schemaStatements(schemas []algebra.Schema) ([]string, error) {
 		if len(columns) == 0 {
 			return nil, errPlanSchema
 		}
-		name := "d" + strconv.Itoa(i)
-		out = append(out,
-			"ATTACH ':memory:' AS "+name,
-			"CREATE TABLE "+name+".main.t ("+strings.Join(columns, ", ")+")")
+		out = append(out, "("+strings.Join(columns, ", ")+")")
 	}
 	return out, nil
 }
@@ -197,7 +228,7 @@ func AnalyseCall(payload []byte) ([]byte, error) {
 		return nil, errSyntaxEngine
 	}
 	defer func() { _ = db.Close() }()
-	return answerAnalyse(context.Background(), db, request)
+	return answerAnalyse(context.Background(), &planner{db: db}, request)
 }
 
 func readAnalyseRequest(payload []byte) (engine.AnalyseRequest, error) {
@@ -217,14 +248,14 @@ func readAnalyseRequest(payload []byte) (engine.AnalyseRequest, error) {
 	return request, nil
 }
 
-func answerAnalyse(ctx context.Context, db *sql.DB, request engine.AnalyseRequest) ([]byte, error) {
+func answerAnalyse(ctx context.Context, p *planner, request engine.AnalyseRequest) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, syntaxTimeout)
 	defer cancel()
-	tree, err := Syntax(ctx, db, request.SQL)
+	tree, err := Syntax(ctx, p.db, request.SQL)
 	if err != nil || request.Op == engine.AnalyseSyntax {
 		return tree, err
 	}
-	plan, err := BoundPlan(ctx, db, request.Schemas, request.SQL)
+	plan, err := p.bind(ctx, request.Schemas, request.SQL)
 	if err != nil {
 		return nil, err
 	}

@@ -3,9 +3,12 @@ package duckdb_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,7 +58,10 @@ func analyserSchemas(t testing.TB) []algebra.Schema {
 // planOf gives a core keys and measures of every kind a plan can have. Prices
 // and noise do not reach the statement and are left out.
 func planOf(core algebra.Core, mode protect.Mode) *protect.Plan {
-	plan := &protect.Plan{Core: core, Mode: mode, MaxRows: 3, MaxCells: 100}
+	plan := &protect.Plan{Core: core, Mode: mode, MaxRows: 3, MaxCells: 100, Ranks: make([]int64, len(core.Datasets()))}
+	if mode == protect.ModeDP {
+		plan.Ranks[0] = 3
+	}
 	for i, k := range core.Keys {
 		key := protect.Key{Col: k, Nullable: i%2 == 0}
 		if k.Type.Kind == algebra.Text && k.Name != "gender" {
@@ -101,28 +107,41 @@ func renderedCases(t *testing.T) []rendered {
 			if err != nil {
 				t.Fatal(err)
 			}
-			q, r := analyse.Decode(tree, text, all)
+			q, r := analyse.Decode(tree, text, all, nil)
 			if r != nil {
 				t.Fatalf("%s: %v", text, r)
 			}
 			c := rendered{Query: text, Plan: planOf(algebra.Canonicalise(q).Core, mode)}
-			c.Plan.OneRow = i == 3
-			if c.Schemas, err = c.Plan.Core.SchemasOf(all); err != nil {
-				t.Fatal(err)
+			if i == 3 {
+				c.Plan.OneRow, c.Plan.Ranks[0] = true, 0
 			}
-			if c.SQL, err = render.SQL(c.Plan, c.Schemas); err != nil {
-				t.Fatalf("%s: %v", text, err)
-			}
-			if c.Tree, err = duckdb.Syntax(ctx, db, c.SQL); err != nil {
-				t.Fatal(err)
-			}
-			if c.Bound, err = duckdb.BoundPlan(ctx, db, c.Schemas, c.SQL); err != nil {
-				t.Fatal(err)
-			}
-			out = append(out, c)
+			out = append(out, finished(t, db, all, c))
 		}
 	}
+	extended := extendedPlans()
+	for _, name := range slices.Sorted(maps.Keys(extended)) {
+		out = append(out, finished(t, db, all, rendered{Query: name, Plan: extended[name]}))
+	}
 	return out
+}
+
+// finished renders a plan and asks the engine what it makes of the statement.
+func finished(t *testing.T, db *sql.DB, all []algebra.Schema, c rendered) rendered {
+	t.Helper()
+	var err error
+	if c.Schemas, err = c.Plan.Core.SchemasOf(all); err != nil {
+		t.Fatal(err)
+	}
+	if c.SQL, err = render.SQL(c.Plan, c.Schemas); err != nil {
+		t.Fatalf("%s: %v", c.Query, err)
+	}
+	if c.Tree, err = duckdb.Syntax(context.Background(), db, c.SQL); err != nil {
+		t.Fatal(err)
+	}
+	if c.Bound, err = duckdb.BoundPlan(context.Background(), db, c.Schemas, c.SQL); err != nil {
+		t.Fatalf("%s\n%s\n%v", c.Query, c.SQL, err)
+	}
+	return c
 }
 
 // TestRenderedStatementsPassTheGate also keeps the stored trees of
@@ -169,19 +188,31 @@ func TestR01_TamperedStatementIsCaught(t *testing.T) {
 		{"COUNT(*) AS m0", "COUNT(*) AS m0, COUNT(*) AS m9"}, {"COUNT(*) AS m0", "COUNT(*) AS x"}, {"COUNT(*)", "COUNT(*) FILTER (WHERE t0._unit = 7)"},
 		{"COUNT(*)", "(SELECT COUNT(*) FROM d0.main.t)"}, {"COUNT(*)", "COUNT(*) OVER ()"},
 		{"COUNT(DISTINCT t0._unit)", "COUNT(t0._unit)"}, {"COUNT(DISTINCT t0._unit)", "COUNT(DISTINCT t0._rn)"},
-		{"SUM(", "MAX("}, {"SUM(", "SUM(DISTINCT "}, {"GREATEST(", "LEAST("}, {"500000", "500001"}, {", -5)", ", -6)"},
-		{" FILTER (WHERE t0.\"bonus\" IS NOT NULL)", ""}, {", 0)", ", 1)"}, {"9223372036854775807 AS HUGEINT", "9223372036854775806 AS HUGEINT"},
+		{"SUM(", "MAX("}, {"SUM(", "SUM(DISTINCT "}, {"GREATEST(", "LEAST("}, {"500000", "500001"}, {", -5)", ", -6)"}, {"THEN -5 ", "THEN -6 "}, {"< -5 ", "<= -5 "},
+		{" IS NOT NULL", " IS NULL"}, {" IS NOT NULL", " = 7"}, {", 0)", ", 1)"}, {"9223372036854775807 AS HUGEINT", "9223372036854775806 AS HUGEINT"},
 		{"AS HUGEINT) *", "AS HUGEINT) +"}, {" - CAST", " + CAST"}, {"'110101', ", ""}, {"'110101'", "'110103'"},
 		{" IN ('110101'", " NOT IN ('110101'"}, {"d1.main.t", "d0.main.t"}, {"d0.main.t AS t0", "(SELECT * FROM d0.main.t) AS t0"},
 		{"d0.main.t AS t0", "d0.main.t AS t0 TABLESAMPLE 10%"}, {"d0.main.t AS t0", "d0.main.t AS t0, range(3)"},
 		{"LEFT JOIN", "INNER JOIN"}, {"INNER JOIN", "LEFT JOIN"}, {"INNER JOIN", "FULL JOIN"}, {"\"code\"", "\"region\""},
-		{" GROUP BY ", " GROUP BY t0._unit, "}, {"), ())", "))"}, {", ())", ")"}, {"GROUPING SETS ((", "GROUPING SETS ((), ("},
+		{" GROUP BY ", " GROUP BY t0._rn, "}, {"), ())", "))"}, {", ())", ")"}, {"GROUPING SETS ((", "GROUPING SETS ((), ("},
 		{" LIMIT 101", ""}, {" LIMIT 101", " LIMIT 102"}, {" LIMIT 101", " LIMIT 101 OFFSET 1"}, {" LIMIT 101", " ORDER BY 1 LIMIT 101"},
 		{" LIMIT 102", " LIMIT 101"}, {"SELECT ", "SELECT DISTINCT "}, {"SELECT ", "WITH x AS (SELECT 1) SELECT "},
 		{" AS k0", " AS k1"}, {"t0.\"gender\" AS k0", "t0.\"district\" AS k0"}, {"t0.\"gender\" AS k0", "t0._unit AS k0"},
 		{"'2019-12-31'", "'2019-12-30'"}, {" > 'a'", " >= 'a'"}, {" >= 18", " >= 17"}, {" IS NULL", " IS NOT NULL"}, {"(NOT ", "("},
 		{" LIMIT", " HAVING COUNT(*) > 1 LIMIT"}, {" LIMIT", " HAVING error('x') LIMIT"}, {" >= 18", " >= (SELECT 18)"},
 		{" FROM d0.main.t AS t0", " FROM d0.main.t AS t0 UNION ALL SELECT 1"}, {"SELECT ", "EXPLAIN SELECT "},
+		{"COUNT(*) < 0 OR ", ""}, {"COUNT(*) < 0", "COUNT(*) <= 0"}, {"COUNT(*) < 0", "SUM(t0.\"age\") < 0"}, {" HAVING ", " HAVING TRUE OR "},
+		{"TRY_CAST(", "CAST("}, {" AS BIGINT)", " AS INTEGER)"}, {"CAST(t0.\"wage\" AS HUGEINT)", "t0.\"wage\""}, {" // ", " % "}, {" // CAST(5", " // CAST(0"}, {"abs(", "-("},
+		{"year(", "month("}, {"'未成年'", "t0.\"industry\""}, {"'未成年'", "error('x')"}, {" THEN ", " THEN NULL AND "}, {" ELSE ", " ELSE NULL --"}, {" < 18 THEN", " <= 18 THEN"},
+		{"COALESCE(t0.\"bonus\", ", "COALESCE("}, {"make_date(", "("}, {"date_diff('day'", "date_diff('hour'"}, {"date_diff('day'", "date_sub('day'"},
+		{"t0._rn = 1", "t0._rn >= 1"}, {"t0._rn = 1", "TRUE"}, {"COUNT(*) FILTER (WHERE t0._rn = 1)", "COUNT(*)"}, {" - 60) * ", " - 60) + "}, {", 0), 120)", ", 0), 121)"},
+		{"(CAST(LEAST(", "((LEAST("}, {" AS HUGEINT) - 0)", " AS BIGINT) - 0)"}, {">= 0 AND", "> 0 AND"}, {" <= DATE '2021-01-01'", " < DATE '2021-01-01'"},
+		{"p._rn <= 5", "p._rn <= 6"}, {"p._rn <= 5 AND ", ""}, {"GROUP BY p._unit", "GROUP BY ALL"}, {"GROUP BY p._unit", "GROUP BY p._unit, p._rn"}, {"GROUP BY p._unit", "GROUP BY p._rn"},
+		{"MIN(p.", "any_value(p."}, {"SUM(p.", "MAX(p."}, {"SELECT p._unit, COUNT(*)", "SELECT p._rn, COUNT(*)"}, {"COUNT(*) AS a0", "COUNT(*) + 1 AS a0"}, {"AS a0", "AS a9"},
+		{"ON t0._unit = t1._unit", "ON t0._rn = t1._rn"}, {"t1._rn <= 1", "t1._rn <= 2"}, {" AND t1._rn <= 1", ""}, {"ON t0._unit = t2._unit", "ON t0._unit >= t2._unit"}, {"ON t0._unit = t2._unit", "ON TRUE"},
+		{"UNION ALL", "UNION"}, {"UNION ALL", "EXCEPT ALL"}, {"p._rn <= 2 UNION", "p._rn <= 3 UNION"}, {" WHERE p._rn <= 1", ""}, {"p._rn, p.\"district\" FROM d1", "p._rn, p.\"credit_code\" FROM d1"}, {"p._unit, p._rn, ", "p._rn, p._rn, "},
+		{"3072 // ", "3073 // "}, {"GREATEST(3, COUNT(*))", "GREATEST(1, COUNT(*))"}, {"GREATEST(3, COUNT(*))", "COUNT(*)"}, {"SUM(w.w)", "SUM(1)"}, {"CAST(w.w AS HUGEINT) * ", ""}, {" = w._unit", " <> w._unit"},
+		{"GROUP BY t0._unit) AS w", "GROUP BY t0._unit, t0._rn) AS w"}, {"AS w FROM d0.main.t AS t0 INNER JOIN", "AS w FROM d0.main.t AS t0 LEFT JOIN"},
 	}
 	used := map[int]bool{}
 	for _, c := range renderedCases(t) {
@@ -237,11 +268,11 @@ func TestRenderedStatementComputes(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := analyserSchemas(t)
-	q, r := analyse.Decode(tree, text, all)
+	q, r := analyse.Decode(tree, text, all, nil)
 	if r != nil {
 		t.Fatal(r)
 	}
-	plan := &protect.Plan{Core: algebra.Canonicalise(q).Core, Mode: protect.ModeExact, MaxRows: 2, MaxCells: 10}
+	plan := &protect.Plan{Core: algebra.Canonicalise(q).Core, Mode: protect.ModeExact, MaxRows: 2, MaxCells: 10, Ranks: []int64{2}}
 	wage := algebra.Col{Name: "wage", Type: algebra.Type{Kind: algebra.Decimal, Scale: 2}}
 	plan.Keys = []protect.Key{{Col: plan.Core.Keys[0]}}
 	plan.Measures = []protect.Measure{

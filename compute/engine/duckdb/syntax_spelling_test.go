@@ -96,7 +96,7 @@ func TestR01_TwoHundredSpellingsAreOneQuestion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q, reason := analyse.Decode(tree, text, schemas)
+		q, reason := analyse.Decode(tree, text, schemas, nil)
 		if reason != nil {
 			t.Fatalf("%s\n%s", text, reason.Text("zh"))
 		}
@@ -146,7 +146,7 @@ func TestR01_CanonicalFormCountsTheSameRows(t *testing.T) {
 		}
 	}
 	count := func(core algebra.Core) (n int64) {
-		plan := &protect.Plan{Core: core, Mode: protect.ModeDP, MaxRows: 1, Measures: []protect.Measure{{Kind: protect.MeasureRows}}}
+		plan := &protect.Plan{Core: core, Mode: protect.ModeDP, MaxRows: 1, Ranks: []int64{1}, Measures: []protect.Measure{{Kind: protect.MeasureRows}}}
 		text, err := render.SQL(plan, all[:1])
 		if err != nil {
 			t.Fatal(err)
@@ -176,7 +176,7 @@ func TestR01_CanonicalFormCountsTheSameRows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q, reason := analyse.Decode(ast, text, all)
+		q, reason := analyse.Decode(ast, text, all, nil)
 		if reason != nil {
 			t.Fatalf("%s\n%v", text, reason)
 		}
@@ -230,7 +230,7 @@ func TestR01_AnalyseCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, r := analyse.Decode(tree, "SELECT COUNT(*) FROM social", schemas); r != nil {
+	if _, r := analyse.Decode(tree, "SELECT COUNT(*) FROM social", schemas, nil); r != nil {
 		t.Error(r)
 	}
 	// Twice: a call must find nothing of the one before.

@@ -14,12 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory"
-	"github.com/apache/arrow-go/v18/parquet"
-	"github.com/apache/arrow-go/v18/parquet/pqarrow"
-
 	"github.com/sandgate/sandgate/compute/algebra"
 )
 
@@ -94,7 +88,6 @@ func TestR01_FileIsTakenOrRefused(t *testing.T) {
 		{"stray quote", nil, CSV, head + "A,x\"" + canary + ",1\n", Refusal{Code: CodeSyntax, Row: 1, Column: -1}, 0, 0},
 		{"cut gzip", nil, CSVGzip, zip(good)[:len(zip(good))-6], Refusal{Code: CodeTruncated, Row: 3, Column: -1}, 0, 0},
 		{"not gzip", nil, CSVGzip, good, Refusal{Code: CodeSyntax, Column: -1}, 0, 0},
-		{"not parquet", nil, Parquet, good, Refusal{Code: CodeTruncated, Column: -1}, 0, 0},
 		{"unknown format", nil, "xlsx", good, Refusal{Code: CodeUnsupported, Column: -1}, 0, 0},
 		{"bad rows under the limit", nil, CSV, head + "A,x,1\nB,x," + canary + "\n", Refusal{}, 1, 1},
 		{"bad number", strict, CSV, head + "A,x,1\nB,x," + canary + "\n", Refusal{Code: CodeTooManyBad, Detail: CodeMalform, Row: 2, Field: 3, Column: 2, Count: 1, Rows: 2}, 0, 0},
@@ -296,52 +289,12 @@ func FuzzIngestCSV(f *testing.F) {
 	})
 }
 
-func parquetFile(t *testing.T, fee arrow.DataType, fill func(b *array.RecordBuilder)) string {
-	t.Helper()
-	schema := arrow.NewSchema([]arrow.Field{
-		{Name: "id", Type: arrow.BinaryTypes.String, Nullable: true},
-		{Name: "city", Type: arrow.BinaryTypes.String, Nullable: true},
-		{Name: "fee", Type: fee, Nullable: true},
-	}, nil)
-	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
-	fill(b)
-	var out bytes.Buffer
-	w, err := pqarrow.NewFileWriter(schema, &out, parquet.NewWriterProperties(), pqarrow.DefaultWriterProps())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(w.Write(b.NewRecordBatch()), w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
-}
-
-// TestParquetEqualsCSV: the two formats of one table have one content hash.
-func TestParquetEqualsCSV(t *testing.T) {
-	raw := parquetFile(t, arrow.PrimitiveTypes.Float64, func(b *array.RecordBuilder) {
-		b.Field(0).(*array.StringBuilder).AppendValues([]string{"A", "B"}, nil)
-		b.Field(1).(*array.StringBuilder).AppendValues([]string{"x", ""}, []bool{true, false})
-		b.Field(2).(*array.Float64Builder).AppendValues([]float64{1.5, 2.125}, nil)
-	})
-	_, one, err := run(t, spec(), Parquet, raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, two, err := run(t, spec(), CSV, "id,city,fee\nA,x,1.5\nB,-,2.125\n")
-	if err != nil || !bytes.Equal(one.Content, two.Content) || one.Rows != 2 {
-		t.Fatalf("%+v, %+v, %v", one, two, err)
-	}
-	_, _, err = run(t, spec(), Parquet, parquetFile(t, arrow.BinaryTypes.String, func(b *array.RecordBuilder) {
-		for i := range 3 {
-			b.Field(i).(*array.StringBuilder).Append(canary)
-		}
-	}))
+// TestParquetIsNotLinked: a program without the reader refuses, it does not guess.
+func TestParquetIsNotLinked(t *testing.T) {
+	_, _, err := run(t, spec(), Parquet, "PAR1")
 	var refusal *Refusal
-	if !errors.As(err, &refusal) || refusal.Code != CodeColumnType || refusal.Column != 2 {
-		t.Fatalf("a text column for a decimal: %v", err)
-	}
-	if _, _, err := run(t, spec(), Parquet, raw[:len(raw)-10]); err == nil {
-		t.Fatal("a cut Parquet file was taken")
+	if !errors.As(err, &refusal) || refusal.Code != CodeUnsupported {
+		t.Fatalf("got %v", err)
 	}
 }
 

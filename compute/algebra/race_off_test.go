@@ -1,0 +1,5 @@
+//go:build !race
+
+package algebra_test
+
+const slower = 1

@@ -1,0 +1,5 @@
+//go:build !race
+
+package analyse_test
+
+const slower = 1

@@ -1,0 +1,140 @@
+package release
+
+import (
+	"math/big"
+	"slices"
+)
+
+// Many draws of one small variance are read off a table of the cumulative
+// probabilities of |X|: one uniform real U against c_k = Pr[|X| ≤ k]. As with coins,
+// the first 64 bits of U decide unless U comes within lookupBand of an entry; then
+// both are drawn out to more bits. The draw is exact either way.
+
+const (
+	lookupBand = 8
+	// lookupMax bounds the variances that have tables, and so their length.
+	lookupMax = 1 << 14
+	// lookupBits of U choose where to begin in a table.
+	lookupBits = 10
+)
+
+// lookup is the table of one variance.
+type lookup struct {
+	sigma2 uint64
+	draws  uint64   // so far; the table is made once it pays
+	upto   []uint64 // 2^64·c_k, at most lookupBand below and never above it
+	begin  []uint16
+}
+
+// tableOf returns the state of a variance, for up to eight at a time: a release
+// draws for its few measures in turn.
+func (s *random) tableOf(sigma2 uint64) *lookup {
+	for _, l := range s.lookups {
+		if l.sigma2 == sigma2 {
+			return l
+		}
+	}
+	l := &lookup{sigma2: sigma2}
+	if len(s.lookups) == 8 {
+		s.lookups = s.lookups[:0]
+	}
+	s.lookups = append(s.lookups, l)
+	return l
+}
+
+// draw is a discrete Gaussian of l's variance.
+func (s *random) draw(l *lookup) int64 {
+	if l.upto == nil {
+		// A table costs as much as some thirty draws per unit of σ.
+		if l.draws++; l.draws < 32*(isqrt(l.sigma2)+8) {
+			return s.smallGaussian(l.sigma2)
+		}
+		l.fill()
+	}
+	u := s.u64()
+	k := int(l.begin[u>>(64-lookupBits)])
+	for k < len(l.upto) && u >= l.upto[k] {
+		if u-l.upto[k] < lookupBand {
+			k = len(l.upto)
+			break
+		}
+		k++
+	}
+	if k == len(l.upto) {
+		k = s.resolveLookup(u, l.sigma2)
+	}
+	if k > 0 && s.bit() {
+		return -int64(k)
+	}
+	return int64(k)
+}
+
+func (l *lookup) fill() {
+	lo, hi := cumulative(l.sigma2, 64)
+	for k := range lo {
+		if !lo[k].IsUint64() || new(big.Int).Sub(hi[k], lo[k]).Cmp(big.NewInt(lookupBand)) > 0 {
+			break // what the table does not hold is resolved
+		}
+		l.upto = append(l.upto, lo[k].Uint64())
+	}
+	l.begin = make([]uint16, 1<<lookupBits)
+	for i := range l.begin {
+		first := uint64(i) << (64 - lookupBits)
+		k, _ := slices.BinarySearch(l.upto, first)
+		// The entry before may lie within the band of first.
+		l.begin[i] = uint16(max(0, k-1))
+	}
+}
+
+// resolveLookup finds |X| for a U whose first 64 bits are u.
+func (s *random) resolveLookup(u, sigma2 uint64) int {
+	uniform := new(big.Int).SetUint64(u)
+	for width := uint(64); ; width += 64 {
+		lo, hi := cumulative(sigma2, width)
+		for k := range lo {
+			if uniform.Cmp(lo[k]) < 0 {
+				return k // c_{k−1} ≤ U, or the loop had ended there
+			}
+			if uniform.Cmp(hi[k]) < 0 {
+				break // too close to tell
+			}
+		}
+		uniform.Lsh(uniform, 64).Or(uniform, new(big.Int).SetUint64(s.u64()))
+	}
+}
+
+// cumulative returns lo_k ≤ 2^width·c_k ≤ hi_k for k from 0 until 1−c_k is below
+// 2^-width. With q = exp(−1/2σ²), Pr[|X|=k] is proportional to q^(k²), twice that from
+// k = 1 on; powers are bounded from both sides, and the rest of the series after k by
+// 2q^(k²)·(1+σ²).
+func cumulative(sigma2 uint64, width uint) (lo, hi []*big.Int) {
+	p := width + 64
+	one := big.NewInt(1)
+	qLo, qHi := expBounds(one, new(big.Int).SetUint64(2*sigma2), p)
+	down := func(x, y *big.Int) *big.Int { z := new(big.Int).Mul(x, y); return z.Rsh(z, p) }
+	up := func(x, y *big.Int) *big.Int { z := down(x, y); return z.Add(z, one) }
+	sqLo, sqHi := down(qLo, qLo), up(qHi, qHi)
+	rLo, rHi := qLo, qHi // q^(2k−1)
+	wLo, wHi := new(big.Int).Lsh(one, p), new(big.Int).Lsh(one, p)
+	sumLo, sumHi := new(big.Int).Set(wLo), new(big.Int).Set(wHi)
+	lo, hi = append(lo, new(big.Int).Set(sumLo)), append(hi, new(big.Int).Set(sumHi))
+	rest := new(big.Int)
+	spread := new(big.Int).SetUint64(2 * (sigma2 + 1))
+	for enough := new(big.Int).Lsh(one, p-width-8); ; {
+		wLo, wHi = down(wLo, rLo), up(wHi, rHi)
+		rLo, rHi = down(rLo, sqLo), up(rHi, sqHi)
+		sumLo.Add(sumLo, wLo).Add(sumLo, wLo)
+		sumHi.Add(sumHi, wHi).Add(sumHi, wHi)
+		lo, hi = append(lo, new(big.Int).Set(sumLo)), append(hi, new(big.Int).Set(sumHi))
+		if rest.Mul(wHi, spread).Cmp(enough) < 0 {
+			break
+		}
+	}
+	total := new(big.Int).Add(sumHi, rest)
+	for k := range lo {
+		lo[k].Lsh(lo[k], width).Quo(lo[k], total)
+		hi[k].Lsh(hi[k], width).Quo(hi[k], sumLo)
+		hi[k].Add(hi[k], one)
+	}
+	return lo, hi
+}
