@@ -9,6 +9,7 @@ import (
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/internal/reference"
 	"github.com/sandgate/sandgate/compute/protect"
+	"github.com/sandgate/sandgate/internal/leak"
 )
 
 // widePlan reads every kind of noisy measure.
@@ -75,7 +76,7 @@ func TestR01Attack11EveryMechanism(t *testing.T) {
 				a[i], _ = new(big.Float).SetInt(x.Add(x, shift)).Float64()
 				b[i], _ = new(big.Float).SetInt(r.gaussian(sigma2)).Float64()
 			}
-			return epsilonLowerBound(a, b, delta)
+			return leak.EpsilonLowerBound(a, b, delta)
 		}
 		honest := audit(m.sigma2)
 		quarter := new(big.Int).Rsh(m.sigma2, 2)

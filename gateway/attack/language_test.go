@@ -73,7 +73,8 @@ func TestAttack02_LanguageSinglesNobodyOut(t *testing.T) {
 			fmt.Fprintf(&csv, "o%d-%d,%d,o,%d,%d\n", g, i, g, rng.IntN(20), 20+i%40)
 		}
 	}
-	a.Add(t, Table{ID: "lang", CSV: csv.String(), Columns: []Column{column("grp", 0, groups-1, "key, filter, measure"), codes("role", "key, filter", "t", "o", "x"), column("fee", 0, 1000, "measure, filter"), column("age", 0, 9000, "filter")}})
+	a.Add(t, Table{ID: "lang", CSV: csv.String(), Columns: []Column{column("grp", 0, groups-1, "key, filter, measure"), codes("role", "key, filter", "t", "o", "x"),
+		{Name: "fee", YAML: `type: int, bounds: {lo: "0", hi: "1000"}, grid: {from: "0", to: "1000", step: "100"}`, Uses: "measure, filter"}, column("age", 0, 9000, "filter")}})
 	refused, answered := 0, 0
 	var names []string
 	for i, c := range cleverQueries {
