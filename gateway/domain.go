@@ -78,6 +78,10 @@ type Domain struct {
 	pool   *sandbox.Pool
 	store  *engine.Store
 	runner *engine.Runner
+	post   *engine.PostRunner
+
+	derived derivedAnswers
+	turns   postTurns
 
 	// Operators' texts and the gate's own statements are read by different
 	// sessions, so that no text keeps the gate waiting.
@@ -120,10 +124,10 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	// Workers come first: no key has been read when they are started, so there
 	// is none to inherit.
 	pool, err := sandbox.NewPool(ctx, sandbox.Config{
-		Executable: opt.Executable, Tier: opt.Tier, Warm: map[string]int{engine.ExecuteHandler: warmWorkers},
+		Executable: opt.Executable, Tier: opt.Tier, Warm: map[string]int{engine.ExecuteHandler: warmWorkers, engine.PostHandler: warmPosts},
 		Limits: sandbox.Limits{Memory: opt.Memory},
 		Jobs:   opt.Jobs, PerOwner: opt.JobsPerOperator, Queue: opt.Queue, QueuePerOwner: max(1, opt.Queue/4),
-		Beside: map[string]int{engine.IngestHandler: maxIngests},
+		Beside: map[string]int{engine.IngestHandler: maxIngests, engine.PostHandler: postSeats},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
@@ -174,7 +178,7 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	if d.store, err = engine.OpenStore(d.home.Snapshots(), opt); err != nil {
 		return fmt.Errorf("failed to open snapshots: %w", err)
 	}
-	d.runner = &engine.Runner{Pool: d.pool}
+	d.runner, d.post = &engine.Runner{Pool: d.pool}, &engine.PostRunner{Pool: d.pool}
 	if d.parsers, err = d.pool.Sessions(ctx, engine.AnalyseHandler, parserSessions, sandbox.Limits{Wall: parseWall, Memory: analyserMemory}); err != nil {
 		return fmt.Errorf("failed to start the analyser: %w", err)
 	}

@@ -50,7 +50,7 @@ var statusCodes = map[string]codes.Code{
 	"NO_SNAPSHOT": codes.FailedPrecondition, "SNAPSHOT_STALE": codes.FailedPrecondition,
 	"DATASET_NOT_READY": codes.FailedPrecondition, "POLICY_CHANGED": codes.Aborted,
 	"POLICY_INVALID": codes.FailedPrecondition, "POLICY_REFUSED": codes.FailedPrecondition,
-	"NOT_FOUND": codes.NotFound, "REQUEST_ID_REUSED": codes.AlreadyExists,
+	"NOT_FOUND": codes.NotFound, "POST_LIMIT": codes.ResourceExhausted, "REQUEST_ID_REUSED": codes.AlreadyExists,
 	"EXECUTION_FAILED": codes.Internal, "LICENCE_ENDED": codes.PermissionDenied,
 	"OUTCOME_UNKNOWN": codes.Aborted, "BUSY": codes.ResourceExhausted, "WORKERS_DOWN": codes.Unavailable, "NOT_CANCELLABLE": codes.FailedPrecondition, "LEDGER_STOPPED": codes.Unavailable,
 	"UNAUTHENTICATED": codes.Unauthenticated, "DEADLINE_EXCEEDED": codes.DeadlineExceeded, "CANCELLED": codes.Canceled,

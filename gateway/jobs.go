@@ -20,6 +20,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/compute/release"
 	"github.com/sandgate/sandgate/ledger"
@@ -61,6 +62,11 @@ func (d *Domain) submit(ctx context.Context, operator, requestID string, q Query
 	job = p.request.Job
 	if known, err := d.known(ctx, operator, job, p); known || err != nil {
 		return job, err
+	}
+	if p.plan != nil {
+		if _, err := d.bindPost(ctx, operator, p); err != nil {
+			return "", err
+		}
 	}
 	receipt, err := d.reserve(ctx, operator, p)
 	switch {
@@ -196,8 +202,8 @@ func (d *Domain) settled(ctx context.Context, f func()) error {
 func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error {
 	published := false
 	d.log.View(func() {
-		for _, t := range core.Tables {
-			e, _ := d.state.Book().Dataset(t.Dataset)
+		for _, id := range core.Datasets() {
+			e, _ := d.state.Book().Dataset(id)
 			published = published || e.Rule != nil && e.Rule.Wait == "published"
 		}
 	})
@@ -296,6 +302,13 @@ type Answer struct {
 	Price    budget.Nano
 	RepeatOf string
 	Receipt  ledger.Receipt
+	// Derived is what the text's own post-processing makes of Release and Sources;
+	// nil when it has none. Release is nil when the text has no core.
+	Derived *engine.Derived
+	Sources []Source
+
+	owner string
+	query *algebra.PostQuery
 }
 
 // Job returns what the ledger says of a job, to its operator or the regulator.
@@ -349,9 +362,21 @@ func (d *Domain) Jobs(party string) ([]state.Job, error) {
 	return out, nil
 }
 
-// Answer returns the release of a finished job. It is loaded from disk and
-// refused unless its bytes are those the ledger committed to.
+// Answer returns the release of a finished job, with its text's post-processing.
 func (d *Domain) Answer(ctx context.Context, party, job string) (*Answer, error) {
+	a, err := d.Released(ctx, party, job)
+	if err != nil || a.query == nil {
+		return a, err
+	}
+	if err := d.derive(ctx, party, a.owner, a, a.query); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Released is Answer without post-processing of the operator's own. It is loaded
+// from disk and refused unless its bytes are those the ledger committed to.
+func (d *Domain) Released(ctx context.Context, party, job string) (*Answer, error) {
 	var j state.Job
 	var err error
 	if serr := d.settled(ctx, func() { j, err = d.job(party, job) }); serr != nil {
@@ -360,7 +385,7 @@ func (d *Domain) Answer(ctx context.Context, party, job string) (*Answer, error)
 	if err != nil {
 		return nil, err
 	}
-	a := &Answer{Job: job}
+	a := &Answer{Job: job, owner: j.Operator}
 	from, seq := j, j.FinishSeq
 	switch j.Phase {
 	case state.PhaseReleased:
@@ -387,7 +412,7 @@ func (d *Domain) Answer(ctx context.Context, party, job string) (*Answer, error)
 	if n, err := hex.Decode(want[:], []byte(a.Digest)); err != nil || n != len(want) {
 		return nil, errors.New("ledger holds a malformed digest")
 	}
-	if a.Release, err = d.load(job, want); err != nil {
+	if a.Release, a.query, err = d.load(job, want); err != nil {
 		// Paths and hashes only: a stored release holds nothing that was not released.
 		d.opt.Logger.Error("stored release is missing or damaged", "job", job)
 		return nil, &Refusal{Job: job, Reasons: []policies.Reason{damaged}}
@@ -397,28 +422,29 @@ func (d *Domain) Answer(ctx context.Context, party, job string) (*Answer, error)
 }
 
 // load reads a stored release and post-processes it as the job asked.
-func (d *Domain) load(job string, digest [32]byte) (*release.Release, error) {
+func (d *Domain) load(job string, digest [32]byte) (*release.Release, *algebra.PostQuery, error) {
 	encoded, err := os.ReadFile(d.releasePath(hex.EncodeToString(digest[:])))
 	if err != nil {
-		return nil, fmt.Errorf("failed to read stored release: %w", err)
+		return nil, nil, fmt.Errorf("failed to read stored release: %w", err)
 	}
 	rel, err := release.Load(encoded, digest)
 	if err != nil {
-		return nil, fmt.Errorf("failed to load stored release: %w", err)
+		return nil, nil, fmt.Errorf("failed to load stored release: %w", err)
 	}
 	text, err := os.ReadFile(d.postPath(job))
 	if err != nil {
-		return nil, fmt.Errorf("failed to read post-processing: %w", err)
+		return nil, nil, fmt.Errorf("failed to read post-processing: %w", err)
 	}
 	seal, text, _ := bytes.Cut(text, []byte("\n"))
 	if !hmac.Equal(append(seal, '\n'), d.postSeal(job, text)) {
-		return nil, errors.New("stored post-processing was changed")
+		return nil, nil, errors.New("stored post-processing was changed")
 	}
 	var post algebra.Post
 	if err := json.Unmarshal(text, &post); err != nil {
-		return nil, fmt.Errorf("failed to read post-processing: %w", err)
+		return nil, nil, fmt.Errorf("failed to read post-processing: %w", err)
 	}
-	return rel.Apply(post)
+	rel, err = rel.Apply(post)
+	return rel, post.Query, err
 }
 
 // damaged is a release whose stored bytes are not those the ledger committed to.

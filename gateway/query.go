@@ -26,12 +26,18 @@ type Query struct {
 	Purpose string
 	SQL     string
 	Price   budget.Nano // 0 takes the department's default
+	// Parameters are the values of $1, $2, ….
+	Parameters []string
+	// Targets are errors asked for instead of a price.
+	Targets []TargetError
 }
 
 // prepared is a query that passed the closed language, with the plan that the
 // policy in force gives it. Everything in it depends on public facts only.
 type prepared struct {
 	query    algebra.Query
+	parts    analyse.Parts
+	text     string // as it was written, for places in refusals
 	request  entry.Request
 	analysis []policies.Reason
 	schemas  []algebra.Schema
@@ -102,11 +108,17 @@ func (d *Domain) prepare(ctx context.Context, operator, requestID string, q Quer
 	p := &prepared{request: entry.Request{
 		Job: state.JobID(operator, requestID), Request: requestID, Licence: q.Licence, Purpose: q.Purpose, Price: q.Price,
 	}}
-	canonical, err := d.analyse(ctx, operator, p, q.SQL)
+	canonical, err := d.analyse(ctx, operator, p, q)
 	if err != nil {
 		return nil, err
 	}
+	if p.free() {
+		return nil, invalid("POST_WITHOUT_CORE", "此语句只读取已有的发布结果，无须作为作业受理", "this text reads earlier releases only; it is no job")
+	}
 	p.request.Query, _ = entry.Commit(d.keys.Commit, canonical)
+	if err := d.priceTargets(p, q.Targets); err != nil {
+		return nil, err
+	}
 	err = errors.New("policy kept changing")
 	for range 3 {
 		if err = d.decide(ctx, operator, p); err == nil {
@@ -127,7 +139,9 @@ var errPolicyMoved = errors.New("policy or snapshots changed meanwhile")
 const maxCore = 40 << 10
 
 // analyse decodes the text; it returns what the query commitment covers.
-func (d *Domain) analyse(ctx context.Context, operator string, p *prepared, sql string) ([]byte, error) {
+func (d *Domain) analyse(ctx context.Context, operator string, p *prepared, q Query) ([]byte, error) {
+	sql := q.SQL
+	p.text = sql
 	refuse := func(r *policies.Reason) ([]byte, error) {
 		p.analysis = []policies.Reason{*r}
 		// A refused text is committed as it stands: the operator can later be
@@ -149,11 +163,19 @@ func (d *Domain) analyse(ctx context.Context, operator string, p *prepared, sql 
 	if err != nil {
 		return nil, err
 	}
-	query, r := analyse.Decode(ast, sql, schemas, nil)
+	query, parts, r := analyse.Read(ast, sql, schemas, q.Parameters)
 	if r != nil {
 		return refuse(r)
 	}
-	p.query = algebra.Canonicalise(query)
+	p.parts = parts
+	if parts.Core != nil {
+		p.query = algebra.Canonicalise(query)
+	}
+	// The post-processing names the core's columns and not their places, so
+	// canonical order does not move it.
+	if p.query.Post.Query = parts.Post; p.free() {
+		return nil, nil
+	}
 	if p.schemas, err = p.query.Core.SchemasOf(schemas); err != nil {
 		return nil, err
 	}
@@ -239,6 +261,8 @@ type Explanation struct {
 	Names   []string // of the aggregates, parallel to Plan.Outputs
 	Repeat  bool
 	Budgets []BudgetLine
+	// Boundary is nil when the whole text is protected core.
+	Boundary *Boundary
 }
 
 // Explain takes a query as far as the decision and no further: nothing is
@@ -246,6 +270,9 @@ type Explanation struct {
 func (d *Domain) Explain(ctx context.Context, operator string, q Query) (*Explanation, error) {
 	if err := d.Authorize(operator, policies.ActExplainJob, policies.Resource{}); err != nil {
 		return nil, err
+	}
+	if x, err := d.explainFree(ctx, operator, q); x != nil || err != nil {
+		return x, err
 	}
 	p, err := d.prepare(ctx, operator, "explain", q)
 	if err != nil {
@@ -258,6 +285,9 @@ func (d *Domain) Explain(ctx context.Context, operator string, q Query) (*Explan
 	}
 	if err := d.store.Fits(p.snaps); err != nil {
 		return nil, leaseRefused(err)
+	}
+	if x.Boundary, err = d.bindPost(ctx, operator, p); err != nil {
+		return nil, err
 	}
 	for i := range p.plan.Outputs {
 		x.Names = append(x.Names, outputName(p.query, len(p.query.Core.Keys)+i))

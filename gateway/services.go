@@ -15,7 +15,9 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/compute/release"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
@@ -42,7 +44,23 @@ func querySpec(q *sandgatev1.QuerySpec) (Query, error) {
 	case len(q.GetLicence()) > 64 || len(q.GetPurpose()) > 64:
 		return Query{}, invalid("ID_TOO_LONG", "编号过长", "an id is too long")
 	}
-	return Query{Licence: q.GetLicence(), Purpose: q.GetPurpose(), SQL: q.GetSql(), Price: budget.Nano(q.GetPriceNanoRho())}, nil
+	size := 0
+	for _, p := range q.GetParameters() {
+		if size += len(p); strings.ContainsRune(p, 0) {
+			return Query{}, invalid("PARAMETER_VALUE", "参数中有 NUL 字符", "a parameter holds a NUL character")
+		}
+	}
+	if len(q.GetParameters()) > maxParameters || size > maxParameterBytes {
+		return Query{}, invalid("PARAMETERS_TOO_LARGE", "参数过多或过长：至多 100 个，共 16 KiB", "too many or too long parameters: 100 at most, 16 KiB together")
+	}
+	if len(q.GetTargetErrors()) > algebra.MaxAggs {
+		return Query{}, invalid("TARGET_ERROR", "目标误差过多", "too many target errors")
+	}
+	out := Query{Licence: q.GetLicence(), Purpose: q.GetPurpose(), SQL: q.GetSql(), Price: budget.Nano(q.GetPriceNanoRho()), Parameters: q.GetParameters()}
+	for _, t := range q.GetTargetErrors() {
+		out.Targets = append(out.Targets, TargetError{Column: t.GetColumn(), HalfWidth: t.GetHalfWidth(), Values: t.GetValues()})
+	}
+	return out, nil
 }
 
 func (s *operatorService) SubmitJob(ctx context.Context, req *sandgatev1.SubmitJobRequest) (*longrunningpb.Operation, error) {
@@ -56,6 +74,11 @@ func (s *operatorService) SubmitJob(ctx context.Context, req *sandgatev1.SubmitJ
 			return nil, err
 		}
 		return done("operations/explain", nil, explanation(x))
+	}
+	if a, ok, err := s.d.Free(ctx, caller(ctx), q); err != nil {
+		return nil, err
+	} else if ok {
+		return done("operations/free", nil, releaseOf(a))
 	}
 	job, err := s.d.Submit(ctx, caller(ctx), req.GetRequestId(), q)
 	if err != nil {
@@ -78,6 +101,7 @@ func (s *operatorService) ExplainJob(ctx context.Context, req *sandgatev1.Explai
 
 func explanation(x *Explanation) *sandgatev1.ExplainJobResponse {
 	out := &sandgatev1.ExplainJobResponse{Allowed: x.Allowed, Reasons: reasonsOf(x.Reasons), EngineSql: x.SQL, Repeat: x.Repeat, Budgets: budgetsOf(x.Budgets)}
+	out.Boundary = boundaryOf(x.Boundary)
 	if x.Plan == nil {
 		return out
 	}
@@ -86,10 +110,16 @@ func explanation(x *Explanation) *sandgatev1.ExplainJobResponse {
 		out.PriceNanoRho = int64(x.Plan.Rho)
 	}
 	for i, e := range x.Plan.ExpectedError() {
-		ee := &sandgatev1.ExpectedError{Column: x.Names[i], StandardDeviation: decimalOf(e.SD, e.Scale)}
-		if !e.PerValue {
-			ee.HalfWidth = decimalOf(e.Half, e.Scale)
+		ee := &sandgatev1.ExpectedError{Column: x.Names[i]}
+		if !e.Root { // of a root there is only a bound
+			ee.StandardDeviation = decimalOf(e.SD, e.Scale)
 		}
+		if e.PerValue || e.Root {
+			ee.HalfWidth_1000 = decimalOf(e.At(defaultValues), e.Scale)
+		} else {
+			ee.HalfWidth = decimalOf(e.At(1), e.Scale)
+		}
+		ee.Rank, ee.Typical = e.Rows, e.Typical
 		out.Errors = append(out.Errors, ee)
 	}
 	out.StepsZh, out.StepsEn = steps(x.Plan)
@@ -127,7 +157,11 @@ func (s *operatorService) ListJobs(ctx context.Context, req *sandgatev1.ListJobs
 }
 
 func (s *operatorService) GetRelease(ctx context.Context, req *sandgatev1.GetReleaseRequest) (*sandgatev1.Release, error) {
-	a, err := s.d.Answer(ctx, caller(ctx), jobID(req.GetName()))
+	look := s.d.Answer
+	if req.GetReleasedOnly() {
+		look = s.d.Released
+	}
+	a, err := look(ctx, caller(ctx), jobID(req.GetName()))
 	if err != nil {
 		return nil, err
 	}
@@ -250,14 +284,37 @@ func (d *Domain) jobOf(j state.Job) *sandgatev1.Job {
 }
 
 // releaseOf is the only place where results become bytes for the wire, and it
-// reads a release.Release and nothing else.
+// reads a release.Release, or what a worker that saw releases alone made of them.
 func releaseOf(a *Answer) *sandgatev1.Release {
-	out := &sandgatev1.Release{
-		Name: "jobs/" + a.Job + "/releases/1", Mode: string(a.Release.Mode()), PriceNanoRho: int64(a.Price),
-		Digest: a.Digest, RepeatOf: a.RepeatOf, Receipt: receiptOf(a.Receipt),
+	out := &sandgatev1.Release{Derived: a.Derived != nil}
+	for _, s := range a.Sources {
+		out.Sources = append(out.Sources, &sandgatev1.ReleaseSource{Name: "jobs/" + s.Job + "/releases/1", Digest: s.Answer.Digest, Receipt: receiptOf(s.Answer.Receipt)})
+	}
+	if a.Release != nil {
+		out.Name, out.Mode, out.PriceNanoRho = "jobs/"+a.Job+"/releases/1", string(a.Release.Mode()), int64(a.Price)
+		out.Digest, out.RepeatOf, out.Receipt = a.Digest, a.RepeatOf, receiptOf(a.Receipt)
+	}
+	if a.Derived != nil {
+		out.Columns = derivedColumns(a.Derived.Columns)
+		for _, row := range a.Derived.Rows {
+			r := &sandgatev1.ReleaseRow{}
+			for _, v := range row {
+				if v == nil {
+					r.Cells = append(r.Cells, &sandgatev1.ReleaseCell{Null: true})
+				} else {
+					r.Cells = append(r.Cells, &sandgatev1.ReleaseCell{Value: *v})
+				}
+			}
+			out.Rows = append(out.Rows, r)
+		}
+		return out
 	}
 	for _, c := range a.Release.Columns() {
-		out.Columns = append(out.Columns, &sandgatev1.ReleaseColumn{Name: c.Name, Key: c.Kind == release.KindKey, Type: string(c.Type.Kind), Scale: int32(c.Type.Scale)})
+		kind := sandgatev1.ReleaseColumn_KIND_ESTIMATE
+		if c.Kind == release.KindKey {
+			kind = sandgatev1.ReleaseColumn_KIND_KEY
+		}
+		out.Columns = append(out.Columns, &sandgatev1.ReleaseColumn{Name: c.Name, Key: c.Kind == release.KindKey, Type: string(c.Type.Kind), Scale: int32(c.Type.Scale), Kind: kind})
 	}
 	for _, row := range a.Release.Rows() {
 		r := &sandgatev1.ReleaseRow{}
@@ -265,6 +322,27 @@ func releaseOf(a *Answer) *sandgatev1.Release {
 			r.Cells = append(r.Cells, &sandgatev1.ReleaseCell{Value: c.Value, Null: c.Null, Lower: c.Lo, Upper: c.Hi, Withheld: c.Suppressed})
 		}
 		out.Rows = append(out.Rows, r)
+	}
+	return out
+}
+
+func derivedColumns(columns []engine.PostColumn) (out []*sandgatev1.ReleaseColumn) {
+	for _, c := range columns {
+		out = append(out, &sandgatev1.ReleaseColumn{Name: c.Name, Type: c.Type, Kind: sandgatev1.ReleaseColumn_KIND_DERIVED})
+	}
+	return out
+}
+
+func boundaryOf(b *Boundary) *sandgatev1.Boundary {
+	if b == nil {
+		return nil
+	}
+	out := &sandgatev1.Boundary{CoreSql: b.CoreSQL, CoreStart: int32(b.From), CoreEnd: int32(b.To), PostSql: b.PostSQL, ReleasedColumns: b.Released, Columns: derivedColumns(b.Columns)}
+	if b.CoreSQL == "" {
+		out.CoreEnd = 0
+	}
+	for _, job := range b.Releases {
+		out.Sources = append(out.Sources, "jobs/"+job+"/releases/1")
 	}
 	return out
 }

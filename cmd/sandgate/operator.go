@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 // queryFlags are the flags of a query and the ground it stands on.
 type queryFlags struct {
 	licence, purpose, file, price, request string
+	params, targets                        []string
 }
 
 func (q *queryFlags) add(c *cobra.Command) {
@@ -26,6 +28,8 @@ func (q *queryFlags) add(c *cobra.Command) {
 	f.StringVar(&q.purpose, "purpose", os.Getenv("SANDGATE_PURPOSE"), "用途 purpose id (or SANDGATE_PURPOSE)")
 	f.StringVarP(&q.file, "file", "f", "", "从文件读 SQL，- 为标准输入 · read SQL from a file, - for stdin")
 	f.StringVar(&q.price, "price", "", "愿付的 ρ，默认由数源部门定 · ρ to spend; the department's default when empty")
+	f.StringArrayVar(&q.targets, "target-error", nil, "要求的 95% 误差（替代价格）：误差，或 列=误差，或 列=误差@组内值数，可重复 · 95% error to buy instead of naming a price: ERROR, COLUMN=ERROR or COLUMN=ERROR@VALUES in a cell; repeatable")
+	f.StringArrayVar(&q.params, "param", nil, "占位符 $1、$2… 的取值，按次序重复给出 · value of $1, $2, …, given in order")
 }
 
 // maxSQL leaves the 64 KiB limit to the gateway, which refuses in words, and
@@ -33,7 +37,7 @@ func (q *queryFlags) add(c *cobra.Command) {
 const maxSQL = 4 << 20
 
 func (a *app) query(q *queryFlags, args []string) (*sandgatev1.QuerySpec, error) {
-	spec := &sandgatev1.QuerySpec{Licence: q.licence, Purpose: q.purpose}
+	spec := &sandgatev1.QuerySpec{Licence: q.licence, Purpose: q.purpose, Parameters: q.params}
 	switch {
 	case len(args) == 1 && q.file == "":
 		spec.Sql = args[0]
@@ -53,6 +57,11 @@ func (a *app) query(q *queryFlags, args []string) (*sandgatev1.QuerySpec, error)
 		return nil, usageError{errors.New(a.t("请给出一条 SQL，或用 -f 指定文件", "give one SQL text, or a file with -f"))}
 	}
 	// A gRPC string must be UTF-8; say so here rather than fail in transport.
+	for _, p := range q.params {
+		if strings.ToValidUTF8(p, "") != p {
+			return nil, usageError{errors.New(a.t("--param 不是 UTF-8 文本", "--param is not UTF-8 text"))}
+		}
+	}
 	if strings.ToValidUTF8(spec.Sql, "") != spec.Sql {
 		return nil, usageError{errors.New(a.t("SQL 不是 UTF-8 文本", "the SQL is not UTF-8 text"))}
 	}
@@ -63,7 +72,34 @@ func (a *app) query(q *queryFlags, args []string) (*sandgatev1.QuerySpec, error)
 		}
 		spec.PriceNanoRho = int64(p)
 	}
+	for _, text := range q.targets {
+		t, err := targetError(text)
+		if err != nil || q.price != "" {
+			return nil, usageError{errors.New(a.t("--target-error 形如 50、n=50 或 mean=0.5@1000，且不与 --price 并用", "--target-error is like 50, n=50 or mean=0.5@1000, and not used with --price"))}
+		}
+		spec.TargetErrors = append(spec.TargetErrors, t)
+	}
 	return spec, nil
+}
+
+// targetError reads [COLUMN=]ERROR[@VALUES]. The last = counts: a column's name
+// may hold one.
+func targetError(text string) (*sandgatev1.TargetError, error) {
+	t := &sandgatev1.TargetError{HalfWidth: text}
+	if i := strings.LastIndex(text, "="); i >= 0 {
+		t.Column, t.HalfWidth = text[:i], text[i+1:]
+	}
+	if half, n, ok := strings.Cut(t.HalfWidth, "@"); ok {
+		values, err := strconv.ParseInt(n, 10, 64)
+		if err != nil || values < 1 {
+			return nil, errors.New("number of values")
+		}
+		t.HalfWidth, t.Values = half, values
+	}
+	if t.HalfWidth == "" || strings.ToValidUTF8(text, "") != text {
+		return nil, errors.New("error")
+	}
+	return t, nil
 }
 
 func (a *app) jobCmd() *cobra.Command {
@@ -94,14 +130,14 @@ func (a *app) jobExplainCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.explanation(x)
+			return a.explanation(x, spec.GetSql())
 		},
 	}
 	q.add(c)
 	return c
 }
 
-func (a *app) explanation(x *sandgatev1.ExplainJobResponse) error {
+func (a *app) explanation(x *sandgatev1.ExplainJobResponse, sql string) error {
 	if a.format == "json" {
 		if err := a.proto(x); err != nil {
 			return err
@@ -117,12 +153,18 @@ func (a *app) explanation(x *sandgatev1.ExplainJobResponse) error {
 	if a.format == "json" {
 		return nil
 	}
+	if b := x.GetBoundary(); b != nil && b.GetCoreSql() == "" {
+		a.say("结论: 可以执行，不收费", "verdict: may run, free of charge")
+		a.boundary(b, sql)
+		return nil
+	}
 	a.say("结论: 可以执行（%s 方式）", "verdict: may run (mode %s)", x.GetMode())
 	if x.GetRepeat() {
 		a.say("此查询已发布过：返回同一结果，不收费", "this query was released before: the same answer, free of charge")
 	} else {
 		a.say("价格: ρ %s", "price: ρ %s", rho(x.GetPriceNanoRho()))
 	}
+	a.boundary(x.GetBoundary(), sql)
 	steps := x.GetStepsZh()
 	if a.lang == "en" {
 		steps = x.GetStepsEn()
@@ -134,8 +176,14 @@ func (a *app) explanation(x *sandgatev1.ExplainJobResponse) error {
 	var body [][]string
 	for _, e := range x.GetErrors() {
 		half := e.GetHalfWidth()
-		if half == "" {
-			half = a.t("取决于组内人数", "depends on the cell's size")
+		switch {
+		case e.GetRank():
+			half = a.t("名次误差 "+half+" 行", half+" rows of rank")
+		case half == "":
+			half = a.t(e.GetHalfWidth_1000()+"（组内 1000 个值时）", e.GetHalfWidth_1000()+" (in a cell of 1000 values)")
+		}
+		if e.GetTypical() {
+			half = "≈ " + half
 		}
 		body = append(body, []string{e.GetColumn(), e.GetStandardDeviation(), half})
 	}
@@ -240,18 +288,23 @@ jobs, the regulator any.`,
 // summary tells what a release cost, on the error stream so that data piped on
 // stays clean.
 func (a *app) summary(r *sandgatev1.Release) {
+	defer a.derivedSummary(r)
 	switch {
+	case r.GetDerived() && r.GetDigest() == "":
 	case r.GetRepeatOf() != "":
 		a.note("重复查询，返回 jobs/%s 的结果，未收费（账本第 %d 条）", "a repeat: the answer of jobs/%s, free of charge (ledger entry %d)", r.GetRepeatOf(), r.GetReceipt().GetSeq())
 	case r.GetMode() == "exact":
 		a.note("精确方式：已按门槛抑制和取整（账本第 %d 条）", "exact mode: thresholds and rounding applied (ledger entry %d)", r.GetReceipt().GetSeq())
+	case r.GetDerived():
+		a.note("花费 ρ %s（账本第 %d 条）", "cost ρ %s (ledger entry %d)", rho(r.GetPriceNanoRho()), r.GetReceipt().GetSeq())
 	default:
 		a.note("花费 ρ %s；方括号内为 95%% 置信区间，只反映噪声，超出每单元行数上限的行不计（账本第 %d 条）", "cost ρ %s; brackets hold the 95%% confidence interval of the noise; rows beyond a unit's bound are not counted (ledger entry %d)", rho(r.GetPriceNanoRho()), r.GetReceipt().GetSeq())
 	}
 }
 
 func (a *app) jobShowCmd() *cobra.Command {
-	return &cobra.Command{
+	var released bool
+	c := &cobra.Command{
 		Use:     "show JOB",
 		Short:   "查看作业及其发布结果 · show a job and its release",
 		Example: "  sandgate job show jobs/0123456789abcdef0123 --kit ./kits/alpha",
@@ -269,7 +322,7 @@ func (a *app) jobShowCmd() *cobra.Command {
 			if j.GetState() != sandgatev1.Job_STATE_SUCCEEDED {
 				return a.jobs([]*sandgatev1.Job{j})
 			}
-			r, err := cl.Operator.GetRelease(c.Context(), &sandgatev1.GetReleaseRequest{Name: args[0]})
+			r, err := cl.Operator.GetRelease(c.Context(), &sandgatev1.GetReleaseRequest{Name: args[0], ReleasedOnly: released})
 			if err != nil {
 				return err
 			}
@@ -280,6 +333,8 @@ func (a *app) jobShowCmd() *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&released, "released", false, "只取发布结果，不做语句自带的后处理 · the release without the text's own post-processing")
+	return c
 }
 
 func (a *app) jobListCmd() *cobra.Command {

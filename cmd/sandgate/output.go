@@ -122,11 +122,15 @@ func (a *app) release(r *sandgatev1.Release) error {
 	var header []string
 	var right []int
 	for _, c := range r.GetColumns() {
-		if !c.GetKey() {
+		if derived(c) {
+			if c.GetType() == "int" || c.GetType() == "decimal" || c.GetType() == "double" {
+				right = append(right, len(header))
+			}
+		} else if !c.GetKey() {
 			right = append(right, len(header))
 		}
 		header = append(header, c.GetName())
-		if a.format == "csv" && !c.GetKey() {
+		if a.format == "csv" && !c.GetKey() && !derived(c) {
 			header = append(header, c.GetName()+"_lower", c.GetName()+"_upper")
 		}
 	}
@@ -134,7 +138,7 @@ func (a *app) release(r *sandgatev1.Release) error {
 	for _, row := range r.GetRows() {
 		var cells []string
 		for i, c := range row.GetCells() {
-			key := r.GetColumns()[i].GetKey()
+			key := r.GetColumns()[i].GetKey() || derived(r.GetColumns()[i])
 			switch {
 			case a.format == "csv" && !key:
 				cells = append(cells, c.GetValue(), c.GetLower(), c.GetUpper())
@@ -149,6 +153,11 @@ func (a *app) release(r *sandgatev1.Release) error {
 	}
 	printTable(a.out, header, body, right...)
 	return nil
+}
+
+// derived says whether a column is the caller's own: it has no interval.
+func derived(c *sandgatev1.ReleaseColumn) bool {
+	return c.GetKind() == sandgatev1.ReleaseColumn_KIND_DERIVED
 }
 
 func (a *app) cell(c *sandgatev1.ReleaseCell, key bool) string {

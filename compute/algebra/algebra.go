@@ -183,6 +183,8 @@ type Post struct {
 	Order   []Order   `json:"order,omitempty"`
 	Limit   *int64    `json:"limit,omitempty"`
 	Offset  int64     `json:"offset,omitempty"`
+	// Query, when set, runs on the result of all the fields above.
+	Query *PostQuery `json:"query,omitempty"`
 }
 
 // Output is one column of the SELECT list: Ref is an index into keys++aggs. With

@@ -16,6 +16,9 @@ type wording struct{ zh, en, hintZH, hintEN string }
 func reason(code string, name ...string) *policies.Reason {
 	w, ok := wordings[code]
 	if !ok {
+		w, ok = postWordings[code]
+	}
+	if !ok {
 		code, w = "UNSUPPORTED", wordings["UNSUPPORTED"]
 	}
 	zh, en := "该处的名称", "the name there"

@@ -1,6 +1,7 @@
 package analyse
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -29,12 +30,14 @@ func TestR24_EveryRefusalHasItsWords(t *testing.T) {
 			used[m[1]] = true
 		}
 	}
+	all := maps.Clone(wordings)
+	maps.Copy(all, postWordings)
 	for code := range used {
-		if _, ok := wordings[code]; !ok {
+		if _, ok := all[code]; !ok {
 			t.Errorf("%s has no words", code)
 		}
 	}
-	for code, w := range wordings {
+	for code, w := range all {
 		if !used[code] {
 			t.Errorf("%s is never used", code)
 		}

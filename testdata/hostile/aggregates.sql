@@ -123,5 +123,5 @@ SELECT row_number() OVER (ORDER BY fee_yuan), COUNT(*) FROM visits
 SELECT lag(fee_yuan) OVER (PARTITION BY diagnosis ORDER BY visit_date) FROM visits
 
 -- name: qualify
--- refuse: WINDOW_IN_CORE
-SELECT diagnosis, COUNT(*) FROM visits GROUP BY diagnosis QUALIFY row_number() OVER (ORDER BY diagnosis) = 1
+-- refuse: NOT_A_KEY
+SELECT diagnosis, COUNT(*) FROM visits GROUP BY diagnosis QUALIFY row_number() OVER (ORDER BY fee_yuan) = 1

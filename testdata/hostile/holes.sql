@@ -135,8 +135,8 @@ SELECT COUNT(*) FROM generate_series(1, 100000000000)
 SELECT COUNT(*) FROM unnest([1, 2, 3])
 
 -- name: unnest-select
--- refuse: MIN_MAX
-SELECT unnest(range(1000000)), COUNT(*) FROM visits
+-- refuse: NOT_A_KEY
+SELECT unnest([fee_yuan]), COUNT(*) FROM visits
 
 -- name: summarize-table
 -- refuse: SHOW

@@ -100,12 +100,12 @@ SELECT fee_yuan, COUNT(*) FROM visits GROUP BY diagnosis
 
 -- name: positional-group
 -- refuse: POSITIONAL
-SELECT diagnosis, COUNT(*) FROM visits GROUP BY 1
+SELECT diagnosis, COUNT(*) FROM visits GROUP BY 3
 
 -- name: positional-reference
 -- refuse: POSITIONAL
 SELECT #1, COUNT(*) FROM visits GROUP BY #1
 
 -- name: positional-order
--- refuse: POSITIONAL
-SELECT diagnosis, COUNT(*) FROM visits GROUP BY diagnosis ORDER BY 2
+-- refuse: POST_SQL
+SELECT diagnosis, COUNT(*) FROM visits GROUP BY diagnosis ORDER BY 3

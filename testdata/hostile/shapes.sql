@@ -191,9 +191,9 @@ SELECT COUNT(*) FROM visits WHERE fee_yuan > '100元'
 SELECT COUNT(*) FROM visits WHERE fee_yuan = diagnosis
 
 -- name: limit-percent
--- refuse: LIMIT
-SELECT diagnosis, COUNT(*) FROM visits GROUP BY diagnosis LIMIT 10%
+-- refuse: POST_RAW
+SELECT diagnosis, COUNT(*) FROM visits GROUP BY diagnosis LIMIT (SELECT fee_yuan FROM visits LIMIT 1) %
 
 -- name: order-by-expression
--- refuse: ARITHMETIC
-SELECT diagnosis, COUNT(*) FROM visits GROUP BY diagnosis ORDER BY COUNT(*) * -1
+-- refuse: NOT_A_KEY
+SELECT diagnosis, COUNT(*) FROM visits GROUP BY diagnosis ORDER BY SUM(fee_yuan) OVER (PARTITION BY fee_yuan)

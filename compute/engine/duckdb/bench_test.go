@@ -249,6 +249,8 @@ func BenchmarkDecision(b *testing.B) {
 	defer func() { _ = db.Close() }()
 	gate := &planner{db: db}
 	ctx := context.Background()
+	before := rusage(b)
+	defer func() { b.ReportMetric(float64((rusage(b)-before).Microseconds())/1000/float64(b.N), "cpu-ms/op") }()
 	for b.Loop() {
 		tree, err := Syntax(ctx, db, text)
 		if err != nil {

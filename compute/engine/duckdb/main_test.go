@@ -66,7 +66,7 @@ func pool(t testing.TB) *sandbox.Pool {
 	t.Helper()
 	shared.once.Do(func() {
 		shared.pool, shared.err = sandbox.NewPool(context.Background(), sandbox.Config{
-			Warm: map[string]int{engine.ExecuteHandler: 1}, Limits: testLimits,
+			Warm: map[string]int{engine.ExecuteHandler: 1, engine.PostHandler: 2}, Limits: testLimits,
 		})
 	})
 	if shared.err != nil {

@@ -33,7 +33,12 @@ type QuerySpec struct {
 	// SQL text, at most 64 KiB of UTF-8.
 	Sql string `protobuf:"bytes,3,opt,name=sql,proto3" json:"sql,omitempty"`
 	// Price offered in nano-ρ; 0 takes the department's default.
-	PriceNanoRho  int64 `protobuf:"varint,4,opt,name=price_nano_rho,json=priceNanoRho,proto3" json:"price_nano_rho,omitempty"`
+	PriceNanoRho int64 `protobuf:"varint,4,opt,name=price_nano_rho,json=priceNanoRho,proto3" json:"price_nano_rho,omitempty"`
+	// Values of the text's placeholders $1, $2, … or ?, in order; at most 100.
+	Parameters []string `protobuf:"bytes,5,rep,name=parameters,proto3" json:"parameters,omitempty"`
+	// Errors asked for instead of a price: the least price that meets them all is
+	// offered. Not together with price_nano_rho.
+	TargetErrors  []*TargetError `protobuf:"bytes,6,rep,name=target_errors,json=targetErrors,proto3" json:"target_errors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -96,6 +101,85 @@ func (x *QuerySpec) GetPriceNanoRho() int64 {
 	return 0
 }
 
+func (x *QuerySpec) GetParameters() []string {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *QuerySpec) GetTargetErrors() []*TargetError {
+	if x != nil {
+		return x.TargetErrors
+	}
+	return nil
+}
+
+// TargetError asks for the half-width of an aggregate's 95 % confidence interval.
+type TargetError struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Output column of an aggregate; empty for every aggregate of the text.
+	Column string `protobuf:"bytes,1,opt,name=column,proto3" json:"column,omitempty"`
+	// Half-width in the column's own unit, a decimal such as "50" or "12.5".
+	HalfWidth string `protobuf:"bytes,2,opt,name=half_width,json=halfWidth,proto3" json:"half_width,omitempty"`
+	// Number of values of the cell it is asked for, where the error depends on it
+	// (averages, variances, regressions); 0 is 1000.
+	Values        int64 `protobuf:"varint,3,opt,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TargetError) Reset() {
+	*x = TargetError{}
+	mi := &file_sandgate_v1_operator_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TargetError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TargetError) ProtoMessage() {}
+
+func (x *TargetError) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_operator_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TargetError.ProtoReflect.Descriptor instead.
+func (*TargetError) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *TargetError) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
+}
+
+func (x *TargetError) GetHalfWidth() string {
+	if x != nil {
+		return x.HalfWidth
+	}
+	return ""
+}
+
+func (x *TargetError) GetValues() int64 {
+	if x != nil {
+		return x.Values
+	}
+	return 0
+}
+
 // SubmitJobRequest asks to run a query.
 type SubmitJobRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -113,7 +197,7 @@ type SubmitJobRequest struct {
 
 func (x *SubmitJobRequest) Reset() {
 	*x = SubmitJobRequest{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[1]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -125,7 +209,7 @@ func (x *SubmitJobRequest) String() string {
 func (*SubmitJobRequest) ProtoMessage() {}
 
 func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[1]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -138,7 +222,7 @@ func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitJobRequest.ProtoReflect.Descriptor instead.
 func (*SubmitJobRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{1}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SubmitJobRequest) GetQuery() *QuerySpec {
@@ -173,7 +257,7 @@ type ExplainJobRequest struct {
 
 func (x *ExplainJobRequest) Reset() {
 	*x = ExplainJobRequest{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[2]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -185,7 +269,7 @@ func (x *ExplainJobRequest) String() string {
 func (*ExplainJobRequest) ProtoMessage() {}
 
 func (x *ExplainJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[2]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -198,7 +282,7 @@ func (x *ExplainJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainJobRequest.ProtoReflect.Descriptor instead.
 func (*ExplainJobRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{2}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ExplainJobRequest) GetQuery() *QuerySpec {
@@ -230,14 +314,16 @@ type ExplainJobResponse struct {
 	// Steps of the protected plan, in English.
 	StepsEn []string `protobuf:"bytes,9,rep,name=steps_en,json=stepsEn,proto3" json:"steps_en,omitempty"`
 	// Budget left in every scope, were the query run.
-	Budgets       []*Budget `protobuf:"bytes,10,rep,name=budgets,proto3" json:"budgets,omitempty"`
+	Budgets []*Budget `protobuf:"bytes,10,rep,name=budgets,proto3" json:"budgets,omitempty"`
+	// Where the text is cut; unset when all of it is protected core.
+	Boundary      *Boundary `protobuf:"bytes,11,opt,name=boundary,proto3" json:"boundary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainJobResponse) Reset() {
 	*x = ExplainJobResponse{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[3]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -249,7 +335,7 @@ func (x *ExplainJobResponse) String() string {
 func (*ExplainJobResponse) ProtoMessage() {}
 
 func (x *ExplainJobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[3]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -262,7 +348,7 @@ func (x *ExplainJobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainJobResponse.ProtoReflect.Descriptor instead.
 func (*ExplainJobResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{3}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ExplainJobResponse) GetAllowed() bool {
@@ -335,6 +421,113 @@ func (x *ExplainJobResponse) GetBudgets() []*Budget {
 	return nil
 }
 
+func (x *ExplainJobResponse) GetBoundary() *Boundary {
+	if x != nil {
+		return x.Boundary
+	}
+	return nil
+}
+
+// Boundary cuts a text into its protected core and the free post-processing.
+type Boundary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The core as a statement of its own; empty when the text reads releases only.
+	CoreSql string `protobuf:"bytes,1,opt,name=core_sql,json=coreSql,proto3" json:"core_sql,omitempty"`
+	// First byte of the text part that holds the core, from 0.
+	CoreStart int32 `protobuf:"varint,2,opt,name=core_start,json=coreStart,proto3" json:"core_start,omitempty"`
+	// Byte behind that part.
+	CoreEnd int32 `protobuf:"varint,3,opt,name=core_end,json=coreEnd,proto3" json:"core_end,omitempty"`
+	// The rest, reading the core's release as main.released.
+	PostSql string `protobuf:"bytes,4,opt,name=post_sql,json=postSql,proto3" json:"post_sql,omitempty"`
+	// Columns of main.released, beside the bounds <name>_lo and <name>_hi.
+	ReleasedColumns []string `protobuf:"bytes,5,rep,name=released_columns,json=releasedColumns,proto3" json:"released_columns,omitempty"`
+	// Earlier releases it reads, jobs/{job}/releases/1.
+	Sources []string `protobuf:"bytes,6,rep,name=sources,proto3" json:"sources,omitempty"`
+	// Columns of the answer.
+	Columns       []*ReleaseColumn `protobuf:"bytes,7,rep,name=columns,proto3" json:"columns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Boundary) Reset() {
+	*x = Boundary{}
+	mi := &file_sandgate_v1_operator_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Boundary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Boundary) ProtoMessage() {}
+
+func (x *Boundary) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_operator_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Boundary.ProtoReflect.Descriptor instead.
+func (*Boundary) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Boundary) GetCoreSql() string {
+	if x != nil {
+		return x.CoreSql
+	}
+	return ""
+}
+
+func (x *Boundary) GetCoreStart() int32 {
+	if x != nil {
+		return x.CoreStart
+	}
+	return 0
+}
+
+func (x *Boundary) GetCoreEnd() int32 {
+	if x != nil {
+		return x.CoreEnd
+	}
+	return 0
+}
+
+func (x *Boundary) GetPostSql() string {
+	if x != nil {
+		return x.PostSql
+	}
+	return ""
+}
+
+func (x *Boundary) GetReleasedColumns() []string {
+	if x != nil {
+		return x.ReleasedColumns
+	}
+	return nil
+}
+
+func (x *Boundary) GetSources() []string {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+func (x *Boundary) GetColumns() []*ReleaseColumn {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
 // ExpectedError of one aggregate, known before the run.
 type ExpectedError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -344,14 +537,21 @@ type ExpectedError struct {
 	StandardDeviation string `protobuf:"bytes,2,opt,name=standard_deviation,json=standardDeviation,proto3" json:"standard_deviation,omitempty"`
 	// Half-width of the 95 % confidence interval; empty when it depends on the
 	// noisy count.
-	HalfWidth     string `protobuf:"bytes,3,opt,name=half_width,json=halfWidth,proto3" json:"half_width,omitempty"`
+	HalfWidth string `protobuf:"bytes,3,opt,name=half_width,json=halfWidth,proto3" json:"half_width,omitempty"`
+	// The half-width in a cell of 1000 values, where it depends on their number.
+	HalfWidth_1000 string `protobuf:"bytes,4,opt,name=half_width_1000,json=halfWidth1000,proto3" json:"half_width_1000,omitempty"`
+	// The amounts are numbers of rows by which a quantile's rank may be off.
+	Rank bool `protobuf:"varint,5,opt,name=rank,proto3" json:"rank,omitempty"`
+	// The error depends on how far the data spread; it is given for a spread of half
+	// the registered range.
+	Typical       bool `protobuf:"varint,6,opt,name=typical,proto3" json:"typical,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExpectedError) Reset() {
 	*x = ExpectedError{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[4]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +563,7 @@ func (x *ExpectedError) String() string {
 func (*ExpectedError) ProtoMessage() {}
 
 func (x *ExpectedError) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[4]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +576,7 @@ func (x *ExpectedError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpectedError.ProtoReflect.Descriptor instead.
 func (*ExpectedError) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{4}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ExpectedError) GetColumn() string {
@@ -400,6 +600,27 @@ func (x *ExpectedError) GetHalfWidth() string {
 	return ""
 }
 
+func (x *ExpectedError) GetHalfWidth_1000() string {
+	if x != nil {
+		return x.HalfWidth_1000
+	}
+	return ""
+}
+
+func (x *ExpectedError) GetRank() bool {
+	if x != nil {
+		return x.Rank
+	}
+	return false
+}
+
+func (x *ExpectedError) GetTypical() bool {
+	if x != nil {
+		return x.Typical
+	}
+	return false
+}
+
 // GetJobRequest names a job.
 type GetJobRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -411,7 +632,7 @@ type GetJobRequest struct {
 
 func (x *GetJobRequest) Reset() {
 	*x = GetJobRequest{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[5]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -423,7 +644,7 @@ func (x *GetJobRequest) String() string {
 func (*GetJobRequest) ProtoMessage() {}
 
 func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[5]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -436,7 +657,7 @@ func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobRequest.ProtoReflect.Descriptor instead.
 func (*GetJobRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{5}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetJobRequest) GetName() string {
@@ -459,7 +680,7 @@ type ListJobsRequest struct {
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[6]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -471,7 +692,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[6]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -484,7 +705,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{6}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListJobsRequest) GetPageSize() int32 {
@@ -514,7 +735,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[7]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -526,7 +747,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[7]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -539,7 +760,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{7}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -560,14 +781,16 @@ func (x *ListJobsResponse) GetNextPageToken() string {
 type GetReleaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name, jobs/{job}.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Return what was released, without the text's own post-processing.
+	ReleasedOnly  bool `protobuf:"varint,2,opt,name=released_only,json=releasedOnly,proto3" json:"released_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetReleaseRequest) Reset() {
 	*x = GetReleaseRequest{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[8]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -579,7 +802,7 @@ func (x *GetReleaseRequest) String() string {
 func (*GetReleaseRequest) ProtoMessage() {}
 
 func (x *GetReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[8]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -592,7 +815,7 @@ func (x *GetReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReleaseRequest.ProtoReflect.Descriptor instead.
 func (*GetReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{8}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetReleaseRequest) GetName() string {
@@ -600,6 +823,13 @@ func (x *GetReleaseRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *GetReleaseRequest) GetReleasedOnly() bool {
+	if x != nil {
+		return x.ReleasedOnly
+	}
+	return false
 }
 
 // ListBudgetsRequest asks what is left.
@@ -613,7 +843,7 @@ type ListBudgetsRequest struct {
 
 func (x *ListBudgetsRequest) Reset() {
 	*x = ListBudgetsRequest{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[9]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -625,7 +855,7 @@ func (x *ListBudgetsRequest) String() string {
 func (*ListBudgetsRequest) ProtoMessage() {}
 
 func (x *ListBudgetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[9]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -638,7 +868,7 @@ func (x *ListBudgetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBudgetsRequest.ProtoReflect.Descriptor instead.
 func (*ListBudgetsRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{9}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListBudgetsRequest) GetLicence() string {
@@ -659,7 +889,7 @@ type ListBudgetsResponse struct {
 
 func (x *ListBudgetsResponse) Reset() {
 	*x = ListBudgetsResponse{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[10]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -671,7 +901,7 @@ func (x *ListBudgetsResponse) String() string {
 func (*ListBudgetsResponse) ProtoMessage() {}
 
 func (x *ListBudgetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[10]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -684,7 +914,7 @@ func (x *ListBudgetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBudgetsResponse.ProtoReflect.Descriptor instead.
 func (*ListBudgetsResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{10}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListBudgetsResponse) GetBudgets() []*Budget {
@@ -707,7 +937,7 @@ type ListDatasetsRequest struct {
 
 func (x *ListDatasetsRequest) Reset() {
 	*x = ListDatasetsRequest{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[11]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +949,7 @@ func (x *ListDatasetsRequest) String() string {
 func (*ListDatasetsRequest) ProtoMessage() {}
 
 func (x *ListDatasetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[11]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +962,7 @@ func (x *ListDatasetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDatasetsRequest.ProtoReflect.Descriptor instead.
 func (*ListDatasetsRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{11}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListDatasetsRequest) GetPageSize() int32 {
@@ -762,7 +992,7 @@ type ListDatasetsResponse struct {
 
 func (x *ListDatasetsResponse) Reset() {
 	*x = ListDatasetsResponse{}
-	mi := &file_sandgate_v1_operator_proto_msgTypes[12]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +1004,7 @@ func (x *ListDatasetsResponse) String() string {
 func (*ListDatasetsResponse) ProtoMessage() {}
 
 func (x *ListDatasetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_operator_proto_msgTypes[12]
+	mi := &file_sandgate_v1_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +1017,7 @@ func (x *ListDatasetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDatasetsResponse.ProtoReflect.Descriptor instead.
 func (*ListDatasetsResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{12}
+	return file_sandgate_v1_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListDatasetsResponse) GetDatasets() []*Dataset {
@@ -808,19 +1038,28 @@ var File_sandgate_v1_operator_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_operator_proto_rawDesc = "" +
 	"\n" +
-	"\x1asandgate/v1/operator.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x17sandgate/v1/types.proto\"\x8f\x01\n" +
+	"\x1asandgate/v1/operator.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x17sandgate/v1/types.proto\"\xfa\x01\n" +
 	"\tQuerySpec\x12\x1e\n" +
 	"\alicence\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\alicence\x12\x1e\n" +
 	"\apurpose\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\apurpose\x12\x16\n" +
 	"\x03sql\x18\x03 \x01(\tB\x04\xe2A\x01\x02R\x03sql\x12*\n" +
-	"\x0eprice_nano_rho\x18\x04 \x01(\x03B\x04\xe2A\x01\x01R\fpriceNanoRho\"\x96\x01\n" +
+	"\x0eprice_nano_rho\x18\x04 \x01(\x03B\x04\xe2A\x01\x01R\fpriceNanoRho\x12$\n" +
+	"\n" +
+	"parameters\x18\x05 \x03(\tB\x04\xe2A\x01\x01R\n" +
+	"parameters\x12C\n" +
+	"\rtarget_errors\x18\x06 \x03(\v2\x18.sandgate.v1.TargetErrorB\x04\xe2A\x01\x01R\ftargetErrors\"n\n" +
+	"\vTargetError\x12\x1c\n" +
+	"\x06column\x18\x01 \x01(\tB\x04\xe2A\x01\x01R\x06column\x12#\n" +
+	"\n" +
+	"half_width\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\thalfWidth\x12\x1c\n" +
+	"\x06values\x18\x03 \x01(\x03B\x04\xe2A\x01\x01R\x06values\"\x96\x01\n" +
 	"\x10SubmitJobRequest\x122\n" +
 	"\x05query\x18\x01 \x01(\v2\x16.sandgate.v1.QuerySpecB\x04\xe2A\x01\x02R\x05query\x12#\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\trequestId\x12)\n" +
 	"\rvalidate_only\x18\x03 \x01(\bB\x04\xe2A\x01\x01R\fvalidateOnly\"G\n" +
 	"\x11ExplainJobRequest\x122\n" +
-	"\x05query\x18\x01 \x01(\v2\x16.sandgate.v1.QuerySpecB\x04\xe2A\x01\x02R\x05query\"\xe7\x02\n" +
+	"\x05query\x18\x01 \x01(\v2\x16.sandgate.v1.QuerySpecB\x04\xe2A\x01\x02R\x05query\"\x9a\x03\n" +
 	"\x12ExplainJobResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12-\n" +
 	"\areasons\x18\x02 \x03(\v2\x13.sandgate.v1.ReasonR\areasons\x12\x1d\n" +
@@ -833,12 +1072,25 @@ const file_sandgate_v1_operator_proto_rawDesc = "" +
 	"\bsteps_zh\x18\b \x03(\tR\astepsZh\x12\x19\n" +
 	"\bsteps_en\x18\t \x03(\tR\astepsEn\x12-\n" +
 	"\abudgets\x18\n" +
-	" \x03(\v2\x13.sandgate.v1.BudgetR\abudgets\"u\n" +
+	" \x03(\v2\x13.sandgate.v1.BudgetR\abudgets\x121\n" +
+	"\bboundary\x18\v \x01(\v2\x15.sandgate.v1.BoundaryR\bboundary\"\xf5\x01\n" +
+	"\bBoundary\x12\x19\n" +
+	"\bcore_sql\x18\x01 \x01(\tR\acoreSql\x12\x1d\n" +
+	"\n" +
+	"core_start\x18\x02 \x01(\x05R\tcoreStart\x12\x19\n" +
+	"\bcore_end\x18\x03 \x01(\x05R\acoreEnd\x12\x19\n" +
+	"\bpost_sql\x18\x04 \x01(\tR\apostSql\x12)\n" +
+	"\x10released_columns\x18\x05 \x03(\tR\x0freleasedColumns\x12\x18\n" +
+	"\asources\x18\x06 \x03(\tR\asources\x124\n" +
+	"\acolumns\x18\a \x03(\v2\x1a.sandgate.v1.ReleaseColumnR\acolumns\"\xcb\x01\n" +
 	"\rExpectedError\x12\x16\n" +
 	"\x06column\x18\x01 \x01(\tR\x06column\x12-\n" +
 	"\x12standard_deviation\x18\x02 \x01(\tR\x11standardDeviation\x12\x1d\n" +
 	"\n" +
-	"half_width\x18\x03 \x01(\tR\thalfWidth\")\n" +
+	"half_width\x18\x03 \x01(\tR\thalfWidth\x12&\n" +
+	"\x0fhalf_width_1000\x18\x04 \x01(\tR\rhalfWidth1000\x12\x12\n" +
+	"\x04rank\x18\x05 \x01(\bR\x04rank\x12\x18\n" +
+	"\atypical\x18\x06 \x01(\bR\atypical\")\n" +
 	"\rGetJobRequest\x12\x18\n" +
 	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\"Y\n" +
 	"\x0fListJobsRequest\x12!\n" +
@@ -847,9 +1099,10 @@ const file_sandgate_v1_operator_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\x04\xe2A\x01\x01R\tpageToken\"`\n" +
 	"\x10ListJobsResponse\x12$\n" +
 	"\x04jobs\x18\x01 \x03(\v2\x10.sandgate.v1.JobR\x04jobs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"-\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"X\n" +
 	"\x11GetReleaseRequest\x12\x18\n" +
-	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\"4\n" +
+	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\x12)\n" +
+	"\rreleased_only\x18\x02 \x01(\bB\x04\xe2A\x01\x01R\freleasedOnly\"4\n" +
 	"\x12ListBudgetsRequest\x12\x1e\n" +
 	"\alicence\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\alicence\"D\n" +
 	"\x13ListBudgetsResponse\x12-\n" +
@@ -885,56 +1138,62 @@ func file_sandgate_v1_operator_proto_rawDescGZIP() []byte {
 	return file_sandgate_v1_operator_proto_rawDescData
 }
 
-var file_sandgate_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_sandgate_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_sandgate_v1_operator_proto_goTypes = []any{
 	(*QuerySpec)(nil),               // 0: sandgate.v1.QuerySpec
-	(*SubmitJobRequest)(nil),        // 1: sandgate.v1.SubmitJobRequest
-	(*ExplainJobRequest)(nil),       // 2: sandgate.v1.ExplainJobRequest
-	(*ExplainJobResponse)(nil),      // 3: sandgate.v1.ExplainJobResponse
-	(*ExpectedError)(nil),           // 4: sandgate.v1.ExpectedError
-	(*GetJobRequest)(nil),           // 5: sandgate.v1.GetJobRequest
-	(*ListJobsRequest)(nil),         // 6: sandgate.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),        // 7: sandgate.v1.ListJobsResponse
-	(*GetReleaseRequest)(nil),       // 8: sandgate.v1.GetReleaseRequest
-	(*ListBudgetsRequest)(nil),      // 9: sandgate.v1.ListBudgetsRequest
-	(*ListBudgetsResponse)(nil),     // 10: sandgate.v1.ListBudgetsResponse
-	(*ListDatasetsRequest)(nil),     // 11: sandgate.v1.ListDatasetsRequest
-	(*ListDatasetsResponse)(nil),    // 12: sandgate.v1.ListDatasetsResponse
-	(*Reason)(nil),                  // 13: sandgate.v1.Reason
-	(*Budget)(nil),                  // 14: sandgate.v1.Budget
-	(*Job)(nil),                     // 15: sandgate.v1.Job
-	(*Dataset)(nil),                 // 16: sandgate.v1.Dataset
-	(*longrunningpb.Operation)(nil), // 17: google.longrunning.Operation
-	(*Release)(nil),                 // 18: sandgate.v1.Release
+	(*TargetError)(nil),             // 1: sandgate.v1.TargetError
+	(*SubmitJobRequest)(nil),        // 2: sandgate.v1.SubmitJobRequest
+	(*ExplainJobRequest)(nil),       // 3: sandgate.v1.ExplainJobRequest
+	(*ExplainJobResponse)(nil),      // 4: sandgate.v1.ExplainJobResponse
+	(*Boundary)(nil),                // 5: sandgate.v1.Boundary
+	(*ExpectedError)(nil),           // 6: sandgate.v1.ExpectedError
+	(*GetJobRequest)(nil),           // 7: sandgate.v1.GetJobRequest
+	(*ListJobsRequest)(nil),         // 8: sandgate.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),        // 9: sandgate.v1.ListJobsResponse
+	(*GetReleaseRequest)(nil),       // 10: sandgate.v1.GetReleaseRequest
+	(*ListBudgetsRequest)(nil),      // 11: sandgate.v1.ListBudgetsRequest
+	(*ListBudgetsResponse)(nil),     // 12: sandgate.v1.ListBudgetsResponse
+	(*ListDatasetsRequest)(nil),     // 13: sandgate.v1.ListDatasetsRequest
+	(*ListDatasetsResponse)(nil),    // 14: sandgate.v1.ListDatasetsResponse
+	(*Reason)(nil),                  // 15: sandgate.v1.Reason
+	(*Budget)(nil),                  // 16: sandgate.v1.Budget
+	(*ReleaseColumn)(nil),           // 17: sandgate.v1.ReleaseColumn
+	(*Job)(nil),                     // 18: sandgate.v1.Job
+	(*Dataset)(nil),                 // 19: sandgate.v1.Dataset
+	(*longrunningpb.Operation)(nil), // 20: google.longrunning.Operation
+	(*Release)(nil),                 // 21: sandgate.v1.Release
 }
 var file_sandgate_v1_operator_proto_depIdxs = []int32{
-	0,  // 0: sandgate.v1.SubmitJobRequest.query:type_name -> sandgate.v1.QuerySpec
-	0,  // 1: sandgate.v1.ExplainJobRequest.query:type_name -> sandgate.v1.QuerySpec
-	13, // 2: sandgate.v1.ExplainJobResponse.reasons:type_name -> sandgate.v1.Reason
-	4,  // 3: sandgate.v1.ExplainJobResponse.errors:type_name -> sandgate.v1.ExpectedError
-	14, // 4: sandgate.v1.ExplainJobResponse.budgets:type_name -> sandgate.v1.Budget
-	15, // 5: sandgate.v1.ListJobsResponse.jobs:type_name -> sandgate.v1.Job
-	14, // 6: sandgate.v1.ListBudgetsResponse.budgets:type_name -> sandgate.v1.Budget
-	16, // 7: sandgate.v1.ListDatasetsResponse.datasets:type_name -> sandgate.v1.Dataset
-	1,  // 8: sandgate.v1.OperatorService.SubmitJob:input_type -> sandgate.v1.SubmitJobRequest
-	2,  // 9: sandgate.v1.OperatorService.ExplainJob:input_type -> sandgate.v1.ExplainJobRequest
-	5,  // 10: sandgate.v1.OperatorService.GetJob:input_type -> sandgate.v1.GetJobRequest
-	6,  // 11: sandgate.v1.OperatorService.ListJobs:input_type -> sandgate.v1.ListJobsRequest
-	8,  // 12: sandgate.v1.OperatorService.GetRelease:input_type -> sandgate.v1.GetReleaseRequest
-	9,  // 13: sandgate.v1.OperatorService.ListBudgets:input_type -> sandgate.v1.ListBudgetsRequest
-	11, // 14: sandgate.v1.OperatorService.ListDatasets:input_type -> sandgate.v1.ListDatasetsRequest
-	17, // 15: sandgate.v1.OperatorService.SubmitJob:output_type -> google.longrunning.Operation
-	3,  // 16: sandgate.v1.OperatorService.ExplainJob:output_type -> sandgate.v1.ExplainJobResponse
-	15, // 17: sandgate.v1.OperatorService.GetJob:output_type -> sandgate.v1.Job
-	7,  // 18: sandgate.v1.OperatorService.ListJobs:output_type -> sandgate.v1.ListJobsResponse
-	18, // 19: sandgate.v1.OperatorService.GetRelease:output_type -> sandgate.v1.Release
-	10, // 20: sandgate.v1.OperatorService.ListBudgets:output_type -> sandgate.v1.ListBudgetsResponse
-	12, // 21: sandgate.v1.OperatorService.ListDatasets:output_type -> sandgate.v1.ListDatasetsResponse
-	15, // [15:22] is the sub-list for method output_type
-	8,  // [8:15] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	1,  // 0: sandgate.v1.QuerySpec.target_errors:type_name -> sandgate.v1.TargetError
+	0,  // 1: sandgate.v1.SubmitJobRequest.query:type_name -> sandgate.v1.QuerySpec
+	0,  // 2: sandgate.v1.ExplainJobRequest.query:type_name -> sandgate.v1.QuerySpec
+	15, // 3: sandgate.v1.ExplainJobResponse.reasons:type_name -> sandgate.v1.Reason
+	6,  // 4: sandgate.v1.ExplainJobResponse.errors:type_name -> sandgate.v1.ExpectedError
+	16, // 5: sandgate.v1.ExplainJobResponse.budgets:type_name -> sandgate.v1.Budget
+	5,  // 6: sandgate.v1.ExplainJobResponse.boundary:type_name -> sandgate.v1.Boundary
+	17, // 7: sandgate.v1.Boundary.columns:type_name -> sandgate.v1.ReleaseColumn
+	18, // 8: sandgate.v1.ListJobsResponse.jobs:type_name -> sandgate.v1.Job
+	16, // 9: sandgate.v1.ListBudgetsResponse.budgets:type_name -> sandgate.v1.Budget
+	19, // 10: sandgate.v1.ListDatasetsResponse.datasets:type_name -> sandgate.v1.Dataset
+	2,  // 11: sandgate.v1.OperatorService.SubmitJob:input_type -> sandgate.v1.SubmitJobRequest
+	3,  // 12: sandgate.v1.OperatorService.ExplainJob:input_type -> sandgate.v1.ExplainJobRequest
+	7,  // 13: sandgate.v1.OperatorService.GetJob:input_type -> sandgate.v1.GetJobRequest
+	8,  // 14: sandgate.v1.OperatorService.ListJobs:input_type -> sandgate.v1.ListJobsRequest
+	10, // 15: sandgate.v1.OperatorService.GetRelease:input_type -> sandgate.v1.GetReleaseRequest
+	11, // 16: sandgate.v1.OperatorService.ListBudgets:input_type -> sandgate.v1.ListBudgetsRequest
+	13, // 17: sandgate.v1.OperatorService.ListDatasets:input_type -> sandgate.v1.ListDatasetsRequest
+	20, // 18: sandgate.v1.OperatorService.SubmitJob:output_type -> google.longrunning.Operation
+	4,  // 19: sandgate.v1.OperatorService.ExplainJob:output_type -> sandgate.v1.ExplainJobResponse
+	18, // 20: sandgate.v1.OperatorService.GetJob:output_type -> sandgate.v1.Job
+	9,  // 21: sandgate.v1.OperatorService.ListJobs:output_type -> sandgate.v1.ListJobsResponse
+	21, // 22: sandgate.v1.OperatorService.GetRelease:output_type -> sandgate.v1.Release
+	12, // 23: sandgate.v1.OperatorService.ListBudgets:output_type -> sandgate.v1.ListBudgetsResponse
+	14, // 24: sandgate.v1.OperatorService.ListDatasets:output_type -> sandgate.v1.ListDatasetsResponse
+	18, // [18:25] is the sub-list for method output_type
+	11, // [11:18] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_operator_proto_init() }
@@ -949,7 +1208,7 @@ func file_sandgate_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_operator_proto_rawDesc), len(file_sandgate_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,64 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Kind of a column.
+type ReleaseColumn_Kind int32
+
+const (
+	// Never used.
+	ReleaseColumn_KIND_UNSPECIFIED ReleaseColumn_Kind = 0
+	// Grouping key.
+	ReleaseColumn_KIND_KEY ReleaseColumn_Kind = 1
+	// Noisy or rounded aggregate, with bounds.
+	ReleaseColumn_KIND_ESTIMATE ReleaseColumn_Kind = 2
+	// Computed from released values by the caller's own SQL. type is int, decimal,
+	// double, bool, date, timestamp or text.
+	ReleaseColumn_KIND_DERIVED ReleaseColumn_Kind = 3
+)
+
+// Enum value maps for ReleaseColumn_Kind.
+var (
+	ReleaseColumn_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_KEY",
+		2: "KIND_ESTIMATE",
+		3: "KIND_DERIVED",
+	}
+	ReleaseColumn_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_KEY":         1,
+		"KIND_ESTIMATE":    2,
+		"KIND_DERIVED":     3,
+	}
+)
+
+func (x ReleaseColumn_Kind) Enum() *ReleaseColumn_Kind {
+	p := new(ReleaseColumn_Kind)
+	*p = x
+	return p
+}
+
+func (x ReleaseColumn_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReleaseColumn_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_sandgate_v1_types_proto_enumTypes[0].Descriptor()
+}
+
+func (ReleaseColumn_Kind) Type() protoreflect.EnumType {
+	return &file_sandgate_v1_types_proto_enumTypes[0]
+}
+
+func (x ReleaseColumn_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReleaseColumn_Kind.Descriptor instead.
+func (ReleaseColumn_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{1, 0}
+}
+
 // State of a job.
 type Job_State int32
 
@@ -71,11 +129,11 @@ func (x Job_State) String() string {
 }
 
 func (Job_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_sandgate_v1_types_proto_enumTypes[0].Descriptor()
+	return file_sandgate_v1_types_proto_enumTypes[1].Descriptor()
 }
 
 func (Job_State) Type() protoreflect.EnumType {
-	return &file_sandgate_v1_types_proto_enumTypes[0]
+	return &file_sandgate_v1_types_proto_enumTypes[1]
 }
 
 func (x Job_State) Number() protoreflect.EnumNumber {
@@ -84,7 +142,7 @@ func (x Job_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Job_State.Descriptor instead.
 func (Job_State) EnumDescriptor() ([]byte, []int) {
-	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{6, 0}
+	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{7, 0}
 }
 
 // Reason is one cause of a refusal 拒绝理由. It names rules and places, never a
@@ -216,7 +274,9 @@ type ReleaseColumn struct {
 	// Scalar type: bool, int, decimal, date or text.
 	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
 	// Decimal digits of a decimal column.
-	Scale         int32 `protobuf:"varint,4,opt,name=scale,proto3" json:"scale,omitempty"`
+	Scale int32 `protobuf:"varint,4,opt,name=scale,proto3" json:"scale,omitempty"`
+	// Kind of the column.
+	Kind          ReleaseColumn_Kind `protobuf:"varint,5,opt,name=kind,proto3,enum=sandgate.v1.ReleaseColumn_Kind" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -277,6 +337,13 @@ func (x *ReleaseColumn) GetScale() int32 {
 		return x.Scale
 	}
 	return 0
+}
+
+func (x *ReleaseColumn) GetKind() ReleaseColumn_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return ReleaseColumn_KIND_UNSPECIFIED
 }
 
 // ReleaseCell is one value of a release.
@@ -425,7 +492,13 @@ type Release struct {
 	// Job whose stored answer this is, when the query was a repeat.
 	RepeatOf string `protobuf:"bytes,7,opt,name=repeat_of,json=repeatOf,proto3" json:"repeat_of,omitempty"`
 	// Receipt of the ledger entry that allowed this answer.
-	Receipt       *Receipt `protobuf:"bytes,8,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Receipt *Receipt `protobuf:"bytes,8,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// True when the caller's own SQL on released values made columns and rows: they
+	// are a function of the releases named here, and free. digest and receipt are
+	// those of the core's release, if the text has a core.
+	Derived bool `protobuf:"varint,9,opt,name=derived,proto3" json:"derived,omitempty"`
+	// Earlier releases that the text read.
+	Sources       []*ReleaseSource `protobuf:"bytes,10,rep,name=sources,proto3" json:"sources,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -516,6 +589,84 @@ func (x *Release) GetReceipt() *Receipt {
 	return nil
 }
 
+func (x *Release) GetDerived() bool {
+	if x != nil {
+		return x.Derived
+	}
+	return false
+}
+
+func (x *Release) GetSources() []*ReleaseSource {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+// ReleaseSource is a release that post-processing read.
+type ReleaseSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name, jobs/{job}/releases/1.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// SHA-256 of the encoded release that the ledger holds, hexadecimal.
+	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Receipt of the ledger entry that allowed it.
+	Receipt       *Receipt `protobuf:"bytes,3,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseSource) Reset() {
+	*x = ReleaseSource{}
+	mi := &file_sandgate_v1_types_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseSource) ProtoMessage() {}
+
+func (x *ReleaseSource) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_types_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseSource.ProtoReflect.Descriptor instead.
+func (*ReleaseSource) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ReleaseSource) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReleaseSource) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *ReleaseSource) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
 // Receipt 回执 promises that an entry is in the ledger.
 type Receipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -531,7 +682,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_sandgate_v1_types_proto_msgTypes[5]
+	mi := &file_sandgate_v1_types_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -543,7 +694,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_types_proto_msgTypes[5]
+	mi := &file_sandgate_v1_types_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -556,7 +707,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{5}
+	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Receipt) GetSeq() uint64 {
@@ -614,7 +765,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_sandgate_v1_types_proto_msgTypes[6]
+	mi := &file_sandgate_v1_types_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +777,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_types_proto_msgTypes[6]
+	mi := &file_sandgate_v1_types_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +790,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{6}
+	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Job) GetName() string {
@@ -745,7 +896,7 @@ type Budget struct {
 
 func (x *Budget) Reset() {
 	*x = Budget{}
-	mi := &file_sandgate_v1_types_proto_msgTypes[7]
+	mi := &file_sandgate_v1_types_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +908,7 @@ func (x *Budget) String() string {
 func (*Budget) ProtoMessage() {}
 
 func (x *Budget) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_types_proto_msgTypes[7]
+	mi := &file_sandgate_v1_types_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +921,7 @@ func (x *Budget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Budget.ProtoReflect.Descriptor instead.
 func (*Budget) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{7}
+	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Budget) GetDataset() string {
@@ -835,7 +986,7 @@ type DatasetColumn struct {
 
 func (x *DatasetColumn) Reset() {
 	*x = DatasetColumn{}
-	mi := &file_sandgate_v1_types_proto_msgTypes[8]
+	mi := &file_sandgate_v1_types_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +998,7 @@ func (x *DatasetColumn) String() string {
 func (*DatasetColumn) ProtoMessage() {}
 
 func (x *DatasetColumn) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_types_proto_msgTypes[8]
+	mi := &file_sandgate_v1_types_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +1011,7 @@ func (x *DatasetColumn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DatasetColumn.ProtoReflect.Descriptor instead.
 func (*DatasetColumn) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{8}
+	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DatasetColumn) GetName() string {
@@ -953,7 +1104,7 @@ type Dataset struct {
 
 func (x *Dataset) Reset() {
 	*x = Dataset{}
-	mi := &file_sandgate_v1_types_proto_msgTypes[9]
+	mi := &file_sandgate_v1_types_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1116,7 @@ func (x *Dataset) String() string {
 func (*Dataset) ProtoMessage() {}
 
 func (x *Dataset) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_types_proto_msgTypes[9]
+	mi := &file_sandgate_v1_types_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1129,7 @@ func (x *Dataset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dataset.ProtoReflect.Descriptor instead.
 func (*Dataset) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{9}
+	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Dataset) GetName() string {
@@ -1058,7 +1209,7 @@ type RefusalDetail struct {
 
 func (x *RefusalDetail) Reset() {
 	*x = RefusalDetail{}
-	mi := &file_sandgate_v1_types_proto_msgTypes[10]
+	mi := &file_sandgate_v1_types_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1221,7 @@ func (x *RefusalDetail) String() string {
 func (*RefusalDetail) ProtoMessage() {}
 
 func (x *RefusalDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_types_proto_msgTypes[10]
+	mi := &file_sandgate_v1_types_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1234,7 @@ func (x *RefusalDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusalDetail.ProtoReflect.Descriptor instead.
 func (*RefusalDetail) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{10}
+	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RefusalDetail) GetJob() string {
@@ -1116,12 +1267,18 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\ahint_zh\x18\x06 \x01(\tR\x06hintZh\x12\x17\n" +
 	"\ahint_en\x18\a \x01(\tR\x06hintEn\x12\x12\n" +
 	"\x04line\x18\b \x01(\x05R\x04line\x12\x16\n" +
-	"\x06column\x18\t \x01(\x05R\x06column\"_\n" +
+	"\x06column\x18\t \x01(\x05R\x06column\"\xe5\x01\n" +
 	"\rReleaseColumn\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\bR\x03key\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12\x14\n" +
-	"\x05scale\x18\x04 \x01(\x05R\x05scale\"\x7f\n" +
+	"\x05scale\x18\x04 \x01(\x05R\x05scale\x123\n" +
+	"\x04kind\x18\x05 \x01(\x0e2\x1f.sandgate.v1.ReleaseColumn.KindR\x04kind\"O\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bKIND_KEY\x10\x01\x12\x11\n" +
+	"\rKIND_ESTIMATE\x10\x02\x12\x10\n" +
+	"\fKIND_DERIVED\x10\x03\"\x7f\n" +
 	"\vReleaseCell\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\tR\x05value\x12\x12\n" +
 	"\x04null\x18\x02 \x01(\bR\x04null\x12\x14\n" +
@@ -1130,7 +1287,7 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\bwithheld\x18\x05 \x01(\tR\bwithheld\"<\n" +
 	"\n" +
 	"ReleaseRow\x12.\n" +
-	"\x05cells\x18\x01 \x03(\v2\x18.sandgate.v1.ReleaseCellR\x05cells\"\x9f\x02\n" +
+	"\x05cells\x18\x01 \x03(\v2\x18.sandgate.v1.ReleaseCellR\x05cells\"\xef\x02\n" +
 	"\aRelease\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
 	"\acolumns\x18\x02 \x03(\v2\x1a.sandgate.v1.ReleaseColumnR\acolumns\x12+\n" +
@@ -1139,7 +1296,14 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\x0eprice_nano_rho\x18\x05 \x01(\x03R\fpriceNanoRho\x12\x16\n" +
 	"\x06digest\x18\x06 \x01(\tR\x06digest\x12\x1b\n" +
 	"\trepeat_of\x18\a \x01(\tR\brepeatOf\x12.\n" +
-	"\areceipt\x18\b \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\"L\n" +
+	"\areceipt\x18\b \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\x12\x18\n" +
+	"\aderived\x18\t \x01(\bR\aderived\x124\n" +
+	"\asources\x18\n" +
+	" \x03(\v2\x1a.sandgate.v1.ReleaseSourceR\asources\"k\n" +
+	"\rReleaseSource\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12.\n" +
+	"\areceipt\x18\x03 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\"L\n" +
 	"\aReceipt\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1b\n" +
 	"\tleaf_hash\x18\x02 \x01(\fR\bleafHash\x12\x12\n" +
@@ -1212,38 +1376,43 @@ func file_sandgate_v1_types_proto_rawDescGZIP() []byte {
 	return file_sandgate_v1_types_proto_rawDescData
 }
 
-var file_sandgate_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sandgate_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_sandgate_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_sandgate_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_sandgate_v1_types_proto_goTypes = []any{
-	(Job_State)(0),                // 0: sandgate.v1.Job.State
-	(*Reason)(nil),                // 1: sandgate.v1.Reason
-	(*ReleaseColumn)(nil),         // 2: sandgate.v1.ReleaseColumn
-	(*ReleaseCell)(nil),           // 3: sandgate.v1.ReleaseCell
-	(*ReleaseRow)(nil),            // 4: sandgate.v1.ReleaseRow
-	(*Release)(nil),               // 5: sandgate.v1.Release
-	(*Receipt)(nil),               // 6: sandgate.v1.Receipt
-	(*Job)(nil),                   // 7: sandgate.v1.Job
-	(*Budget)(nil),                // 8: sandgate.v1.Budget
-	(*DatasetColumn)(nil),         // 9: sandgate.v1.DatasetColumn
-	(*Dataset)(nil),               // 10: sandgate.v1.Dataset
-	(*RefusalDetail)(nil),         // 11: sandgate.v1.RefusalDetail
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(ReleaseColumn_Kind)(0),       // 0: sandgate.v1.ReleaseColumn.Kind
+	(Job_State)(0),                // 1: sandgate.v1.Job.State
+	(*Reason)(nil),                // 2: sandgate.v1.Reason
+	(*ReleaseColumn)(nil),         // 3: sandgate.v1.ReleaseColumn
+	(*ReleaseCell)(nil),           // 4: sandgate.v1.ReleaseCell
+	(*ReleaseRow)(nil),            // 5: sandgate.v1.ReleaseRow
+	(*Release)(nil),               // 6: sandgate.v1.Release
+	(*ReleaseSource)(nil),         // 7: sandgate.v1.ReleaseSource
+	(*Receipt)(nil),               // 8: sandgate.v1.Receipt
+	(*Job)(nil),                   // 9: sandgate.v1.Job
+	(*Budget)(nil),                // 10: sandgate.v1.Budget
+	(*DatasetColumn)(nil),         // 11: sandgate.v1.DatasetColumn
+	(*Dataset)(nil),               // 12: sandgate.v1.Dataset
+	(*RefusalDetail)(nil),         // 13: sandgate.v1.RefusalDetail
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
 }
 var file_sandgate_v1_types_proto_depIdxs = []int32{
-	3,  // 0: sandgate.v1.ReleaseRow.cells:type_name -> sandgate.v1.ReleaseCell
-	2,  // 1: sandgate.v1.Release.columns:type_name -> sandgate.v1.ReleaseColumn
-	4,  // 2: sandgate.v1.Release.rows:type_name -> sandgate.v1.ReleaseRow
-	6,  // 3: sandgate.v1.Release.receipt:type_name -> sandgate.v1.Receipt
-	0,  // 4: sandgate.v1.Job.state:type_name -> sandgate.v1.Job.State
-	1,  // 5: sandgate.v1.Job.reasons:type_name -> sandgate.v1.Reason
-	12, // 6: sandgate.v1.Job.create_time:type_name -> google.protobuf.Timestamp
-	9,  // 7: sandgate.v1.Dataset.columns:type_name -> sandgate.v1.DatasetColumn
-	1,  // 8: sandgate.v1.RefusalDetail.reasons:type_name -> sandgate.v1.Reason
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	0,  // 0: sandgate.v1.ReleaseColumn.kind:type_name -> sandgate.v1.ReleaseColumn.Kind
+	4,  // 1: sandgate.v1.ReleaseRow.cells:type_name -> sandgate.v1.ReleaseCell
+	3,  // 2: sandgate.v1.Release.columns:type_name -> sandgate.v1.ReleaseColumn
+	5,  // 3: sandgate.v1.Release.rows:type_name -> sandgate.v1.ReleaseRow
+	8,  // 4: sandgate.v1.Release.receipt:type_name -> sandgate.v1.Receipt
+	7,  // 5: sandgate.v1.Release.sources:type_name -> sandgate.v1.ReleaseSource
+	8,  // 6: sandgate.v1.ReleaseSource.receipt:type_name -> sandgate.v1.Receipt
+	1,  // 7: sandgate.v1.Job.state:type_name -> sandgate.v1.Job.State
+	2,  // 8: sandgate.v1.Job.reasons:type_name -> sandgate.v1.Reason
+	14, // 9: sandgate.v1.Job.create_time:type_name -> google.protobuf.Timestamp
+	11, // 10: sandgate.v1.Dataset.columns:type_name -> sandgate.v1.DatasetColumn
+	2,  // 11: sandgate.v1.RefusalDetail.reasons:type_name -> sandgate.v1.Reason
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_types_proto_init() }
@@ -1256,8 +1425,8 @@ func file_sandgate_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_types_proto_rawDesc), len(file_sandgate_v1_types_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   11,
+			NumEnums:      2,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
