@@ -77,6 +77,7 @@ type Domain struct {
 	state  *state.State // touched only inside log.Do and log.View
 	pool   *sandbox.Pool
 	store  *engine.Store
+	cells  cellStores
 	runner *engine.Runner
 	post   *engine.PostRunner
 
@@ -137,7 +138,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
 	}
-	if err := d.sweepReleases(); err != nil {
+	if err := errors.Join(d.sweepReleases(), d.sweepCells()); err != nil {
 		return nil, errors.Join(err, d.log.Close(), d.abandon())
 	}
 	if swapping() {

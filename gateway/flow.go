@@ -197,15 +197,17 @@ func (d *Domain) keep(job string, p *prepared, rel *release.Release) (string, er
 
 // discard removes a release that was never committed.
 func (d *Domain) discard(job, name string) error {
+	cells := d.dropCells(job)
 	if name == "" {
-		return nil
+		return cells
 	}
-	return errors.Join(os.Remove(d.releasePath(name)), os.Remove(d.postPath(job)))
+	return errors.Join(cells, os.Remove(d.releasePath(name)), os.Remove(d.postPath(job)))
 }
 
 // commit makes a stored release the job's outcome, or ends the job without one.
 func (d *Domain) commit(job, name string) error {
 	var lapsed, gone bool
+	cells := d.keptCells(job)
 	// The job ends in the ledger one way or the other: no deadline here.
 	_, err := d.append(context.Background(), func(e *entry.Entry) error {
 		j, _ := d.state.Job(job)
@@ -216,7 +218,7 @@ func (d *Domain) commit(job, name string) error {
 			return err
 		}
 		e.Kind, e.Actor = entry.KindReleased, "gateway"
-		e.Released = &entry.Released{Job: job, Digest: name}
+		e.Released = &entry.Released{Job: job, Digest: name, Cells: cells}
 		return nil
 	})
 	switch {

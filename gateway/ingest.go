@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/disclosure"
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/ingest"
 	"github.com/sandgate/sandgate/ledger"
@@ -85,6 +86,9 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 		}
 		x.Kind, x.Actor = entry.KindSnapshot, actor
 		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.Snapshot, Manifest: manifest, Spec: e.SpecDigest()}
+		if d.state.Exact(dataset) {
+			x.Snapshot.Units = disclosure.PublicUnits(m.Units)
+		}
 		return nil
 	})
 	if err == nil {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/compute/disclosure"
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/compute/release"
@@ -235,7 +236,7 @@ func (d *Domain) compute(ctx context.Context, p *prepared) (*release.Release, er
 		return nil, err
 	}
 	if p.plan.Mode == protect.ModeExact {
-		return release.Exact(p.plan, partials)
+		return d.differenced(p, func(c *disclosure.Check) (*release.Release, error) { return release.Exact(p.plan, partials, c) })
 	}
 	return release.DP(p.plan, partials, release.NewSource())
 }
@@ -309,6 +310,9 @@ type Answer struct {
 
 	owner string
 	query *algebra.PostQuery
+	// Collides is the earlier release that values are withheld for, as the party may
+	// know it; see release.AnotherOperator.
+	Collides string
 }
 
 // Job returns what the ledger says of a job, to its operator or the regulator.
@@ -417,6 +421,7 @@ func (d *Domain) Released(ctx context.Context, party, job string) (*Answer, erro
 		d.opt.Logger.Error("stored release is missing or damaged", "job", job)
 		return nil, &Refusal{Job: job, Reasons: []policies.Reason{damaged}}
 	}
+	a.Collides = d.collision(party, a.Release)
 	a.Receipt, err = d.log.Receipt(seq)
 	return a, err
 }

@@ -78,6 +78,9 @@ func (d *Domain) hold(ctx context.Context, p *prepared) error {
 	if p.lease != nil {
 		return nil
 	}
+	if err := d.exactReady(p); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, d.opt.Wall)
 	defer cancel()
 	var err error

@@ -223,7 +223,7 @@ func (d *Domain) decide(ctx context.Context, operator string, p *prepared) error
 }
 
 func onlyExhausted(reasons []policies.Reason) bool {
-	return len(reasons) == 1 && reasons[0].Code == "BUDGET_EXHAUSTED"
+	return len(reasons) == 1 && (reasons[0].Code == "BUDGET_EXHAUSTED" || reasons[0].Code == "INFORMATION_EXHAUSTED")
 }
 
 // gate renders the engine statement from the plan and has it checked by two
@@ -378,6 +378,17 @@ func (d *Domain) Budgets(operator, licence string) ([]BudgetLine, error) {
 				return
 			}
 			for _, c := range budget.Charges(r.Dataset, l.Operator, year, 0, limits) {
+				out = append(out, BudgetLine{Dataset: r.Dataset, Scope: c.Scope, Limit: c.Limit, Spent: d.state.Spent(c.Scope)})
+			}
+			if e.Rule.Exact == nil {
+				continue
+			}
+			nano, nerr := e.Rule.Exact.NanoBits()
+			if nerr != nil {
+				err = nerr
+				return
+			}
+			if c := d.state.Information(r.Dataset, nano); c != nil {
 				out = append(out, BudgetLine{Dataset: r.Dataset, Scope: c.Scope, Limit: c.Limit, Spent: d.state.Spent(c.Scope)})
 			}
 		}

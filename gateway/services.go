@@ -319,6 +319,9 @@ func releaseOf(a *Answer) *sandgatev1.Release {
 	for _, row := range a.Release.Rows() {
 		r := &sandgatev1.ReleaseRow{}
 		for _, c := range row {
+			if c.Suppressed == release.Differencing && a.Collides != "" {
+				c.Suppressed += ":" + a.Collides
+			}
 			r.Cells = append(r.Cells, &sandgatev1.ReleaseCell{Value: c.Value, Null: c.Null, Lower: c.Lo, Upper: c.Hi, Withheld: c.Suppressed})
 		}
 		out.Rows = append(out.Rows, r)
@@ -488,6 +491,7 @@ func steps(p *protect.Plan) (zh, en []string) {
 	if p.Mode == protect.ModeExact {
 		k, r := strconv.FormatInt(p.Exact.K, 10), strconv.FormatInt(p.Exact.Round, 10)
 		add("精确方式：每格及其补集至少 "+k+" 个单元，计数取整到 "+r, "exact mode: at least "+k+" units per cell and complement, counts rounded to "+r)
+		add("与历次精确发布（全部机构）逐一核对：相减后不足 "+k+" 个单元的值不发布", "held against all earlier exact releases of all operators: a value that subtraction would bring below "+k+" units is withheld")
 		return zh, en
 	}
 	for i, m := range p.Measures {

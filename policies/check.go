@@ -348,14 +348,8 @@ func (b *Book) checkMode(e Entry, r DisclosureRule) error {
 			return errors.New("exact rules stand beside mode dp")
 		}
 	case "exact":
-		if e.Dataset.Unit.Kind == UnitPerson {
-			return errors.New("mode exact is for organisational and non-personal data; personal data takes dp")
-		}
-		if r.Exact == nil || r.Exact.K < 10 || r.Exact.Round < 2 {
-			return errors.New("mode exact needs exact: {k ≥ 10, round ≥ 2}")
-		}
-		if len(r.PrivateKeys) > 0 {
-			return errors.New("mode exact takes no private keys: k already governs every cell")
+		if err := checkExact(e, r); err != nil {
+			return err
 		}
 	default:
 		return fmt.Errorf("unknown mode %q; known: dp, exact", safeName(r.Mode))

@@ -258,11 +258,30 @@ type BudgetRule struct {
 	Lifetime     string `yaml:"lifetime,omitempty" json:"lifetime,omitempty"`           // unchanged rows, for ever
 }
 
-// ExactRule of exact mode.
+// ExactRule of exact mode. Thresholds of 0 take the defaults and may only be made
+// stricter.
 type ExactRule struct {
-	K     int64 `yaml:"k" json:"k"`
-	Round int64 `yaml:"round" json:"round"`
+	K     int64 `yaml:"k" json:"k"`         // distinct units per cell and complement, 10…100
+	Round int64 `yaml:"round" json:"round"` // rounding base of counts, at least 2
+	// Top1 and Top2 (percent, 50 and 90) are the most of a sum that one and two units
+	// may make up; PPercent (10) the least that all but the two largest must make up,
+	// in percent of the largest; Dof (10) the least degrees of freedom of a mean.
+	Top1     int64 `yaml:"top1,omitempty" json:"top1,omitempty"`
+	Top2     int64 `yaml:"top2,omitempty" json:"top2,omitempty"`
+	PPercent int64 `yaml:"p_percent,omitempty" json:"p_percent,omitempty"`
+	Dof      int64 `yaml:"dof,omitempty" json:"dof,omitempty"`
+	// StructuralZeros lists combinations of key column and code that are empty by
+	// nature; their zero is no finding.
+	StructuralZeros []map[string]string `yaml:"structural_zeros,omitempty" json:"structural_zeros,omitempty"`
+	// MergeOther adds the withheld cells up in one further row.
+	MergeOther bool `yaml:"merge_other,omitempty" json:"merge_other,omitempty"`
+	// BitsPerUnit caps what all exact answers over one snapshot may tell together,
+	// in bits per privacy unit, as a decimal string; empty is DefaultBitsPerUnit.
+	BitsPerUnit string `yaml:"bits_per_unit,omitempty" json:"bits_per_unit,omitempty"`
 }
+
+// DefaultBitsPerUnit is the information cap of a department that names none.
+const DefaultBitsPerUnit = "0.1"
 
 // Licence 授权 is an operating agreement's grant: who, on what, for which
 // purposes, until when. It needs the signatures of the regulator and of every

@@ -416,6 +416,7 @@ func (a *app) budgetCmd() *cobra.Command {
 var scopeTitles = map[string][2]string{
 	"query": {"单次查询", "single query"}, "operator_year": {"本机构本年度", "this operator, this year"},
 	"dataset_year": {"全部机构本年度", "all operators, this year"}, "lifetime": {"数据集终身", "lifetime of the data set"},
+	string(budget.ScopeInformation): {"本快照信息量（全部机构）", "information of this snapshot, all operators"},
 }
 
 // budgets prints scopes; after says that the spent column includes the query
@@ -426,6 +427,11 @@ func (a *app) budgets(list []*sandgatev1.Budget, after bool) error {
 		scope := b.GetScope()
 		if t := scopeTitles[scope]; a.format == "table" {
 			scope = a.t(t[0], t[1])
+		}
+		if b.GetScope() == string(budget.ScopeInformation) {
+			bits := func(n int64) string { return budget.BitsText(budget.Nano(n)) + " " + a.t("比特", "bits") }
+			body = append(body, []string{b.GetDataset(), scope, bits(b.GetLimitNanoRho()), bits(b.GetSpentNanoRho()), bits(b.GetLimitNanoRho() - b.GetSpentNanoRho())})
+			continue
 		}
 		body = append(body, []string{b.GetDataset(), scope, rho(b.GetLimitNanoRho()), rho(b.GetSpentNanoRho()), rho(b.GetLimitNanoRho() - b.GetSpentNanoRho())})
 	}

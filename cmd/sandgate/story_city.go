@@ -136,9 +136,11 @@ func citySteps() []step {
 	steps := []step{
 		residents, wages, visits, rare,
 		beta("released", "企业统计（非个人数据，精确方式）", "enterprises (no personal data, exact mode)",
-			"SELECT industry, COUNT(*) AS enterprises, AVG(employees) AS mean_employees FROM enterprises WHERE status = 'active' GROUP BY industry ORDER BY enterprises DESC LIMIT 6"),
+			"SELECT district, COUNT(*) AS enterprises FROM enterprises GROUP BY district ORDER BY enterprises DESC LIMIT 6"),
 		beta("withheld", "极小的组：结果被抑制", "tiny groups: withheld",
-			"SELECT district, status, COUNT(*) AS n, SUM(registered_capital_yuan) AS capital FROM enterprises WHERE industry = 'B' AND employees > 120 GROUP BY district, status ORDER BY district LIMIT 6"),
+			"SELECT status, COUNT(*) AS n FROM enterprises WHERE industry = 'B' AND employees > 120 GROUP BY status ORDER BY status"),
+		beta("INFORMATION_EXHAUSTED", "精确答案的信息量有上限：问得太细", "exact answers may tell so much and no more: too fine a table",
+			"SELECT industry, district, COUNT(*) AS n, SUM(registered_capital_yuan) AS capital FROM enterprises GROUP BY industry, district"),
 		repeat,
 		alpha("public_health", "STAR", "要原始行", "raw rows", "SELECT * FROM visits LIMIT 5"),
 		alpha("public_health", "RAW_ROWS", "要某人的明细", "somebody's records", "SELECT visit_date, fee_yuan FROM visits"),

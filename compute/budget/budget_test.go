@@ -129,13 +129,16 @@ func TestEpsilonTable(t *testing.T) {
 func TestScopeKeysInjective(t *testing.T) {
 	seen := map[string]Scope{}
 	ids := []string{"a", "b", "a/b", "a%2Fb", "", "/", "%", "a/2026", "2026"}
-	for _, k := range []ScopeKind{ScopeQuery, ScopeOperatorYear, ScopeDatasetYear, ScopeLifetime} {
+	for _, k := range []ScopeKind{ScopeQuery, ScopeOperatorYear, ScopeDatasetYear, ScopeLifetime, ScopeInformation} {
 		for _, d := range ids {
 			for _, o := range ids {
 				for _, y := range []int{2026, 2027} {
 					s := Scope{Kind: k, Dataset: d}
 					if k == ScopeOperatorYear {
 						s.Operator = o
+					}
+					if k == ScopeInformation {
+						s.Snapshot = o
 					}
 					if k == ScopeOperatorYear || k == ScopeDatasetYear {
 						s.Year = y

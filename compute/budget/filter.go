@@ -32,6 +32,13 @@ func (e *Exhausted) Error() string { return e.Text("en") }
 
 // Text explains the refusal in lang ("zh" or "en").
 func (e *Exhausted) Text(lang string) string {
+	if e.Scope.Kind == ScopeInformation {
+		limit, spent, asked := BitsText(e.Limit), BitsText(e.Spent), BitsText(e.Asked)
+		if lang == "en" {
+			return fmt.Sprintf("information cap of exact answers reached: this snapshot of %s (all operators) may tell %s bits, has told %s, this query would take %s", e.Scope.Dataset, limit, spent, asked)
+		}
+		return fmt.Sprintf("精确答案的信息量上限不足：数据集 %s 本快照（全部机构合计）上限 %s 比特，已用 %s，本次需 %s", e.Scope.Dataset, limit, spent, asked)
+	}
 	if lang == "en" {
 		name := map[ScopeKind]string{ScopeQuery: "single query", ScopeOperatorYear: "operator and year",
 			ScopeDatasetYear: "data set and year, all operators", ScopeLifetime: "lifetime of the data set"}[e.Scope.Kind]
@@ -52,7 +59,7 @@ func (f *Filter) Reserve(charges []Charge) error {
 	next := make(map[string]Nano, len(charges))
 	for _, c := range charges {
 		switch c.Scope.Kind {
-		case ScopeQuery, ScopeOperatorYear, ScopeDatasetYear, ScopeLifetime:
+		case ScopeQuery, ScopeOperatorYear, ScopeDatasetYear, ScopeLifetime, ScopeInformation:
 		default:
 			return fmt.Errorf("failed to reserve budget: unknown scope kind %q", c.Scope.Kind)
 		}

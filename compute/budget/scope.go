@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// ScopeKind is one of the four limits every charge must hold.
+// ScopeKind is one of the limits every charge must hold.
 type ScopeKind string
 
 const (
@@ -13,6 +13,9 @@ const (
 	ScopeOperatorYear ScopeKind = "operator_year" // operator × data set × calendar year
 	ScopeDatasetYear  ScopeKind = "dataset_year"  // data set × calendar year, all operators: collusion
 	ScopeLifetime     ScopeKind = "lifetime"      // data set, for ever: unchanged rows
+	// ScopeInformation is what exact answers over one snapshot tell together, over
+	// all operators. Its amounts and limits are thousandths of a bit, not of ρ.
+	ScopeInformation ScopeKind = "information"
 )
 
 // Scope names one account of the filter. Fields a kind does not use are empty.
@@ -21,6 +24,7 @@ type Scope struct {
 	Operator string    `json:"operator,omitempty"`
 	Dataset  string    `json:"dataset"`
 	Year     int       `json:"year,omitempty"`
+	Snapshot string    `json:"snapshot,omitempty"`
 }
 
 // keyEscape keeps Key injective whatever characters an identifier holds: two
@@ -34,6 +38,8 @@ func (s Scope) Key() string {
 	switch s.Kind {
 	case ScopeOperatorYear:
 		k += "/" + keyEscape.Replace(s.Operator) + "/" + strconv.Itoa(s.Year)
+	case ScopeInformation:
+		k += "/" + keyEscape.Replace(s.Snapshot)
 	case ScopeDatasetYear:
 		k += "/" + strconv.Itoa(s.Year)
 	}
@@ -63,6 +69,12 @@ type Charge struct {
 	Scope  Scope `json:"scope"`
 	Amount Nano  `json:"amount"`
 	Limit  Nano  `json:"limit"`
+}
+
+// BitsText prints an amount of ScopeInformation in bits.
+func BitsText(milli Nano) string {
+	s := strconv.FormatInt(int64(milli)/1000, 10) + "." + strconv.FormatInt(1000+int64(milli)%1000, 10)[1:]
+	return strings.TrimSuffix(strings.TrimRight(s, "0"), ".")
 }
 
 // Charges lists what one execution over dataset owes: its whole price in every

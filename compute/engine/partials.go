@@ -43,6 +43,9 @@ type Schema struct {
 	Exact    bool           `json:"exact,omitempty"` // with keys, a grp column follows them
 	Measures int            `json:"measures"`
 	MaxCells int            `json:"max_cells"`
+	// Lists caps the list columns of an exact result, which follow the measures: the
+	// most elements of one row.
+	Lists []int `json:"lists,omitempty"`
 }
 
 // SchemaOf returns the shape of plan's result.
@@ -51,6 +54,7 @@ func SchemaOf(plan *protect.Plan) Schema {
 	for _, k := range plan.Keys {
 		s.Keys = append(s.Keys, k.Col.Type)
 	}
+	s.Lists = listCaps(plan)
 	return s
 }
 
@@ -59,7 +63,7 @@ func (s Schema) Grouped() bool { return s.Exact && len(s.Keys) > 0 }
 
 // Columns is the number of result columns.
 func (s Schema) Columns() int {
-	n := len(s.Keys) + s.Measures
+	n := len(s.Keys) + s.Measures + len(s.Lists)
 	if s.Grouped() {
 		n++
 	}
@@ -79,6 +83,7 @@ type Row struct {
 	Keys  []algebra.Value
 	Group int64
 	M     []*big.Int
+	Lists [][]uint64
 }
 
 var (
@@ -93,6 +98,8 @@ type Encoder struct {
 	emit   func([]byte) error
 	rows   []Row
 	total  int
+	// elements of lists in rows
+	elements int
 }
 
 // NewEncoder returns an encoder that hands each full frame to emit.
@@ -114,11 +121,17 @@ func (e *Encoder) Add(r Row) error {
 			return ErrPartials
 		}
 	}
+	if !e.schema.fitsLists(r) {
+		return ErrPartials
+	}
 	if e.total++; e.total > e.schema.maxRows() {
 		return ErrPartials
 	}
 	e.rows = append(e.rows, r)
-	if len(e.rows) == frameRows {
+	for _, l := range r.Lists {
+		e.elements += len(l)
+	}
+	if len(e.rows) == frameRows || e.elements >= frameElements {
 		return e.Flush()
 	}
 	return nil
@@ -171,7 +184,8 @@ func (e *Encoder) Flush() error {
 			out = appendInt128(out, r.M[m])
 		}
 	}
-	e.rows = e.rows[:0]
+	out = appendLists(out, e.schema, e.rows)
+	e.rows, e.elements = e.rows[:0], 0
 	return e.emit(out)
 }
 
@@ -206,7 +220,7 @@ func EncodePartials(plan *protect.Plan, p protect.Partials) ([][]byte, error) {
 	s := SchemaOf(plan)
 	e := NewEncoder(s, func(b []byte) error { frames = append(frames, b); return nil })
 	for _, c := range p.Cells {
-		if err := e.Add(Row{Keys: c.Keys, M: c.M}); err != nil {
+		if err := e.Add(Row{Keys: c.Keys, M: c.M, Lists: c.Lists}); err != nil {
 			return nil, err
 		}
 	}
@@ -218,7 +232,7 @@ func EncodePartials(plan *protect.Plan, p protect.Partials) ([][]byte, error) {
 		for i, t := range s.Keys {
 			keys[i] = algebra.Value{Type: t, Null: true}
 		}
-		if err := e.Add(Row{Keys: keys, Group: 1<<len(s.Keys) - 1, M: p.Total.M}); err != nil {
+		if err := e.Add(Row{Keys: keys, Group: 1<<len(s.Keys) - 1, M: p.Total.M, Lists: make([][]uint64, len(s.Lists))}); err != nil {
 			return nil, err
 		}
 	}
@@ -304,6 +318,9 @@ func (d *Decoder) Add(frame []byte) error {
 			rows[i].M = append(rows[i].M, readInt128(data[16*i:16*i+16]))
 		}
 	}
+	if err := readLists(&c, d.schema, rows); err != nil {
+		return err
+	}
 	if len(c.b) != 0 {
 		return fmt.Errorf("%w: trailing bytes", ErrPartials)
 	}
@@ -358,7 +375,10 @@ func decodeKey(c *cursor, typ algebra.Type, rows []Row) error {
 
 // place files a row as cell or grand total.
 func (d *Decoder) place(r Row) error {
-	cell := protect.Cell{Keys: r.Keys, M: r.M}
+	if !d.schema.fitsLists(r) {
+		return fmt.Errorf("%w: list column", ErrPartials)
+	}
+	cell := protect.Cell{Keys: r.Keys, M: r.M, Lists: r.Lists}
 	if r.Group != 0 {
 		for _, k := range r.Keys {
 			if !k.Null {

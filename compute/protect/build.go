@@ -41,6 +41,7 @@ func Build(core algebra.Core, facts []Facts, price budget.Nano) (*Plan, *policie
 	}
 	if b.plan.Mode == ModeExact {
 		b.addUnits(filter{})
+		b.lists()
 		for i := range b.plan.Measures {
 			b.plan.Measures[i].Sens2, b.plan.Measures[i].Sigma2 = new(big.Int), new(big.Int)
 		}
@@ -113,7 +114,9 @@ func (b *builder) tables() *policies.Reason {
 		// No contribution bound: exact answers are protected by thresholds, and
 		// dropping rows would only make them wrong.
 		b.plan.MaxRows = math.MaxInt64
-		b.plan.Exact = &ExactRules{K: fact.K, Round: fact.Round}
+		rules := fact.Exact
+		rules.K, rules.Round, rules.Lists = fact.K, fact.Round, nil
+		b.plan.Exact = &rules
 	}
 	b.nullable = make([]bool, len(b.core.Tables))
 	b.units = make([]*scope, len(b.core.Tables))
@@ -243,36 +246,12 @@ func (b *builder) exactOnly() *policies.Reason {
 	if b.plan.Mode != ModeExact {
 		return nil
 	}
-	f := b.facts[0]
-	for _, t := range b.core.Tables {
-		if len(t.Parts) > 0 {
-			return exactUnsupported(f, "UNION ALL", "UNION ALL")
-		}
-		if t.PerUnit != nil {
-			return exactUnsupported(f, "按单元汇总", "pre-aggregation per unit")
-		}
+	if r := exactSupported(b.core, b.facts[0]); r != nil || b.facts[0].OneRow {
+		return r
 	}
-	for _, j := range b.core.Joins {
-		if j.Unit {
-			return exactUnsupported(f, "按隐私单元连接", "a join on the privacy unit")
-		}
-	}
-	if b.core.Sets != nil {
-		return exactUnsupported(f, "ROLLUP、CUBE、GROUPING SETS", "ROLLUP, CUBE and GROUPING SETS")
-	}
-	for _, a := range b.core.Aggs {
-		if a.Filter != nil {
-			return exactUnsupported(f, "FILTER", "FILTER")
-		}
-		switch a.Func {
-		case algebra.CountRows, algebra.CountCol, algebra.CountUnits, algebra.Sum, algebra.Avg:
-		default:
-			if known(a.Func) {
-				return exactUnsupported(f, string(a.Func), string(a.Func))
-			}
-		}
-	}
-	return nil
+	// A unit with several rows can be in two cells with different ones: sets of
+	// units would not tell their difference.
+	return incomplete(b.facts[0], "one_row_per_unit")
 }
 
 // columns refuses any column the facts do not know, wherever it stands, and any

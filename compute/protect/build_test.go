@@ -253,7 +253,9 @@ func TestHalfWidth95(t *testing.T) {
 func TestR01BuildRefuses(t *testing.T) {
 	f := facts(2)
 	with := func(change func(*Facts)) Facts { g := facts(2); change(&g); return g }
-	exact := with(func(g *Facts) { g.Mode = ModeExact })
+	filtered := query(f, "", "count")
+	filtered.Aggs[0].Filter = &algebra.Pred{Op: algebra.OpConst, Values: []algebra.Value{{Type: algebra.Type{Kind: algebra.Bool}, I: 1}}}
+	exact := with(func(g *Facts) { g.Mode, g.OneRow = ModeExact, true })
 	private := dim
 	private.Public, private.Mode, private.MaxRows, private.QueryMaxRho, private.K, private.Round = false, ModeDP, 2, 4_400_000, 10, 5
 	mixed := private
@@ -285,6 +287,9 @@ func TestR01BuildRefuses(t *testing.T) {
 		{"no bound", query(f, "", "count"), []Facts{with(func(g *Facts) { g.MaxRows = 0 })}, 1, "RULE_INCOMPLETE", "max_rows"},
 		{"no maximum", query(f, "", "count"), []Facts{with(func(g *Facts) { g.QueryMaxRho = 0 })}, 1, "RULE_INCOMPLETE", "query_max"},
 		{"no k", query(f, "firm", "count"), []Facts{with(func(g *Facts) { g.K = 0 })}, 1, "RULE_INCOMPLETE", "k"},
+		{"exact with several rows", query(f, "", "count"), []Facts{with(func(g *Facts) { g.Mode = ModeExact })}, 0, "RULE_INCOMPLETE", "one_row_per_unit"},
+		{"exact with a private key", query(exact, "firm", "count"), []Facts{exact}, 0, "KEY_NOT_PUBLIC", "firm"},
+		{"exact with a filtered aggregate", filtered, []Facts{exact}, 0, "EXACT_UNSUPPORTED", "FILTER"},
 		{"exact without k", query(f, "", "count"), []Facts{with(func(g *Facts) { g.Mode, g.K = ModeExact, 1 })}, 0, "RULE_INCOMPLETE", "k"},
 		{"exact without rounding", query(f, "", "count"), []Facts{with(func(g *Facts) { g.Mode, g.Round = ModeExact, 1 })}, 0, "RULE_INCOMPLETE", "round"},
 		{"cross join", cross, []Facts{f, dim}, 1, "CORE_INVALID", ""},
@@ -330,7 +335,7 @@ func TestR01BuildRefuses(t *testing.T) {
 
 func TestExactPlan(t *testing.T) {
 	f := facts(3)
-	f.Mode = ModeExact
+	f.Mode, f.OneRow = ModeExact, true
 	p, r := Build(query(f, "area", "sum debt", "avg pay"), []Facts{f}, 123)
 	if r != nil {
 		t.Fatal(r)
@@ -340,6 +345,12 @@ func TestExactPlan(t *testing.T) {
 	}
 	if got := describe(p); got != "sum(debt)[-500,70]=0 rows=0 non_null(debt)=0 sum(pay)-2000000=0 units=0" {
 		t.Error(got)
+	}
+	debt, pay := p.Core.Aggs[0].Arg, p.Core.Aggs[1].Arg
+	for i, l := range []List{{}, {Col: debt}, {Col: debt, Top: true}, {Col: pay, Top: true}} {
+		if p.Exact.List(l) != i || len(p.Exact.Lists) != 4 {
+			t.Errorf("list %d: %+v", i, p.Exact.Lists)
+		}
 	}
 	for _, m := range p.Measures {
 		if m.Sigma2 == nil || m.Sigma2.Sign() != 0 || m.Rho != 0 {
@@ -472,7 +483,7 @@ func TestExpectedErrorAndPriceFor(t *testing.T) {
 			t.Errorf("output %d does not exist", bad)
 		}
 	}
-	f.Mode = ModeExact
+	f.Mode, f.OneRow = ModeExact, true
 	if price, r := PriceFor(c, []Facts{f}, 0, big.NewInt(3), 1); price != 0 || r != nil {
 		t.Errorf("exact mode costs %s, %v", price, r)
 	}

@@ -25,6 +25,8 @@ type Facts struct {
 	// cell and its complement (exact).
 	K     int64
 	Round int64 // exact mode: rounding base
+	// Exact holds the further thresholds of exact mode; K and Round above count.
+	Exact ExactRules
 	// Unique lists the columns of a public table that ingest verified to be
 	// unique one by one: a join on any other column could multiply rows.
 	Unique []string
@@ -55,6 +57,8 @@ type ColumnFacts struct {
 type Cell struct {
 	Keys []algebra.Value
 	M    []*big.Int
+	// Lists are parallel to Plan.Exact.Lists.
+	Lists [][]uint64
 }
 
 // Partials is what a worker returns: non-empty cells, each key combination at

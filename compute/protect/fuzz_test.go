@@ -31,7 +31,7 @@ func FuzzBuild(f *testing.F) {
 		}
 		fact := base
 		if exact {
-			fact.Mode = ModeExact
+			fact.Mode, fact.OneRow = ModeExact, true
 		}
 		fs := []Facts{fact, dim, dim}
 		p, r := Build(c, fs[:min(len(c.Tables), len(fs))], budget.Nano(price))

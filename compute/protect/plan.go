@@ -132,9 +132,33 @@ type Selection struct {
 
 // ExactRules are the thresholds of exact mode, per cell.
 type ExactRules struct {
-	K         int64 `json:"k"`     // distinct units per cell and per complement
-	Round     int64 `json:"round"` // rounding base of counts (5)
-	SnapUnits int64 `json:"-"`     // distinct units in the snapshot, from its manifest
+	K     int64 `json:"k"`     // distinct units per cell and per complement
+	Round int64 `json:"round"` // rounding base of counts (5)
+	// Top1 and Top2 are the most, in percent of the absolute total, that the largest
+	// and the two largest units may contribute to a sum; P is the least, in percent
+	// of the largest, that all but the two largest must; Dof the least residual
+	// degrees of freedom of a mean.
+	Top1 int64 `json:"top1"`
+	Top2 int64 `json:"top2"`
+	P    int64 `json:"p"`
+	Dof  int64 `json:"dof"`
+	// Zeros are the key combinations that the department declared empty by nature: a
+	// cell that matches one and is empty is answered with zero.
+	Zeros []map[string]string `json:"zeros,omitempty"`
+	Merge bool                `json:"merge,omitempty"` // withheld cells are added up in one further row
+	// NanoBits is the information cap: 1e-9 bit per unit of the snapshot.
+	NanoBits int64 `json:"nano_bits"`
+	// Lists are the list columns of the result, in order; see List.
+	Lists     []List `json:"lists,omitempty"`
+	SnapUnits int64  `json:"-"` // distinct units in the snapshot, from its manifest
+}
+
+// List is a list column of an exact result: with Top, at most two absolute values
+// of Col, the largest of the cell; otherwise the tokens of the cell's units, with
+// Col of those that have a value in it.
+type List struct {
+	Col *algebra.Col `json:"col,omitempty"`
+	Top bool         `json:"top,omitempty"`
 }
 
 // Grid is the registered grid of a column that a bin expression reads: bin(v) is the

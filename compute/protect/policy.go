@@ -29,6 +29,9 @@ func FactsOf(e policies.Entry) (Facts, error) {
 		f.K, f.Round = 10, 1
 		if e.Rule.Exact != nil {
 			f.K, f.Round = e.Rule.Exact.K, e.Rule.Exact.Round
+			if f.Exact, err = exactRules(e.Rule.Exact); err != nil {
+				return f, err
+			}
 		}
 		query, limits, err := e.Limits()
 		if err != nil {

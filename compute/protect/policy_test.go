@@ -26,10 +26,14 @@ func entryUnder(t *testing.T, columns, masks, rule string) policies.Entry {
 		name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "- {name: "), ",")
 		levels += ", " + name + ": 2"
 	}
+	one := ""
+	if strings.Contains(rule, "mode: exact") {
+		one = "    one_row_per_unit: true\n"
+	}
 	b := policies.NewBook("bureau", key.Public().(ed25519.PublicKey))
 	for _, bundle := range []string{
 		"kind: Registry\nparties:\n  - {id: bureau, role: regulator, key: \"" + pub + "\"}\n  - {id: dept, role: department, key: \"" + pub + "\"}\npurposes: [{id: plan, fee: governance}]\n",
-		"kind: Catalogue\ndepartment: dept\ndatasets:\n  - id: d\n    title: {zh: 表}\n    unit: {column: unit, kind: record}\n    columns:\n      - {name: unit, title: {zh: 号}, type: text, identifier: opaque}\n" + columns +
+		"kind: Catalogue\ndepartment: dept\ndatasets:\n  - id: d\n    title: {zh: 表}\n    unit: {column: unit, kind: record}\n" + one + "    columns:\n      - {name: unit, title: {zh: 号}, type: text, identifier: opaque}\n" + columns +
 			"---\nkind: Grading\ndepartment: dept\nscheme: GB/T 43697-2024\nlevels: {d: {unit: 4" + levels + "}}\n" +
 			"---\nkind: Masking\ndepartment: dept\nmasks: {d: {" + masks + "}}\n" +
 			"---\nkind: Disclosure\ndepartment: dept\ndatasets:\n  d:\n    purposes: [plan]\n" + rule,
@@ -151,13 +155,12 @@ func TestR20_FactsFollowTheMask(t *testing.T) {
 }
 
 func TestFactsOfOneRowAndExact(t *testing.T) {
-	e := entryUnder(t, "      - {name: a, title: {zh: 甲}, type: text, codes: [{value: x}]}\n", "", "    mode: exact\n    max_rows: 7\n    uses: {a: [key]}\n    exact: {k: 12, round: 5}\n")
+	e := entryUnder(t, "      - {name: a, title: {zh: 甲}, type: text, codes: [{value: x}]}\n", "", "    mode: exact\n    uses: {a: [key]}\n    exact: {k: 12, round: 5, top1: 40, bits_per_unit: \"0.05\"}\n")
 	f, err := FactsOf(e)
-	if err != nil || f.Mode != ModeExact || f.K != 12 || f.Round != 5 || f.MaxRows != 7 {
+	if err != nil || f.Mode != ModeExact || f.K != 12 || f.Round != 5 || f.Exact.Top1 != 40 || f.Exact.Top2 != 90 || f.Exact.P != 10 || f.Exact.Dof != 10 || f.Exact.NanoBits != 50_000_000 {
 		t.Errorf("%+v %v", f, err)
 	}
-	e.Dataset.OneRow = true
-	if f, err = FactsOf(e); err != nil || f.MaxRows != 1 || !f.OneRow {
+	if err != nil || f.MaxRows != 1 || !f.OneRow {
 		t.Errorf("%+v %v", f, err)
 	}
 }

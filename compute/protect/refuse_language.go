@@ -21,13 +21,6 @@ func unitMixed(fact, f Facts) *policies.Reason {
 		"请分别查询", "query them separately")
 }
 
-func exactUnsupported(f Facts, zh, en string) *policies.Reason {
-	return by(f, "EXACT_UNSUPPORTED",
-		fmt.Sprintf("数据集 %s 以精确方式发布，不支持 %s", f.Dataset, zh),
-		fmt.Sprintf("data set %s is released exactly, which does not support %s", f.Dataset, en),
-		"精确方式只支持单表的 COUNT、SUM、AVG", "exact mode takes COUNT, SUM and AVG over one private table")
-}
-
 func noGrid(f Facts, col string) *policies.Reason {
 	zh, en := what(col)
 	return by(f, "GRID_MISSING",

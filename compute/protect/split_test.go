@@ -54,7 +54,7 @@ func TestWeightRule(t *testing.T) {
 	core.Where = and(eq(f, "sector", "0001"))
 	for name, change := range map[string]func(*algebra.Core, *Facts){
 		"one row":   func(c *algebra.Core, f *Facts) { f.OneRow = true },
-		"exact":     func(c *algebra.Core, f *Facts) { f.Mode = ModeExact },
+		"exact":     func(c *algebra.Core, f *Facts) { f.Mode, f.OneRow = ModeExact, true },
 		"units":     func(c *algebra.Core, f *Facts) { *c = query(*f, "area", "count_units"); c.Where = core.Where },
 		"unbounded": func(c *algebra.Core, f *Facts) { c.Where = nil },
 		"used twice": func(c *algebra.Core, f *Facts) {

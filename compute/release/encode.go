@@ -31,8 +31,10 @@ type wire struct {
 	Rho     budget.Nano  `json:"rho"`
 	Derived bool         `json:"derived"`
 	Source  string       `json:"source"`
-	Columns []wireColumn `json:"columns"`
-	Rows    [][]wireCell `json:"rows"`
+	// Collides is exact mode's; see Release.Collides.
+	Collides string       `json:"collides,omitempty"`
+	Columns  []wireColumn `json:"columns"`
+	Rows     [][]wireCell `json:"rows"`
 }
 
 type wireColumn struct {
@@ -55,7 +57,7 @@ type wireCell struct {
 
 // Encode returns the canonical JSON of r: equal releases give equal bytes.
 func (r *Release) Encode() []byte {
-	w := wire{Version: wireVersion, Mode: r.mode, Rho: r.rho, Derived: r.derived, Source: r.source,
+	w := wire{Version: wireVersion, Mode: r.mode, Rho: r.rho, Derived: r.derived, Source: r.source, Collides: r.collides,
 		Columns: make([]wireColumn, len(r.cols)), Rows: make([][]wireCell, len(r.rows))}
 	for i, c := range r.cols {
 		w.Columns[i] = wireColumn{c.Name, c.Kind, c.Func, c.Type.Kind, c.Type.Scale}
@@ -111,10 +113,10 @@ func decode(encoded []byte) (*Release, error) {
 		return nil, errStored
 	}
 	if w.Version != wireVersion || w.Mode != protect.ModeDP && w.Mode != protect.ModeExact ||
-		w.Rho < 0 || (w.Rho > 0) != (w.Mode == protect.ModeDP) || !validSource(w.Derived, w.Source) {
+		w.Rho < 0 || (w.Rho > 0) != (w.Mode == protect.ModeDP) || !validSource(w.Derived, w.Source) || w.Collides != "" && (w.Mode != protect.ModeExact || !validJob(w.Collides)) {
 		return nil, errStored
 	}
-	r := &Release{mode: w.Mode, rho: w.Rho, derived: w.Derived, source: w.Source}
+	r := &Release{mode: w.Mode, rho: w.Rho, derived: w.Derived, source: w.Source, collides: w.Collides}
 	for i, c := range w.Columns {
 		if !validColumn(c, w.Derived) {
 			return nil, errStored
@@ -154,6 +156,12 @@ func validSource(derived bool, source string) bool {
 	return err == nil && (derived && len(b) == 32 || !derived && len(b) == 0)
 }
 
+// validJob says that s has the form of a job id.
+func validJob(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == 10
+}
+
 func validColumn(c wireColumn, derived bool) bool {
 	if !derived && c.Name != "" || !utf8.ValidString(c.Name) || c.Scale > maxScale || c.Scale > 0 && c.Type != algebra.Decimal {
 		return false
@@ -187,6 +195,9 @@ func validColumn(c wireColumn, derived bool) bool {
 func decodeCell(c wireCell, col Column, mode protect.Mode) (value, bool) {
 	bare := c.Lo == "" && c.Hi == "" && c.X == ""
 	if col.Kind == KindKey {
+		if c.X == Other && mode == protect.ModeExact && c.S == nil && c.V == "" && c.Lo == "" && c.Hi == "" {
+			return value{withheld: Other}, true
+		}
 		if !bare || c.S != nil && c.V != "" {
 			return value{}, false
 		}
@@ -201,7 +212,7 @@ func decodeCell(c wireCell, col Column, mode protect.Mode) (value, bool) {
 	}
 	if c.X != "" {
 		known := c.X == TooNoisy && mode == protect.ModeDP && mayBeTooNoisy(col.Func) ||
-			(c.X == BelowK || c.X == Complement) && mode == protect.ModeExact
+			(c.X == BelowK || c.X == Complement || c.X == Differencing) && mode == protect.ModeExact
 		return value{withheld: c.X}, known && c.S == nil && c.V == "" && c.Lo == "" && c.Hi == ""
 	}
 	v, ok1 := number(c.V)

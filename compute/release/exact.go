@@ -4,30 +4,38 @@ import (
 	"math/big"
 
 	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/disclosure"
 	"github.com/sandgate/sandgate/compute/protect"
 )
 
-// Exact applies the thresholds and rounding of an exact plan. plan.Exact.SnapUnits
-// must hold the snapshot's number of units and p.Total the cell of all rows that
-// WHERE selected. Every error is ErrKernel.
+// Exact applies the thresholds, differencing control and rounding of an exact
+// plan. plan.Exact.SnapUnits must hold the snapshot's number of units, p.Total the
+// cell of all rows that WHERE selected, and check an open check of the data set's
+// store for this release; what is released is in it after, for the caller to
+// commit or roll back. Every error is ErrKernel.
 //
-// A value is released only when at least k units contribute to it (units that
-// have a value, for a column with NULLs), at least k selected units stay outside
-// its cell, and at least k units of the snapshot do. Empty cells are withheld like
-// small ones. The withheld cells of a column together must hold at least k units
-// in at least two cells; else the smallest released cells join them. Counts, sums
-// and averages are rounded to Plan.RoundBase. No totals are given.
+// A value is released only when
+//   - at least k units contribute to it, at least k selected units stay outside its
+//     cell, and at least k units of the snapshot do; an empty cell only when the
+//     department declared it empty by nature;
+//   - no one or two units dominate its sum, its mean has enough degrees of freedom,
+//     and not every unit stands at the same end of the registered range;
+//   - the withheld cells of its column cannot be narrowed to fewer than k units by
+//     whoever knows every margin (disclosure.Table.Audit), nor is their sum
+//     dominated; else the smallest released cells join them;
+//   - no combination with two sets disclosed earlier, in this table or by any
+//     release, isolates fewer than k units: neither its own set nor that of a
+//     margin that released cells add up to.
 //
-// Limits: the complementary rule protects one table's grand total, not the margins
-// of a table with several keys, and knows no earlier release. Differencing control
-// over stored cells and the interval audit are further stages.
-func Exact(plan *protect.Plan, p protect.Partials) (*Release, error) {
+// Counts, sums and averages are rounded to Plan.RoundBase. No totals are given but,
+// where the rule says so, the sum of the withheld cells as one further row.
+func Exact(plan *protect.Plan, p protect.Partials, check *disclosure.Check) (*Release, error) {
 	return guard(func() (*Release, error) {
-		if plan == nil || plan.Mode != protect.ModeExact || plan.Exact == nil || plan.Exact.K < 2 ||
+		if plan == nil || plan.Mode != protect.ModeExact || plan.Exact == nil || plan.Exact.K < 2 || !plan.OneRow || check == nil ||
 			plan.Exact.Round < 2 || plan.Exact.SnapUnits < 1 || len(plan.Outputs) != len(plan.Core.Aggs) || p.Total == nil {
 			return nil, errShape
 		}
-		e := exact{plan: plan, units: find(plan, protect.MeasureUnits, nil), rows: find(plan, protect.MeasureRows, nil)}
+		e := exact{plan: plan, check: check, units: find(plan, protect.MeasureUnits, nil), rows: find(plan, protect.MeasureRows, nil)}
 		total := protect.Cell{Keys: make([]algebra.Value, len(plan.Keys)), M: p.Total.M}
 		for i := range total.Keys {
 			total.Keys[i] = algebra.Value{Type: plan.Keys[i].Col.Type, Null: true}
@@ -35,42 +43,40 @@ func Exact(plan *protect.Plan, p protect.Partials) (*Release, error) {
 		if e.units < 0 || !fits(plan, total) {
 			return nil, errShape
 		}
+		for _, a := range plan.Core.Aggs {
+			if a.Filter != nil || a.Arg != nil && a.Arg.Table < 0 {
+				return nil, errShape // protect refuses it; see exactSupported
+			}
+		}
 		e.total, e.snap = total.M[e.units], big.NewInt(plan.Exact.SnapUnits)
 		if e.total.Cmp(e.snap) > 0 {
 			return nil, errShape
 		}
-		groups, err := table(plan, p)
-		if err != nil {
+		if err := e.read(p); err != nil {
 			return nil, err
 		}
-		r := &Release{mode: protect.ModeExact, cols: header(plan)}
-		columns := make([][]value, len(plan.Outputs))
-		for i := range plan.Outputs {
-			if columns[i], err = e.column(i, groups); err != nil {
-				return nil, err
-			}
+		if err := e.withhold(); err != nil {
+			return nil, err
 		}
-		for j, g := range groups {
-			if !e.listed(g) {
-				continue
-			}
-			row := make([]value, 0, len(r.cols))
-			for _, k := range g.keys {
-				row = append(row, keyValue(k))
-			}
-			for i := range columns {
-				row = append(row, columns[i][j])
-			}
-			r.rows = append(r.rows, row)
-		}
-		return r, nil
+		return e.release()
 	})
 }
 
 type exact struct {
 	plan        *protect.Plan
+	check       *disclosure.Check
 	units, rows int // measure indices; rows is −1 when absent
 	total, snap *big.Int
+	cells       []exactCell
+	held        [][]string // by output and cell: the code of a withheld value
+	collides    string     // an earlier release that a value collided with
+}
+
+// exactCell is one registered key combination.
+type exactCell struct {
+	group
+	lists [][]uint64
+	zero  bool // empty, and declared so by nature
 }
 
 // find returns the index of the measure of this kind and column, or −1.
@@ -83,120 +89,202 @@ func find(plan *protect.Plan, kind protect.MeasureKind, col *algebra.Col) int {
 	return -1
 }
 
-// listed reports whether a group's key may be seen: a registered key, and for
-// private keys at least k units.
-func (e *exact) listed(g group) bool {
+// read lays the cells out, the last key fastest, and checks that their lists are
+// those of their measures.
+func (e *exact) read(p protect.Partials) error {
 	for _, k := range e.plan.Keys {
-		if k.Codes == nil && g.m[e.units].Cmp(big.NewInt(e.plan.Exact.K)) < 0 {
+		if k.Codes == nil {
+			return errShape // exact mode has no private keys
+		}
+	}
+	groups, err := table(e.plan, p)
+	if err != nil {
+		return err
+	}
+	lists := map[string][][]uint64{}
+	for _, c := range p.Cells {
+		lists[identity(c.Keys)] = c.Lists
+	}
+	empty := make([][]uint64, len(e.plan.Exact.Lists))
+	for _, g := range groups {
+		if !g.shown {
+			continue // an unregistered code, which the statement leaves out
+		}
+		c := exactCell{group: g, lists: lists[identity(g.keys)]}
+		if c.lists == nil {
+			c.lists = empty
+		}
+		if len(c.lists) != len(empty) {
+			return errShape
+		}
+		units := g.m[e.units]
+		if units.Cmp(e.total) > 0 || e.rows >= 0 && units.Cmp(g.m[e.rows]) != 0 {
+			return errShape
+		}
+		for i, l := range e.plan.Exact.Lists {
+			want := units
+			if l.Col != nil {
+				if at := e.plan.NonNull(l.Col); at >= 0 {
+					want = g.m[at]
+				}
+			}
+			if n := big.NewInt(int64(len(c.lists[i]))); !l.Top && n.Cmp(want) != 0 || l.Top && want.Cmp(big.NewInt(2)) >= 0 && n.Cmp(big.NewInt(2)) != 0 {
+				return errShape
+			}
+		}
+		c.zero = units.Sign() == 0 && e.structural(g.keys)
+		e.cells = append(e.cells, c)
+	}
+	return nil
+}
+
+// structural says whether the department declared the combination empty by nature.
+func (e *exact) structural(keys []algebra.Value) bool {
+	for _, z := range e.plan.Exact.Zeros {
+		match := 0
+		for i, k := range e.plan.Keys {
+			if code, ok := z[k.Col.Name]; ok && !keys[i].Null && format(keyValue(keys[i]), k.Col.Type) == code {
+				match++
+			}
+		}
+		if match == len(z) && match > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// withhold fills held. Each round either withholds something more or is the last.
+func (e *exact) withhold() error {
+	e.held = make([][]string, len(e.plan.Outputs))
+	for i := range e.held {
+		e.held[i] = make([]string, len(e.cells))
+		for j := range e.cells {
+			code, err := e.verdict(i, j)
+			if err != nil {
+				return err
+			}
+			e.held[i][j] = code
+		}
+	}
+	for {
+		for i := range e.plan.Outputs {
+			e.complement(i)
+		}
+		e.check.Reset()
+		if !e.difference() {
+			return nil
+		}
+	}
+}
+
+// contributors are the units that have a value for output i in cell j.
+func (e *exact) contributors(i, j int) []uint64 {
+	arg := e.plan.Core.Aggs[i].Arg
+	if arg != nil {
+		if at := e.plan.Exact.List(protect.List{Col: arg}); at >= 0 {
+			return e.cells[j].lists[at]
+		}
+	}
+	return e.cells[j].lists[0]
+}
+
+// sum is the exact sum behind output i in cell j, and the number of its values.
+func (e *exact) sum(i, j int) (sum, n *big.Int) {
+	o, m := e.plan.Outputs[i], e.cells[j].m
+	n = big.NewInt(int64(len(e.contributors(i, j))))
+	return new(big.Int).Add(m[o.A], new(big.Int).Mul(big.NewInt(o.Offset), n)), n
+}
+
+// verdict applies the rules that look at one cell alone.
+func (e *exact) verdict(i, j int) (string, error) {
+	k := big.NewInt(e.plan.Exact.K)
+	below := func(x *big.Int) bool { return x.Cmp(k) < 0 }
+	c, o := e.cells[j], e.plan.Outputs[i]
+	units := c.m[e.units]
+	n := big.NewInt(int64(len(e.contributors(i, j))))
+	// What WHERE left out can be had by subtraction from an unfiltered query;
+	// nothing left out is a finding too, unless there was no filter.
+	outside := new(big.Int).Sub(e.snap, e.total)
+	if below(outside) && (!e.whole() || outside.Sign() > 0) {
+		return Complement, nil
+	}
+	if c.zero && o.Func != algebra.Avg {
+		return "", nil
+	}
+	if below(n) {
+		return BelowK, nil
+	}
+	if rest := new(big.Int).Sub(e.total, units); len(e.plan.Keys) > 0 && below(rest) && !(rest.Sign() == 0 && e.othersStructural(j)) {
+		return Complement, nil
+	}
+	if o.Func != algebra.Sum && o.Func != algebra.Avg {
+		return "", nil
+	}
+	if o.Func == algebra.Avg && n.Cmp(big.NewInt(e.plan.Exact.Dof+1)) < 0 {
+		return BelowK, nil
+	}
+	sum, _ := e.sum(i, j)
+	for _, end := range []int64{o.Range.Lo, o.Range.Hi} {
+		if new(big.Int).Mul(big.NewInt(end), n).Cmp(sum) == 0 {
+			return BelowK, nil // every unit stands at this end
+		}
+	}
+	largest, second, err := e.top(i, j)
+	if err != nil {
+		return "", err
+	}
+	// Where values differ in sign the sum is less than that of absolute values,
+	// which only makes the rule stricter.
+	if e.plan.Exact.Dominated(largest, second, sum.Abs(sum)) {
+		return BelowK, nil
+	}
+	return "", nil
+}
+
+// whole says that the query leaves no row of the data set out.
+func (e *exact) whole() bool {
+	for _, j := range e.plan.Core.Joins {
+		if !j.Outer {
 			return false
 		}
 	}
-	return g.shown
+	return e.plan.Core.Where == nil
 }
 
-// column releases or withholds output i in every group.
-func (e *exact) column(i int, groups []group) ([]value, error) {
-	vals := make([]value, len(groups))
-	held := make([]*big.Int, len(groups))
-	for j, g := range groups {
-		var err error
-		if held[j], err = e.contributors(i, g); err != nil {
-			return nil, err
-		}
-		vals[j].withheld = e.verdict(g, held[j])
-		if !g.shown {
-			vals[j].withheld = BelowK
+// othersStructural says that all cells but j are empty by nature.
+func (e *exact) othersStructural(j int) bool {
+	for i, c := range e.cells {
+		if i != j && !c.zero {
+			return false
 		}
 	}
-	e.complement(vals, held)
-	for j, g := range groups {
-		if vals[j].withheld == "" {
-			v, err := e.rounded(i, g)
-			if err != nil {
-				return nil, err
-			}
-			vals[j] = v
-		}
-	}
-	return vals, nil
+	return true
 }
 
-// contributors is a lower bound of the units that have a value for output i: the
-// units of the cell less one for every row without a value.
-func (e *exact) contributors(i int, g group) (*big.Int, error) {
-	n := new(big.Int).Set(g.m[e.units])
-	if n.Cmp(e.total) > 0 || e.rows >= 0 && n.Cmp(g.m[e.rows]) > 0 {
-		return nil, errShape
+// top returns the two largest absolute values behind output i in cell j.
+func (e *exact) top(i, j int) (largest, second *big.Int, err error) {
+	at := e.plan.Exact.List(protect.List{Col: e.plan.Core.Aggs[i].Arg, Top: true})
+	if at < 0 {
+		return nil, nil, errShape
 	}
-	arg := e.plan.Core.Aggs[i].Arg
-	if arg == nil {
-		return n, nil
+	largest, second = new(big.Int), new(big.Int)
+	if l := e.cells[j].lists[at]; len(l) == 2 {
+		largest.SetUint64(l[1])
+		second.SetUint64(l[0])
+	} else if len(l) == 1 {
+		largest.SetUint64(l[0])
 	}
-	values := find(e.plan, protect.MeasureNonNull, arg)
-	if values < 0 {
-		return n, nil // the column has no NULLs
-	}
-	if e.rows < 0 || g.m[values].Cmp(g.m[e.rows]) > 0 {
-		return nil, errShape
-	}
-	return n.Add(n.Sub(n, g.m[e.rows]), g.m[values]), nil
-}
-
-// verdict applies k to a cell and to its complements. The complement within the
-// selected rows is bounded from below by the units that are in no row of the cell.
-func (e *exact) verdict(g group, held *big.Int) string {
-	k := big.NewInt(e.plan.Exact.K)
-	below := func(x *big.Int) bool { return x.Cmp(k) < 0 }
-	units := g.m[e.units]
-	if below(held) {
-		return BelowK
-	}
-	// What WHERE left out can be had by subtraction from an unfiltered query;
-	// nothing left out is a finding too, unless there was no filter.
-	filtered := e.plan.Core.Where != nil
-	for _, j := range e.plan.Core.Joins {
-		filtered = filtered || !j.Outer
-	}
-	outside := new(big.Int).Sub(e.snap, e.total)
-	if below(outside) && (filtered || outside.Sign() > 0) {
-		return Complement
-	}
-	if len(e.plan.Keys) > 0 && below(new(big.Int).Sub(e.total, units)) {
-		return Complement
-	}
-	return ""
-}
-
-// complement withholds further cells, smallest first, until the withheld ones
-// cannot be told apart by subtraction from the table's total.
-func (e *exact) complement(vals []value, held []*big.Int) {
-	k := big.NewInt(e.plan.Exact.K)
-	for {
-		hidden, sum, least := 0, new(big.Int), -1
-		for j := range vals {
-			if vals[j].withheld != "" {
-				hidden++
-				if held[j].Sign() > 0 {
-					sum.Add(sum, held[j])
-				}
-			} else if least < 0 || held[j].Cmp(held[least]) < 0 {
-				least = j
-			}
-		}
-		if hidden == 0 || least < 0 || hidden > 1 && sum.Cmp(k) >= 0 {
-			return
-		}
-		vals[least].withheld = Complement
-	}
+	return largest, second, nil
 }
 
 // rounded is output i of a group that passed, with its rounding interval.
-func (e *exact) rounded(i int, g group) (value, error) {
+func (e *exact) rounded(i int, m []*big.Int) (value, error) {
 	o, base := e.plan.Outputs[i], e.plan.RoundBase(i)
 	if o.Func == algebra.Avg {
-		return e.mean(o, base, g)
+		return e.mean(o, base, m)
 	}
-	v, half := nearest(g.m[o.A], base), halfUp(base)
+	v, half := nearest(m[o.A], base), halfUp(base)
 	lo, hi := new(big.Int).Sub(v, half), new(big.Int).Add(v, half)
 	if o.Func != algebra.Sum && lo.Sign() < 0 {
 		lo.SetInt64(0)
@@ -207,13 +295,13 @@ func (e *exact) rounded(i int, g group) (value, error) {
 // mean is the rounded sum over the rounded count: what SUM and COUNT would say,
 // and nothing more. Its interval holds every quotient of a sum and a count that
 // round so.
-func (e *exact) mean(o protect.Output, base *big.Int, g group) (value, error) {
-	n := g.m[o.B]
+func (e *exact) mean(o protect.Output, base *big.Int, m []*big.Int) (value, error) {
+	n := m[o.B]
 	if n.Sign() < 1 {
 		return value{}, errShape
 	}
 	round := big.NewInt(e.plan.Exact.Round)
-	sum := nearest(new(big.Int).Add(g.m[o.A], new(big.Int).Mul(big.NewInt(o.Offset), n)), base)
+	sum := nearest(new(big.Int).Add(m[o.A], new(big.Int).Mul(big.NewInt(o.Offset), n)), base)
 	count := nearest(n, round)
 	least := new(big.Int).Sub(count, halfUp(round))
 	if least.Sign() < 1 {

@@ -171,7 +171,7 @@ func TestR01KernelErrorsAreConstant(t *testing.T) {
 	if r, err := DP(nil, good(), seeded(1)); r != nil || !errors.Is(err, ErrKernel) {
 		t.Errorf("nil plan: %v %v", r, err)
 	}
-	if r, err := Exact(nil, good()); r != nil || !errors.Is(err, ErrKernel) {
+	if r, err := Exact(nil, good(), nil); r != nil || !errors.Is(err, ErrKernel) {
 		t.Errorf("nil exact plan: %v %v", r, err)
 	}
 }
@@ -183,14 +183,25 @@ func TestR01PartialsNotReachable(t *testing.T) {
 	f := testFacts(1)
 	c := core(f, []string{"g"}, agg(f, algebra.CountRows, ""), agg(f, algebra.Sum, "pay"))
 	dp := build(t, c, 100, f) // much noise: none at all would be a release of the exact value, by chance
-	f.Mode = protect.ModeExact
-	ex := build(t, c, 0, f)
-	ex.Exact.SnapUnits = 1 << 60
+	ex := build(t, c, 0, exactFacts())
+	ex.Exact.SnapUnits = 5000
 	for _, p := range []*protect.Plan{dp, ex} {
+		canaries, units := canaries, int64(1000)
+		if p.Mode == protect.ModeExact {
+			// One row per unit, and a list of them: 1 013 rows, not a multiple of 5.
+			units = 1013
+			canaries = []int64{units, 777_777_771}
+		}
 		x := protect.Partials{}
 		held := map[*big.Int]bool{}
 		for _, k := range p.Keys[0].Codes {
-			cell := cellOf(p, []algebra.Value{k}, map[protect.MeasureKind]int64{protect.MeasureRows: canaries[0], protect.MeasureSum: canaries[1], protect.MeasureUnits: 1000})
+			cell := cellOf(p, []algebra.Value{k}, map[protect.MeasureKind]int64{protect.MeasureRows: canaries[0], protect.MeasureSum: canaries[1], protect.MeasureUnits: units})
+			if p.Mode == protect.ModeExact {
+				cell.Lists = [][]uint64{nil, {900_001, 900_007}}
+				for u := range units {
+					cell.Lists[0] = append(cell.Lists[0], uint64(len(x.Cells))<<32+uint64(u))
+				}
+			}
 			x.Cells = append(x.Cells, cell)
 			for _, m := range cell.M {
 				held[m] = true
@@ -201,9 +212,9 @@ func TestR01PartialsNotReachable(t *testing.T) {
 		if p.Mode == protect.ModeDP {
 			r, err = DP(p, x, seeded(3))
 		} else {
-			total := cellOf(p, nil, map[protect.MeasureKind]int64{protect.MeasureRows: 4 * canaries[0], protect.MeasureSum: 4 * canaries[1], protect.MeasureUnits: 4000})
+			total := cellOf(p, nil, map[protect.MeasureKind]int64{protect.MeasureRows: 4 * canaries[0], protect.MeasureSum: 4 * canaries[1], protect.MeasureUnits: 4 * units})
 			x.Total = &total
-			r, err = Exact(p, x)
+			r, err = Exact(p, x, openCheck(5000))
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -273,7 +284,7 @@ func TestR01NoSeedNoFloat(t *testing.T) {
 	for _, p := range []string{"bytes", "cmp", "crypto/aes", "crypto/cipher", "crypto/rand", "crypto/sha256", "encoding/binary",
 		"encoding/hex", "encoding/json", "errors", "fmt", "io", "math/big", "math/bits", "slices", "strings", "time", "unicode/utf8",
 		"github.com/sandgate/sandgate/compute/algebra", "github.com/sandgate/sandgate/compute/budget",
-		"github.com/sandgate/sandgate/compute/protect", "github.com/sandgate/sandgate/policies"} {
+		"github.com/sandgate/sandgate/compute/disclosure", "github.com/sandgate/sandgate/compute/protect", "github.com/sandgate/sandgate/policies"} {
 		allowed[p] = true
 	}
 	check := func(name string, src any) (found []string) {

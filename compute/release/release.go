@@ -32,13 +32,32 @@ const (
 	// reader learns which cells are really small.
 	BelowK     = "WITHHELD" // exact: fewer than k distinct units, or none
 	Complement = BelowK     // exact: others could be computed from it by subtraction
+	// Differencing is exact mode's: with an earlier release (Release.Collides) the
+	// value would speak of fewer than k units.
+	Differencing = "DIFFERENCING"
+	// AnotherOperator stands for the job of somebody else in what a party is told:
+	// DIFFERENCING:job or DIFFERENCING:other.
+	AnotherOperator = "other"
+	// Other marks the keys of the row that adds the withheld cells up.
+	Other = "OTHER"
 )
 
 // Explain gives the bilingual meaning of a withheld estimate's code.
 func Explain(code string) policies.Text {
+	code, with, _ := strings.Cut(code, ":")
+	if code == Differencing && with == AnotherOperator {
+		return policies.Text{ZH: "与另一机构先前的一次发布相减会得到低于门槛的单元", EN: "subtracting another operator's release would leave fewer units than the threshold"}
+	}
+	if code == Differencing && with != "" {
+		return policies.Text{ZH: "与作业 " + with + " 的发布相减会得到低于门槛的单元", EN: "subtracting the release of job " + with + " would leave fewer units than the threshold"}
+	}
 	switch code {
 	case TooNoisy:
 		return policies.Text{ZH: "该组数据相对噪声太少，结果无意义", EN: "too few values, or too little spread, against the noise for the result to mean anything"}
+	case Differencing:
+		return policies.Text{ZH: "与先前的一次发布相减会得到低于门槛的单元", EN: "subtracting an earlier release would leave fewer units than the threshold"}
+	case Other:
+		return policies.Text{ZH: "其余各组合计", EN: "all withheld cells together"}
 	case BelowK:
 		return policies.Text{ZH: "该组或可由其推出的组单元数低于门槛", EN: "this cell, or one that could be computed from it, is below the threshold"}
 	}
@@ -74,8 +93,10 @@ type Release struct {
 	rho     budget.Nano
 	derived bool
 	source  string // hex digest of the release this one was derived from
-	cols    []Column
-	rows    [][]value
+	// collides is the job of an earlier release that a withheld value collided with.
+	collides string
+	cols     []Column
+	rows     [][]value
 }
 
 // value is a cell: text for Text keys, num in minimal units for everything else.
@@ -94,6 +115,11 @@ func (r *Release) Mode() protect.Mode { return r.mode }
 
 // Rho returns the price that was paid. A derived release costs nothing more.
 func (r *Release) Rho() budget.Nano { return r.rho }
+
+// Collides names the job of an earlier release that values withheld as
+// Differencing collided with, "" for none. It may be another operator's: who is
+// told of it is the caller's to decide.
+func (r *Release) Collides() string { return r.collides }
 
 // Derived reports whether Apply made this release.
 func (r *Release) Derived() bool { return r.derived }

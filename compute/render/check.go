@@ -342,6 +342,9 @@ func (r *reader) selected(list []any) error {
 	for i := range r.plan.Measures {
 		want = append(want, "m"+strconv.Itoa(i))
 	}
+	for i := range lists(r.plan) {
+		want = append(want, listName(i))
+	}
 	if len(list) != len(want) {
 		return errors.New("number of columns is not the plan's")
 	}
@@ -366,8 +369,10 @@ func (r *reader) selected(list []any) error {
 			err = r.outer.isColumn(bare, r.plan.Keys[k].Col)
 		case m < 0:
 			err = r.isGrouping(bare)
-		default:
+		case m < len(r.plan.Measures):
 			err = r.isMeasure(bare, r.plan.Measures[m])
+		default:
+			err = r.isList(bare, lists(r.plan)[m-len(r.plan.Measures)])
 		}
 		if err != nil {
 			return fmt.Errorf("column %d: %w", i, err)

@@ -46,7 +46,7 @@ func checkBound(plan *protect.Plan, schemas []algebra.Schema, bound []byte) erro
 	if root["error"] != false || len(items(root["plans"])) != 1 || len(root) != 2 {
 		return errors.New("the planner refused the statement, or planned several")
 	}
-	w := walker{schemas: schemas, scans: make([]int, len(schemas))}
+	w := walker{schemas: schemas, scans: make([]int, len(schemas)), lists: len(lists(plan))}
 	if err := w.operator(items(root["plans"])[0]); err != nil {
 		return err
 	}
@@ -84,6 +84,7 @@ type walker struct {
 	schemas  []algebra.Schema
 	scans    []int
 	extremes int // MIN and MAX seen
+	lists    int // list columns not yet seen
 }
 
 func (w *walker) operator(v any) error {
@@ -140,11 +141,17 @@ func (w *walker) expressions(v any) error {
 			return errors.New("an operator where an expression belongs")
 		}
 		if _, isExpression := v["expression_class"]; isExpression {
-			if err := expression(v); err != nil {
+			listed, err := w.list(v)
+			if err != nil {
 				return err
 			}
-			if v["name"] == "min" || v["name"] == "max" {
-				w.extremes++
+			if !listed {
+				if err := expression(v); err != nil {
+					return err
+				}
+				if v["name"] == "min" || v["name"] == "max" {
+					w.extremes++
+				}
 			}
 		}
 		for _, x := range v {
@@ -154,6 +161,22 @@ func (w *walker) expressions(v any) error {
 		}
 	}
 	return nil
+}
+
+// list says whether an expression is one of the list columns of an exact plan: the
+// units of a cell, or the two largest values of a number column.
+func (w *walker) list(t tree) (bool, error) {
+	if t["expression_class"] != "BOUND_AGGREGATE" || typeOf(t) != "LIST" {
+		return false, nil
+	}
+	n, name := len(items(t["children"])), t["name"]
+	if t["catalog_name"] != "system" || t["schema_name"] != "main" || (name != "list" || n != 1) && (name != "max" || n != 2) {
+		return false, errors.New("unexpected function")
+	}
+	if w.lists--; w.lists < 0 {
+		return false, errors.New("unexpected list of values")
+	}
+	return true, nil
 }
 
 func expression(t tree) error {

@@ -54,6 +54,14 @@ func ready(plan *protect.Plan, schemas []algebra.Schema) error {
 			return fmt.Errorf("key %d is a constant", i)
 		}
 	}
+	for i, l := range lists(plan) {
+		if l.Col == nil {
+			continue
+		}
+		if err := measurable(plan, protect.Measure{Kind: protect.MeasureNonNull, Col: l.Col}, schemas); err != nil {
+			return fmt.Errorf("list %d: %w", i, err)
+		}
+	}
 	for i, m := range plan.Measures {
 		if err := measurable(plan, m, schemas); err != nil {
 			return fmt.Errorf("measure %d: %w", i, err)

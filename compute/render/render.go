@@ -83,6 +83,13 @@ func (w *writer) statement() (string, error) {
 		}
 		selected = append(selected, text+" AS m"+strconv.Itoa(i))
 	}
+	for i, l := range lists(plan) {
+		text, err := w.listSQL(l)
+		if err != nil {
+			return "", fmt.Errorf("failed to render list %d: %w", i, err)
+		}
+		selected = append(selected, text+" AS "+listName(i))
+	}
 	from, err := w.from()
 	if err != nil {
 		return "", err

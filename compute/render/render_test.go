@@ -125,7 +125,7 @@ func TestR01_GateRefusesChangedTrees(t *testing.T) {
 		{`"at_clause":null`, `"at_clause":{"unit":"VERSION"}`}, {`"modifiers":[`, `"new_field":1,"modifiers":[`}, {`"map":[]`, `"map":[{"key":"c"}]`},
 		{`"table_name":"t"`, `"table_name":"u"`}, {`"catalog_name":"d0"`, `"catalog_name":"d1"`}, {`"schema":""`, `"schema":"x"`},
 		{`"try_cast":false`, `"try_cast":true`}, {`STANDARD_HANDLING`, `FORCE_AGGREGATES`}, {`"COMPARE_LESSTHANOREQUALTO"`, `"COMPARE_LESSTHAN"`},
-		{`"function_name":"count_star"`, `"function_name":"count_if"`}, {`"function_name":"sum"`, `"function_name":"max"`}, {`"_unit"`, `"_rn"`},
+		{`"function_name":"count_star"`, `"function_name":"count_if"`}, {`"function_name":"sum"`, `"function_name":"max"`}, {`"function_name":"list"`, `"function_name":"min"`}, {`"function_name":"greatest"`, `"function_name":"least"`}, {`"value":2`, `"value":3`}, {`"_unit"`, `"_rn"`},
 		{`"named_param_map":[]`, `"named_param_map":[{"key":"1"}]`}, {`"value":3`, `"value":4`}, {`"statements":[`, `"statements":[{},`},
 	}
 	inPlan := []struct{ old, new string }{

@@ -23,7 +23,6 @@ type Column struct {
 type Table struct {
 	ID       string
 	Many     int // rows kept per unit; 0: one row per unit, verified at ingest
-	Level    int // of every column; 0: 3
 	Columns  []Column
 	Rule     string // further lines of the disclosure rule, as a YAML flow list
 	NotAfter time.Time
@@ -43,11 +42,11 @@ func (x Table) Catalogue() string {
 	}
 	fmt.Fprintf(&b, "kind: Catalogue\ndepartment: %s\ndatasets:\n  - id: %s\n    title: {zh: 测试}\n    unit: {column: id, kind: record}\n    %s\n    columns:\n", Department, x.ID, one)
 	b.WriteString("      - {name: id, title: {zh: 编号}, type: text, identifier: opaque}\n")
-	var levels, uses, private []string
-	level := x.Level
-	if level == 0 {
-		level = 3
+	level := 3
+	if strings.Contains(x.Rule, "mode: exact") {
+		level = 2 // what may be personal data has no exact mode from level 3 on
 	}
+	var levels, uses, private []string
 	levels = append(levels, fmt.Sprintf("id: %d", level))
 	for _, c := range x.Columns {
 		fmt.Fprintf(&b, "      - {name: %s, title: {zh: 列}, %s}\n", c.Name, c.YAML)

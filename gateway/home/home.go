@@ -70,6 +70,9 @@ func (h *Home) Snapshots() string { return filepath.Join(h.Dir, "snapshots") }
 // Releases holds the encoded releases, each named by its job.
 func (h *Home) Releases() string { return filepath.Join(h.Dir, "releases") }
 
+// Exact holds the encrypted records of who stands in the cells of exact releases.
+func (h *Home) Exact() string { return filepath.Join(h.Dir, "exact") }
+
 // CACert is the path of the authority's certificate, which clients pin.
 func (h *Home) CACert() string { return filepath.Join(h.Dir, caFile) }
 
@@ -81,7 +84,7 @@ func Create(dir string, cfg Config, now time.Time) (*Home, error) {
 		return nil, err
 	}
 	h := &Home{Dir: dir, Config: cfg}
-	for _, d := range []string{dir, h.Ledger(), h.Guard(), h.Snapshots(), h.Releases()} {
+	for _, d := range []string{dir, h.Ledger(), h.Guard(), h.Snapshots(), h.Releases(), h.Exact()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("failed to create home: %w", err)
 		}

@@ -106,12 +106,15 @@ type Policy struct {
 }
 
 // Snapshot says that a data set now answers from a new immutable snapshot.
-// Counts are private, so only the hash of the salted manifest stands here.
+// Counts are private, so only the hash of the salted manifest stands here, and of
+// a data set in exact mode its number of units rounded down to two digits
+// (disclosure.PublicUnits), of which the information cap is a multiple.
 type Snapshot struct {
 	Dataset  string `json:"dataset"`
 	Snapshot string `json:"snapshot"` // content hash of the stored file
 	Manifest string `json:"manifest"` // SHA-256 of the manifest, which holds a random salt
 	Spec     string `json:"spec"`     // policies.Entry.SpecDigest at ingest
+	Units    int64  `json:"units,omitempty"`
 }
 
 // Request is what an operator asked, without its literals.
@@ -141,6 +144,8 @@ type Reserved struct {
 	Snapshots []string        `json:"snapshots"` // parallel to Core.Datasets()
 	Price     budget.Nano     `json:"price"`
 	Charges   []budget.Charge `json:"charges"`
+	// Rules commits to the exact rules the answer keeps; empty in dp mode.
+	Rules string `json:"rules,omitempty"`
 }
 
 // Repeated answers a request from an earlier release of the same canonical query
@@ -154,6 +159,9 @@ type Repeated struct {
 type Released struct {
 	Job    string `json:"job"`
 	Digest string `json:"digest"` // SHA-256 of the encoded release
+	// Cells is the SHA-256 of the encrypted record of who stands in the cells of an
+	// exact release, without which later releases cannot be held against it.
+	Cells string `json:"cells,omitempty"`
 }
 
 // Failed ends a reserved job that gave no release. The code is constant for

@@ -96,14 +96,21 @@ func (s *State) Decide(a Ask) Decision {
 		d.Repeated = &entry.Repeated{Request: a.Request, Of: of}
 		return d
 	}
+	information, reason := s.information(core, plan)
+	if reason != nil {
+		return refuse(*reason)
+	}
 	charges, err := s.charges(core, a, plan.Rho)
 	if err != nil {
 		return refuse(policies.Reason{Code: "POLICY_INVALID", Rule: "disclosure/" + core.Tables[0].Dataset, ZH: "预算规则无法读取", EN: "the budget rule cannot be read"})
 	}
+	if information != nil {
+		charges = append(charges, *information)
+	}
 	if err := s.filter.Clone().Reserve(charges); err != nil {
 		return refuse(exhausted(err, core.Tables[0].Dataset, facts[0].Department))
 	}
-	d.Reserved = &entry.Reserved{Request: a.Request, Mode: string(plan.Mode), Snapshots: snapshots, Price: plan.Rho, Charges: charges}
+	d.Reserved = &entry.Reserved{Request: a.Request, Mode: string(plan.Mode), Snapshots: snapshots, Price: plan.Rho, Charges: charges, Rules: rulesOf(plan)}
 	return d
 }
 
@@ -111,7 +118,7 @@ func (s *State) Decide(a Ask) Decision {
 // made by the way of release now in force and is at least as precise.
 func (s *State) repeats(job string, plan *protect.Plan) bool {
 	r := s.jobs[job].Reserved
-	return r.Mode == string(plan.Mode) && r.Price >= plan.Rho
+	return r.Mode == string(plan.Mode) && r.Price >= plan.Rho && r.Rules == rulesOf(plan)
 }
 
 // Facts returns the public facts and the current snapshots of core.Datasets().
@@ -170,6 +177,12 @@ func exhausted(err error, dataset, dept string) policies.Reason {
 		r.ZH, r.EN = x.Text("zh"), x.Text("en")
 		if x.Scope.Kind == budget.ScopeQuery {
 			r.Code = "PRICE_TOO_HIGH"
+		}
+		if x.Scope.Kind == budget.ScopeInformation {
+			r.Code = "INFORMATION_EXHAUSTED"
+			r.HintZH = "重复已发布的同一查询不收费；减少分组或聚合可降低信息量；上限由部门签名的规则（exact.bits_per_unit）核定"
+			r.HintEN = "repeating a released query is free; fewer cells or aggregates tell less; the cap is set by the department's signed rule (exact.bits_per_unit)"
+			return r
 		}
 	}
 	r.HintZH = "重复已发布的同一查询不收费；预算按年度核定"
@@ -266,17 +279,28 @@ func (s *State) applyReleased(e *entry.Entry) error {
 	if err := s.gateway(e); err != nil {
 		return err
 	}
-	if d, err := hex.DecodeString(e.Released.Digest); err != nil || len(d) != sha256.Size {
+	if !isDigest(e.Released.Digest) {
 		return errors.New("release digest is not a SHA-256 hash")
 	}
 	if err := s.CheckRelease(e.Released.Job, e.Time()); err != nil {
 		return err
 	}
 	j := s.jobs[e.Released.Job]
+	if err := checkCells(j, e.Released); err != nil {
+		return err
+	}
+	if e.Released.Cells != "" {
+		s.exact[j.Request.Core.Tables[0].Dataset]++
+	}
 	j.Phase, j.Released, j.FinishSeq = PhaseReleased, e.Released, e.Seq
 	s.answers[answerKey(j.Request.Query, j.Reserved.Snapshots)] = e.Released.Job
 	s.released++
 	return nil
+}
+
+func isDigest(s string) bool {
+	d, err := hex.DecodeString(s)
+	return err == nil && len(d) == sha256.Size
 }
 
 func (s *State) applyFailed(e *entry.Entry) error {

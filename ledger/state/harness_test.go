@@ -121,6 +121,9 @@ func (w *world) snapshotOf(dataset string) *entry.Entry {
 	id := sha256.Sum256([]byte(fmt.Sprint(dataset, w.s.Size())))
 	e := w.next(entry.KindSnapshot, d.Department)
 	e.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: hex.EncodeToString(id[:]), Manifest: hex.EncodeToString(id[:]), Spec: d.SpecDigest()}
+	if w.s.Exact(dataset) {
+		e.Snapshot.Units = 8200
+	}
 	return e
 }
 
@@ -131,6 +134,7 @@ var departments = []string{"civil_affairs", "health", "housing_fund_centre", "hr
 func (w *world) forked(t testing.TB) *world {
 	s := *w.s
 	s.snapshots, s.answers, s.requests = maps.Clone(s.snapshots), maps.Clone(s.answers), maps.Clone(s.requests)
+	s.exact = maps.Clone(s.exact)
 	s.filter, s.order, s.jobs = s.filter.Clone(), slices.Clone(s.order), map[string]*Job{}
 	for id, j := range w.s.jobs {
 		own := *j
@@ -234,6 +238,9 @@ func (w *world) released(job string) *entry.Entry {
 	e := w.next(entry.KindReleased, "gateway")
 	sum := sha256.Sum256([]byte(job))
 	e.Released = &entry.Released{Job: job, Digest: hex.EncodeToString(sum[:])}
+	if j, _ := w.s.Job(job); j.Reserved != nil && j.Reserved.Mode == "exact" {
+		e.Released.Cells = e.Released.Digest
+	}
 	return e
 }
 

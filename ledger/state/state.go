@@ -58,13 +58,14 @@ type State struct {
 	answers   map[string]string // query commitment + snapshots → released job
 	requests  map[string]string // operator + request id → job
 	released  uint64
+	exact     map[string]int // exact releases by data set
 }
 
 // New returns the empty state, before genesis.
 func New() *State {
 	return &State{
 		snapshots: map[string]entry.Snapshot{}, jobs: map[string]*Job{},
-		answers: map[string]string{}, requests: map[string]string{}, filter: &budget.Filter{},
+		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, filter: &budget.Filter{},
 	}
 }
 
@@ -258,6 +259,9 @@ func Inflate(deflated []byte) ([]byte, error) {
 func (s *State) applySnapshot(e *entry.Entry) error {
 	if x := s.CheckIngest(e.Actor, e.Snapshot.Dataset, e.Snapshot.Spec); x != nil {
 		return x
+	}
+	if err := s.checkUnits(e.Snapshot); err != nil {
+		return err
 	}
 	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
 	return nil

@@ -403,7 +403,7 @@ func TestRepeatNeedsTheSameWayOfRelease(t *testing.T) {
 	w.submit(w.ask("beta", "e", counted("enterprises")), entry.KindRepeated)
 	text := load(t, "city/market_regulation.yaml")
 	text = text[strings.LastIndex(text, "kind: Disclosure"):]
-	text = strings.Replace(strings.Replace(text, "mode: exact", "mode: dp", 1), "    exact: {k: 10, round: 5}\n", "", 1)
+	text = strings.Replace(strings.Replace(text, "mode: exact", "mode: dp", 1), "    exact: {k: 10, round: 5, bits_per_unit: \"1\"}\n", "", 1)
 	w.policy(text, "market_regulation")
 	if d := w.s.Decide(w.ask("beta", "e", counted("enterprises"))); d.Repeated != nil {
 		t.Error("an exact answer is repeated although noise is asked for now")

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/big"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,14 +86,45 @@ func resultRow(s engine.Schema, values []driver.Value) (engine.Row, error) {
 		row.Group = group.Int64()
 		at++
 	}
-	for _, v := range values[at:] {
+	for _, v := range values[at : at+s.Measures] {
 		m, ok := integer(v)
 		if !ok {
 			return row, errEngine
 		}
 		row.M = append(row.M, m)
 	}
-	return row, nil
+	return row, resultLists(s, values[at+s.Measures:], &row)
+}
+
+// resultLists reads the list columns, sorted; NULL is the empty list. The grand
+// total's are left out: the kernel makes them up from the cells'.
+func resultLists(s engine.Schema, values []driver.Value, row *engine.Row) error {
+	for i, v := range values {
+		list, ok := v.([]any)
+		if !ok && v != nil || len(list) > s.Lists[i] {
+			return errEngine
+		}
+		out := make([]uint64, 0, len(list))
+		for _, x := range list {
+			switch n := x.(type) {
+			case uint64:
+				out = append(out, n)
+			case int64:
+				if n < 0 {
+					return errEngine
+				}
+				out = append(out, uint64(n))
+			default:
+				return errEngine
+			}
+		}
+		if row.Group != 0 {
+			out = nil
+		}
+		slices.Sort(out)
+		row.Lists = append(row.Lists, out)
+	}
+	return nil
 }
 
 func keyValue(typ algebra.Type, v driver.Value) (algebra.Value, error) {

@@ -93,6 +93,17 @@ func planOf(core algebra.Core, mode protect.Mode) *protect.Plan {
 			plan.Measures = append(plan.Measures, m)
 		}
 	}
+	if mode == protect.ModeExact {
+		plan.Exact = &protect.ExactRules{K: 10, Round: 5, Lists: []protect.List{{}}}
+		for _, a := range core.Aggs {
+			if a.Arg != nil {
+				plan.Exact.Lists = append(plan.Exact.Lists, protect.List{Col: a.Arg})
+				if a.Func != algebra.CountCol {
+					plan.Exact.Lists = append(plan.Exact.Lists, protect.List{Col: a.Arg, Top: true})
+				}
+			}
+		}
+	}
 	return plan
 }
 

@@ -882,7 +882,8 @@ type Budget struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Data set.
 	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
-	// Scope: query, operator_year, dataset_year or lifetime.
+	// Scope: query, operator_year, dataset_year, lifetime or information. Amounts of
+	// information, what exact answers over one snapshot tell, are thousandths of a bit.
 	Scope string `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
 	// Most that may be spent, nano-ρ.
 	LimitNanoRho int64 `protobuf:"varint,3,opt,name=limit_nano_rho,json=limitNanoRho,proto3" json:"limit_nano_rho,omitempty"`
