@@ -40,7 +40,7 @@ func quiet(t testing.TB, a *attack.Arena) {
 
 // 64 different queries at once when seven and a little can still be paid.
 func TestAttack14_BudgetRaceAtTheLastNano(t *testing.T) {
-	a := attack.Shared(t)
+	a := attack.SharedInside(t)
 	a.Add(t, people("measure", 50, ""))
 	one := price(t, a, "measure")
 	const fit = 7
@@ -83,7 +83,7 @@ func TestAttack14_BudgetRaceAtTheLastNano(t *testing.T) {
 // A machine that dies between reserving and releasing leaves the price debited; a
 // retry with the same request id gets a release and is not charged again.
 func TestAttack14_CrashBetweenReserveAndRelease(t *testing.T) {
-	a := attack.Shared(t)
+	a := attack.SharedInside(t)
 	// The budget holds exactly this query: a retry that asked for it again would
 	// find nothing left.
 	a.Add(t, people("crash", 500, `budget: {query: "0.00088", operator_year: "0.00088"}`))
@@ -129,7 +129,7 @@ func TestAttack14_CrashBetweenReserveAndRelease(t *testing.T) {
 
 // A job whose licence is revoked while it runs releases nothing (R06).
 func TestAttack14_R06RevokedWhileRunning(t *testing.T) {
-	a := attack.Shared(t)
+	a := attack.SharedInside(t)
 	a.Add(t, people("revoke", 500, ""))
 	free := a.Domain.HoldSeats()
 	req := attack.Request(attack.Op(0), "revoke", "SELECT COUNT(*) AS n FROM revoke", 0)
@@ -181,7 +181,7 @@ func TestAttack14_R06RevokedWhileRunning(t *testing.T) {
 
 // A clock set back revives no licence and no year's budget.
 func TestAttack14_ClockRollback(t *testing.T) {
-	a := attack.Shared(t)
+	a := attack.SharedInside(t)
 	a.Add(t, people("clocked", 200, `budget: {query: "0.00088", operator_year: "0.00088"}`))
 	short := people("short", 200, "")
 	short.NotAfter = time.Now().Add(24 * time.Hour)
@@ -239,7 +239,7 @@ func TestAttack14_ClockRollback(t *testing.T) {
 
 // A tampered release file is not answered, a tampered ledger is not served.
 func TestAttack14_TamperedReleaseAndLedger(t *testing.T) {
-	a := attack.Shared(t)
+	a := attack.SharedInside(t)
 	a.Add(t, people("tamper", 500, ""))
 	r := a.MustRun(t, attack.Op(0), "tamper", "SELECT COUNT(*) AS n FROM tamper", 0)
 	quiet(t, a)
@@ -335,7 +335,7 @@ func ledgerFiles(t testing.TB, dir string) []string {
 
 // One request id is one job, whatever is sent with it; validate_only is nothing.
 func TestAttack14_RequestIDAndValidateOnly(t *testing.T) {
-	a := attack.Shared(t)
+	a := attack.SharedInside(t)
 	a.Add(t, people("idem", 500, ""))
 	op := a.Client(attack.Op(0))
 	req := attack.Request(attack.Op(0), "idem", "SELECT COUNT(*) AS n FROM idem", 0)
@@ -398,7 +398,7 @@ func TestAttack14_RequestIDAndValidateOnly(t *testing.T) {
 
 // Rules that changed after the ingest stop every query, cached answers too.
 func TestAttack14_StaleSnapshot(t *testing.T) {
-	a := attack.Shared(t)
+	a := attack.SharedInside(t)
 	x := people("stale", 300, "")
 	a.Add(t, x)
 	const sql = "SELECT COUNT(*) AS n FROM stale"
@@ -425,7 +425,7 @@ func TestAttack14_StaleSnapshot(t *testing.T) {
 // Where the department asks for it, an answer is not seen before its entry is
 // published, on whatever way it is asked for.
 func TestAttack14_WaitPublished(t *testing.T) {
-	a := attack.Shared(t)
+	a := attack.SharedInside(t)
 	a.Add(t, people("waits", 300, "wait: published"))
 	early, asked := 0, 0
 	seen := func(r *sandgatev1.Release) {
@@ -463,7 +463,7 @@ func TestAttack14_WaitPublished(t *testing.T) {
 
 // The gateway shows signs of life, and counts its releases in them.
 func TestAttack14_Heartbeat(t *testing.T) {
-	a := attack.Shared(t)
+	a := attack.SharedInside(t)
 	a.Add(t, people("beats", 100, ""))
 	a.MustRun(t, attack.Op(0), "beats", "SELECT COUNT(*) AS n FROM beats", 0)
 	quiet(t, a)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/sandbox"
 )
 
@@ -50,3 +51,26 @@ func (d *Domain) PublishedSize() uint64 {
 
 // LogSize is the number of durable entries.
 func (d *Domain) LogSize() uint64 { return d.log.Size() }
+
+// Replay takes a query the whole way to its exact partials and no further: the
+// plan, the engine's statement, and what the kernel would be given.
+func (d *Domain) Replay(ctx context.Context, operator string, q Query) (*protect.Plan, string, protect.Partials, error) {
+	p, err := d.prepare(ctx, operator, "replay", q)
+	if err != nil {
+		return nil, "", protect.Partials{}, err
+	}
+	if p.decision.Refused != nil {
+		return nil, "", protect.Partials{}, &Refusal{Reasons: p.decision.Refused.Reasons}
+	}
+	lease, err := d.store.Lease(ctx, p.snaps)
+	if err != nil {
+		return nil, "", protect.Partials{}, err
+	}
+	defer lease.Release()
+	files, _, err := lease.Open()
+	if err != nil {
+		return nil, "", protect.Partials{}, err
+	}
+	out, err := d.runner.Execute(ctx, p.sql, p.plan, files, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
+	return p.plan, p.sql, out, err
+}

@@ -44,7 +44,7 @@ func hostilePool(t *testing.T) *sandbox.Pool {
 // arena is a gateway of a test's own, with one table.
 func arena(t *testing.T, dataset string, opt gateway.Options) *attack.Arena {
 	t.Helper()
-	a, err := attack.New(t.TempDir(), opt)
+	a, err := attack.NewInside(t.TempDir(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -426,7 +426,7 @@ func TestAnalyserIsShared(t *testing.T) {
 
 // A file without rows does not replace a good snapshot by accident.
 func TestEmptyFile(t *testing.T) {
-	a := attack.Shared(t)
+	a := attack.SharedInside(t)
 	x := people("hollow", 300, "")
 	a.Add(t, x)
 	header, _, _ := strings.Cut(x.CSV, "\n")

@@ -17,6 +17,16 @@ import (
 
 func TestMain(m *testing.M) { attack.Main(m) }
 
+// shared is the arena of tests that only use the API: the real program at full
+// strength, else inside this process, where the race detector sees the gateway.
+func shared(t testing.TB) *attack.Arena {
+	t.Helper()
+	if attack.Full() {
+		return attack.Shared(t)
+	}
+	return attack.SharedInside(t)
+}
+
 // wellFormed fails the test unless err is a status with an ErrorInfo and a
 // Chinese message; it returns the code and the reason.
 func wellFormed(t testing.TB, what string, err error) (codes.Code, string) {

@@ -94,7 +94,7 @@ func corpus(t testing.TB) []hostile {
 // What could make an error, a delay or an absence depend on a row is refused
 // before data is read and costs nothing.
 func TestAttack08_ErrorOracles(t *testing.T) {
-	a := attack.Shared(t)
+	a := shared(t)
 	a.Add(t, visits("visits", ""))
 	own := []string{
 		"SELECT COUNT(*) AS n FROM visits WHERE CAST(diagnosis_detail AS INTEGER) = 1",
@@ -173,7 +173,7 @@ func isUTF8(s string) bool { return strings.ToValidUTF8(s, "") == s }
 // A failure after data was read is one constant answer at full price, whatever
 // the data and whatever failed.
 func TestAttack08_FailureIsConstantAndPaid(t *testing.T) {
-	a := attack.Shared(t)
+	a := attack.SharedInside(t)
 	x := visits("fails", "")
 	x.Many = 5
 	// Every row a key of its own: more groups than a small worker can hold.
@@ -237,7 +237,7 @@ func TestAttack08_FailureIsConstantAndPaid(t *testing.T) {
 // No cell value and no literal of a query reaches a log line, an error text or the
 // ledger (R01).
 func TestAttack08_R01CanariesStayInside(t *testing.T) {
-	a := attack.Shared(t)
+	a := attack.SharedInside(t)
 	const word, number, literal = "CANARYCELL", "987651", "CANARYLITERAL"
 	x := attack.Table{ID: "canary", Columns: []attack.Column{
 		{Name: "note", YAML: "type: text", Uses: "private key, filter"},

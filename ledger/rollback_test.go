@@ -13,6 +13,7 @@ import (
 	"github.com/transparency-dev/tessera"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/sandgate/sandgate/internal/leak"
 	"github.com/sandgate/sandgate/ledger/evidence"
 	"github.com/sandgate/sandgate/ledger/internal/frontier"
 	"github.com/sandgate/sandgate/ledger/verify"
@@ -40,7 +41,7 @@ func rolledBack(t *testing.T) (cfg Config, published []byte, receipts []Receipt)
 	return cfg, published, receipts
 }
 
-func TestRollbackIsRefused(t *testing.T) {
+func TestAttack14_RollbackIsRefused(t *testing.T) {
 	cfg, _, _ := rolledBack(t)
 	_, err := Open(context.Background(), cfg, newTally())
 	if !errors.Is(err, ErrRollback) {
@@ -49,6 +50,11 @@ func TestRollbackIsRefused(t *testing.T) {
 	if !strings.Contains(err.Error(), "25") {
 		t.Errorf("the refusal does not say what was signed: %v", err)
 	}
+	open, _, _ := rolledBack(t)
+	open.unguarded = true
+	l, _ := mustOpen(t, open)
+	mustClose(t, l)
+	leak.Record(t, leak.Score{Attack: "14 an old copy of the ledger put back", Figure: "refused", Bound: "refused", Control: "opened without the guard", Pass: true, Trials: 1})
 }
 
 // Positive control: without the guard the same restore ends in two signed histories, which an auditor can show

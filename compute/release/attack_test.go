@@ -9,11 +9,11 @@ import (
 	"testing"
 
 	"gonum.org/v1/gonum/mat"
-	"gonum.org/v1/gonum/stat/distuv"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/protect"
+	"github.com/sandgate/sandgate/internal/leak"
 )
 
 // countPlan is COUNT(*) without keys over one row per unit.
@@ -117,31 +117,21 @@ func TestR01Attack3LinearReconstruction(t *testing.T) {
 		}
 		return sum / float64(k)
 	}
-	if acc := reconstruct(func(e int64) (float64, bool) { return float64(e), true }, 0); acc < 0.95 {
-		t.Errorf("control: without noise only %.3f is reconstructed", acc)
-	}
+	control := reconstruct(func(e int64) (float64, bool) { return float64(e), true }, 0)
 	k := 12
 	if full() {
 		k = 60
 	}
-	if acc := repeat(k, func() float64 { return reconstruct(within(1), sigma2) }); acc > 0.55 {
-		t.Errorf("one operator's budget reconstructs %.3f", acc)
-	} else {
-		t.Logf("one operator: %.3f", acc)
-	}
+	acc := repeat(k, func() float64 { return reconstruct(within(1), sigma2) })
+	leak.Record(t, leak.Score{Attack: "03 reconstruction at the kernel, one operator's budget", Figure: leak.Round3(acc), Bound: 0.55, Control: leak.Round3(control), Pass: acc <= 0.55 && control >= 0.95, Trials: k * n})
 	// All operators together stop at the data set's cap, ρ 0.311. What that cap
 	// concedes on a table of only 512 units is a little over a coin.
-	if acc := repeat(k, func() float64 { return reconstruct(within(9), sigma2) }); acc > 0.60 {
-		t.Errorf("colluding operators reconstruct %.3f", acc)
-	} else {
-		t.Logf("colluding operators: %.3f", acc)
-	}
+	acc = repeat(k, func() float64 { return reconstruct(within(9), sigma2) })
 	// Control of the filter: noise alone, without a budget, does not hold.
-	if acc := repeat(1, func() float64 {
+	control = repeat(1, func() float64 {
 		return reconstruct(func(e int64) (float64, bool) { return noisy(e), true }, sigma2)
-	}); acc < 0.61 {
-		t.Errorf("control: without the filter only %.3f is reconstructed", acc)
-	}
+	})
+	leak.Record(t, leak.Score{Attack: "06 reconstruction at the kernel, nine operators in a year", Figure: leak.Round3(acc), Bound: 0.60, Control: leak.Round3(control), Pass: acc <= 0.60 && control >= 0.61, Trials: k * n})
 }
 
 // R01 attack 2: the same count with and without one unit.
@@ -165,54 +155,9 @@ func TestR01Attack2DifferencingPair(t *testing.T) {
 		t.Fatal(err)
 	}
 	limit := math.Exp(eps)/(1+math.Exp(eps)) + 3*0.5/math.Sqrt(float64(n))
-	if s := success(func(x int64) float64 { return released(release(t, plan, counts(x), rnd), 0) }); s > limit {
-		t.Errorf("success %.4f exceeds %.4f", s, limit)
-	}
-	if s := success(func(x int64) float64 { return float64(x) }); s < 0.999 {
-		t.Errorf("control: without noise success is only %.4f", s)
-	}
-}
-
-// epsilonLowerBound is the greatest ε refuted at confidence 1−1e-5 per threshold
-// event: Clopper–Pearson on both error rates, both directions.
-func epsilonLowerBound(a, b []float64, delta float64) float64 {
-	lo := func(k, n int) float64 {
-		if k == 0 {
-			return 0
-		}
-		return distuv.Beta{Alpha: float64(k), Beta: float64(n - k + 1)}.Quantile(1e-5)
-	}
-	hi := func(k, n int) float64 {
-		if k == n {
-			return 1
-		}
-		return distuv.Beta{Alpha: float64(k + 1), Beta: float64(n - k)}.Quantile(1 - 1e-5)
-	}
-	first, last := a[0], a[0]
-	for _, x := range append(append([]float64(nil), a...), b...) {
-		first, last = min(first, x), max(last, x)
-	}
-	best := 0.0
-	for i := range 64 {
-		cut := first + (last-first)*float64(i)/64
-		ka, kb := 0, 0
-		for j := range a {
-			if a[j] >= cut {
-				ka++
-			}
-			if b[j] >= cut {
-				kb++
-			}
-		}
-		n := len(a)
-		for _, p := range [][2]float64{{lo(ka, n), hi(kb, n)}, {lo(n-kb, n), hi(n-ka, n)},
-			{lo(kb, n), hi(ka, n)}, {lo(n-ka, n), hi(n-kb, n)}} {
-			if p[0] > delta {
-				best = max(best, math.Log((p[0]-delta)/p[1]))
-			}
-		}
-	}
-	return best
+	s := success(func(x int64) float64 { return released(release(t, plan, counts(x), rnd), 0) })
+	control := success(func(x int64) float64 { return float64(x) })
+	leak.Record(t, leak.Score{Attack: "02 differencing at the kernel, one pair", Figure: leak.Round3(s), Bound: leak.Round3(limit), Control: control, Pass: s <= limit && control >= 0.999, Trials: n})
 }
 
 // R01 attack 11: a count and a sum over neighbouring inputs that differ by exactly
@@ -245,10 +190,7 @@ func TestR01Attack11DistinguishingAudit(t *testing.T) {
 			a[i] = released(release(t, plan, counts(c.a), rnd), 0)
 			b[i] = released(release(t, plan, counts(c.b), rnd), 0)
 		}
-		honest := epsilonLowerBound(a, b, delta)
-		if honest > claimed {
-			t.Errorf("%s: ε ≥ %.3f is proved, %.3f was claimed", c.name, honest, claimed)
-		}
+		honest := leak.EpsilonLowerBound(a, b, delta)
 		if honest < claimed/4 {
 			t.Errorf("%s: the audit proves only %.3f of %.3f: too weak to mean anything", c.name, honest, claimed)
 		}
@@ -267,10 +209,9 @@ func TestR01Attack11DistinguishingAudit(t *testing.T) {
 			y, _ := new(big.Float).SetInt(r.gaussian(half.Measures[0].Sigma2)).Float64()
 			a[i], b[i] = float64(c.a)+x, float64(c.b)+y
 		}
-		if wrong := epsilonLowerBound(a, b, delta); wrong <= claimed {
-			t.Errorf("%s: control with half the σ not caught: %.3f against %.3f", c.name, wrong, claimed)
-		}
-		t.Logf("%s: claimed %.3f, proved %.3f", c.name, claimed, honest)
+		wrong := leak.EpsilonLowerBound(a, b, delta)
+		leak.Record(t, leak.Score{Attack: "11 distinguishing audit at the kernel, " + c.name, Figure: fmt.Sprintf("ε ≥ %.2f proved", honest), Bound: fmt.Sprintf("%.2f", claimed), Control: fmt.Sprintf("half the σ: ε ≥ %.2f", wrong),
+			Pass: honest <= claimed && wrong > claimed, Trials: 2 * n})
 	}
 }
 
@@ -300,7 +241,8 @@ func TestR01Attack13RareKeyNeverReleased(t *testing.T) {
 	sd := math.Sqrt(float64(s.Sigma2.Int64()))
 	many := s.K + s.Tau + int64(8*sd)
 	rnd := seeded(13)
-	for i := range trials(100_000, 1_000_000) {
+	runs := trials(100_000, 1_000_000)
+	for i := range runs {
 		r := release(t, plan, keyed(map[string]int64{"rare": 1 + int64(i)%(s.K-1)}, plan), rnd)
 		if r.Len() != 0 {
 			t.Fatalf("a key of %d units was released in run %d", 1+int64(i)%(s.K-1), i)
@@ -318,9 +260,7 @@ func TestR01Attack13RareKeyNeverReleased(t *testing.T) {
 	for range 1000 {
 		seen += release(t, &open, keyed(map[string]int64{"rare": 5}, &open), rnd).Len()
 	}
-	if seen < 300 {
-		t.Errorf("control: the rare key showed in only %d of 1000 runs", seen)
-	}
+	leak.Record(t, leak.Score{Attack: "13 rare key at the kernel", Figure: 0, Bound: 0, Control: fmt.Sprintf("%d of 1000 without thresholds", seen), Pass: seen >= 300, Trials: runs})
 }
 
 // τ holds for the exact discrete tail, and is not far above what it must be.

@@ -5,6 +5,8 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/sandgate/sandgate/internal/leak"
 )
 
 // expExact is ⌊2^width·exp(−x/2^64)⌋ by another series: 1/exp(x), in 512-bit floats.
@@ -130,7 +132,7 @@ func TestR01ExpCoins(t *testing.T) {
 		for range n / 4 {
 			counts[min(draw(), 29)]++
 		}
-		if p := chi2(counts, probs); p < 1e-6 {
+		if p := leak.ChiSquare(counts, probs); p < 1e-6 {
 			t.Errorf("geometric by %s: chi-square p = %g", name, p)
 		}
 	}

@@ -1,11 +1,11 @@
 package release
 
 import (
+	"fmt"
 	"io"
 	"math"
 	"math/big"
 	"math/rand/v2"
-	"os"
 	"sort"
 	"strconv"
 	"strings"
@@ -16,10 +16,11 @@ import (
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/protect"
+	"github.com/sandgate/sandgate/internal/leak"
 )
 
 // full reports whether the heavy trial counts were asked for.
-func full() bool { return os.Getenv("SANDGATE_ATTACK") == "full" }
+func full() bool { return leak.Full() }
 
 func trials(quick, heavy int) int {
 	if full() {
@@ -37,44 +38,10 @@ func seeded(n uint64) io.Reader {
 	return rand.NewChaCha8(seed)
 }
 
-// pmf returns the exact discrete Gaussian on [-w,w].
-func pmf(sigma2 float64, w int) []float64 {
-	p, sum := make([]float64, 2*w+1), 0.0
-	for i := range p {
-		x := float64(i - w)
-		p[i] = math.Exp(-x * x / (2 * sigma2))
-		sum += p[i]
-	}
-	for i := range p {
-		p[i] /= sum
-	}
-	return p
-}
-
-// chi2 is the p-value of counts against probabilities; bins under 10 expected are
-// pooled.
-func chi2(counts []int, probs []float64) float64 {
-	n := 0
-	for _, c := range counts {
-		n += c
-	}
-	var stat, pc, pp float64
-	df := -1
-	for i := range counts {
-		pc += float64(counts[i])
-		pp += probs[i] * float64(n)
-		if pp >= 10 {
-			stat += (pc - pp) * (pc - pp) / pp
-			pc, pp = 0, 0
-			df++
-		}
-	}
-	return distuv.ChiSquared{K: float64(df)}.Survival(stat)
-}
-
 // R01 attack 12: both paths draw the exact distribution.
-func TestSamplerChiSquare(t *testing.T) {
+func TestAttack12_SamplerChiSquare(t *testing.T) {
 	n := trials(100_000*slowdown, 3_000_000) // the control needs them all
+	worst, caught := 1.0, 0.0
 	for _, c := range []struct {
 		name   string
 		sigma2 int64
@@ -106,9 +73,7 @@ func TestSamplerChiSquare(t *testing.T) {
 			sum += float64(x)
 			sq += float64(x) * float64(x)
 		}
-		if p := chi2(counts, pmf(float64(c.sigma2), w)); p < 1e-6 {
-			t.Errorf("sigma2 %s: chi-square p = %g", c.name, p)
-		}
+		worst = min(worst, leak.ChiSquare(counts, leak.GaussianPMF(float64(c.sigma2), w)))
 		if z := sum / math.Sqrt(float64(m)*float64(c.sigma2)); math.Abs(z) > 5 {
 			t.Errorf("sigma2 %s: mean is %.1f sd off", c.name, z)
 		}
@@ -117,10 +82,11 @@ func TestSamplerChiSquare(t *testing.T) {
 			t.Errorf("sigma2 %s: variance ratio %.4f", c.name, v)
 		}
 		// Control: the same test catches a variance that is 8 % off.
-		if p := chi2(counts, pmf(float64(c.sigma2)*1.08, w)); p > 1e-6 && !c.big {
-			t.Errorf("sigma2 %s: control with a wrong scale passed, p = %g", c.name, p)
+		if !c.big {
+			caught = max(caught, leak.ChiSquare(counts, leak.GaussianPMF(float64(c.sigma2)*1.08, w)))
 		}
 	}
+	leak.Record(t, leak.Score{Attack: "12 sampler against the discrete Gaussian", Figure: fmt.Sprintf("least p = %.2g", worst), Bound: "p > 1e-6", Control: fmt.Sprintf("variance 8 %% off: p ≤ %.1g", caught), Pass: worst > 1e-6 && caught < 1e-6, Trials: 8 * n})
 }
 
 // Large scales: quantile bins of the normal, and every residue equally often (a
@@ -147,10 +113,10 @@ func TestSamplerLargeScales(t *testing.T) {
 			counts[min(bins-1, int(bins*distuv.UnitNormal.CDF(y/sd)))]++
 			residue[new(big.Int).And(x, big.NewInt(15)).Int64()]++
 		}
-		if p := chi2(counts, probs); p < 1e-6 {
+		if p := leak.ChiSquare(counts, probs); p < 1e-6 {
 			t.Errorf("sigma2 %s: quantile bins p = %g", s, p)
 		}
-		if p := chi2(residue, even); p < 1e-6 {
+		if p := leak.ChiSquare(residue, even); p < 1e-6 {
 			t.Errorf("sigma2 %s: residues mod 16 p = %g", s, p)
 		}
 	}
@@ -216,7 +182,7 @@ func TestUniformBelow(t *testing.T) {
 			counts[r.bigBelow(z, new(big.Int).SetUint64(n)).Uint64()]++
 		}
 		if n > 1 {
-			if p := chi2(counts[:n], probs[:n]); p < 1e-6 {
+			if p := leak.ChiSquare(counts[:n], probs[:n]); p < 1e-6 {
 				t.Errorf("below(%d): p = %g", n, p)
 			}
 		}
@@ -263,7 +229,7 @@ func TestNewSource(t *testing.T) {
 	for _, x := range a {
 		counts[x]++
 	}
-	if p := chi2(counts, probs); p < 1e-9 {
+	if p := leak.ChiSquare(counts, probs); p < 1e-9 {
 		t.Errorf("bytes are not uniform, p = %g", p)
 	}
 	d := &drbg{}

@@ -45,27 +45,20 @@ const (
 // Op names operator i.
 func Op(i int) string { return fmt.Sprintf("op%d", i) }
 
-// Full reports whether the suite runs at full strength.
-func Full() bool { return os.Getenv("SANDGATE_ATTACK") == "full" }
-
-// Trials is quick, or full when the suite runs at full strength.
-func Trials(quick, full int) int {
-	if Full() {
-		return full
-	}
-	return quick
-}
-
 // Arena is a gateway with its parties: real ledger, real jailed workers, mutual
-// TLS on loopback. Its methods fail the test they are given.
+// TLS on loopback, and the real program when Binary names it. Its methods fail the
+// test they are given.
 type Arena struct {
-	Dir    string
-	Home   *home.Home
-	Keys   *home.Keys
+	Dir  string
+	Home *home.Home
+	Keys *home.Keys
+	// Domain is the gateway inside this process; nil when the real program serves.
 	Domain *gateway.Domain
 	Addr   string
 	Logs   *Logs
 
+	inside  bool // never the real program
+	proc    *process
 	skew    atomic.Int64 // nanoseconds the gateway's clock is ahead
 	sign    map[string]ed25519.PrivateKey
 	mu      sync.Mutex
@@ -94,9 +87,15 @@ func (l *Logs) String() string {
 	return l.buf.String()
 }
 
-// New makes a home in dir, opens and serves it, and puts a registry in force.
-func New(dir string, opt gateway.Options) (*Arena, error) {
-	a := &Arena{Dir: dir, Logs: &Logs{}, sign: map[string]ed25519.PrivateKey{}, clients: map[string]*client.Client{}}
+// New makes a home in dir, serves it, and puts a registry in force.
+func New(dir string, opt gateway.Options) (*Arena, error) { return create(dir, opt, false) }
+
+// NewInside is New with the gateway inside this process, for tests that reach
+// into it: its Domain is there, and Wind moves its clock.
+func NewInside(dir string, opt gateway.Options) (*Arena, error) { return create(dir, opt, true) }
+
+func create(dir string, opt gateway.Options, inside bool) (*Arena, error) {
+	a := &Arena{Dir: dir, Logs: &Logs{}, inside: inside, sign: map[string]ed25519.PrivateKey{}, clients: map[string]*client.Client{}}
 	_, root, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -121,8 +120,12 @@ func New(dir string, opt gateway.Options) (*Arena, error) {
 	return a, nil
 }
 
-// Start opens and serves the arena's home.
+// Start serves the arena's home. Options that the command line does not have are
+// served inside this process.
 func (a *Arena) Start(opt gateway.Options) error {
+	if !a.inside && Binary() != "" && external(opt) {
+		return a.launch(opt)
+	}
 	opt.Logger = slog.New(slog.NewJSONHandler(a.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if opt.Now == nil {
 		opt.Now = func() time.Time { return time.Now().Add(time.Duration(a.skew.Load())) }
@@ -157,6 +160,11 @@ func (a *Arena) Stop() error {
 		delete(a.clients, p)
 	}
 	a.mu.Unlock()
+	if a.proc != nil {
+		err = errors.Join(err, a.proc.end())
+		a.proc = nil
+		return err
+	}
 	a.stop()
 	err = errors.Join(err, <-a.served)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -166,7 +174,11 @@ func (a *Arena) Stop() error {
 	return err
 }
 
-// Wind sets how far the gateway's clock stands ahead of the machine's.
+// Running reports whether the gateway is being served.
+func (a *Arena) Running() bool { return a.Domain != nil || a.proc != nil }
+
+// Wind sets how far the gateway's clock stands ahead of the machine's; the real
+// program has a clock that nobody sets.
 func (a *Arena) Wind(d time.Duration) { a.skew.Store(int64(d)) }
 
 func (a *Arena) parties() []string {
@@ -347,7 +359,7 @@ func (a *Arena) Crash(t testing.TB, opt gateway.Options) *Arena {
 	if out, err := exec.Command("cp", "-a", a.Home.Dir, filepath.Join(dir, "home")).CombinedOutput(); err != nil {
 		t.Fatalf("failed to copy the home: %v: %s", err, out)
 	}
-	b := &Arena{Dir: a.Dir, Keys: a.Keys, Logs: &Logs{}, sign: a.sign, clients: map[string]*client.Client{}}
+	b := &Arena{Dir: a.Dir, Keys: a.Keys, Logs: &Logs{}, inside: a.inside, sign: a.sign, clients: map[string]*client.Client{}}
 	var err error
 	if b.Home, err = home.Open(filepath.Join(dir, "home")); err != nil {
 		t.Fatal(err)
@@ -356,7 +368,7 @@ func (a *Arena) Crash(t testing.TB, opt gateway.Options) *Arena {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if b.Domain == nil {
+		if !b.Running() {
 			return
 		}
 		if err := b.Stop(); err != nil {

@@ -126,8 +126,7 @@ func TestAttack02_ExactModeCellAndComplement(t *testing.T) {
 			fmt.Fprintf(&csv, "%s%d,%s,%d,%d\n", g, i, g, half, i%50)
 		}
 	}
-	a.Add(t, Table{ID: "exact1", Rule: `mode: exact, exact: {k: 10, round: 5, bits_per_unit: "16"}`,
-		Columns: []Column{codes("grp", "key, filter", "a", "b", "c", "d", "e", "f"), column("half", 0, 1, "filter, key"), column("staff", 0, 100, "measure, filter")}, CSV: csv.String()})
+	a.Add(t, exactTable("exact1", csv.String(), codes("grp", "key, filter", "a", "b", "c", "d", "e", "f"), column("half", 0, 1, "filter, key"), column("staff", 0, 100, "measure, filter")))
 	small, cells := 0, 0
 	withheld := map[string]bool{}
 	check := func(sql string, exact func(key string) int) {
@@ -173,4 +172,62 @@ func TestAttack02_ExactModeCellAndComplement(t *testing.T) {
 	}
 	// Control: the exact table holds three cells that k protects.
 	Record(t, Score{Attack: "02 exact mode, one table: k and complement", Figure: small, Bound: 0, Control: 3, Pass: small == 0, Trials: cells})
+}
+
+// Differencing over several releases of one snapshot: sums over ranges that grow
+// by one unit at a time give that unit's value, to within rounding, when releases
+// are not held against each other. Operators take turns.
+func TestAttack02_ExactModeGrowingRanges(t *testing.T) {
+	a := Shared(t)
+	rng := rand.New(rand.NewPCG(2, 20))
+	n := Trials(12, 200)
+	secret := make([]int, n)
+	var csv strings.Builder
+	csv.WriteString("id,seq,staff\n")
+	for i := range 100 + n {
+		staff := rng.IntN(50)
+		if i >= 100 {
+			secret[i-100] = staff * 20
+			staff = secret[i-100]
+		}
+		fmt.Fprintf(&csv, "u%d,%d,%d\n", i, i, staff)
+	}
+	for i := range 50 {
+		fmt.Fprintf(&csv, "v%d,%d,1\n", i, 100+n)
+	}
+	a.Add(t, exactTable("exact6", csv.String(), column("seq", 0, 900, "filter"), column("staff", 0, 1000, "measure")))
+	answered, refused := 0, map[string]int{}
+	sum := func(below int) (v float64, ok bool) {
+		r, err := a.Run(Op(below%Operators), "exact6", fmt.Sprintf("SELECT SUM(staff) AS s FROM exact6 WHERE seq < %d", below), 0)
+		if err != nil {
+			refused[Reason(err)]++
+			return 0, false
+		}
+		c := r.GetRows()[0].GetCells()[0]
+		if c.GetWithheld() != "" {
+			refused[c.GetWithheld()]++
+			return 0, false
+		}
+		answered++
+		return number(t, c.GetValue()), true
+	}
+	near := 0
+	last, had := sum(100)
+	for i := range n {
+		next, ok := sum(101 + i)
+		if d := next - last - float64(secret[i]); ok && had && d >= -100 && d <= 100 {
+			near++
+		}
+		if ok {
+			last, had = next, true
+		} else {
+			had = false
+		}
+	}
+	if answered == 0 {
+		t.Errorf("nothing was answered: %v", refused)
+	}
+	// Control: exact sums of the same ranges differ by the unit's value.
+	Record(t, Score{Attack: "02 exact mode, ranges that grow by one unit", Figure: round3(float64(near) / float64(n)), Bound: 0, Control: 1.0, Pass: near == 0, Trials: n,
+		Note: fmt.Sprintf("one unit's value to ±10 %% of its range from two neighbouring sums; %d answered, refused %v", answered, refused)})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sandgate/sandgate/gateway"
+	"github.com/sandgate/sandgate/gateway/client"
 )
 
 // Column of a test table: its YAML attributes after the name, and its uses.
@@ -46,7 +47,7 @@ func (x Table) Catalogue() string {
 		level = 2 // what may be personal data has no exact mode from level 3 on
 	}
 	var levels, uses, private []string
-	levels = append(levels, "id: 3")
+	levels = append(levels, fmt.Sprintf("id: %d", level))
 	for _, c := range x.Columns {
 		fmt.Fprintf(&b, "      - {name: %s, title: {zh: 列}, %s}\n", c.Name, c.YAML)
 		levels = append(levels, fmt.Sprintf("%s: %d", c.Name, level))
@@ -98,19 +99,24 @@ func (a *Arena) Add(t testing.TB, x Table) {
 	a.Ingest(t, x.ID, x.CSV)
 }
 
-// Ingest streams a file into a data set.
+// Ingest streams a file into a data set; it may have no rows.
 func (a *Arena) Ingest(t testing.TB, dataset, csv string) {
 	t.Helper()
-	if _, err := a.Client(Department).Ingest(context.Background(), dataset, "csv", strings.NewReader(csv), nil); err != nil {
+	if _, err := a.Client(Department).Ingest(context.Background(), dataset, "csv", strings.NewReader(csv), nil, client.AllowEmpty); err != nil {
 		t.Fatalf("ingest of %s: %v", dataset, err)
 	}
 }
 
-var shared struct {
-	mu    sync.Mutex
+// common is an arena that the tests of one binary share.
+type common struct {
 	arena *Arena
 	dir   string
 	users map[string]bool // tests that have added their tables
+}
+
+var shared struct {
+	mu              sync.Mutex
+	outside, inside common
 }
 
 // Shared is the arena that the tests of one binary share; each adds tables of
@@ -118,33 +124,46 @@ var shared struct {
 // not run in parallel.
 func Shared(t testing.TB) *Arena {
 	t.Helper()
+	return shared.outside.take(t, New)
+}
+
+// SharedInside is Shared with the gateway inside this process.
+func SharedInside(t testing.TB) *Arena {
+	t.Helper()
+	return shared.inside.take(t, NewInside)
+}
+
+func (c *common) take(t testing.TB, create func(string, gateway.Options) (*Arena, error)) *Arena {
+	t.Helper()
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
-	if shared.users[t.Name()] {
-		if err := closeShared(); err != nil {
+	if c.users[t.Name()] {
+		if err := c.close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if shared.arena == nil {
+	if c.arena == nil {
 		dir, err := os.MkdirTemp("", "sandgate-arena-")
 		if err != nil {
 			t.Fatal(err)
 		}
-		arena, err := New(dir, gateway.Options{})
+		arena, err := create(dir, gateway.Options{})
 		if err != nil {
 			t.Fatal(errors.Join(err, os.RemoveAll(dir)))
 		}
-		shared.arena, shared.dir, shared.users = arena, dir, map[string]bool{}
+		*c = common{arena, dir, map[string]bool{}}
 	}
-	shared.users[t.Name()] = true
-	return shared.arena
+	c.users[t.Name()] = true
+	return c.arena
 }
 
-func closeShared() error {
-	if shared.arena == nil {
+func (c *common) close() error {
+	if c.arena == nil {
 		return nil
 	}
-	err := errors.Join(shared.arena.Stop(), os.RemoveAll(shared.dir))
-	shared.arena, shared.users = nil, nil
+	err := errors.Join(c.arena.Stop(), os.RemoveAll(c.dir))
+	*c = common{}
 	return err
 }
+
+func closeShared() error { return errors.Join(shared.outside.close(), shared.inside.close()) }

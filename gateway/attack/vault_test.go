@@ -93,7 +93,7 @@ func TestR34_NothingOnDisk(t *testing.T) {
 	}
 	t.Setenv("TMPDIR", temp)
 	const canary = "CaNaRy7731pLaIn"
-	a, err := New(dir, gateway.Options{})
+	a, err := NewInside(dir, gateway.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestR34_NothingOnDisk(t *testing.T) {
 // other job.
 func TestR34_DamagedSnapshotFailsClosed(t *testing.T) {
 	dir := t.TempDir()
-	a, err := New(dir, gateway.Options{})
+	a, err := NewInside(dir, gateway.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestR34_DamagedSnapshotFailsClosed(t *testing.T) {
 // the gateway does not start.
 func TestR34_StorageKeyIsNeeded(t *testing.T) {
 	dir := t.TempDir()
-	a, err := New(dir, gateway.Options{})
+	a, err := NewInside(dir, gateway.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +292,7 @@ func rekey(t *testing.T, a *Arena, storage []byte) {
 // TestSnapshotsTakeTurns: jobs of many data sets at once, with memory for one
 // snapshot, all get their answers.
 func TestSnapshotsTakeTurns(t *testing.T) {
-	a, err := New(t.TempDir(), gateway.Options{})
+	a, err := NewInside(t.TempDir(), gateway.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

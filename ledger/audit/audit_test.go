@@ -22,6 +22,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/internal/leak"
 	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/evidence"
@@ -296,10 +297,11 @@ func TestR30_TheHonestLedgerPasses(t *testing.T) {
 	}
 }
 
-func TestR05_AFlippedByteFails(t *testing.T) {
+func TestAttack14_R05AFlippedByteFails(t *testing.T) {
 	b := whole(t)
 	w := write(t, b.entries, "log", state.New())
 	last := uint64(len(b.entries))
+	passed, tried := 0, 0
 	for path, want := range map[string]string{
 		fmt.Sprintf("tile/entries/000.p/%d", last): "entry 3", fmt.Sprintf("tile/0/000.p/%d", last): "tile/0/000.p", "checkpoint": "checkpoint", "journal": "",
 	} {
@@ -323,10 +325,16 @@ func TestR05_AFlippedByteFails(t *testing.T) {
 			return data
 		})
 		r := audit(t, dir, Options{Trust: trust(t)})
+		tried++
+		if r.OK {
+			passed++
+		}
 		if got := found(r, "LOG_DAMAGED"); r.OK || !strings.Contains(got, want) {
 			t.Errorf("%s: %+v", path, r.Findings)
 		}
 	}
+	untouched := audit(t, w.dir, Options{Trust: trust(t)})
+	leak.Record(t, leak.Score{Attack: "14 one flipped bit of the ledger, offline audit", Figure: fmt.Sprintf("%d passed", passed), Bound: 0, Control: fmt.Sprintf("the untouched ledger passes: %v", untouched.OK), Pass: passed == 0 && untouched.OK, Trials: tried})
 }
 
 // Whoever rewrites an entry and all hashes above it lacks the log's key.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/internal/leak"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/policies"
 )
@@ -506,7 +507,7 @@ func TestR05_TheYearTurnsAtChineseMidnight(t *testing.T) {
 
 // Attack 6 in miniature: operators who share their answers share the data set's
 // year as well.
-func TestR05_ColludingOperatorsShareTheDataset(t *testing.T) {
+func TestAttack06_R05ColludingOperatorsShareTheDataset(t *testing.T) {
 	w := city(t)
 	price := w.s.Decide(w.ask("alpha", "p", counted("social_insurance"))).Plan.Rho
 	w.limits("hrss", "social_insurance", "operator_year: "+rho(3*price)+", dataset_year: "+rho(4*price))
@@ -540,9 +541,8 @@ func TestR05_ColludingOperatorsShareTheDataset(t *testing.T) {
 			}
 		}
 	}
-	if n != 6 {
-		t.Errorf("control: %d", n)
-	}
+	got := outcomes["alpha"] + outcomes["beta"]
+	leak.Record(t, leak.Score{Attack: "06 two operators at the ledger's state", Figure: fmt.Sprintf("%d reserved", got), Bound: "4", Control: fmt.Sprintf("data set's cap wide open: %d", n), Pass: got == 4 && n == 6, Trials: 8})
 }
 
 // The asked price buys less noise and is bounded by the department; nobody asks

@@ -3,7 +3,9 @@
 // the file named by SANDGATE_SCORECARD (format: gateway/attack/README.md) and,
 // on standard input, the output of go test -json, so that an attack test without
 // a figure of its own, or one that failed before it had one, is on the card too.
-// It ends with 1 when an attack got through, a test failed or nothing was run.
+// A second argument names the card as a document: NAME.md and NAME.json are
+// written. It ends with 1 when an attack got through, a test failed, a row of the
+// table of attacks has no figure in the document, or nothing was run.
 package main
 
 import (
@@ -14,19 +16,13 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
+
+	"github.com/sandgate/sandgate/internal/leak"
 )
 
-type score struct {
-	Attack  string `json:"attack"`
-	Figure  any    `json:"figure"`
-	Bound   any    `json:"bound"`
-	Control any    `json:"control"`
-	Pass    bool   `json:"pass"`
-	Trials  int    `json:"trials"`
-	Open    bool   `json:"open"`
-	Note    string `json:"note"`
-}
+type score = leak.Score
 
 type event struct {
 	Action, Package, Test string
@@ -39,11 +35,15 @@ type outcome struct {
 }
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: go test -json -run Attack ./... | scorecard FILE")
+	if len(os.Args) < 2 || len(os.Args) > 3 {
+		fmt.Fprintln(os.Stderr, "usage: go test -json -run Attack ./... | scorecard FILE [DOCUMENT]")
 		os.Exit(2)
 	}
-	ok, err := run(os.Args[1], os.Stdin, os.Stdout)
+	document := ""
+	if len(os.Args) == 3 {
+		document = os.Args[2]
+	}
+	ok, err := run(os.Args[1], document, os.Stdin, os.Stdout, time.Now())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "scorecard:", err)
 		os.Exit(2)
@@ -53,7 +53,7 @@ func main() {
 	}
 }
 
-func run(path string, tests io.Reader, out io.Writer) (bool, error) {
+func run(path, document string, tests io.Reader, out io.Writer, now time.Time) (bool, error) {
 	scores, err := readScores(path)
 	if err != nil {
 		return false, err
@@ -66,18 +66,15 @@ func run(path string, tests io.Reader, out io.Writer) (bool, error) {
 	rows := [][]string{{"结果", "攻击 attack", "测得 figure", "界限 bound", "对照 control", "次数 trials"}}
 	slices.SortStableFunc(scores, func(a, b score) int { return strings.Compare(a.Attack, b.Attack) })
 	for _, s := range scores {
-		verdict := "通过 ok"
 		switch {
 		case !s.Pass:
-			verdict = "失败 LEAK"
 			failed++
 		case s.Open:
-			verdict = "未防护 OPEN"
 			open++
 		default:
 			passed++
 		}
-		rows = append(rows, []string{verdict, s.Attack, fmt.Sprint(s.Figure), fmt.Sprint(s.Bound), fmt.Sprint(s.Control), fmt.Sprint(s.Trials)})
+		rows = append(rows, []string{verdict(s), s.Attack, fmt.Sprint(s.Figure), fmt.Sprint(s.Bound), fmt.Sprint(s.Control), fmt.Sprint(s.Trials)})
 	}
 	fmt.Fprintln(out, "泄露评分卡 · Leak score card")
 	table(out, rows)
@@ -97,7 +94,24 @@ func run(path string, tests io.Reader, out io.Writer) (bool, error) {
 	fmt.Fprintln(out, "\n全部攻击测试 · Every attack test")
 	table(out, rows)
 	fmt.Fprintf(out, "\n%d 通过 passed · %d 失败 leaked · %d 未防护 open · %d 项测试，%d 未通过 tests, not passed\n", passed, failed, open, len(results), broken)
-	return failed == 0 && broken == 0 && passed > 0 && len(results) > 0, nil
+	whole := true
+	if document != "" {
+		if whole, err = write(document, scores, broken, now, out); err != nil {
+			return false, err
+		}
+	}
+	return failed == 0 && broken == 0 && passed > 0 && len(results) > 0 && whole, nil
+}
+
+// verdict is a score in a word.
+func verdict(s score) string {
+	switch {
+	case !s.Pass:
+		return "失败 LEAK"
+	case s.Open:
+		return "未防护 OPEN"
+	}
+	return "通过 ok"
 }
 
 func readScores(path string) ([]score, error) {

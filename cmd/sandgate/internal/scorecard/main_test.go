@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestScoreCard(t *testing.T) {
@@ -32,7 +34,7 @@ func TestScoreCard(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		ok, err := run(path, strings.NewReader(c.tests), &out)
+		ok, err := run(path, "", strings.NewReader(c.tests), &out, time.Now())
 		if err != nil || ok != c.ok || !strings.Contains(out.String(), c.says) {
 			t.Errorf("%s: %v %v\n%s", c.name, ok, err, out.String())
 		}
@@ -41,7 +43,49 @@ func TestScoreCard(t *testing.T) {
 	if err := os.WriteFile(path, []byte(good+`{"attack":"x","secret":1}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := run(path, strings.NewReader(pass), &bytes.Buffer{}); err == nil {
+	if _, err := run(path, "", strings.NewReader(pass), &bytes.Buffer{}, time.Now()); err == nil {
 		t.Error("an unknown field is read over")
+	}
+}
+
+func TestDocument(t *testing.T) {
+	var lines strings.Builder
+	for _, r := range rows {
+		if r.elsewhere == "" {
+			lines.WriteString(`{"attack":"` + r.number + ` some|attack","figure":0.5,"bound":0.55,"control":1,"pass":true,"trials":9}` + "\n")
+		}
+	}
+	const pass = `{"Action":"pass","Package":"p","Test":"TestAttack01"}` + "\n"
+	dir := t.TempDir()
+	path, document := filepath.Join(dir, "card"), filepath.Join(dir, "doc")
+	write := func(text string) (bool, string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		ok, err := run(path, document, strings.NewReader(pass), &out, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok, out.String()
+	}
+	if ok, out := write(lines.String()); !ok {
+		t.Errorf("a whole card is refused: %s", out)
+	}
+	md, err := os.ReadFile(document + ".md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"2026-01-02", "重放", `some\|attack`, "| 17 |"} {
+		if !strings.Contains(string(md), want) {
+			t.Errorf("the document lacks %q:\n%s", want, md)
+		}
+	}
+	if raw, err := os.ReadFile(document + ".json"); err != nil || !json.Valid(raw) {
+		t.Errorf("%v: %s", err, raw)
+	}
+	// A row without a figure is missing, not passed.
+	if ok, out := write(lines.String()[strings.Index(lines.String(), "\n")+1:]); ok || !strings.Contains(out, "01") {
+		t.Errorf("a card without row 01 is taken: %s", out)
 	}
 }
