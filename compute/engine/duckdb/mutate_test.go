@@ -262,7 +262,7 @@ func TestR01_MutatedTreesAreCaught(t *testing.T) {
 			if text, err = render.SQL(p, schemas); err != nil {
 				t.Fatal(err)
 			}
-			if tree, err = Syntax(ctx, b.analyser.db, text); err != nil {
+			if tree, err = b.analyser.syntax(ctx, text); err != nil {
 				t.Fatal(err)
 			}
 			if bound, err = b.analyser.bind(ctx, schemas, text); err != nil {
@@ -334,7 +334,7 @@ func TestR01_MutatedPlansAreCaught(t *testing.T) {
 		if err != nil || otherText == text {
 			continue // no plan, or changed where the engine is not concerned
 		}
-		tree, err := Syntax(ctx, b.analyser.db, text)
+		tree, err := b.analyser.syntax(ctx, text)
 		if err != nil {
 			t.Fatal(err)
 		}
