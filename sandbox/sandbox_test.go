@@ -48,6 +48,14 @@ var (
 	spins uint
 )
 
+// hang never returns. An empty select would not do: the runtime ends a program
+// whose goroutines all wait for nothing, and the job would count as crashed.
+func hang() {
+	for {
+		time.Sleep(time.Hour)
+	}
+}
+
 func hostile(_ context.Context, p []byte, _ []*os.File, emit func([]byte) error) error {
 	switch string(p) {
 	case "spin":
@@ -56,7 +64,7 @@ func hostile(_ context.Context, p []byte, _ []*os.File, emit func([]byte) error)
 			spins = n
 		}
 	case "sleep":
-		select {}
+		hang()
 	case "memory":
 		for {
 			b := make([]byte, 16<<20)
@@ -77,20 +85,20 @@ func hostile(_ context.Context, p []byte, _ []*os.File, emit func([]byte) error)
 		}
 	case "bigframe":
 		_, _ = fdWriter(resultFD).Write([]byte{0xff, 0xff, 0xff, 0xff})
-		select {}
+		hang()
 	case "badkind":
 		_ = WriteFrame(fdWriter(resultFD), []byte("?"))
-		select {}
+		hang()
 	case "empty":
 		_ = WriteFrame(fdWriter(resultFD), nil)
-		select {}
+		hang()
 	case "exit":
 		os.Exit(0)
 	case "panic":
 		panic("canary-text-7731")
 	case "panic-elsewhere":
 		go func() { panic("canary-text-7731") }()
-		select {}
+		hang()
 	case "stderr":
 		for range 1000 {
 			fmt.Fprintln(os.Stderr, strings.Repeat("canary-text-7731", 100))
@@ -110,7 +118,7 @@ func hostile(_ context.Context, p []byte, _ []*os.File, emit func([]byte) error)
 		for range 400 {
 			go func() { _ = unix.Nanosleep(&unix.Timespec{Sec: 30}, nil) }()
 		}
-		select {}
+		hang()
 	}
 	return emit(p)
 }

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/internal/jsontree"
 	"github.com/sandgate/sandgate/policies"
 )
 
@@ -29,7 +30,7 @@ func Decode(ast []byte, text string, schemas []algebra.Schema, params []string) 
 		return algebra.Query{}, reason("TOO_LARGE")
 	}
 	d := &decoder{text: text, params: params}
-	root, ok := parseTree(ast)
+	root, ok := jsontree.Parse(ast)
 	if !ok {
 		return algebra.Query{}, reason("ANALYSER")
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/internal/jsontree"
 	"github.com/sandgate/sandgate/policies"
 )
 
@@ -62,7 +63,7 @@ func Split(ast []byte, text string, schemas []algebra.Schema, params []string) (
 	if CheckText(text) != nil {
 		return nil, nil
 	}
-	root, ok := parseTree(ast)
+	root, ok := jsontree.Parse(ast)
 	if !ok || d.flag(root, "error") {
 		return nil, nil
 	}
@@ -98,7 +99,7 @@ func Split(ast []byte, text string, schemas []algebra.Schema, params []string) (
 			return nil, r
 		}
 		// The core shares nodes with the rest until it is copied: renumber the copy.
-		own, _ := parseTree(encode(core, []any{}))
+		own, _ := jsontree.Parse(encode(core, []any{}))
 		node := own["statements"].([]any)[0].(object)["node"].(object)
 		var list []any
 		list, parts.Parameters = coreParameters(placeholders, node, params)

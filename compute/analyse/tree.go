@@ -1,7 +1,6 @@
 package analyse
 
 import (
-	"bytes"
 	"encoding/json"
 	"math"
 	"strconv"
@@ -137,17 +136,6 @@ func isDefault(v any) bool {
 		return len(v) == 0
 	}
 	return false
-}
-
-// parseTree reads JSON with numbers kept as they were written.
-func parseTree(b []byte) (object, bool) {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.UseNumber()
-	var o object
-	if err := dec.Decode(&o); err != nil || o == nil || dec.More() {
-		return nil, false
-	}
-	return o, true
 }
 
 // measure counts expressions and joins and the nesting of objects.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/internal/jsontree"
 	"github.com/sandgate/sandgate/compute/protect"
 )
 
@@ -42,10 +43,8 @@ var errShape = errors.New("not the shape of a rendered statement")
 
 // parse reads one JSON object with numbers as written.
 func parse(b []byte) (tree, error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	var t tree
-	if err := d.Decode(&t); err != nil || t == nil || d.More() {
+	t, ok := jsontree.Parse(b)
+	if !ok {
 		return nil, errShape
 	}
 	return t, nil

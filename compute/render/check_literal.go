@@ -14,7 +14,7 @@ func constant(v any) (*big.Int, bool) {
 		return nil, false
 	}
 	switch kind {
-	case "INTEGER", "BIGINT", "HUGEINT":
+	case "INTEGER", "BIGINT": // the parser writes wider ones as two halves
 	default:
 		return nil, false
 	}
@@ -67,8 +67,11 @@ func isNull(v any) bool {
 	if err != nil {
 		return false
 	}
-	f, err = pick(f[0], "type", "is_null")
-	return err == nil && f[1] == true
+	if f, err = pick(f[0], "type", "is_null"); err != nil || f[1] != true {
+		return false
+	}
+	typ, err := pick(f[0], "id")
+	return err == nil && typ[0] == "NULL"
 }
 
 // call reads a plain call of n arguments, written as an operator or a function.

@@ -2,7 +2,6 @@ package duckdb
 
 import (
 	"context"
-	"database/sql"
 	"os"
 
 	"github.com/sandgate/sandgate/compute/engine"
@@ -19,16 +18,27 @@ func init() {
 // next spare is opened behind the answer, off the operator's clock.
 var analysers = struct {
 	own   *planner
-	spare chan *sql.DB
-}{spare: make(chan *sql.DB, 1)}
+	spare chan *planner
+}{spare: make(chan *planner, 1)}
 
-func openWarm() (*sql.DB, error) {
+// openWarm opens a database whose statements are prepared and were used.
+func openWarm() (*planner, error) {
 	db, err := OpenAnalyser()
 	if err != nil {
 		return nil, err
 	}
-	_, err = Syntax(context.Background(), db, "SELECT count(*) FROM t WHERE a = 1 GROUP BY b")
-	return db, err
+	p := &planner{db: db}
+	if _, err = p.syntax(context.Background(), "SELECT count(*) FROM t WHERE a = 1 GROUP BY b"); err != nil {
+		p.discard()
+		return nil, err
+	}
+	return p, nil
+}
+
+// discard closes a planner and its database.
+func (p *planner) discard() {
+	p.close()
+	_ = p.db.Close()
 }
 
 func warmAnalyser() error {
@@ -36,26 +46,26 @@ func warmAnalyser() error {
 	if err != nil {
 		return err
 	}
-	analysers.own = &planner{db: own}
-	db, err := openWarm()
+	analysers.own = own
+	spare, err := openWarm()
 	if err != nil {
 		return err
 	}
-	analysers.spare <- db
+	analysers.spare <- spare
 	return nil
 }
 
 // refillSpare always hands on something, nil when no database could be opened,
 // so that the next call fails instead of waiting.
-func refillSpare(used *sql.DB) {
+func refillSpare(used *planner) {
 	if used != nil {
-		_ = used.Close()
+		used.discard()
 	}
-	db, err := openWarm()
+	next, err := openWarm()
 	if err != nil {
-		db = nil
+		next = nil
 	}
-	analysers.spare <- db
+	analysers.spare <- next
 }
 
 func analyse(ctx context.Context, payload []byte, _ []*os.File, emit func([]byte) error) error {
@@ -65,12 +75,11 @@ func analyse(ctx context.Context, payload []byte, _ []*os.File, emit func([]byte
 	}
 	p := analysers.own
 	if request.Op == engine.AnalyseSyntax {
-		db := <-analysers.spare
-		defer func() { go refillSpare(db) }()
-		if db == nil {
+		p = <-analysers.spare
+		defer func() { go refillSpare(p) }()
+		if p == nil {
 			return errSyntaxEngine
 		}
-		p = &planner{db: db}
 	}
 	reply, err := answerAnalyse(ctx, p, request)
 	if err != nil {

@@ -59,7 +59,7 @@ func newBench(t *testing.T) *bench {
 // already had none of it.
 func (b *bench) gate(p *protect.Plan, schemas []algebra.Schema, text string) (ran bool, err error) {
 	ctx := context.Background()
-	tree, err := Syntax(ctx, b.analyser.db, text)
+	tree, err := b.analyser.syntax(ctx, text)
 	if err != nil || bytes.Contains(tree[:min(len(tree), 40)], []byte(`"error":true`)) {
 		return false, err
 	}

@@ -29,8 +29,8 @@ const (
 )
 
 // ingestFile reads the raw descriptor into a staging database, then writes the
-// snapshot sorted by unit and secret rank, so that neither the order of the file
-// nor anything a check set aside is in it.
+// snapshot sorted by secret rank and unit token, so that neither the order of the
+// file nor anything a check set aside is in it.
 func ingestFile(ctx context.Context, payload []byte, files []*os.File, emit func([]byte) error) error {
 	var job engine.IngestJob
 	if err := json.Unmarshal(payload, &job); err != nil || len(files) < 2 {
@@ -239,7 +239,8 @@ const sortRows = 1 << 20
 
 // sorted writes the snapshot's table. Tokens and hashes are uniform over 64 bits,
 // so equal ranges of them are passes of about equal size, and a pass never splits
-// a unit.
+// a unit. Within a pass rows are by rank, so that a statement's bound on the rank
+// holds for all or for none of most row groups (docs/decisions/014-snapshot-order.md).
 func (s *session) sorted(spec *ingest.Spec, stored []ingest.Stored, rows int64) error {
 	private := spec.UnitColumn != ""
 	var defs, names []string
@@ -260,7 +261,7 @@ func (s *session) sorted(spec *ingest.Spec, stored []ingest.Stored, rows int64) 
 		defs = append([]string{"_unit UBIGINT NOT NULL", "_rn INTEGER NOT NULL"}, defs...)
 		rank := "CAST(row_number() OVER (PARTITION BY _unit ORDER BY " + sorting + ") AS INTEGER)"
 		names = append([]string{"_unit", rank + " AS _rn"}, names...)
-		sorting = "_unit, _rn"
+		sorting = "_rn, _unit"
 	}
 	if err := s.exec("CREATE TABLE out.main.t (" + strings.Join(defs, ", ") + ")"); err != nil {
 		return err

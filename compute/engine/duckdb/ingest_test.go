@@ -106,7 +106,7 @@ func TestSnapshotHidesFileOrder(t *testing.T) {
 }
 
 // dumpTable reads a snapshot in this process, in physical order, and checks that
-// it is sorted by unit with ranks 1…n.
+// it is sorted by rank and unit, and that every unit has the ranks 1…n.
 func dumpTable(t *testing.T, name string) string {
 	t.Helper()
 	s, err := open()
@@ -120,13 +120,13 @@ func dumpTable(t *testing.T, name string) string {
 	}
 	var out strings.Builder
 	var unit uint64
-	var rank int32
+	rank, reached := int32(1), map[uint64]int32{}
 	if err := s.each("SELECT * FROM d.main.t", 7, func(v []driver.Value) error {
 		u, n := v[0].(uint64), v[1].(int32)
-		if u < unit || u == unit && n != rank+1 || u > unit && n != 1 {
+		if n < rank || n == rank && u <= unit || n != reached[u]+1 {
 			return errors.New("not sorted")
 		}
-		unit, rank = u, n
+		unit, rank, reached[u] = u, n, n
 		fmt.Fprintln(&out, v)
 		return nil
 	}); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,15 +42,17 @@ func releasedTable(t testing.TB, schema, name string) *release.Table {
 	return table
 }
 
+// postParser is one analyser for the statements of all tests.
+var postParser = sync.OnceValues(openWarm)
+
 // treeOf parses a statement as the analyser does.
 func treeOf(t testing.TB, text string) *algebra.PostQuery {
 	t.Helper()
-	db, err := OpenAnalyser()
+	p, err := postParser()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
-	tree, err := Syntax(context.Background(), db, text)
+	tree, err := p.syntax(context.Background(), text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +109,7 @@ func TestPostAnswers(t *testing.T) {
 }
 
 func TestPostRefusals(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		sql, code, message string
 		offset             int
@@ -142,6 +146,7 @@ func TestPostCheck(t *testing.T) {
 // TestPostHostile: a statement that would run for ever or eat the machine is
 // ended by the worker's limits, and the next one runs.
 func TestPostHostile(t *testing.T) {
+	t.Parallel()
 	limits := sandbox.Limits{Wall: 1500 * time.Millisecond, Memory: 128 << 20, Result: 1 << 20, Threads: 1}
 	for _, text := range []string{
 		`WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT COUNT(*) FROM r`,
@@ -193,6 +198,7 @@ var postEscapes = []string{
 }
 
 func TestR01_PostEscapes(t *testing.T) {
+	t.Parallel()
 	for _, text := range postEscapes {
 		if d, err := postRun(t, text); err == nil {
 			t.Errorf("%s: answered %s", text, shown(d))
@@ -258,6 +264,7 @@ func TestR01_PostTakesNoFiles(t *testing.T) {
 // TestR01_PostDependsOnTheReleaseAlone: whatever the statement is, two domains with
 // different data and the same release give the same answer.
 func TestR01_PostDependsOnTheReleaseAlone(t *testing.T) {
+	t.Parallel()
 	statements := append([]string{
 		`SELECT district, SUM(n) OVER (ORDER BY n) AS s FROM main.released`,
 		`SELECT table_schema, table_name FROM information_schema.tables ORDER BY ALL`,

@@ -82,18 +82,9 @@ func hardenAnalyser(exec driver.ExecerContext) error {
 // analyse.Decode turns into a refusal; the tree then quotes the operator's words
 // and must not be logged. The text is a bound parameter: parsed, never executed.
 func Syntax(ctx context.Context, db *sql.DB, text string) ([]byte, error) {
-	if text == "" || len(text) > maxSyntaxText || strings.ContainsRune(text, 0) {
-		return nil, errSyntaxText
-	}
-	var tree string
-	row := db.QueryRowContext(ctx, "SELECT json_serialize_sql($1::VARCHAR)::VARCHAR", text)
-	if err := row.Scan(&tree); err != nil {
-		return nil, errSyntaxEngine
-	}
-	if len(tree) > maxSyntaxTree {
-		return nil, errSyntaxSize
-	}
-	return []byte(tree), nil
+	p := planner{db: db}
+	defer p.close()
+	return p.syntax(ctx, text)
 }
 
 // BoundPlan returns the bound, non-optimised logical plan of text as JSON
@@ -103,6 +94,7 @@ func Syntax(ctx context.Context, db *sql.DB, text string) ([]byte, error) {
 // never an operator's: binding runs table functions' bind phase.
 func BoundPlan(ctx context.Context, db *sql.DB, schemas []algebra.Schema, text string) ([]byte, error) {
 	p := planner{db: db}
+	defer p.close()
 	plan, err := p.bind(ctx, schemas, text)
 	if e := p.clear(ctx); e != nil && err == nil {
 		return nil, e
@@ -110,18 +102,65 @@ func BoundPlan(ctx context.Context, db *sql.DB, schemas []algebra.Schema, text s
 	return plan, err
 }
 
-// planner binds text of ours over empty tables, which it keeps from one call to
-// the next: queries of one domain mostly name the same data sets. It is safe for
-// concurrent use.
+// planner parses texts, and binds those of ours over empty tables. It keeps the
+// tables from one call to the next, for queries of one domain mostly name the same
+// data sets, and the two statements it asks with, which cost as much to prepare as
+// to run. It is safe for concurrent use.
 type planner struct {
 	db *sql.DB
 
-	mu     sync.Mutex
-	tables []string // statement that made d<i>'s table
+	mu            sync.Mutex
+	parses, binds *sql.Stmt
+	tables        []string // statement that made d<i>'s table
+}
+
+// close lets go of the statements; the database is the caller's.
+func (p *planner) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range []*sql.Stmt{p.parses, p.binds} {
+		if s != nil {
+			_ = s.Close()
+		}
+	}
+	p.parses, p.binds = nil, nil
+}
+
+// ask runs a statement of one text in and one out, prepared at its first use. The
+// caller holds p.mu.
+func (p *planner) ask(ctx context.Context, kept **sql.Stmt, statement, text string, failed error) ([]byte, error) {
+	if *kept == nil {
+		s, err := p.db.PrepareContext(ctx, statement)
+		if err != nil {
+			return nil, failed
+		}
+		*kept = s
+	}
+	var tree []byte
+	if err := (*kept).QueryRowContext(ctx, text).Scan(&tree); err != nil {
+		return nil, failed
+	}
+	if len(tree) > maxSyntaxTree {
+		return nil, errSyntaxSize
+	}
+	return tree, nil
+}
+
+func badText(text string) bool {
+	return text == "" || len(text) > maxSyntaxText || strings.ContainsRune(text, 0)
+}
+
+func (p *planner) syntax(ctx context.Context, text string) ([]byte, error) {
+	if badText(text) {
+		return nil, errSyntaxText
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ask(ctx, &p.parses, "SELECT json_serialize_sql($1::VARCHAR)::VARCHAR", text, errSyntaxEngine)
 }
 
 func (p *planner) bind(ctx context.Context, schemas []algebra.Schema, text string) ([]byte, error) {
-	if text == "" || len(text) > maxSyntaxText || strings.ContainsRune(text, 0) {
+	if badText(text) {
 		return nil, errSyntaxText
 	}
 	want, err := schemaTables(schemas)
@@ -147,15 +186,7 @@ func (p *planner) bind(ctx context.Context, schemas []algebra.Schema, text strin
 		}
 		p.tables[i] = create
 	}
-	var tree string
-	row := p.db.QueryRowContext(ctx, "SELECT json_serialize_plan($1::VARCHAR)::VARCHAR", text)
-	if e := row.Scan(&tree); e != nil {
-		return nil, errPlanEngine
-	}
-	if len(tree) > maxSyntaxTree {
-		return nil, errSyntaxSize
-	}
-	return []byte(tree), nil
+	return p.ask(ctx, &p.binds, "SELECT json_serialize_plan($1::VARCHAR)::VARCHAR", text, errPlanEngine)
 }
 
 func (p *planner) clear(ctx context.Context) (err error) {
@@ -228,7 +259,9 @@ func AnalyseCall(payload []byte) ([]byte, error) {
 		return nil, errSyntaxEngine
 	}
 	defer func() { _ = db.Close() }()
-	return answerAnalyse(context.Background(), &planner{db: db}, request)
+	p := &planner{db: db}
+	defer p.close()
+	return answerAnalyse(context.Background(), p, request)
 }
 
 func readAnalyseRequest(payload []byte) (engine.AnalyseRequest, error) {
@@ -251,7 +284,7 @@ func readAnalyseRequest(payload []byte) (engine.AnalyseRequest, error) {
 func answerAnalyse(ctx context.Context, p *planner, request engine.AnalyseRequest) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, syntaxTimeout)
 	defer cancel()
-	tree, err := Syntax(ctx, p.db, request.SQL)
+	tree, err := p.syntax(ctx, request.SQL)
 	if err != nil || request.Op == engine.AnalyseSyntax {
 		return tree, err
 	}
@@ -259,9 +292,5 @@ func answerAnalyse(ctx context.Context, p *planner, request engine.AnalyseReques
 	if err != nil {
 		return nil, err
 	}
-	out, err := json.Marshal(engine.AnalyseGateReply{Syntax: tree, Plan: plan})
-	if err != nil {
-		return nil, errSyntaxEngine
-	}
-	return out, nil
+	return engine.AppendGateReply(nil, tree, plan), nil
 }

@@ -105,6 +105,7 @@ func TestR01_WorkerCannotChangeASnapshot(t *testing.T) {
 // TestIngestMemoryLimit: an ingest that does not fit ends with a clear error that
 // names sizes only, and gives its memory back.
 func TestIngestMemoryLimit(t *testing.T) {
+	t.Parallel()
 	opt := storeOptions
 	opt.Memory = 66 << 20
 	s, err := engine.OpenStore(t.TempDir(), opt)
@@ -165,6 +166,7 @@ func (e *noise) Read(p []byte) (int, error) {
 // TestEvictionUnderJobs: concurrent jobs over more snapshots than memory holds
 // each get their own answer.
 func TestEvictionUnderJobs(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s, err := engine.OpenStore(dir, storeOptions)
 	if err != nil {
