@@ -130,7 +130,7 @@ func (d *Domain) record(e *entry.Entry, operator string, p *prepared) error {
 	if r := p.decision.Reserved; r != nil {
 		// What will run is what was planned and gated; if the ground moved, plan
 		// again rather than run a plan that nobody decided.
-		if !planned || !slices.Equal(r.Snapshots, p.snaps) || r.Price != p.plan.Rho || !samePlan(p.decision.Plan, p.plan) {
+		if !planned || !slices.Equal(r.Snapshots, p.snaps) || r.Price != p.plan.Rho || !samePlan(p.decision.Plan, p) {
 			return errPolicyMoved
 		}
 		if p.ticket == nil || p.lease == nil {
@@ -140,13 +140,31 @@ func (d *Domain) record(e *entry.Entry, operator string, p *prepared) error {
 	return nil
 }
 
-// samePlan compares two plans without the literals of their cores.
-func samePlan(a, b *protect.Plan) bool {
-	x, y := *a, *b
-	x.Core, y.Core = x.Core.Redacted(), y.Core.Redacted()
-	s, errS := json.Marshal(x)
-	t, errT := json.Marshal(y)
-	return errS == nil && errT == nil && string(s) == string(t)
+// samePlan says whether a decision's plan, which is made of the redacted core, is
+// the outline that p was prepared with, and whether p's own plan, which holds the
+// literals, bounds, prices and noise as the outline does.
+func samePlan(decided *protect.Plan, p *prepared) bool {
+	s, errS := json.Marshal(decided)
+	t, errT := json.Marshal(p.outline)
+	x, errX := json.Marshal(skeleton(p.plan))
+	y, errY := json.Marshal(skeleton(p.outline))
+	return errors.Join(errS, errT, errX, errY) == nil && bytes.Equal(s, t) && bytes.Equal(x, y)
+}
+
+// skeleton is a plan without what literals and labels stand in: the core, the
+// conditions of FILTER and the codes of keys, of which the number stays.
+func skeleton(p *protect.Plan) protect.Plan {
+	x := *p
+	x.Core = algebra.Core{}
+	x.Measures = slices.Clone(p.Measures)
+	for i := range x.Measures {
+		x.Measures[i].Filter = nil
+	}
+	x.Keys = slices.Clone(p.Keys)
+	for i := range x.Keys {
+		x.Keys[i].Codes = make([]algebra.Value, len(p.Keys[i].Codes))
+	}
+	return x
 }
 
 // known answers a request id that was seen before: the same outcome, and for a

@@ -42,6 +42,7 @@ type prepared struct {
 	analysis []policies.Reason
 	schemas  []algebra.Schema
 	plan     *protect.Plan // nil when refused
+	outline  *protect.Plan // the plan of the redacted core, as the ledger's readers make it
 	sql      string
 	snaps    []string
 	decision state.Decision
@@ -217,6 +218,9 @@ func (d *Domain) decide(ctx context.Context, operator string, p *prepared) error
 		price = facts[0].QueryRho
 	}
 	if p.plan, reason = protect.Build(p.query.Core, facts, price); reason != nil {
+		return refusal(*reason)
+	}
+	if p.outline, reason = protect.Build(*p.request.Core, facts, price); reason != nil {
 		return refusal(*reason)
 	}
 	return d.gate(ctx, operator, p)
