@@ -13,7 +13,7 @@ import (
 const expBand = 64
 
 // expTable[i] is 2^64·exp(−i/64), rounded down and below 2^64.
-var expTable = func() (t [64]uint64) {
+var expTable = func() (t [65]uint64) {
 	for i := range t {
 		lo, _ := expBounds(big.NewInt(int64(i)), big.NewInt(64), 128)
 		if lo.Rsh(lo, 64); !lo.IsUint64() {
@@ -55,8 +55,17 @@ func (s *random) expFraction(num, den uint64) bool {
 	return s.resolveExp(u, new(big.Int).SetUint64(num), new(big.Int).SetUint64(den))
 }
 
-// compareExp compares U, of first bits u, with exp(−γ), γ = x/2^64 to within 2^-64.
+// compareExp compares U, of first bits u, with exp(−γ), where γ·2^64 is at least x and
+// at most x+1. exp(−γ) lies between two neighbours of the table, and U mostly does not:
+// then those decide. The rest take the series.
 func compareExp(u, x uint64) (heads, sure bool) {
+	i := x >> 58
+	if u < expTable[i+1]-expBand {
+		return true, true
+	}
+	if above := expTable[i]; u > above && u-above > expBand {
+		return false, true
+	}
 	p := expFixed(x)
 	if u < p-expBand { // p is at least 2^64/e − 16
 		return true, true

@@ -146,3 +146,39 @@ func TestR01ExpCoins(t *testing.T) {
 		t.Errorf("%d of %d coins", ones, n)
 	}
 }
+
+// TestR01CoinIsDecidedOnlyWhenSure: near the probability, and near the entries of the
+// table on either side of it, what compareExp calls sure is so.
+func TestR01CoinIsDecidedOnlyWhenSure(t *testing.T) {
+	r := rand.New(rand.NewPCG(10, 10))
+	xs := []uint64{0, 1, 1<<58 - 1, 1 << 58, math.MaxUint64 - 1, math.MaxUint64}
+	for i := range uint64(64) {
+		xs = append(xs, i<<58, i<<58|(1<<58-1), i<<58|r.Uint64()>>6)
+	}
+	decided, tried := 0, 0
+	for _, x := range xs {
+		exact := expExact(x, 64)
+		if !exact.IsUint64() {
+			exact.SetUint64(math.MaxUint64)
+		}
+		p := exact.Uint64()
+		for _, base := range []uint64{p, expTable[x>>58], expTable[x>>58+1], r.Uint64(), 0, math.MaxUint64} {
+			for _, off := range []int64{-1 << 20, -200, -66, -65, -64, -63, -2, -1, 0, 1, 2, 63, 64, 65, 66, 200, 1 << 20} {
+				u := base + uint64(off)
+				heads, sure := compareExp(u, x)
+				tried++
+				if !sure {
+					continue
+				}
+				decided++
+				// γ is between x and x+1, so exp(−γ) is less than one below p, or up to one above.
+				if heads && u > p-2 || !heads && u <= p {
+					t.Fatalf("x %d: u is %d from the probability and heads is sure to be %v", x, int64(u-p), heads)
+				}
+			}
+		}
+	}
+	if decided < tried/2 {
+		t.Errorf("%d of %d decided", decided, tried)
+	}
+}

@@ -13,16 +13,23 @@ func constant(v any) (*big.Int, bool) {
 	if !ok {
 		return nil, false
 	}
-	switch kind {
-	case "INTEGER", "BIGINT": // the parser writes wider ones as two halves
-	default:
-		return nil, false
-	}
-	n, ok := value.(json.Number)
+	number, ok := value.(json.Number)
 	if !ok {
 		return nil, false
 	}
-	return new(big.Int).SetString(n.String(), 10)
+	n, ok := new(big.Int).SetString(number.String(), 10)
+	if !ok {
+		return nil, false
+	}
+	// The engine would cut a number too wide for its type; the parser writes those of
+	// 128 bits as two halves.
+	switch kind {
+	case "INTEGER":
+		return n, n.IsInt64() && n.Int64() == int64(int32(n.Int64()))
+	case "BIGINT":
+		return n, n.IsInt64()
+	}
+	return nil, false
 }
 
 func constantValue(v any) (value any, kind string, ok bool) {

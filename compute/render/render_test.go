@@ -127,6 +127,10 @@ func TestR01_GateRefusesChangedTrees(t *testing.T) {
 		{`"try_cast":false`, `"try_cast":true`}, {`STANDARD_HANDLING`, `FORCE_AGGREGATES`}, {`"COMPARE_LESSTHANOREQUALTO"`, `"COMPARE_LESSTHAN"`},
 		{`"function_name":"count_star"`, `"function_name":"count_if"`}, {`"function_name":"sum"`, `"function_name":"max"`}, {`"function_name":"list"`, `"function_name":"min"`}, {`"function_name":"greatest"`, `"function_name":"least"`}, {`"value":2`, `"value":3`}, {`"_unit"`, `"_rn"`},
 		{`"named_param_map":[]`, `"named_param_map":[{"key":"1"}]`}, {`"value":3`, `"value":4`}, {`"statements":[`, `"statements":[{},`},
+		// Literals that the parser cannot have written.
+		{`"id":"INTEGER","type_info":null},"is_null":false`, `"id":"HUGEINT","type_info":null},"is_null":false`},
+		{`"id":"BIGINT","type_info":null},"is_null":false,"value":9223372036854775807`, `"id":"INTEGER","type_info":null},"is_null":false,"value":9223372036854775807`},
+		{`"type":{"id":"NULL","type_info":null},"is_null":true`, `"is_null":true`}, {`"error":false`, `"error":true,"error":false`},
 	}
 	inPlan := []struct{ old, new string }{
 		{`"seq_scan"`, `"read_csv"`}, {`"catalog":"d0"`, `"catalog":"d7"`}, {`"schema":"main"`, `"schema":"other"`}, {`"table":"t"`, `"table":"u"`},
