@@ -299,7 +299,7 @@ func (d *Domain) Explain(ctx context.Context, operator string, q Query) (*Explan
 	if p.decision.Reserved != nil {
 		d.log.View(func() {
 			for _, c := range p.decision.Reserved.Charges {
-				x.Budgets = append(x.Budgets, BudgetLine{Dataset: c.Scope.Dataset, Scope: c.Scope, Limit: c.Limit, Spent: d.state.Spent(c.Scope) + c.Amount})
+				x.Budgets = append(x.Budgets, BudgetLine{Dataset: c.Scope.Dataset, Scope: c.Scope, Limit: c.Limit, Spent: d.state.Spent(c.Scope) + c.Amount, Query: c.Amount})
 			}
 		})
 	}
@@ -352,6 +352,9 @@ type BudgetLine struct {
 	Scope   budget.Scope
 	Limit   budget.Nano
 	Spent   budget.Nano
+	// Query is what one more query takes: the department's default price, or in an
+	// explanation that of the query at hand. 0 when it is not known beforehand.
+	Query budget.Nano
 }
 
 // Budgets lists the scopes of a licence's data sets for its operator, or for a
@@ -376,13 +379,16 @@ func (d *Domain) Budgets(operator, licence string) ([]BudgetLine, error) {
 			if e.Dataset.Public || e.Rule == nil {
 				continue
 			}
-			_, limits, lerr := e.Limits()
+			query, limits, lerr := e.Limits()
 			if lerr != nil {
 				err = lerr
 				return
 			}
+			if e.Rule.Mode == string(protect.ModeExact) {
+				query = 0
+			}
 			for _, c := range budget.Charges(r.Dataset, l.Operator, year, 0, limits) {
-				out = append(out, BudgetLine{Dataset: r.Dataset, Scope: c.Scope, Limit: c.Limit, Spent: d.state.Spent(c.Scope)})
+				out = append(out, BudgetLine{Dataset: r.Dataset, Scope: c.Scope, Limit: c.Limit, Spent: d.state.Spent(c.Scope), Query: query})
 			}
 			if e.Rule.Exact == nil {
 				continue

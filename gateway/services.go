@@ -257,7 +257,11 @@ func datasetOf(e policies.Entry, snapshot string) *sandgatev1.Dataset {
 func budgetsOf(lines []BudgetLine) []*sandgatev1.Budget {
 	out := make([]*sandgatev1.Budget, len(lines))
 	for i, l := range lines {
-		out[i] = &sandgatev1.Budget{Dataset: l.Dataset, Scope: string(l.Scope.Kind), LimitNanoRho: int64(l.Limit), SpentNanoRho: int64(l.Spent), Year: int32(l.Scope.Year)}
+		out[i] = &sandgatev1.Budget{Dataset: l.Dataset, Scope: string(l.Scope.Kind), LimitNanoRho: int64(l.Limit), SpentNanoRho: int64(l.Spent), Year: int32(l.Scope.Year), QueryNanoRho: int64(l.Query)}
+		if l.Query > 0 && l.Scope.Kind != budget.ScopeQuery {
+			left := int64((l.Limit - l.Spent) / l.Query)
+			out[i].QueriesLeft = &left
+		}
 	}
 	return out
 }

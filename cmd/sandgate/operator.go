@@ -423,6 +423,12 @@ var scopeTitles = map[string][2]string{
 // being explained.
 func (a *app) budgets(list []*sandgatev1.Budget, after bool) error {
 	var body [][]string
+	left := func(b *sandgatev1.Budget) string {
+		if b.QueriesLeft == nil {
+			return ""
+		}
+		return strconv.FormatInt(b.GetQueriesLeft(), 10)
+	}
 	for _, b := range list {
 		scope := b.GetScope()
 		if t := scopeTitles[scope]; a.format == "table" {
@@ -430,14 +436,16 @@ func (a *app) budgets(list []*sandgatev1.Budget, after bool) error {
 		}
 		if b.GetScope() == string(budget.ScopeInformation) {
 			bits := func(n int64) string { return budget.BitsText(budget.Nano(n)) + " " + a.t("比特", "bits") }
-			body = append(body, []string{b.GetDataset(), scope, bits(b.GetLimitNanoRho()), bits(b.GetSpentNanoRho()), bits(b.GetLimitNanoRho() - b.GetSpentNanoRho())})
+			body = append(body, []string{b.GetDataset(), scope, bits(b.GetLimitNanoRho()), bits(b.GetSpentNanoRho()), bits(b.GetLimitNanoRho() - b.GetSpentNanoRho()), left(b)})
 			continue
 		}
-		body = append(body, []string{b.GetDataset(), scope, rho(b.GetLimitNanoRho()), rho(b.GetSpentNanoRho()), rho(b.GetLimitNanoRho() - b.GetSpentNanoRho())})
+		body = append(body, []string{b.GetDataset(), scope, rho(b.GetLimitNanoRho()), rho(b.GetSpentNanoRho()), rho(b.GetLimitNanoRho() - b.GetSpentNanoRho()), left(b)})
 	}
 	spent := a.head("已用 ρ", "spent ρ")
+	more := a.head("还可查询次数（默认价）", "queries left at the default price")
 	if after {
 		spent = a.head("执行后已用 ρ", "spent ρ after it")
+		more = a.head("还可如此查询次数", "such queries left")
 	}
-	return a.rows([]string{a.head("数据集", "dataset"), a.head("范围", "scope"), a.head("上限 ρ", "limit ρ"), spent, a.head("剩余 ρ", "left ρ")}, body, 2, 3, 4)
+	return a.rows([]string{a.head("数据集", "dataset"), a.head("范围", "scope"), a.head("上限 ρ", "limit ρ"), spent, a.head("剩余 ρ", "left ρ"), more}, body, 2, 3, 4, 5)
 }

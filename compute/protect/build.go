@@ -298,7 +298,8 @@ func CompareValues(a, b algebra.Value) int {
 	case a.Null || b.Null:
 		return boolInt(a.Null) - boolInt(b.Null)
 	case a.Type.Kind == algebra.Text:
-		return cmp.Compare(a.S, b.S)
+		// I tells redacted labels apart; it is 0 in every other text.
+		return cmp.Or(cmp.Compare(a.S, b.S), cmp.Compare(a.I, b.I))
 	}
 	return cmp.Compare(a.I, b.I)
 }

@@ -890,7 +890,12 @@ type Budget struct {
 	// Spent, reservations included, nano-ρ.
 	SpentNanoRho int64 `protobuf:"varint,4,opt,name=spent_nano_rho,json=spentNanoRho,proto3" json:"spent_nano_rho,omitempty"`
 	// Calendar year of a yearly scope.
-	Year          int32 `protobuf:"varint,5,opt,name=year,proto3" json:"year,omitempty"`
+	Year int32 `protobuf:"varint,5,opt,name=year,proto3" json:"year,omitempty"`
+	// What one more query takes: the department's default price, or in an
+	// explanation that of the query explained; 0 when it is not known beforehand.
+	QueryNanoRho int64 `protobuf:"varint,6,opt,name=query_nano_rho,json=queryNanoRho,proto3" json:"query_nano_rho,omitempty"`
+	// How many more such queries the scope bears; absent where nothing adds up.
+	QueriesLeft   *int64 `protobuf:"varint,7,opt,name=queries_left,json=queriesLeft,proto3,oneof" json:"queries_left,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -956,6 +961,20 @@ func (x *Budget) GetSpentNanoRho() int64 {
 func (x *Budget) GetYear() int32 {
 	if x != nil {
 		return x.Year
+	}
+	return 0
+}
+
+func (x *Budget) GetQueryNanoRho() int64 {
+	if x != nil {
+		return x.QueryNanoRho
+	}
+	return 0
+}
+
+func (x *Budget) GetQueriesLeft() int64 {
+	if x != nil && x.QueriesLeft != nil {
+		return *x.QueriesLeft
 	}
 	return 0
 }
@@ -1331,13 +1350,16 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\x0fSTATE_SUCCEEDED\x10\x02\x12\x11\n" +
 	"\rSTATE_REFUSED\x10\x03\x12\x10\n" +
 	"\fSTATE_FAILED\x10\x04\x12\x10\n" +
-	"\fSTATE_QUEUED\x10\x05\"\x98\x01\n" +
+	"\fSTATE_QUEUED\x10\x05\"\xf7\x01\n" +
 	"\x06Budget\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x14\n" +
 	"\x05scope\x18\x02 \x01(\tR\x05scope\x12$\n" +
 	"\x0elimit_nano_rho\x18\x03 \x01(\x03R\flimitNanoRho\x12$\n" +
 	"\x0espent_nano_rho\x18\x04 \x01(\x03R\fspentNanoRho\x12\x12\n" +
-	"\x04year\x18\x05 \x01(\x05R\x04year\"\xe2\x01\n" +
+	"\x04year\x18\x05 \x01(\x05R\x04year\x12$\n" +
+	"\x0equery_nano_rho\x18\x06 \x01(\x03R\fqueryNanoRho\x12&\n" +
+	"\fqueries_left\x18\a \x01(\x03H\x00R\vqueriesLeft\x88\x01\x01B\x0f\n" +
+	"\r_queries_left\"\xe2\x01\n" +
 	"\rDatasetColumn\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\btitle_zh\x18\x02 \x01(\tR\atitleZh\x12\x19\n" +
@@ -1421,6 +1443,7 @@ func file_sandgate_v1_types_proto_init() {
 	if File_sandgate_v1_types_proto != nil {
 		return
 	}
+	file_sandgate_v1_types_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
