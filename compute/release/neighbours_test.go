@@ -97,7 +97,6 @@ func without(d reference.Data, unit string) reference.Data {
 type asker struct {
 	r     *rand.Rand
 	world map[string]protect.Facts
-	core  algebra.Core
 }
 
 func at(table int, name string, t algebra.Type) algebra.Col {
