@@ -63,8 +63,11 @@ func targetsOf(q algebra.Query, plan *protect.Plan, targets []TargetError) ([]pr
 			}
 			met = true
 			half, err := e.Units(t.HalfWidth)
-			if err != nil || half.Sign() < 1 {
+			if err != nil {
 				return nil, invalid("TARGET_ERROR", "目标误差须是正的十进制数，例如 50 或 12.5", "a target error is a positive decimal such as 50 or 12.5")
+			}
+			if half.Sign() < 1 {
+				return nil, invalid("TARGET_UNIT", "目标误差小于该列的最小单位；误差按最小单位计，至少为一个", "the target error is finer than the column's smallest unit, in which errors are counted: ask for one unit at least")
 			}
 			n := t.Values
 			if n == 0 {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -70,6 +71,17 @@ func (a *app) rows(header []string, body [][]string, right ...int) error {
 	return nil
 }
 
+// printable keeps what a query made of released values from steering the terminal
+// it is shown on.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
 func printTable(w io.Writer, header []string, body [][]string, right ...int) {
 	t := table.NewWriter()
 	t.SetOutputMirror(w)
@@ -83,7 +95,7 @@ func printTable(w io.Writer, header []string, body [][]string, right ...int) {
 	toRow := func(cells []string) table.Row {
 		r := make(table.Row, len(cells))
 		for i, c := range cells {
-			r[i] = c
+			r[i] = printable(c)
 		}
 		return r
 	}

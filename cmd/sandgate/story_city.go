@@ -128,13 +128,19 @@ func citySteps() []step {
 	rare := alpha("public_health", "released", "诊断细码（取值不公开：罕见值不会出现）", "diagnosis codes (private values: rare ones never appear)",
 		"SELECT diagnosis_detail, COUNT(*) AS visits FROM visits GROUP BY diagnosis_detail ORDER BY visits DESC")
 	rare.rows = 6
+	share := alpha("urban_planning", "released", "年龄段、占比与排名：核心受保护，其后的计算只用已发布的值", "age bands, shares and ranks: the core is protected, the rest is computed on released values",
+		"SELECT CASE WHEN birth_date < 1966 THEN '老年' WHEN birth_date < 2008 THEN '成年' ELSE '未成年' END AS age_band, COUNT(*) AS n, "+
+			"ROUND(100.0 * COUNT(*) / SUM(COUNT(*)) OVER (), 1) AS share, RANK() OVER (ORDER BY COUNT(*) DESC) AS place FROM population GROUP BY age_band ORDER BY place")
+	each := alpha("urban_planning", "released", "先按人汇总，再与人口表按人连接", "one row per person first, then joined to the population by person",
+		"WITH u AS (SELECT id_number, COUNT(*) AS months, SUM(base_yuan) AS base FROM social_insurance GROUP BY id_number) "+
+			"SELECT p.gender, COUNT(*) AS insured, AVG(u.base) AS mean_base FROM population p JOIN u ON p.id_number = u.id_number GROUP BY p.gender")
 	repeat := alpha("urban_planning", "repeated", "换一种写法再问一次：不能靠重复求平均", "the same question in other words: repeating averages nothing out",
 		"select dd.name, count(1) as n from population as x inner join districts as dd on dd.code = x.district group by dd.name order by n")
 	repeat.rows = 3
 	expired := alpha("urban_planning", "LICENCE_EXPIRED", "授权已到期", "an expired licence", "SELECT district, COUNT(*) AS n FROM population GROUP BY district")
 	expired.licence = "alpha-2024"
 	steps := []step{
-		residents, wages, visits, rare,
+		residents, wages, visits, rare, share, each,
 		beta("released", "企业统计（非个人数据，精确方式）", "enterprises (no personal data, exact mode)",
 			"SELECT district, COUNT(*) AS enterprises FROM enterprises GROUP BY district ORDER BY enterprises DESC LIMIT 6"),
 		beta("withheld", "极小的组：结果被抑制", "tiny groups: withheld",

@@ -89,6 +89,12 @@ func (s *splitter) settle(v any, with []string) (any, *policies.Reason) {
 	return v, nil
 }
 
+// foreignFunction says whether a function asks for the catalogue, rights or state of
+// the engine itself.
+func foreignFunction(name string) bool {
+	return slices.ContainsFunc([]string{"pg_", "duckdb_", "has_", "inet_", "current_"}, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
 func (s *splitter) allowed(v object, with []string) *policies.Reason {
 	class, isExpression := v["class"].(string)
 	typ, isNode := v["type"].(string)
@@ -98,9 +104,19 @@ func (s *splitter) allowed(v object, with []string) *policies.Reason {
 	}
 	if name, ok := v["function_name"].(string); ok {
 		schema, _ := v["schema"].(string)
-		if v["catalog"] != "" || schema != "" && schema != "main" || slices.Contains(postForbidden, lowered(name)) || strings.HasPrefix(lowered(name), "pg_") || strings.HasPrefix(lowered(name), "duckdb_") {
+		if v["catalog"] != "" || schema != "" && schema != "main" || slices.Contains(postForbidden, lowered(name)) || foreignFunction(lowered(name)) {
 			return s.d.refuse("POST_FUNCTION", offset(v), name)
 		}
+	}
+	// CURRENT_DATE and its like are written as names; the parser leaves it to the
+	// engine whether a column or the function is meant.
+	if names, _ := v["column_names"].([]any); class == "COLUMN_REF" && len(names) == 1 {
+		if name, _ := names[0].(string); slices.Contains(postForbidden, lowered(name)) {
+			return s.d.refuse("POST_FUNCTION", offset(v), name)
+		}
+	}
+	if v["sample"] != nil {
+		return s.d.refuse("SAMPLE", s.d.keyword("SAMPLE"))
 	}
 	if isExpression {
 		return nil

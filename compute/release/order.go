@@ -91,6 +91,9 @@ func (k *kernel) extreme(o protect.Output, c noisyCell) value {
 		if x.Sign() < 1 || far.Mul(far, fiellerUnit).Cmp(least) < 0 {
 			continue
 		}
+		if o.Func == algebra.Max && at+1 < b && o.Grid[at+1]-o.Grid[at] == 1 {
+			return edges(o, at, at, b) // a cell of one value
+		}
 		if o.Func == algebra.Max {
 			return edges(o, at+1, at, b)
 		}

@@ -177,3 +177,23 @@ EXPLAIN SELECT COUNT(*) FROM visits WHERE fee_yuan > 49999
 -- name: explain-analyze
 -- refuse: EXPLAIN
 EXPLAIN ANALYZE SELECT COUNT(*) FROM visits WHERE fee_yuan > 49999
+
+-- name: post-clock-by-keyword
+-- refuse: POST_FUNCTION
+WITH c AS (SELECT gender, COUNT(*) AS n FROM population GROUP BY gender) SELECT current_timestamp FROM c
+
+-- name: post-user-by-keyword
+-- refuse: POST_FUNCTION
+WITH c AS (SELECT gender, COUNT(*) AS n FROM population GROUP BY gender) SELECT session_user FROM c
+
+-- name: post-rights
+-- refuse: POST_FUNCTION
+WITH c AS (SELECT gender, COUNT(*) AS n FROM population GROUP BY gender) SELECT has_table_privilege('x', 'y') FROM c
+
+-- name: post-sample
+-- refuse: SAMPLE
+WITH c AS (SELECT gender, COUNT(*) AS n FROM population GROUP BY gender) SELECT n FROM c TABLESAMPLE reservoir(50%)
+
+-- name: post-using-sample
+-- refuse: SAMPLE
+WITH c AS (SELECT gender, COUNT(*) AS n FROM population GROUP BY gender) SELECT n FROM c USING SAMPLE 1 ROWS

@@ -43,7 +43,7 @@ func exactPlan(units int64) (*protect.Plan, []algebra.Schema) {
 	schema := algebra.Schema{Dataset: "one", Unit: "id", Columns: []algebra.SchemaColumn{{Name: "grp", Type: engineText}, {Name: "x", Type: x.Type}}}
 	return &protect.Plan{
 		Core: algebra.Core{Tables: []algebra.Table{{Dataset: "one"}}, Keys: []algebra.Col{grp}, Aggs: []algebra.Agg{{Func: algebra.Sum, Arg: &x}}},
-		Mode: protect.ModeExact, OneRow: true, MaxRows: 1, MaxCells: 2,
+		Mode: protect.ModeExact, OneRow: true, MaxRows: 1, MaxCells: 2, Ranks: []int64{0},
 		Keys:     []protect.Key{{Col: grp, Codes: []algebra.Value{{Type: engineText, S: "a"}, {Type: engineText, S: "b"}}}},
 		Measures: []protect.Measure{{Kind: protect.MeasureSum, Col: &x}, {Kind: protect.MeasureRows}, {Kind: protect.MeasureNonNull, Col: &x}},
 		Exact:    &protect.ExactRules{K: 10, Round: 5, SnapUnits: units, Lists: []protect.List{{}, {Col: &x}, {Col: &x, Top: true}}},

@@ -293,8 +293,9 @@ func (b *bundle) checkColumn(t *testing.T, name string, c policies.Column, level
 		t.Errorf("%s: measure is not numeric or has no bounds", name)
 	}
 	private := slices.Contains(rule.PrivateKeys, c.Name)
-	if slices.Contains(uses, policies.UseKey) && private == (c.Codes != nil) {
-		t.Errorf("%s: a key has either a code list or is private", name)
+	// A column with a grid is a key by bin().
+	if slices.Contains(uses, policies.UseKey) && private == (c.Codes != nil || c.Grid != nil) {
+		t.Errorf("%s: a key has a code list or a grid, or is private", name)
 	}
 	seen := map[string]bool{}
 	for _, code := range c.Codes {
