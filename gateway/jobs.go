@@ -141,14 +141,25 @@ func (d *Domain) record(e *entry.Entry, operator string, p *prepared) error {
 }
 
 // samePlan says whether a decision's plan, which is made of the redacted core, is
-// the outline that p was prepared with, and whether p's own plan, which holds the
-// literals, bounds, prices and noise as the outline does.
+// the outline that p was prepared with.
 func samePlan(decided *protect.Plan, p *prepared) bool {
-	s, errS := json.Marshal(decided)
-	t, errT := json.Marshal(p.outline)
-	x, errX := json.Marshal(skeleton(p.plan))
-	y, errY := json.Marshal(skeleton(p.outline))
-	return errors.Join(errS, errT, errX, errY) == nil && bytes.Equal(s, t) && bytes.Equal(x, y)
+	text, err := json.Marshal(decided)
+	return err == nil && bytes.Equal(text, p.outline)
+}
+
+// outlineOf encodes the plan of a redacted core. It errs unless plan, which holds
+// the literals, bounds, prices and noise as that does.
+func outlineOf(plan, redacted *protect.Plan) ([]byte, error) {
+	x, errX := json.Marshal(skeleton(plan))
+	y, errY := json.Marshal(skeleton(redacted))
+	text, err := json.Marshal(redacted)
+	if err := errors.Join(errX, errY, err); err != nil {
+		return nil, fmt.Errorf("failed to encode plan: %w", err)
+	}
+	if !bytes.Equal(x, y) {
+		return nil, errors.New("the plan differs from that of the redacted core")
+	}
+	return text, nil
 }
 
 // skeleton is a plan without what literals and labels stand in: the core, the

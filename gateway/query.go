@@ -42,7 +42,7 @@ type prepared struct {
 	analysis []policies.Reason
 	schemas  []algebra.Schema
 	plan     *protect.Plan // nil when refused
-	outline  *protect.Plan // the plan of the redacted core, as the ledger's readers make it
+	outline  []byte        // the plan of the redacted core, as the ledger's readers make it
 	sql      string
 	snaps    []string
 	decision state.Decision
@@ -220,8 +220,13 @@ func (d *Domain) decide(ctx context.Context, operator string, p *prepared) error
 	if p.plan, reason = protect.Build(p.query.Core, facts, price); reason != nil {
 		return refusal(*reason)
 	}
-	if p.outline, reason = protect.Build(*p.request.Core, facts, price); reason != nil {
+	redacted, reason := protect.Build(*p.request.Core, facts, price)
+	if reason != nil {
 		return refusal(*reason)
+	}
+	var err error
+	if p.outline, err = outlineOf(p.plan, redacted); err != nil {
+		return err
 	}
 	return d.gate(ctx, operator, p)
 }
