@@ -499,20 +499,10 @@ func failure(code string) policies.Reason {
 	return policies.Reason{Code: "EXECUTION_FAILED", Rule: "execution", SetBy: "sandgate", ZH: "作业未能完成，预算不退还", EN: "the job could not be completed; its price stays debited"}
 }
 
-// decimalOf renders minimal units with scale decimals.
+// decimalOf renders minimal units with scale decimals; nil is empty.
 func decimalOf(v *big.Int, scale uint8) string {
 	if v == nil {
 		return ""
 	}
-	s := new(big.Int).Abs(v).String()
-	for len(s) <= int(scale) {
-		s = "0" + s
-	}
-	if scale > 0 {
-		s = s[:len(s)-int(scale)] + "." + s[len(s)-int(scale):]
-	}
-	if v.Sign() < 0 {
-		s = "-" + s
-	}
-	return s
+	return algebra.FormatDecimal(v, scale)
 }

@@ -2,6 +2,7 @@ package algebra
 
 import (
 	"errors"
+	"math/big"
 	"strconv"
 	"strings"
 )
@@ -37,4 +38,20 @@ func ParseDecimal(s string, scale uint8) (int64, error) {
 		return 0, ErrDecimal
 	}
 	return v, nil
+}
+
+// FormatDecimal prints x·10^−scale with exactly scale decimal digits.
+func FormatDecimal(x *big.Int, scale uint8) string {
+	s, sign := new(big.Int).Abs(x).String(), ""
+	if x.Sign() < 0 {
+		sign = "-"
+	}
+	if scale == 0 {
+		return sign + s
+	}
+	n := int(scale)
+	if len(s) <= n {
+		s = strings.Repeat("0", n-len(s)+1) + s
+	}
+	return sign + s[:len(s)-n] + "." + s[len(s)-n:]
 }

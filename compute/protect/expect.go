@@ -279,7 +279,7 @@ func PriceForAll(core algebra.Core, facts []Facts, targets []Target) (budget.Nan
 	errs := best.ExpectedError()
 	for _, t := range targets {
 		if half := errs[t.Output].At(t.Values); half.Cmp(t.Half) > 0 {
-			best := "±" + decimalText(half, errs[t.Output].Scale)
+			best := "±" + algebra.FormatDecimal(half, errs[t.Output].Scale)
 			return 0, by(strict, "TARGET_TOO_FINE",
 				"在部门 "+strict.Department+" 设定的单次上限 ρ "+limit.String()+" 内达不到该误差；可达到的 95 % 误差为 "+best,
 				"the target error cannot be reached within rho "+limit.String()+", the most department "+strict.Department+" allows; the best 95 % error is "+best,
@@ -301,16 +301,4 @@ func PriceForAll(core algebra.Core, facts []Facts, targets []Target) (budget.Nan
 		return true
 	})
 	return budget.Nano(p + 1), nil
-}
-
-// decimalText prints x·10^−scale for x ≥ 0.
-func decimalText(x *big.Int, scale uint8) string {
-	s := x.String()
-	for len(s) <= int(scale) {
-		s = "0" + s
-	}
-	if scale > 0 {
-		s = s[:len(s)-int(scale)] + "." + s[len(s)-int(scale):]
-	}
-	return s
 }

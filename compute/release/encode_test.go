@@ -43,8 +43,8 @@ func TestRowsPrintsTypes(t *testing.T) {
 		scale uint8
 		want  string
 	}{{0, 0, "0"}, {0, 2, "0.00"}, {-1, 2, "-0.01"}, {12345, 2, "123.45"}, {math.MinInt64, 0, "-9223372036854775808"}, {5, 11, "0.00000000005"}} {
-		if got := decimal(big.NewInt(c.x), c.scale); got != c.want {
-			t.Errorf("decimal(%d,%d) = %s", c.x, c.scale, got)
+		if got := algebra.FormatDecimal(big.NewInt(c.x), c.scale); got != c.want {
+			t.Errorf("algebra.FormatDecimal(%d,%d) = %s", c.x, c.scale, got)
 		}
 	}
 }

@@ -162,23 +162,7 @@ func format(v value, t algebra.Type) string {
 	case algebra.Date:
 		return time.Unix(v.num.Int64()*86400, 0).UTC().Format(time.DateOnly)
 	}
-	return decimal(v.num, t.Scale)
-}
-
-// decimal prints x·10^−scale with exactly scale decimal digits.
-func decimal(x *big.Int, scale uint8) string {
-	s, sign := new(big.Int).Abs(x).String(), ""
-	if x.Sign() < 0 {
-		sign = "-"
-	}
-	if scale == 0 {
-		return sign + s
-	}
-	n := int(scale)
-	if len(s) <= n {
-		s = strings.Repeat("0", n-len(s)+1) + s
-	}
-	return sign + s[:len(s)-n] + "." + s[len(s)-n:]
+	return algebra.FormatDecimal(v.num, t.Scale)
 }
 
 // header describes the columns a plan releases: keys, outputs and, with grouping
