@@ -73,15 +73,29 @@ func sightings(list []string, paths ...string) (found map[string][]string, files
 			return nil, 0, err
 		}
 		err := filepath.WalkDir(path, func(name string, e fs.DirEntry, err error) error {
+			// A running gateway replaces files while this looks.
+			if errors.Is(err, fs.ErrNotExist) && name != path {
+				return nil
+			}
 			if err != nil || !e.Type().IsRegular() {
 				return err
 			}
 			text, err := os.ReadFile(name)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
 			if err != nil {
 				return err
 			}
 			files++
+			// Compression may hide a text in a database that is not encrypted, so no
+			// search of its bytes says anything: it counts as holding them all.
+			plain := isDatabase(text)
 			for _, c := range list {
+				if plain {
+					found[c] = append(found[c], name)
+					continue
+				}
 				for _, s := range spellings(c) {
 					if bytes.Contains(text, s) || strings.Contains(name, string(s)) {
 						found[c] = append(found[c], name)
@@ -175,6 +189,14 @@ func cmdOpened(ts *testscript.TestScript, neg bool, a []string) {
 		files++
 		text, err := os.ReadFile(l)
 		ts.Check(err)
+		ts.Logf("%d bytes, a database: %t", len(text), isDatabase(text))
+		if isDatabase(text) {
+			// Read through the engine: its compression may hide a text from a plain search.
+			copied := filepath.Join(ts.Getenv("WORK"), fmt.Sprintf("held-%d.duckdb", files))
+			ts.Check(os.WriteFile(copied, text, 0o600))
+			text, err = storedValues(copied)
+			ts.Check(errors.Join(err, os.Remove(copied)))
+		}
 		held = append(held, text...)
 	}
 	if neg {
@@ -222,6 +244,10 @@ func decrypted(homeDir, dataset, dir string) (string, error) {
 	return out.Name(), errors.Join(err, out.Close())
 }
 
+// isDatabase says whether a file begins as DuckDB's do that are not encrypted.
+func isDatabase(file []byte) bool { return len(file) >= 12 && string(file[8:12]) == "DUCK" }
+
+// storedValues are all cells of all tables of a plain database file.
 func storedValues(file string) (out []byte, err error) {
 	db, err := sql.Open("duckdb", file+"?access_mode=read_only")
 	if err != nil {
