@@ -411,11 +411,11 @@ func (d *Domain) ApplyPolicy(ctx context.Context, actor string, envelope []byte,
 		p.Kinds = append(p.Kinds, doc.Kind)
 	}
 	if validateOnly {
-		d.log.View(func() { _, err = d.state.CheckPolicy(p, actor) })
+		d.log.View(func() { _, err = d.state.CheckPolicy(p, actor, d.opt.Now()) })
 		return p.Kinds, ledger.Receipt{}, policyRefused(err)
 	}
 	receipt, err := d.append(ctx, func(e *entry.Entry) error {
-		if _, err := d.state.CheckPolicy(p, actor); err != nil {
+		if _, err := d.state.CheckPolicy(p, actor, e.Time()); err != nil {
 			return policyRefused(err)
 		}
 		e.Kind, e.Actor, e.Policy = entry.KindPolicy, actor, p

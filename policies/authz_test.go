@@ -20,7 +20,7 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 			if act == ActReadJob || act == ActCancelJob {
 				return resource != "job of op" && resource != "job of rival" || resource == "job of "+party
 			}
-			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue}, act)
+			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy}, act)
 		case "dept", "other":
 			if act == ActIngestSnapshot || act == ActReadSnapshot {
 				return resource == "of "+party

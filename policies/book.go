@@ -27,6 +27,7 @@ type Book struct {
 	datasets   map[string]Entry
 	licences   map[string]Licence
 	revoked    map[string]Revocation
+	holds      map[Target]map[string]Hold // by cause
 	ceiling    budget.Nano
 	registered bool
 	applied    map[[sha256.Size]byte]bool // bundles that took effect once
@@ -53,6 +54,7 @@ func NewBook(regulator string, key ed25519.PublicKey) *Book {
 		licences: map[string]Licence{},
 		revoked:  map[string]Revocation{},
 		applied:  map[[sha256.Size]byte]bool{},
+		holds:    map[Target]map[string]Hold{},
 	}
 }
 
@@ -64,6 +66,7 @@ func (b *Book) clone() *Book {
 	c.licences = maps.Clone(b.licences)
 	c.revoked = maps.Clone(b.revoked)
 	c.applied = maps.Clone(b.applied)
+	c.holds = maps.Clone(b.holds)
 	return &c
 }
 
@@ -105,8 +108,9 @@ func (b *Book) key(party string) (ed25519.PublicKey, bool) {
 // must be signed by the party that owns what it governs (R17): a registry by the
 // regulator, a department's documents by that department, a licence by the
 // regulator and by every department whose data it grants. A bundle takes effect
-// once: the same text again is refused.
-func (b *Book) Apply(envelope []byte) (*Book, []Document, error) {
+// once: the same text again is refused. at is the instant it takes effect, from
+// which terms and statutory deadlines count.
+func (b *Book) Apply(envelope []byte, at time.Time) (*Book, []Document, error) {
 	env, payload, err := ParseEnvelope(envelope)
 	if err != nil {
 		return nil, nil, err
@@ -119,11 +123,11 @@ func (b *Book) Apply(envelope []byte) (*Book, []Document, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	next, docs, err := b.apply(env, payload, docs)
+	next, docs, err := b.apply(env, payload, docs, at)
 	return next, docs, withoutNumbers(err)
 }
 
-func (b *Book) apply(env *dsse.Envelope, payload []byte, docs []Document) (*Book, []Document, error) {
+func (b *Book) apply(env *dsse.Envelope, payload []byte, docs []Document, at time.Time) (*Book, []Document, error) {
 	signers, err := verified(env, payload, b.key)
 	if err != nil {
 		return nil, nil, err
@@ -137,32 +141,41 @@ func (b *Book) apply(env *dsse.Envelope, payload []byte, docs []Document) (*Book
 	next := b.clone()
 	next.applied[digest] = true
 	for i, doc := range docs {
-		if err := next.put(doc, signers); err != nil {
+		if err := next.put(doc, act{signers: signers, at: at}); err != nil {
 			return nil, nil, fmt.Errorf("document %d (%s): %w", i+1, doc.Kind, err)
 		}
 	}
 	return next, docs, nil
 }
 
-func (b *Book) put(doc Document, signers map[string]bool) error {
+// act is under whose signatures, and when, a document takes effect.
+type act struct {
+	signers map[string]bool // party ids
+	at      time.Time
+}
+
+func (b *Book) put(doc Document, a act) error {
 	if doc.Kind != KindRegistry && !b.registered {
 		return fmt.Errorf("no registry is in force; the regulator must apply one first")
 	}
 	switch doc.Kind {
 	case KindRegistry:
-		return b.putRegistry(*doc.Registry, signers)
+		return b.putRegistry(*doc.Registry, a.signers)
 	case KindCatalogue:
-		return b.putCatalogue(*doc.Catalogue, signers)
+		return b.putCatalogue(*doc.Catalogue, a.signers)
 	case KindGrading:
-		return b.putGrading(*doc.Grading, signers)
+		return b.putGrading(*doc.Grading, a.signers)
 	case KindMasking:
-		return b.putMasking(*doc.Masking, signers)
+		return b.putMasking(*doc.Masking, a.signers)
 	case KindDisclosure:
-		return b.putDisclosure(*doc.Disclosure, signers)
+		return b.putDisclosure(*doc.Disclosure, a.signers)
 	case KindLicence:
-		return b.putLicence(*doc.Licence, signers)
+		return b.putLicence(*doc.Licence, a.signers)
 	case KindRevocation:
-		return b.putRevocation(*doc.Revocation, signers)
+		return b.putRevocation(*doc.Revocation, a.signers)
+	}
+	if k, ok := kinds[doc.Kind]; ok {
+		return k.put(b, doc.Body, a)
 	}
 	return fmt.Errorf("unknown kind %q", doc.Kind)
 }

@@ -67,7 +67,7 @@ func TestR17_OnlyTheOwnersSignatureCounts(t *testing.T) {
 		"null":                 {[]byte("null"), "payload type"},
 	} {
 		before := picture(t, b)
-		next, _, err := b.Apply(c.env)
+		next, _, err := b.Apply(c.env, applied)
 		if err == nil || next != nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v; want %q", name, err, c.want)
 		}
@@ -75,7 +75,7 @@ func TestR17_OnlyTheOwnersSignatureCounts(t *testing.T) {
 			t.Errorf("%s: the book changed", name)
 		}
 	}
-	if _, docs, err := b.Apply(good); err != nil || len(docs) != 1 {
+	if _, docs, err := b.Apply(good, applied); err != nil || len(docs) != 1 {
 		t.Errorf("the honest envelope: %v", err)
 	}
 }
@@ -92,7 +92,7 @@ func TestSignReplacesAndRefusesAnotherDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := town(t, "grading").Apply(raw); err != nil {
+	if _, _, err := town(t, "grading").Apply(raw, applied); err != nil {
 		t.Error(err)
 	}
 	if _, err := Sign(env, []byte(townMasking), "dept", keyOf("dept")); err == nil {
@@ -154,7 +154,7 @@ func TestR17_OneItemHasOneSource(t *testing.T) {
 	if got := refused(t, NewBook("bureau", publicOf("bureau")), townCatalogue, "bureau"); !strings.Contains(got, "no registry is in force") {
 		t.Error(got)
 	}
-	if _, _, err := (&Book{}).Apply(signed(t, withKeys(townRegistry), "bureau")); err == nil {
+	if _, _, err := (&Book{}).Apply(signed(t, withKeys(townRegistry), "bureau"), applied); err == nil {
 		t.Error("the zero book trusts somebody")
 	}
 }

@@ -157,6 +157,8 @@ func (b *Book) Decide(r Request) []Reason {
 		}
 	}
 	add(b.decideParty(r))
+	add(b.Suspended(Target{Kind: TargetGateway}))
+	add(b.Suspended(Target{TargetOperator, r.Operator}))
 	l, granted := b.licences[r.Licence]
 	if granted && l.Operator != r.Operator {
 		// The same words as for a licence that does not exist: who holds what is
@@ -168,9 +170,11 @@ func (b *Book) Decide(r Request) []Reason {
 		return out
 	}
 	add(b.InForce(r.Licence, r.At))
+	add(b.Suspended(Target{TargetLicence, r.Licence}))
 	add(b.decidePurpose(r, l))
 	for _, id := range r.Core.Datasets() {
 		add(b.decideDataset(r, l, id))
+		add(b.Suspended(Target{TargetDataset, id}))
 	}
 	for _, u := range Uses(r.Core) {
 		add(b.decideColumn(l, u))

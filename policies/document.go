@@ -28,6 +28,8 @@ type Document struct {
 	Disclosure *Disclosure
 	Licence    *Licence
 	Revocation *Revocation
+	// Body is a pointer to the document of every other kind.
+	Body any
 }
 
 // ParseBundle reads a multi-document YAML bundle. Unknown kinds and unknown
@@ -106,7 +108,11 @@ func parseDocument(node *yaml.Node) (Document, error) {
 	case "":
 		return Document{}, errors.New("field kind is missing")
 	default:
-		return Document{}, fmt.Errorf("unknown kind %q; known: Registry, Catalogue, Grading, Masking, Disclosure, Licence, Revocation", head.Kind)
+		k, ok := kinds[head.Kind]
+		if !ok {
+			return Document{}, fmt.Errorf("unknown kind %q; known: %s", safeName(string(head.Kind)), strings.Join(knownKinds(), ", "))
+		}
+		doc.Body, err = k.decode(node)
 	}
 	return doc, err
 }

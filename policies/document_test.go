@@ -138,7 +138,7 @@ func FuzzParseBundle(f *testing.F) {
 		for _, b := range books {
 			next := b.clone()
 			for _, d := range docs {
-				if next.put(d, everybody) != nil {
+				if next.put(d, act{signers: everybody, at: applied}) != nil {
 					break
 				}
 			}

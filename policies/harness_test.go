@@ -11,9 +11,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 )
+
+// applied is when the tests put bundles in force.
+var applied = time.Date(2026, 6, 1, 9, 0, 0, 0, time.UTC)
 
 // keyOf is a party's key in the tests, derived from its name.
 func keyOf(party string) ed25519.PrivateKey {
@@ -59,7 +63,7 @@ func signed(t testing.TB, text string, parties ...string) []byte {
 
 func apply(t testing.TB, b *Book, text string, parties ...string) *Book {
 	t.Helper()
-	next, _, err := b.Apply(signed(t, text, parties...))
+	next, _, err := b.Apply(signed(t, text, parties...), applied)
 	if err != nil {
 		t.Fatalf("bundle of %v: %v", parties, err)
 	}
@@ -71,7 +75,7 @@ func apply(t testing.TB, b *Book, text string, parties ...string) *Book {
 func refused(t testing.TB, b *Book, text string, parties ...string) string {
 	t.Helper()
 	before := picture(t, b)
-	next, docs, err := b.Apply(signed(t, text, parties...))
+	next, docs, err := b.Apply(signed(t, text, parties...), applied)
 	if err == nil {
 		t.Fatalf("accepted:\n%s", text)
 	}

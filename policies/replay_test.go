@@ -32,11 +32,11 @@ func TestBundleCountsOnce(t *testing.T) {
 	first, second := registry("one"), registry("two")
 	b := NewBook("bureau", pub)
 	for _, env := range [][]byte{first, second} {
-		if b, _, err = b.Apply(env); err != nil {
+		if b, _, err = b.Apply(env, applied); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := b.Apply(first); err == nil || !strings.Contains(err.Error(), "applied before") {
+	if _, _, err := b.Apply(first, applied); err == nil || !strings.Contains(err.Error(), "applied before") {
 		t.Fatalf("the first registry came back: %v", err)
 	}
 	if _, ok := b.Purpose("two"); !ok {

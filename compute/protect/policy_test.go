@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/policies"
@@ -50,7 +51,7 @@ func entryUnder(t *testing.T, columns, masks, rule string) policies.Entry {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if b, _, err = b.Apply(raw); err != nil {
+		if b, _, err = b.Apply(raw, time.Unix(1_780_000_000, 0)); err != nil {
 			t.Fatal(err)
 		}
 	}

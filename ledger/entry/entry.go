@@ -47,6 +47,18 @@ const (
 	KindRepeated  Kind = "job.repeated"
 	KindReleased  Kind = "job.released"
 	KindFailed    Kind = "job.failed"
+
+	// grading:
+
+	// desk:
+
+	// licences:
+
+	// products:
+
+	// metering:
+
+	// keys:
 )
 
 // Entry is one event. At is whole milliseconds, UTC, and never goes backwards
@@ -68,6 +80,18 @@ type Entry struct {
 	Released  *Released `json:"released,omitempty"`
 	Failed    *Failed   `json:"failed,omitempty"`
 	Heartbeat *Beat     `json:"heartbeat,omitempty"`
+
+	// grading:
+
+	// desk:
+
+	// licences:
+
+	// products:
+
+	// metering:
+
+	// keys:
 }
 
 // Time returns At as a time in UTC.
@@ -236,6 +260,18 @@ func (e *Entry) check() error {
 		KindSnapshot: e.Snapshot != nil, KindRefused: e.Refused != nil, KindReserved: e.Reserved != nil,
 		KindRepeated: e.Repeated != nil, KindReleased: e.Released != nil, KindFailed: e.Failed != nil,
 		KindHeartbeat: e.Heartbeat != nil,
+
+		// grading:
+
+		// desk:
+
+		// licences:
+
+		// products:
+
+		// metering:
+
+		// keys:
 	}
 	if _, known := bodies[e.Kind]; !known && e.Kind != KindStopped {
 		return fmt.Errorf("entry kind %q is unknown", e.Kind)

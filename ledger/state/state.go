@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/ledger/entry"
@@ -148,7 +149,7 @@ func (s *State) apply(e *entry.Entry) error {
 		}
 		return s.applyGenesis(e.Genesis)
 	case entry.KindPolicy:
-		next, err := s.CheckPolicy(e.Policy, e.Actor)
+		next, err := s.CheckPolicy(e.Policy, e.Actor, e.Time())
 		if err != nil {
 			return err
 		}
@@ -173,6 +174,18 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.gateway(e)
 	case entry.KindStarted, entry.KindStopped:
 		return s.gateway(e)
+
+		// grading:
+
+		// desk:
+
+		// licences:
+
+		// products:
+
+		// metering:
+
+		// keys:
 	}
 	return fmt.Errorf("kind is unknown")
 }
@@ -197,8 +210,9 @@ func (s *State) applyGenesis(g *entry.Genesis) error {
 }
 
 // CheckPolicy verifies a policy entry against the policy in force and returns
-// the book that would follow. The state is not changed.
-func (s *State) CheckPolicy(p *entry.Policy, actor string) (*policies.Book, error) {
+// the book that would follow when it takes effect at an instant. The state is not
+// changed.
+func (s *State) CheckPolicy(p *entry.Policy, actor string, at time.Time) (*policies.Book, error) {
 	env, err := Inflate(p.Envelope)
 	if err != nil {
 		return nil, err
@@ -206,7 +220,17 @@ func (s *State) CheckPolicy(p *entry.Policy, actor string) (*policies.Book, erro
 	if x := s.book.Authorize(actor, policies.ActApplyPolicy, policies.Resource{}); x != nil {
 		return nil, x
 	}
-	next, docs, err := s.book.Apply(env)
+	who, ok := s.book.Party(actor)
+	if !ok {
+		who.Role = policies.RoleRegulator // Authorize let in none but the root of trust
+	}
+	for _, kind := range p.Kinds {
+		if !policies.MayOffer(who.Role, kind) {
+			return nil, &policies.Reason{Code: "PERMISSION_DENIED", Rule: "authz.cedar", SetBy: s.genesis.Regulator,
+				ZH: "“" + actor + "”不得提交 " + string(kind) + " 文件", EN: "party \"" + actor + "\" may not bring a document of kind " + string(kind)}
+		}
+	}
+	next, docs, err := s.book.Apply(env, at)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,68 @@
+package policies
+
+import (
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// documentKind is how a kind of document is read and put in force.
+type documentKind struct {
+	decode func(node *yaml.Node) (any, error)
+	put    func(b *Book, body any, a act) error
+	// offers are the roles that may bring a bundle with such a document to the
+	// gateway; empty is department and regulator. Whose signature it needs is for
+	// put to say.
+	offers []Role
+}
+
+// kindOf makes a documentKind of a body type and the method that applies it.
+func kindOf[T any](put func(b *Book, v T, a act) error, offers ...Role) documentKind {
+	return documentKind{
+		decode: func(node *yaml.Node) (any, error) { return decodeAs[T](node) },
+		put:    func(b *Book, body any, a act) error { return put(b, *body.(*T), a) },
+		offers: offers,
+	}
+}
+
+// kinds are the documents beside those of types.go.
+var kinds map[Kind]documentKind
+
+// The table refers to methods that refer to it.
+func init() {
+	kinds = map[Kind]documentKind{
+		// catalogue
+
+		// grading
+
+		// masking
+
+		// desk
+
+		// licences
+
+		// products
+
+		// metering
+
+	}
+}
+
+func knownKinds() []string {
+	out := []string{string(KindRegistry), string(KindCatalogue), string(KindGrading), string(KindMasking), string(KindDisclosure), string(KindLicence), string(KindRevocation)}
+	var more []string
+	for k := range kinds {
+		more = append(more, string(k))
+	}
+	slices.Sort(more)
+	return append(out, more...)
+}
+
+// MayOffer says whether a role may bring a document of the kind to the gateway.
+func MayOffer(role Role, kind Kind) bool {
+	k := kinds[kind]
+	if len(k.offers) == 0 {
+		return role == RoleDepartment || role == RoleRegulator
+	}
+	return slices.Contains(k.offers, role)
+}
