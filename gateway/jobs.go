@@ -187,7 +187,7 @@ func (d *Domain) known(ctx context.Context, operator, job string, p *prepared) (
 	if err := d.settled(ctx, func() { j, ok = d.state.Job(job) }); err != nil || !ok {
 		return false, err
 	}
-	if j.Request.Query != p.request.Query || j.Request.Licence != p.request.Licence || j.Request.Purpose != p.request.Purpose || j.Request.Price != p.request.Price {
+	if j.Request.Query != p.request.Query || j.Request.Licence != p.request.Licence || j.Request.Purpose != p.request.Purpose || j.Request.Price != p.request.Price || j.Request.Product != p.request.Product {
 		return true, invalid("REQUEST_ID_REUSED", "该 request_id 已用于另一请求", "the request_id was used for another request")
 	}
 	switch j.Phase {

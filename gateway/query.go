@@ -30,6 +30,8 @@ type Query struct {
 	Parameters []string
 	// Targets are errors asked for instead of a price.
 	Targets []TargetError
+	// Product is the id of a filed product; its text then stands for SQL.
+	Product string
 }
 
 // prepared is a query that passed the closed language, with the plan that the
@@ -109,6 +111,9 @@ func (d *Domain) prepare(ctx context.Context, operator, requestID string, q Quer
 	p := &prepared{request: entry.Request{
 		Job: state.JobID(operator, requestID), Request: requestID, Licence: q.Licence, Purpose: q.Purpose, Price: q.Price,
 	}}
+	if err := d.product(operator, p, &q); err != nil {
+		return nil, err
+	}
 	canonical, err := d.analyse(ctx, operator, p, q)
 	if err != nil {
 		return nil, err
@@ -143,6 +148,9 @@ const maxCore = 40 << 10
 func (d *Domain) analyse(ctx context.Context, operator string, p *prepared, q Query) ([]byte, error) {
 	sql := q.SQL
 	p.text = sql
+	if len(p.analysis) > 0 {
+		return []byte("text\n" + sql), nil
+	}
 	refuse := func(r *policies.Reason) ([]byte, error) {
 		p.analysis = []policies.Reason{*r}
 		// A refused text is committed as it stands: the operator can later be
@@ -270,6 +278,8 @@ type Explanation struct {
 	Names   []string // of the aggregates, parallel to Plan.Outputs
 	Repeat  bool
 	Budgets []BudgetLine
+	// Form is the redacted canonical core as JSON; empty when the text is none.
+	Form string
 	// Boundary is nil when the whole text is protected core.
 	Boundary *Boundary
 }
@@ -288,6 +298,9 @@ func (d *Domain) Explain(ctx context.Context, operator string, q Query) (*Explan
 		return nil, err
 	}
 	x := &Explanation{Allowed: p.decision.Refused == nil, SQL: p.sql, Plan: p.plan, Repeat: d.ownRepeat(operator, p)}
+	if p.request.Core != nil {
+		x.Form = string(p.request.Core.Bytes())
+	}
 	if p.decision.Refused != nil {
 		x.Reasons = p.decision.Refused.Reasons
 		return x, nil

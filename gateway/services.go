@@ -37,7 +37,11 @@ func querySpec(q *sandgatev1.QuerySpec) (Query, error) {
 		return Query{}, invalid("LICENCE_MISSING", "缺少授权编号 licence", "licence is missing")
 	case q.GetPurpose() == "":
 		return Query{}, invalid("PURPOSE_MISSING", "缺少用途 purpose", "purpose is missing")
-	case q.GetSql() == "":
+	case q.GetProduct() != "" && q.GetSql() != "":
+		return Query{}, invalid("PRODUCT_WITH_SQL", "运行产品时不得另给 sql", "a product brings its own text: leave sql out")
+	case len(q.GetProduct()) > 64:
+		return Query{}, invalid("ID_TOO_LONG", "编号过长", "an id is too long")
+	case q.GetSql() == "" && q.GetProduct() == "":
 		return Query{}, invalid("SQL_MISSING", "缺少查询语句 sql", "sql is missing")
 	case q.GetPriceNanoRho() < 0:
 		return Query{}, invalid("PRICE_NEGATIVE", "价格不能为负", "the price must not be negative")
@@ -56,7 +60,7 @@ func querySpec(q *sandgatev1.QuerySpec) (Query, error) {
 	if len(q.GetTargetErrors()) > algebra.MaxAggs {
 		return Query{}, invalid("TARGET_ERROR", "目标误差过多", "too many target errors")
 	}
-	out := Query{Licence: q.GetLicence(), Purpose: q.GetPurpose(), SQL: q.GetSql(), Price: budget.Nano(q.GetPriceNanoRho()), Parameters: q.GetParameters()}
+	out := Query{Licence: q.GetLicence(), Purpose: q.GetPurpose(), SQL: q.GetSql(), Price: budget.Nano(q.GetPriceNanoRho()), Parameters: q.GetParameters(), Product: q.GetProduct()}
 	for _, t := range q.GetTargetErrors() {
 		out.Targets = append(out.Targets, TargetError{Column: t.GetColumn(), HalfWidth: t.GetHalfWidth(), Values: t.GetValues()})
 	}
@@ -100,7 +104,7 @@ func (s *operatorService) ExplainJob(ctx context.Context, req *sandgatev1.Explai
 }
 
 func explanation(x *Explanation) *sandgatev1.ExplainJobResponse {
-	out := &sandgatev1.ExplainJobResponse{Allowed: x.Allowed, Reasons: reasonsOf(x.Reasons), EngineSql: x.SQL, Repeat: x.Repeat, Budgets: budgetsOf(x.Budgets)}
+	out := &sandgatev1.ExplainJobResponse{Form: x.Form, Allowed: x.Allowed, Reasons: reasonsOf(x.Reasons), EngineSql: x.SQL, Repeat: x.Repeat, Budgets: budgetsOf(x.Budgets)}
 	out.Boundary = boundaryOf(x.Boundary)
 	if x.Plan == nil {
 		return out
@@ -268,7 +272,7 @@ func budgetsOf(lines []BudgetLine) []*sandgatev1.Budget {
 
 func (d *Domain) jobOf(j state.Job) *sandgatev1.Job {
 	out := &sandgatev1.Job{
-		Name: "jobs/" + j.Request.Job, Operator: j.Operator, Licence: j.Request.Licence, Purpose: j.Request.Purpose,
+		Name: "jobs/" + j.Request.Job, Operator: j.Operator, Licence: j.Request.Licence, Purpose: j.Request.Purpose, Product: j.Request.Product,
 		Reasons: reasonsOf(j.Reasons), RepeatOf: j.RepeatOf, CreateTime: timestamppb.New(time.UnixMilli(j.At)), Seq: j.Seq, ErrorCode: j.FailCode,
 	}
 	if j.Reserved != nil {

@@ -20,17 +20,20 @@ import (
 // the ledger holds. The zero Book trusts nobody; NewBook names the root of trust.
 // A Book is not safe for concurrent use; the sequencer owns the live one.
 type Book struct {
-	root       string // regulator's party id
-	rootKey    ed25519.PublicKey
-	parties    map[string]Party
-	purposes   map[string]Purpose
-	datasets   map[string]Entry
-	licences   map[string]Licence
-	revoked    map[string]Revocation
-	holds      map[Target]map[string]Hold // by cause
-	ceiling    budget.Nano
-	registered bool
-	applied    map[[sha256.Size]byte]bool // bundles that took effect once
+	root        string // regulator's party id
+	rootKey     ed25519.PublicKey
+	parties     map[string]Party
+	purposes    map[string]Purpose
+	datasets    map[string]Entry
+	licences    map[string]Licence
+	revoked     map[string]Revocation
+	holds       map[Target]map[string]Hold // by cause
+	products    map[string]Product
+	reviews     map[reviewKey]ProductReview
+	reviewRules map[string]ReviewRule
+	ceiling     budget.Nano
+	registered  bool
+	applied     map[[sha256.Size]byte]bool // bundles that took effect once
 }
 
 // Entry is everything the departments said about one data set. Fields are nil
@@ -48,13 +51,16 @@ type Entry struct {
 func NewBook(regulator string, key ed25519.PublicKey) *Book {
 	return &Book{
 		root: regulator, rootKey: key,
-		parties:  map[string]Party{},
-		purposes: map[string]Purpose{},
-		datasets: map[string]Entry{},
-		licences: map[string]Licence{},
-		revoked:  map[string]Revocation{},
-		applied:  map[[sha256.Size]byte]bool{},
-		holds:    map[Target]map[string]Hold{},
+		parties:     map[string]Party{},
+		purposes:    map[string]Purpose{},
+		datasets:    map[string]Entry{},
+		licences:    map[string]Licence{},
+		revoked:     map[string]Revocation{},
+		applied:     map[[sha256.Size]byte]bool{},
+		holds:       map[Target]map[string]Hold{},
+		products:    map[string]Product{},
+		reviews:     map[reviewKey]ProductReview{},
+		reviewRules: map[string]ReviewRule{},
 	}
 }
 
@@ -67,6 +73,9 @@ func (b *Book) clone() *Book {
 	c.revoked = maps.Clone(b.revoked)
 	c.applied = maps.Clone(b.applied)
 	c.holds = maps.Clone(b.holds)
+	c.products = maps.Clone(b.products)
+	c.reviews = maps.Clone(b.reviews)
+	c.reviewRules = maps.Clone(b.reviewRules)
 	return &c
 }
 

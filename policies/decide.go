@@ -14,7 +14,9 @@ type Request struct {
 	Licence  string
 	Purpose  string
 	At       time.Time
-	Core     algebra.Core // literals may be redacted: they never decide
+	Core     algebra.Core // redacted: literals never decide
+	Product  string       // id of the product it runs under; empty for none
+	Version  string       // digest of the product that ran
 }
 
 // ColumnUse is one way in which a core uses a column.
@@ -172,6 +174,7 @@ func (b *Book) Decide(r Request) []Reason {
 	add(b.InForce(r.Licence, r.At))
 	add(b.Suspended(Target{TargetLicence, r.Licence}))
 	add(b.decidePurpose(r, l))
+	out = append(out, b.decideProduct(r, l)...)
 	for _, id := range r.Core.Datasets() {
 		add(b.decideDataset(r, l, id))
 		add(b.Suspended(Target{TargetDataset, id}))
@@ -210,10 +213,17 @@ func (b *Book) decidePurpose(r Request, l Licence) *Reason {
 	return nil
 }
 
-func (b *Book) decideDataset(r Request, l Licence, id string) *Reason {
+func (b *Book) decideDatasetGrant(l Licence, id string) *Reason {
 	if !slices.ContainsFunc(l.Resources, func(o LicenceObject) bool { return o.Dataset == id }) {
 		return reasonf("DATASET_NOT_LICENSED", "licence/"+l.ID, b.root, "授权“%s”不含数据集“%s”", "licence %q does not grant data set %q", l.ID, id).
 			hint("请申请变更授权范围", "apply for a change of the licence's scope")
+	}
+	return nil
+}
+
+func (b *Book) decideDataset(r Request, l Licence, id string) *Reason {
+	if x := b.decideDatasetGrant(l, id); x != nil {
+		return x
 	}
 	e, ok := b.datasets[id]
 	if !ok {

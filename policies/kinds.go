@@ -42,6 +42,9 @@ func init() {
 		// licences
 
 		// products
+		KindProduct:       kindOf((*Book).putProduct, RoleOperator),
+		KindProductReview: kindOf((*Book).putProductReview),
+		KindReviewRule:    kindOf((*Book).putReviewRule),
 
 		// metering
 

@@ -297,6 +297,8 @@ type Licence struct {
 	Resources []LicenceObject `yaml:"resources" json:"resources"`
 	Security  Text            `yaml:"security_terms" json:"security_terms"`
 	Exit      Text            `yaml:"exit_terms" json:"exit_terms"`
+	// ProductsOnly lets the operator run nothing but reviewed products (R08).
+	ProductsOnly bool `yaml:"products_only,omitempty" json:"products_only,omitempty"`
 }
 
 // LicenceObject is one data set and the columns of it that are granted.

@@ -150,6 +150,9 @@ type Request struct {
 	Core    *algebra.Core `json:"core,omitempty"`  // redacted; absent when the text was not a query
 	Query   string        `json:"query"`           // Commit of the canonical query
 	Price   budget.Nano   `json:"price,omitempty"` // asked price, 0 for the default
+	// Product it runs under, and the digest of the version; empty for none.
+	Product string `json:"product,omitempty"`
+	Version string `json:"product_version,omitempty"`
 }
 
 // Refused is a refusal 拒绝. Analysis holds the reasons found before policy was

@@ -71,7 +71,8 @@ func (s *State) Decide(a Ask) Decision {
 	if a.Request.Core != nil {
 		core = *a.Request.Core
 	}
-	reasons := s.book.Decide(policies.Request{Operator: a.Operator, Licence: a.Request.Licence, Purpose: a.Request.Purpose, At: a.At, Core: core})
+	reasons := s.book.Decide(policies.Request{Operator: a.Operator, Licence: a.Request.Licence, Purpose: a.Request.Purpose, At: a.At, Core: core,
+		Product: a.Request.Product, Version: a.Request.Version})
 	reasons = append(append([]policies.Reason(nil), a.Analysis...), reasons...)
 	if len(reasons) > 0 {
 		return refuse(reasons...)

@@ -30,7 +30,7 @@ type QuerySpec struct {
 	Licence string `protobuf:"bytes,1,opt,name=licence,proto3" json:"licence,omitempty"`
 	// Purpose id, registered and granted by the licence.
 	Purpose string `protobuf:"bytes,2,opt,name=purpose,proto3" json:"purpose,omitempty"`
-	// SQL text, at most 64 KiB of UTF-8.
+	// SQL text, at most 64 KiB of UTF-8; required without a product.
 	Sql string `protobuf:"bytes,3,opt,name=sql,proto3" json:"sql,omitempty"`
 	// Price offered in nano-ρ; 0 takes the department's default.
 	PriceNanoRho int64 `protobuf:"varint,4,opt,name=price_nano_rho,json=priceNanoRho,proto3" json:"price_nano_rho,omitempty"`
@@ -38,7 +38,9 @@ type QuerySpec struct {
 	Parameters []string `protobuf:"bytes,5,rep,name=parameters,proto3" json:"parameters,omitempty"`
 	// Errors asked for instead of a price: the least price that meets them all is
 	// offered. Not together with price_nano_rho.
-	TargetErrors  []*TargetError `protobuf:"bytes,6,rep,name=target_errors,json=targetErrors,proto3" json:"target_errors,omitempty"`
+	TargetErrors []*TargetError `protobuf:"bytes,6,rep,name=target_errors,json=targetErrors,proto3" json:"target_errors,omitempty"`
+	// Product to run instead of a text; sql is then left out.
+	Product       string `protobuf:"bytes,7,opt,name=product,proto3" json:"product,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -113,6 +115,13 @@ func (x *QuerySpec) GetTargetErrors() []*TargetError {
 		return x.TargetErrors
 	}
 	return nil
+}
+
+func (x *QuerySpec) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
 }
 
 // TargetError asks for the half-width of an aggregate's 95 % confidence interval.
@@ -316,7 +325,10 @@ type ExplainJobResponse struct {
 	// Budget left in every scope, were the query run.
 	Budgets []*Budget `protobuf:"bytes,10,rep,name=budgets,proto3" json:"budgets,omitempty"`
 	// Where the text is cut; unset when all of it is protected core.
-	Boundary      *Boundary `protobuf:"bytes,11,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	Boundary *Boundary `protobuf:"bytes,11,opt,name=boundary,proto3" json:"boundary,omitempty"`
+	// Redacted canonical core as JSON, which a product names as its form; empty when
+	// the text is no query.
+	Form          string `protobuf:"bytes,12,opt,name=form,proto3" json:"form,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -426,6 +438,13 @@ func (x *ExplainJobResponse) GetBoundary() *Boundary {
 		return x.Boundary
 	}
 	return nil
+}
+
+func (x *ExplainJobResponse) GetForm() string {
+	if x != nil {
+		return x.Form
+	}
+	return ""
 }
 
 // Boundary cuts a text into its protected core and the free post-processing.
@@ -1038,16 +1057,17 @@ var File_sandgate_v1_operator_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_operator_proto_rawDesc = "" +
 	"\n" +
-	"\x1asandgate/v1/operator.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x17sandgate/v1/types.proto\"\xfa\x01\n" +
+	"\x1asandgate/v1/operator.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x17sandgate/v1/types.proto\"\x9a\x02\n" +
 	"\tQuerySpec\x12\x1e\n" +
 	"\alicence\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\alicence\x12\x1e\n" +
 	"\apurpose\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\apurpose\x12\x16\n" +
-	"\x03sql\x18\x03 \x01(\tB\x04\xe2A\x01\x02R\x03sql\x12*\n" +
+	"\x03sql\x18\x03 \x01(\tB\x04\xe2A\x01\x01R\x03sql\x12*\n" +
 	"\x0eprice_nano_rho\x18\x04 \x01(\x03B\x04\xe2A\x01\x01R\fpriceNanoRho\x12$\n" +
 	"\n" +
 	"parameters\x18\x05 \x03(\tB\x04\xe2A\x01\x01R\n" +
 	"parameters\x12C\n" +
-	"\rtarget_errors\x18\x06 \x03(\v2\x18.sandgate.v1.TargetErrorB\x04\xe2A\x01\x01R\ftargetErrors\"n\n" +
+	"\rtarget_errors\x18\x06 \x03(\v2\x18.sandgate.v1.TargetErrorB\x04\xe2A\x01\x01R\ftargetErrors\x12\x1e\n" +
+	"\aproduct\x18\a \x01(\tB\x04\xe2A\x01\x01R\aproduct\"n\n" +
 	"\vTargetError\x12\x1c\n" +
 	"\x06column\x18\x01 \x01(\tB\x04\xe2A\x01\x01R\x06column\x12#\n" +
 	"\n" +
@@ -1059,7 +1079,7 @@ const file_sandgate_v1_operator_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\trequestId\x12)\n" +
 	"\rvalidate_only\x18\x03 \x01(\bB\x04\xe2A\x01\x01R\fvalidateOnly\"G\n" +
 	"\x11ExplainJobRequest\x122\n" +
-	"\x05query\x18\x01 \x01(\v2\x16.sandgate.v1.QuerySpecB\x04\xe2A\x01\x02R\x05query\"\x9a\x03\n" +
+	"\x05query\x18\x01 \x01(\v2\x16.sandgate.v1.QuerySpecB\x04\xe2A\x01\x02R\x05query\"\xae\x03\n" +
 	"\x12ExplainJobResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12-\n" +
 	"\areasons\x18\x02 \x03(\v2\x13.sandgate.v1.ReasonR\areasons\x12\x1d\n" +
@@ -1073,7 +1093,8 @@ const file_sandgate_v1_operator_proto_rawDesc = "" +
 	"\bsteps_en\x18\t \x03(\tR\astepsEn\x12-\n" +
 	"\abudgets\x18\n" +
 	" \x03(\v2\x13.sandgate.v1.BudgetR\abudgets\x121\n" +
-	"\bboundary\x18\v \x01(\v2\x15.sandgate.v1.BoundaryR\bboundary\"\xf5\x01\n" +
+	"\bboundary\x18\v \x01(\v2\x15.sandgate.v1.BoundaryR\bboundary\x12\x12\n" +
+	"\x04form\x18\f \x01(\tR\x04form\"\xf5\x01\n" +
 	"\bBoundary\x12\x19\n" +
 	"\bcore_sql\x18\x01 \x01(\tR\acoreSql\x12\x1d\n" +
 	"\n" +

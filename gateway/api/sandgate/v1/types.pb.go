@@ -759,6 +759,8 @@ type Job struct {
 	ErrorCode string `protobuf:"bytes,11,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`
 	// Place in the queue of a queued job, 1 being next; 0 otherwise.
 	QueuePosition int32 `protobuf:"varint,12,opt,name=queue_position,json=queuePosition,proto3" json:"queue_position,omitempty"`
+	// Product it ran under; empty for none.
+	Product       string `protobuf:"bytes,13,opt,name=product,proto3" json:"product,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -875,6 +877,13 @@ func (x *Job) GetQueuePosition() int32 {
 		return x.QueuePosition
 	}
 	return 0
+}
+
+func (x *Job) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
 }
 
 // Budget 隐私预算 is one scope of the privacy filter.
@@ -1327,7 +1336,7 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\aReceipt\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1b\n" +
 	"\tleaf_hash\x18\x02 \x01(\fR\bleafHash\x12\x12\n" +
-	"\x04json\x18\x03 \x01(\fR\x04json\"\x9d\x04\n" +
+	"\x04json\x18\x03 \x01(\fR\x04json\"\xb7\x04\n" +
 	"\x03Job\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x18\n" +
@@ -1343,7 +1352,8 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	" \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
 	"error_code\x18\v \x01(\tR\terrorCode\x12%\n" +
-	"\x0equeue_position\x18\f \x01(\x05R\rqueuePosition\"}\n" +
+	"\x0equeue_position\x18\f \x01(\x05R\rqueuePosition\x12\x18\n" +
+	"\aproduct\x18\r \x01(\tR\aproduct\"}\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_RUNNING\x10\x01\x12\x13\n" +
