@@ -82,6 +82,18 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 			_, err := c.Operator.ListBudgets(ctx, &sandgatev1.ListBudgetsRequest{Licence: attack.LicenceID(op0, "roles")})
 			return err
 		}},
+		{"ListProducts", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Product.ListProducts(ctx, &sandgatev1.ListProductsRequest{})
+			return err
+		}},
+		{"GetProduct", nil, codes.NotFound, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Product.GetProduct(ctx, &sandgatev1.GetProductRequest{Name: "products/none"})
+			return err
+		}},
+		{"GetDelivery", owner, codes.NotFound, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Product.GetDelivery(ctx, &sandgatev1.GetDeliveryRequest{Name: "jobs/" + job})
+			return err
+		}},
 		{"ListDatasets", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Operator.ListDatasets(ctx, &sandgatev1.ListDatasetsRequest{})
 			return err

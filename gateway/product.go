@@ -59,13 +59,10 @@ func (s *productService) ListProducts(ctx context.Context, req *sandgatev1.ListP
 
 func (s *productService) GetProduct(ctx context.Context, req *sandgatev1.GetProductRequest) (*sandgatev1.Product, error) {
 	id := strings.TrimPrefix(req.GetName(), "products/")
+	// What is not there, what is somebody else's and who may see none look the same.
 	all, err := s.visible(caller(ctx), id)
-	if err != nil {
-		return nil, err
-	}
-	if len(all) == 0 {
-		return nil, refusal(policies.Reason{Code: "PRODUCT_UNKNOWN", Rule: "product", SetBy: "sandgate", ZH: "没有您可见的这个产品", EN: "there is no such product that you may see",
-			HintZH: "用 sandgate product list 查看编号", HintEN: "see sandgate product list for the ids"})
+	if err != nil || len(all) == 0 {
+		return nil, invalid("NOT_FOUND", "没有这个产品", "there is no such product")
 	}
 	return all[0], nil
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,7 +38,7 @@ func scripts(t *testing.T, pattern string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"city": cmdCity, "table": cmdTable, "place": cmdPlace, "gateway": cmdGateway, "exits": cmdExits,
 			"pick": cmdPick, "jsonvar": cmdJSONVar, "damage": cmdDamage, "resize": cmdResize, "barrage": cmdBarrage,
-			"edit": cmdEdit, "stalled": cmdStalled, "leakfree": cmdLeakfree, "opened": cmdOpened, "stored": cmdStored, "fill": cmdFill, "heard": cmdHeard,
+			"edit": cmdEdit, "stalled": cmdStalled, "leakfree": cmdLeakfree, "opened": cmdOpened, "stored": cmdStored, "fill": cmdFill, "heard": cmdHeard, "unzipped": cmdUnzipped,
 		},
 	})
 }
@@ -74,6 +76,20 @@ func args(ts *testscript.TestScript, got []string, usage string, least, most int
 	if len(got) < least || most >= 0 && len(got) > most {
 		ts.Fatalf("usage: %s", usage)
 	}
+}
+
+// unzipped FILE NAME OUT takes one file out of a ZIP.
+func cmdUnzipped(ts *testscript.TestScript, neg bool, a []string) {
+	noNeg(ts, neg)
+	args(ts, a, "unzipped FILE NAME OUT", 3, 3)
+	z, err := zip.OpenReader(ts.MkAbs(a[0]))
+	ts.Check(err)
+	defer z.Close()
+	f, err := z.Open(a[1])
+	ts.Check(err)
+	text, err := io.ReadAll(f)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(a[2]), text, 0o600))
 }
 
 // city lays a copy of the template into the working directory: home, kits, the

@@ -59,14 +59,15 @@ type State struct {
 	answers   map[string]string // query commitment + snapshots → released job
 	requests  map[string]string // operator + request id → job
 	released  uint64
-	exact     map[string]int // exact releases by data set
+	exact     map[string]int   // exact releases by data set
+	acquired  map[string]int64 // when a snapshot came into service, Unix milliseconds
 }
 
 // New returns the empty state, before genesis.
 func New() *State {
 	return &State{
 		snapshots: map[string]entry.Snapshot{}, jobs: map[string]*Job{},
-		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, filter: &budget.Filter{},
+		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, acquired: map[string]int64{}, filter: &budget.Filter{},
 	}
 }
 
@@ -87,6 +88,12 @@ func (s *State) Book() *policies.Book { return s.book }
 func (s *State) Snapshot(dataset string) (entry.Snapshot, bool) {
 	v, ok := s.snapshots[dataset]
 	return v, ok
+}
+
+// Acquired returns when a snapshot, of the present or the past, came into service.
+func (s *State) Acquired(snapshot string) (time.Time, bool) {
+	at, ok := s.acquired[snapshot]
+	return time.UnixMilli(at).UTC(), ok
 }
 
 // Job returns a copy of what is known of a job.
@@ -288,6 +295,7 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 		return err
 	}
 	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
+	s.acquired[e.Snapshot.Snapshot] = e.At
 	return nil
 }
 

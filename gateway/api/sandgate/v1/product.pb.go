@@ -10,6 +10,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -580,11 +581,302 @@ func (x *GetProductRequest) GetName() string {
 	return ""
 }
 
+// GetDeliveryRequest names a job that was answered.
+type GetDeliveryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name, jobs/{job}.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDeliveryRequest) Reset() {
+	*x = GetDeliveryRequest{}
+	mi := &file_sandgate_v1_product_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDeliveryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDeliveryRequest) ProtoMessage() {}
+
+func (x *GetDeliveryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_product_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDeliveryRequest.ProtoReflect.Descriptor instead.
+func (*GetDeliveryRequest) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GetDeliveryRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// Delivery is a delivered product 交付的数据产品: one release with its papers.
+type Delivery struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The job.
+	Job *Job `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	// Product it ran under, in the version that is filed now; unset for a free query.
+	Product *Product `protobuf:"bytes,2,opt,name=product,proto3" json:"product,omitempty"`
+	// Digest of the version that ran.
+	ProductVersion string `protobuf:"bytes,3,opt,name=product_version,json=productVersion,proto3" json:"product_version,omitempty"`
+	// What was released.
+	Release *Release `protobuf:"bytes,4,opt,name=release,proto3" json:"release,omitempty"`
+	// Where the data come from.
+	Sources []*DeliverySource `protobuf:"bytes,5,rep,name=sources,proto3" json:"sources,omitempty"`
+	// How the figures were made, in Chinese.
+	MethodZh []string `protobuf:"bytes,6,rep,name=method_zh,json=methodZh,proto3" json:"method_zh,omitempty"`
+	// How the figures were made, in English.
+	MethodEn []string `protobuf:"bytes,7,rep,name=method_en,json=methodEn,proto3" json:"method_en,omitempty"`
+	// Licence it was delivered under.
+	LicenceTitleZh string `protobuf:"bytes,8,opt,name=licence_title_zh,json=licenceTitleZh,proto3" json:"licence_title_zh,omitempty"`
+	// The same in English.
+	LicenceTitleEn string `protobuf:"bytes,9,opt,name=licence_title_en,json=licenceTitleEn,proto3" json:"licence_title_en,omitempty"`
+	// Security terms of the licence, in Chinese.
+	TermsZh string `protobuf:"bytes,10,opt,name=terms_zh,json=termsZh,proto3" json:"terms_zh,omitempty"`
+	// The same in English.
+	TermsEn       string `protobuf:"bytes,11,opt,name=terms_en,json=termsEn,proto3" json:"terms_en,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delivery) Reset() {
+	*x = Delivery{}
+	mi := &file_sandgate_v1_product_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delivery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delivery) ProtoMessage() {}
+
+func (x *Delivery) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_product_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
+func (*Delivery) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Delivery) GetJob() *Job {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *Delivery) GetProduct() *Product {
+	if x != nil {
+		return x.Product
+	}
+	return nil
+}
+
+func (x *Delivery) GetProductVersion() string {
+	if x != nil {
+		return x.ProductVersion
+	}
+	return ""
+}
+
+func (x *Delivery) GetRelease() *Release {
+	if x != nil {
+		return x.Release
+	}
+	return nil
+}
+
+func (x *Delivery) GetSources() []*DeliverySource {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+func (x *Delivery) GetMethodZh() []string {
+	if x != nil {
+		return x.MethodZh
+	}
+	return nil
+}
+
+func (x *Delivery) GetMethodEn() []string {
+	if x != nil {
+		return x.MethodEn
+	}
+	return nil
+}
+
+func (x *Delivery) GetLicenceTitleZh() string {
+	if x != nil {
+		return x.LicenceTitleZh
+	}
+	return ""
+}
+
+func (x *Delivery) GetLicenceTitleEn() string {
+	if x != nil {
+		return x.LicenceTitleEn
+	}
+	return ""
+}
+
+func (x *Delivery) GetTermsZh() string {
+	if x != nil {
+		return x.TermsZh
+	}
+	return ""
+}
+
+func (x *Delivery) GetTermsEn() string {
+	if x != nil {
+		return x.TermsEn
+	}
+	return ""
+}
+
+// DeliverySource is one data set that a delivery was computed from.
+type DeliverySource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name, datasets/{dataset}.
+	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	// Title in Chinese.
+	TitleZh string `protobuf:"bytes,2,opt,name=title_zh,json=titleZh,proto3" json:"title_zh,omitempty"`
+	// Title in English.
+	TitleEn string `protobuf:"bytes,3,opt,name=title_en,json=titleEn,proto3" json:"title_en,omitempty"`
+	// Department that provides it.
+	Department string `protobuf:"bytes,4,opt,name=department,proto3" json:"department,omitempty"`
+	// Snapshot that was read.
+	Snapshot string `protobuf:"bytes,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// When the snapshot was acquired.
+	AcquireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=acquire_time,json=acquireTime,proto3" json:"acquire_time,omitempty"`
+	// Time covered, as the catalogue says.
+	Period string `protobuf:"bytes,7,opt,name=period,proto3" json:"period,omitempty"`
+	// Area covered, as the catalogue says.
+	Area          string `protobuf:"bytes,8,opt,name=area,proto3" json:"area,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliverySource) Reset() {
+	*x = DeliverySource{}
+	mi := &file_sandgate_v1_product_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliverySource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliverySource) ProtoMessage() {}
+
+func (x *DeliverySource) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_product_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliverySource.ProtoReflect.Descriptor instead.
+func (*DeliverySource) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DeliverySource) GetDataset() string {
+	if x != nil {
+		return x.Dataset
+	}
+	return ""
+}
+
+func (x *DeliverySource) GetTitleZh() string {
+	if x != nil {
+		return x.TitleZh
+	}
+	return ""
+}
+
+func (x *DeliverySource) GetTitleEn() string {
+	if x != nil {
+		return x.TitleEn
+	}
+	return ""
+}
+
+func (x *DeliverySource) GetDepartment() string {
+	if x != nil {
+		return x.Department
+	}
+	return ""
+}
+
+func (x *DeliverySource) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
+	}
+	return ""
+}
+
+func (x *DeliverySource) GetAcquireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AcquireTime
+	}
+	return nil
+}
+
+func (x *DeliverySource) GetPeriod() string {
+	if x != nil {
+		return x.Period
+	}
+	return ""
+}
+
+func (x *DeliverySource) GetArea() string {
+	if x != nil {
+		return x.Area
+	}
+	return ""
+}
+
 var File_sandgate_v1_product_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_product_proto_rawDesc = "" +
 	"\n" +
-	"\x19sandgate/v1/product.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\"\xd2\x03\n" +
+	"\x19sandgate/v1/product.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sandgate/v1/types.proto\"\xd2\x03\n" +
 	"\aProduct\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x18\n" +
@@ -633,11 +925,38 @@ const file_sandgate_v1_product_proto_rawDesc = "" +
 	"\bproducts\x18\x01 \x03(\v2\x14.sandgate.v1.ProductR\bproducts\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"-\n" +
 	"\x11GetProductRequest\x12\x18\n" +
-	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name2\xa9\x01\n" +
+	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\".\n" +
+	"\x12GetDeliveryRequest\x12\x18\n" +
+	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\"\xb2\x03\n" +
+	"\bDelivery\x12\"\n" +
+	"\x03job\x18\x01 \x01(\v2\x10.sandgate.v1.JobR\x03job\x12.\n" +
+	"\aproduct\x18\x02 \x01(\v2\x14.sandgate.v1.ProductR\aproduct\x12'\n" +
+	"\x0fproduct_version\x18\x03 \x01(\tR\x0eproductVersion\x12.\n" +
+	"\arelease\x18\x04 \x01(\v2\x14.sandgate.v1.ReleaseR\arelease\x125\n" +
+	"\asources\x18\x05 \x03(\v2\x1b.sandgate.v1.DeliverySourceR\asources\x12\x1b\n" +
+	"\tmethod_zh\x18\x06 \x03(\tR\bmethodZh\x12\x1b\n" +
+	"\tmethod_en\x18\a \x03(\tR\bmethodEn\x12(\n" +
+	"\x10licence_title_zh\x18\b \x01(\tR\x0elicenceTitleZh\x12(\n" +
+	"\x10licence_title_en\x18\t \x01(\tR\x0elicenceTitleEn\x12\x19\n" +
+	"\bterms_zh\x18\n" +
+	" \x01(\tR\atermsZh\x12\x19\n" +
+	"\bterms_en\x18\v \x01(\tR\atermsEn\"\x87\x02\n" +
+	"\x0eDeliverySource\x12\x18\n" +
+	"\adataset\x18\x01 \x01(\tR\adataset\x12\x19\n" +
+	"\btitle_zh\x18\x02 \x01(\tR\atitleZh\x12\x19\n" +
+	"\btitle_en\x18\x03 \x01(\tR\atitleEn\x12\x1e\n" +
+	"\n" +
+	"department\x18\x04 \x01(\tR\n" +
+	"department\x12\x1a\n" +
+	"\bsnapshot\x18\x05 \x01(\tR\bsnapshot\x12=\n" +
+	"\facquire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vacquireTime\x12\x16\n" +
+	"\x06period\x18\a \x01(\tR\x06period\x12\x12\n" +
+	"\x04area\x18\b \x01(\tR\x04area2\xf0\x01\n" +
 	"\x0eProductService\x12S\n" +
 	"\fListProducts\x12 .sandgate.v1.ListProductsRequest\x1a!.sandgate.v1.ListProductsResponse\x12B\n" +
 	"\n" +
-	"GetProduct\x12\x1e.sandgate.v1.GetProductRequest\x1a\x14.sandgate.v1.ProductBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
+	"GetProduct\x12\x1e.sandgate.v1.GetProductRequest\x1a\x14.sandgate.v1.Product\x12E\n" +
+	"\vGetDelivery\x12\x1f.sandgate.v1.GetDeliveryRequest\x1a\x15.sandgate.v1.DeliveryBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
 
 var (
 	file_sandgate_v1_product_proto_rawDescOnce sync.Once
@@ -652,30 +971,43 @@ func file_sandgate_v1_product_proto_rawDescGZIP() []byte {
 }
 
 var file_sandgate_v1_product_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sandgate_v1_product_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_sandgate_v1_product_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_sandgate_v1_product_proto_goTypes = []any{
-	(ProductReview_State)(0),     // 0: sandgate.v1.ProductReview.State
-	(*Product)(nil),              // 1: sandgate.v1.Product
-	(*ProductParameter)(nil),     // 2: sandgate.v1.ProductParameter
-	(*ProductReview)(nil),        // 3: sandgate.v1.ProductReview
-	(*ListProductsRequest)(nil),  // 4: sandgate.v1.ListProductsRequest
-	(*ListProductsResponse)(nil), // 5: sandgate.v1.ListProductsResponse
-	(*GetProductRequest)(nil),    // 6: sandgate.v1.GetProductRequest
+	(ProductReview_State)(0),      // 0: sandgate.v1.ProductReview.State
+	(*Product)(nil),               // 1: sandgate.v1.Product
+	(*ProductParameter)(nil),      // 2: sandgate.v1.ProductParameter
+	(*ProductReview)(nil),         // 3: sandgate.v1.ProductReview
+	(*ListProductsRequest)(nil),   // 4: sandgate.v1.ListProductsRequest
+	(*ListProductsResponse)(nil),  // 5: sandgate.v1.ListProductsResponse
+	(*GetProductRequest)(nil),     // 6: sandgate.v1.GetProductRequest
+	(*GetDeliveryRequest)(nil),    // 7: sandgate.v1.GetDeliveryRequest
+	(*Delivery)(nil),              // 8: sandgate.v1.Delivery
+	(*DeliverySource)(nil),        // 9: sandgate.v1.DeliverySource
+	(*Job)(nil),                   // 10: sandgate.v1.Job
+	(*Release)(nil),               // 11: sandgate.v1.Release
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
 }
 var file_sandgate_v1_product_proto_depIdxs = []int32{
-	2, // 0: sandgate.v1.Product.parameters:type_name -> sandgate.v1.ProductParameter
-	3, // 1: sandgate.v1.Product.reviews:type_name -> sandgate.v1.ProductReview
-	0, // 2: sandgate.v1.ProductReview.state:type_name -> sandgate.v1.ProductReview.State
-	1, // 3: sandgate.v1.ListProductsResponse.products:type_name -> sandgate.v1.Product
-	4, // 4: sandgate.v1.ProductService.ListProducts:input_type -> sandgate.v1.ListProductsRequest
-	6, // 5: sandgate.v1.ProductService.GetProduct:input_type -> sandgate.v1.GetProductRequest
-	5, // 6: sandgate.v1.ProductService.ListProducts:output_type -> sandgate.v1.ListProductsResponse
-	1, // 7: sandgate.v1.ProductService.GetProduct:output_type -> sandgate.v1.Product
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	2,  // 0: sandgate.v1.Product.parameters:type_name -> sandgate.v1.ProductParameter
+	3,  // 1: sandgate.v1.Product.reviews:type_name -> sandgate.v1.ProductReview
+	0,  // 2: sandgate.v1.ProductReview.state:type_name -> sandgate.v1.ProductReview.State
+	1,  // 3: sandgate.v1.ListProductsResponse.products:type_name -> sandgate.v1.Product
+	10, // 4: sandgate.v1.Delivery.job:type_name -> sandgate.v1.Job
+	1,  // 5: sandgate.v1.Delivery.product:type_name -> sandgate.v1.Product
+	11, // 6: sandgate.v1.Delivery.release:type_name -> sandgate.v1.Release
+	9,  // 7: sandgate.v1.Delivery.sources:type_name -> sandgate.v1.DeliverySource
+	12, // 8: sandgate.v1.DeliverySource.acquire_time:type_name -> google.protobuf.Timestamp
+	4,  // 9: sandgate.v1.ProductService.ListProducts:input_type -> sandgate.v1.ListProductsRequest
+	6,  // 10: sandgate.v1.ProductService.GetProduct:input_type -> sandgate.v1.GetProductRequest
+	7,  // 11: sandgate.v1.ProductService.GetDelivery:input_type -> sandgate.v1.GetDeliveryRequest
+	5,  // 12: sandgate.v1.ProductService.ListProducts:output_type -> sandgate.v1.ListProductsResponse
+	1,  // 13: sandgate.v1.ProductService.GetProduct:output_type -> sandgate.v1.Product
+	8,  // 14: sandgate.v1.ProductService.GetDelivery:output_type -> sandgate.v1.Delivery
+	12, // [12:15] is the sub-list for method output_type
+	9,  // [9:12] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_product_proto_init() }
@@ -683,13 +1015,14 @@ func file_sandgate_v1_product_proto_init() {
 	if File_sandgate_v1_product_proto != nil {
 		return
 	}
+	file_sandgate_v1_types_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_product_proto_rawDesc), len(file_sandgate_v1_product_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
