@@ -166,7 +166,7 @@ func (d *Domain) execute(job string, p *prepared, r *run) error {
 		// difference between a time-out and a crash may depend on a person.
 		return errors.Join(err, d.discard(job, name), d.fail(job, "EXECUTION_FAILED", ""))
 	}
-	return d.commit(job, name)
+	return d.commit(job, name, rel)
 }
 
 // attempt computes; a spawner that died before it started a worker read nothing,
@@ -205,7 +205,7 @@ func (d *Domain) discard(job, name string) error {
 }
 
 // commit makes a stored release the job's outcome, or ends the job without one.
-func (d *Domain) commit(job, name string) error {
+func (d *Domain) commit(job, name string, rel *release.Release) error {
 	var lapsed, gone bool
 	cells := d.keptCells(job)
 	// The job ends in the ledger one way or the other: no deadline here.
@@ -218,7 +218,7 @@ func (d *Domain) commit(job, name string) error {
 			return err
 		}
 		e.Kind, e.Actor = entry.KindReleased, "gateway"
-		e.Released = &entry.Released{Job: job, Digest: name, Cells: cells}
+		e.Released = &entry.Released{Job: job, Digest: name, Cells: cells, Rows: int64(rel.Len()), Bytes: int64(len(rel.Encode()))}
 		return nil
 	})
 	switch {

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/attack"
@@ -88,6 +89,20 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 		}},
 		{"GetProduct", nil, codes.NotFound, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Product.GetProduct(ctx, &sandgatev1.GetProductRequest{Name: "products/none"})
+			return err
+		}},
+		{"GetStatement", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, as string) error {
+			st, err := c.Statement.GetStatement(ctx, &sandgatev1.GetStatementRequest{StartTime: timestamppb.New(time.Now().Add(-time.Hour)), EndTime: timestamppb.New(time.Now().Add(time.Hour))})
+			for _, l := range st.GetLines() {
+				if l.GetOperator() != as && (as == op0 || as == op1) {
+					return fmt.Errorf("%s is shown the use of %s", as, l.GetOperator())
+				}
+			}
+			for _, c := range st.GetContributions() {
+				if c.GetDepartment() != as && (as == dept || as == dept2) {
+					return fmt.Errorf("%s is shown the contribution of %s", as, c.GetDepartment())
+				}
+			}
 			return err
 		}},
 		{"GetDelivery", owner, codes.NotFound, func(ctx context.Context, c *client.Client, _ string) error {

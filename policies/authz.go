@@ -24,6 +24,7 @@ const (
 	ActReadLedger     Action = "ReadLedger"
 	ActCopyLedger     Action = "CopyLedger"
 	ActReadProduct    Action = "ReadProduct"
+	ActReadStatement  Action = "ReadStatement"
 )
 
 // Resource is what an action is about; empty fields do not apply.

@@ -31,6 +31,8 @@ type Book struct {
 	products    map[string]Product
 	reviews     map[reviewKey]ProductReview
 	reviewRules map[string]ReviewRule
+	ceilings    map[priceKey][]priceAt // replaced, never changed
+	tariffs     map[priceKey][]priceAt
 	ceiling     budget.Nano
 	registered  bool
 	applied     map[[sha256.Size]byte]bool // bundles that took effect once

@@ -47,7 +47,8 @@ func init() {
 		KindReviewRule:    kindOf((*Book).putReviewRule),
 
 		// metering
-
+		KindPriceCeiling: kindOf((*Book).putPriceCeiling),
+		KindTariff:       kindOf((*Book).putTariff, RoleOperator),
 	}
 }
 

@@ -29,6 +29,7 @@ type Client struct {
 	Department sandgatev1.DepartmentServiceClient
 	Regulator  sandgatev1.RegulatorServiceClient
 	Product    sandgatev1.ProductServiceClient
+	Statement  sandgatev1.StatementServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
 }
@@ -54,6 +55,7 @@ func Dial(kit *home.Kit, server string) (*Client, error) {
 		Operator: sandgatev1.NewOperatorServiceClient(conn), Policy: sandgatev1.NewPolicyServiceClient(conn),
 		Department: sandgatev1.NewDepartmentServiceClient(conn), Regulator: sandgatev1.NewRegulatorServiceClient(conn),
 		Product:    sandgatev1.NewProductServiceClient(conn),
+		Statement:  sandgatev1.NewStatementServiceClient(conn),
 		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
 	}, nil
 }

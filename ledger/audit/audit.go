@@ -76,6 +76,8 @@ type Report struct {
 	Receipts    int                `json:"receipts"`
 	Checkpoints int                `json:"checkpoints"` // earlier ones found consistent
 	Findings    []Finding          `json:"findings"`
+	// State is what the replayed entries lead to, as far as the replay came.
+	State *state.State `json:"-"`
 }
 
 func (r *Report) fail(code, zh, en string) {
@@ -105,6 +107,7 @@ func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
 		return nil, fmt.Errorf("failed to read the log's verifier key: %w", err)
 	}
 	a := &auditor{report: r, trust: trust, state: state.New()}
+	r.State = a.state
 	res, err := verify.Dir(ctx, dir, verifier, a.visit, opt.Progress)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()

@@ -189,6 +189,9 @@ type Released struct {
 	// Cells is the SHA-256 of the encrypted record of who stands in the cells of an
 	// exact release, without which later releases cannot be held against it.
 	Cells string `json:"cells,omitempty"`
+	// Rows and Bytes of the encoded release, for metering; absent from older entries.
+	Rows  int64 `json:"rows,omitempty"`
+	Bytes int64 `json:"bytes,omitempty"`
 }
 
 // Failed ends a reserved job that gave no release. The code is constant for

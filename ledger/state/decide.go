@@ -293,7 +293,7 @@ func (s *State) applyReleased(e *entry.Entry) error {
 	if e.Released.Cells != "" {
 		s.exact[j.Request.Core.Tables[0].Dataset]++
 	}
-	j.Phase, j.Released, j.FinishSeq = PhaseReleased, e.Released, e.Seq
+	j.Phase, j.Released, j.FinishSeq, j.FinishAt = PhaseReleased, e.Released, e.Seq, e.At
 	s.answers[answerKey(j.Request.Query, j.Reserved.Snapshots)] = e.Released.Job
 	s.released++
 	return nil
@@ -312,6 +312,6 @@ func (s *State) applyFailed(e *entry.Entry) error {
 	if !ok || j.Phase != PhaseReserved {
 		return errors.New("job has no open reservation")
 	}
-	j.Phase, j.FailCode, j.FinishSeq = PhaseFailed, e.Failed.Code, e.Seq
+	j.Phase, j.FailCode, j.FinishSeq, j.FinishAt = PhaseFailed, e.Failed.Code, e.Seq, e.At
 	return nil
 }

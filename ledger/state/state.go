@@ -43,6 +43,7 @@ type Job struct {
 	RepeatOf  string
 	FailCode  string
 	FinishSeq uint64
+	FinishAt  int64 // entry that ended it, Unix milliseconds; 0 while open
 }
 
 // State is the projection of a ledger prefix. It is not safe for concurrent
