@@ -1,6 +1,7 @@
 package disclosure
 
 import (
+	"math/bits"
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -19,11 +20,16 @@ type index struct {
 	sized  map[int32]uint32
 	alike  []uint32 // chains of sized: next set of this cardinality + 1
 
-	// Open addressing: block and sum → sets with that sum in that block.
+	// Open addressing: block and sum → sets with that sum in that block. Sets that
+	// have nobody in a block abound where sets are small; they are told apart by
+	// cardinality, in steps of step.
 	slots []posting
 	used  int
-	// Bits for every key of slots, and stale ones: most looks end here.
+	step  int
+	// Bits for every key of slots but the empty blocks', and stale ones, by block:
+	// most looks end here.
 	filter []uint64
+	words  int
 
 	// Who holds a unit: sets below settled in rows, by ordinal, the later ones,
 	// which may have to leave again, in chains of links.
@@ -60,67 +66,117 @@ type link struct{ set, before uint32 }
 const minSlots = 1 << 10
 
 func newIndex(s *Store, blocks int) *index {
-	return &index{store: s, blocks: blocks, sized: map[int32]uint32{}, target: make([]uint32, blocks),
-		slots: make([]posting, minSlots), filter: make([]uint64, minSlots/8)}
+	x := &index{store: s, blocks: blocks, step: s.k, sized: map[int32]uint32{}, target: make([]uint32, blocks), slots: make([]posting, minSlots)}
+	x.blank()
+	return x
+}
+
+// blank makes an empty filter of about eight bits per key of a full table.
+func (x *index) blank() {
+	x.words = 1 << bits.Len(uint(len(x.slots)/16/x.blocks))
+	x.filter = make([]uint64, x.blocks*x.words)
 }
 
 // sketch is that of a stored set.
 func (x *index) sketch(id int) []uint32 { return x.sums[id*x.blocks : (id+1)*x.blocks] }
 
-// spread hashes a sum of a block; the upper bits are the good ones.
-func spread(block int, sum uint32) uint64 {
-	h := (uint64(block)<<32 | uint64(sum)) * 0x9e3779b97f4a7c15
-	return (h ^ h>>29) * 0xbf58476d1ce4e5b9
+// key is what sets of a chain share: the sum of a block, or that the block is
+// empty and about how many units there are elsewhere.
+type key struct {
+	block int
+	sum   uint32
+	size  int
 }
 
-// may is false when no stored set has the sum that was spread: two bits of one
-// word tell, in a table that stays in the processor's cache.
-func (x *index) may(h uint64) bool {
-	bits := uint64(1)<<(h>>8&63) | uint64(1)<<(h>>14&63)
-	return x.filter[h>>32&uint64(len(x.filter)-1)]&bits == bits
+func (x *index) key(block int, sum uint32, card int) key {
+	if sum != 0 {
+		return key{block, sum, 0}
+	}
+	return key{block, 0, card / x.step}
 }
 
-// slot is where the chain of a sum is, or an empty slot where it would be.
-func (x *index) slot(block int, sum uint32, h uint64) int {
+// at is the key of a place in sums.
+func (x *index) at(place int) key {
+	return x.key(place%x.blocks, x.sums[place], int(x.cards[place/x.blocks]))
+}
+
+// sizes are the steps of cardinality that the chains of a sum are told apart by.
+func (x *index) sizes(sum uint32, least, most int) (first, last int) {
+	if sum != 0 {
+		return 0, 0
+	}
+	return least / x.step, most / x.step
+}
+
+// spread hashes a sum.
+func spread(sum uint32) uint64 {
+	h := uint64(sum) * 0x9e3779b97f4a7c15
+	return h ^ h>>32
+}
+
+func (k key) hash() uint64 {
+	return mix(uint64(k.block)<<32 ^ uint64(k.size)<<40 ^ uint64(k.sum))
+}
+
+// flags are the place and the two bits of a sum in the filter.
+func (x *index) flags(block int, sum uint32) (word int, two uint64) {
+	h := spread(sum)
+	return block*x.words + int(h>>12)&(x.words-1), uint64(1)<<(h&63) | uint64(1)<<(h>>6&63)
+}
+
+// may is false when no stored set has the sum in that block.
+func (x *index) may(block int, sum uint32) bool {
+	word, two := x.flags(block, sum)
+	return x.filter[word]&two == two || sum == 0
+}
+
+func (x *index) mark(k key) {
+	word, two := x.flags(k.block, k.sum)
+	x.filter[word] |= two
+}
+
+// slot is where the chain of a key is, or an empty slot where it would be.
+func (x *index) slot(k key) int {
 	mask := len(x.slots) - 1
-	at := int(h>>20) & mask
-	for ; x.slots[at].place != 0; at = (at + 1) & mask {
-		if p := int(x.slots[at].place) - 1; x.sums[p] == sum && p%x.blocks == block {
-			break
-		}
+	at := int(k.hash()) & mask
+	for x.slots[at].place != 0 && x.at(int(x.slots[at].place)-1) != k {
+		at = (at + 1) & mask
 	}
 	return at
 }
 
-// chain finds the sets with this sum in this block.
-func (x *index) chain(block int, sum uint32) posting {
-	h := spread(block, sum)
-	if !x.may(h) {
+// chain finds the sets with this key.
+func (x *index) chain(k key) posting {
+	if !x.may(k.block, k.sum) {
 		return posting{}
 	}
-	return x.slots[x.slot(block, sum, h)]
+	return x.slots[x.slot(k)]
+}
+
+// head is the first set of a chain, plus 1; 0 of an empty one.
+func (x *index) head(p posting) uint32 {
+	if p.n == 0 {
+		return 0
+	}
+	return (p.place-1)/uint32(x.blocks) + 1
 }
 
 // enter puts a set, the last one, in front of a chain.
-func (x *index) enter(id, block int, sum uint32) {
-	h := spread(block, sum)
-	s := &x.slots[x.slot(block, sum, h)]
-	place := id*x.blocks + block
-	x.next[place] = 0
-	if s.n > 0 {
-		x.next[place] = (s.place-1)/uint32(x.blocks) + 1
-	} else {
+func (x *index) enter(place int) {
+	k := x.at(place)
+	s := &x.slots[x.slot(k)]
+	if x.next[place] = x.head(*s); s.n == 0 {
 		x.used++
-		x.filter[h>>32&uint64(len(x.filter)-1)] |= 1<<(h>>8&63) | 1<<(h>>14&63)
+		x.mark(k)
 	}
 	*s = posting{uint32(place) + 1, s.n + 1}
 }
 
 // leave takes a set, the last one, from the front of a chain again.
-func (x *index) leave(id, block int, sum uint32) {
-	at := x.slot(block, sum, spread(block, sum))
-	if before := x.next[id*x.blocks+block]; before != 0 {
-		x.slots[at] = posting{(before-1)*uint32(x.blocks) + uint32(block) + 1, x.slots[at].n - 1}
+func (x *index) leave(place int) {
+	at := x.slot(x.at(place))
+	if before := x.next[place]; before != 0 {
+		x.slots[at] = posting{(before-1)*uint32(x.blocks) + uint32(place%x.blocks) + 1, x.slots[at].n - 1}
 		return
 	}
 	// What lies behind an empty slot is not found: move it up.
@@ -132,8 +188,7 @@ func (x *index) leave(id, block int, sum uint32) {
 			x.slots[gap] = posting{}
 			return
 		}
-		p := int(s.place) - 1
-		home := int(spread(p%x.blocks, x.sums[p])>>20) & mask
+		home := int(x.at(int(s.place)-1).hash()) & mask
 		if (i-home)&mask >= (i-gap)&mask {
 			x.slots[gap], gap = s, i
 		}
@@ -146,15 +201,14 @@ func (x *index) grow() {
 		return
 	}
 	old := x.slots
-	x.slots, x.filter = make([]posting, 2*len(old)), make([]uint64, 2*len(x.filter))
+	x.slots = make([]posting, 2*len(old))
+	x.blank()
 	for _, s := range old {
-		if s.place == 0 {
-			continue
+		if s.place != 0 {
+			k := x.at(int(s.place) - 1)
+			x.slots[x.slot(k)] = s
+			x.mark(k)
 		}
-		p := int(s.place) - 1
-		h := spread(p%x.blocks, x.sums[p])
-		x.slots[x.slot(p%x.blocks, x.sums[p], h)] = s
-		x.filter[h>>32&uint64(len(x.filter)-1)] |= 1<<(h>>8&63) | 1<<(h>>14&63)
 	}
 }
 
@@ -164,7 +218,7 @@ func (x *index) equal(p *probe) int {
 	var best posting
 	block := -1
 	for b, sum := range p.sk {
-		h := x.chain(b, sum)
+		h := x.chain(x.key(b, sum, p.card))
 		if h.n == 0 {
 			return -1
 		}
@@ -172,7 +226,7 @@ func (x *index) equal(p *probe) int {
 			best, block = h, b
 		}
 	}
-	for id := (best.place-1)/uint32(x.blocks) + 1; id != 0; id = x.next[int(id-1)*x.blocks+block] {
+	for id := x.head(best); id != 0; id = x.next[int(id-1)*x.blocks+block] {
 		if at := int(id - 1); int(x.cards[at]) == p.card && slices.Equal(x.sketch(at), p.sk) && x.sets[at].bits.Equals(p.bits) {
 			return at
 		}
@@ -192,11 +246,11 @@ func (x *index) add(p *probe, r ref) (int, bool) {
 	x.sets = append(x.sets, entry{bits: p.bits, refs: []ref{r}})
 	x.sums = append(x.sums, p.sk...)
 	x.next = append(x.next, p.sk...) // room; enter writes them
-	for b, sum := range p.sk {
-		x.enter(id, b, sum)
-	}
 	card := int32(p.card)
 	x.cards = append(x.cards, card)
+	for b := range p.sk {
+		x.enter(id*x.blocks + b)
+	}
 	x.alike = append(x.alike, x.sized[card])
 	x.sized[card] = uint32(id) + 1
 	if n := len(p.ords); n > 0 && int(p.ords[n-1]) >= len(x.last) {
@@ -214,8 +268,8 @@ func (x *index) add(p *probe, r ref) (int, bool) {
 // pop takes the last set, which is not settled, out again.
 func (x *index) pop() {
 	id := len(x.sets) - 1
-	for b, sum := range x.sketch(id) {
-		x.leave(id, b, sum)
+	for b := range x.blocks {
+		x.leave(id*x.blocks + b)
 	}
 	for it := x.sets[id].bits.Iterator(); it.HasNext(); {
 		o := it.Next()

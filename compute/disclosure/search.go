@@ -48,13 +48,13 @@ func (x *index) search(p *probe, k int, visit func(kind combination, a, b, left 
 	most, half := max(len(probes)-k+1, 1), max((len(probes)-k+2)/2, 1)
 	for _, c := range x.count(probes, half) {
 		id := int(c.id)
-		card, bits := int(x.cards[id]), x.sets[id].bits
+		card := int(x.cards[id])
 		if c.count >= most && card > p.card-k && x.within(x.sketch(id), p.sk, k) &&
 			x.near(x.target, card-p.card, k, func(a int) bool {
 				if a == id {
 					return false
 				}
-				left := leaves(p.bits, x.sets[a].bits, bits, p.card, int(x.cards[a]), card)
+				left := leaves(p.bits, x.sets[a].bits, x.sets[id].bits, p.card, int(x.cards[a]), card)
 				return left < k && visit(plusAminusB, a, id, left)
 			}) {
 			return
@@ -64,7 +64,7 @@ func (x *index) search(p *probe, k int, visit func(kind combination, a, b, left 
 				if a == id {
 					return false
 				}
-				left := leaves(x.sets[a].bits, bits, p.bits, int(x.cards[a]), card, p.card)
+				left := leaves(x.sets[a].bits, x.sets[id].bits, p.bits, int(x.cards[a]), card, p.card)
 				return left < k && visit(minusBoth, id, a, left)
 			}) {
 			return
@@ -156,7 +156,7 @@ func (x *index) within(a, b []uint32, k int) bool {
 	for i := range target {
 		sum := a[i] - b[i]
 		target[i] = sum
-		if !x.may(spread(i, sum)) {
+		if !x.may(i, sum) {
 			if none++; none >= k {
 				return false
 			}
@@ -165,52 +165,63 @@ func (x *index) within(a, b []uint32, k int) bool {
 	return true
 }
 
+// chain is a block of a target and the number of sets that agree with it there.
+type chain struct{ block, n int }
+
 // near visits stored sets whose sketch differs from target in fewer than k
 // blocks. Of any k blocks one agrees, so the chains of k blocks hold them all; a
 // block without a chain costs nothing. card is the number of units the sets must
-// have, give or take: each unit that is left counts at most twice.
+// have, give or take: a unit that is left is one that a set lacks, or one or, for
+// a pair, two that it has too many.
 func (x *index) near(target []uint32, card, k int, visit func(id int) bool) bool {
-	type chain struct {
-		posting
-		block int
-	}
+	least, most := max(card-(k-1), 0), card+2*(k-1)
 	var chains [MaxK + 8]chain
 	n, none := 0, 0
 	for b, sum := range target {
-		h := x.chain(b, sum)
-		if h.n == 0 {
+		c := chain{block: b}
+		for size, last := x.sizes(sum, least, most); size <= last; size++ {
+			c.n += int(x.chain(key{b, sum, size}).n)
+		}
+		if c.n == 0 {
 			if none++; none >= k {
 				return false
 			}
 			continue
 		}
-		chains[n].posting, chains[n].block = h, b
+		chains[n] = c
 		n++
 	}
 	list := chains[:n]
-	slices.SortFunc(list, func(a, b chain) int { return int(a.n) - int(b.n) })
+	slices.SortFunc(list, func(a, b chain) int { return a.n - b.n })
 	for i := 0; i < n && i+none < k; i++ {
-		for id := (list[i].place-1)/uint32(x.blocks) + 1; id != 0; id = x.next[int(id-1)*x.blocks+list[i].block] {
-			at := int(id - 1)
-			if d := int(x.cards[at]) - card; d > 2*(k-1) || d < -2*(k-1) {
-				continue
-			}
-			differ, first := 0, true
-			sketch := x.sketch(at)
-			for b, sum := range target {
-				if sketch[b] != sum {
-					if differ++; differ >= k {
-						break
-					}
+		b, sum := list[i].block, target[list[i].block]
+		for size, last := x.sizes(sum, least, most); size <= last; size++ {
+			for id := x.head(x.chain(key{b, sum, size})); id != 0; id = x.next[int(id-1)*x.blocks+b] {
+				at := int(id - 1)
+				if n := int(x.cards[at]); n >= least && n <= most && x.agrees(at, target, list[:i], k) && visit(at) {
+					return true
 				}
-			}
-			for _, earlier := range list[:i] {
-				first = first && sketch[earlier.block] != target[earlier.block]
-			}
-			if differ < k && first && visit(at) {
-				return true
 			}
 		}
 	}
 	return false
+}
+
+// agrees says that a set's sketch differs from target in fewer than k blocks, and
+// in all those whose chains were walked before: each set is visited once.
+func (x *index) agrees(id int, target []uint32, before []chain, k int) bool {
+	sketch, differ := x.sketch(id), 0
+	for b, sum := range target {
+		if sketch[b] != sum {
+			if differ++; differ >= k {
+				return false
+			}
+		}
+	}
+	for _, c := range before {
+		if sketch[c.block] == target[c.block] {
+			return false
+		}
+	}
+	return true
 }
