@@ -119,7 +119,12 @@ func (s *Store) probe(set *Set) *probe {
 		p.sk[h%uint64(len(p.sk))] += uint32(mix(h))
 	}
 	slices.Sort(p.ords)
-	p.ords = slices.Compact(p.ords)
+	if p.ords = slices.Compact(p.ords); len(p.ords) < len(set.Units) {
+		// A unit named twice would be twice in the sketch and hide what it is near.
+		once := slices.Clone(set.Units)
+		slices.Sort(once)
+		return s.probe(&Set{Units: slices.Compact(once)})
+	}
 	p.bits = roaring.BitmapOf(p.ords...)
 	p.bits.RunOptimize()
 	p.card = len(p.ords)
