@@ -63,7 +63,7 @@ type posting struct{ place, n uint32 }
 type link struct{ set, before uint32 }
 
 // minSlots is the size of an empty table of chains, a power of two.
-const minSlots = 1 << 10
+const minSlots = 1 << 6
 
 func newIndex(s *Store, blocks int) *index {
 	x := &index{store: s, blocks: blocks, step: s.k, sized: map[int32]uint32{}, target: make([]uint32, blocks), slots: make([]posting, minSlots)}

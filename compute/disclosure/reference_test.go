@@ -262,6 +262,9 @@ func (w *world) table(release string, s int) (out []*told) {
 			}
 		}
 		t.name = fmt.Sprint(members)
+		if len(members) > 0 && w.r.IntN(4) == 0 {
+			members = append(members, members[0]) // a unit that is named twice
+		}
 		w.r.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
 		t.set = Set{Family: family, Region: Region{Base: b.name + family, Whole: b.whole && family == "", Keys: keys, Cells: list}, Units: units(members...)}
 		if w.r.IntN(2) == 0 {
