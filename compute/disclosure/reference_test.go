@@ -24,8 +24,8 @@ type history struct {
 	dead map[string]bool
 }
 
-// rest counts the units where Σ signs·sets is not zero, up to k.
-func rest(k int, signs []int, sets [][]bool) int {
+// remains counts the units where Σ signs·sets is not zero, up to k.
+func remains(k int, signs []int, sets [][]bool) int {
 	n := 0
 	for u := range sets[0] {
 		sum := 0
@@ -66,12 +66,12 @@ func (h *history) refuses(t *told, whole []bool, k int) bool {
 		}
 		sets[at].refs = append(sets[at].refs, o)
 	}
-	if rest(k, []int{1}, [][]bool{t.in}) < k {
+	if remains(k, []int{1}, [][]bool{t.in}) < k {
 		return true
 	}
 	all := t.ref.region.whole()
 	if t.set.Family == "" {
-		if n := rest(k, []int{1, -1}, [][]bool{t.in, whole}); n < k && !(n == 0 && t.set.Region.Whole && vanishes([]int{1, -1}, []*Region{all, &t.set.Region})) {
+		if n := remains(k, []int{1, -1}, [][]bool{t.in, whole}); n < k && !(n == 0 && t.set.Region.Whole && vanishes([]int{1, -1}, []*Region{all, &t.set.Region})) {
 			return true
 		}
 		for i := range h.told {
@@ -80,7 +80,7 @@ func (h *history) refuses(t *told, whole []bool, k int) bool {
 				continue
 			}
 			for _, sign := range []int{1, -1} {
-				if n := rest(k, []int{1, sign, -1}, [][]bool{t.in, o.in, whole}); n < k && !(sign == 1 && n == 0 && t.set.Region.Whole && o.set.Region.Whole &&
+				if n := remains(k, []int{1, sign, -1}, [][]bool{t.in, o.in, whole}); n < k && !(sign == 1 && n == 0 && t.set.Region.Whole && o.set.Region.Whole &&
 					vanishes([]int{1, 1, -1}, []*Region{&t.set.Region, &o.set.Region, all})) {
 					return true
 				}
@@ -100,7 +100,7 @@ func (h *history) refuses(t *told, whole []bool, k int) bool {
 				lists = [][]bool{t.in, a.in, b.in}
 			}
 			for _, signs := range ways {
-				n := rest(k, signs, lists)
+				n := remains(k, signs, lists)
 				if n >= k {
 					continue
 				}

@@ -36,7 +36,7 @@ type candidate struct {
 // fewer than k units, until visit returns true. N + A and N + A + B leave at
 // least N's own and need no search.
 func (x *index) search(p *probe, k int, visit func(kind combination, a, b, left int) bool) {
-	if x.near(p.sk, p.card, k, func(id int) bool {
+	if x.near(p.sk, p.card-(k-1), p.card+k-1, k, func(id int) bool {
 		left := p.card + int(x.cards[id]) - 2*int(p.bits.AndCardinality(x.sets[id].bits))
 		return left < k && visit(minusA, id, -1, left)
 	}) {
@@ -49,27 +49,42 @@ func (x *index) search(p *probe, k int, visit func(kind combination, a, b, left 
 	for _, c := range x.count(probes, half) {
 		id := int(c.id)
 		card := int(x.cards[id])
-		if c.count >= most && card > p.card-k && x.within(x.sketch(id), p.sk, k) &&
-			x.near(x.target, card-p.card, k, func(a int) bool {
+		if c.count >= most && card > p.card-k && x.within(x.sketch(id), p.sk, k) {
+			least, most, ok := rest(p.card, card, x.common(p, id), k)
+			if ok && x.near(x.target, least, most, k, func(a int) bool {
 				if a == id {
 					return false
 				}
 				left := leaves(p.bits, x.sets[a].bits, x.sets[id].bits, p.card, int(x.cards[a]), card)
 				return left < k && visit(plusAminusB, a, id, left)
 			}) {
-			return
+				return
+			}
 		}
-		if card < p.card+k && x.within(p.sk, x.sketch(id), k) &&
-			x.near(x.target, p.card-card, k, func(a int) bool {
+		if card < p.card+k && x.within(p.sk, x.sketch(id), k) {
+			least, most, ok := rest(card, p.card, x.common(p, id), k)
+			if ok && x.near(x.target, least, most, k, func(a int) bool {
 				if a == id {
 					return false
 				}
 				left := leaves(x.sets[a].bits, x.sets[id].bits, p.bits, int(x.cards[a]), card, p.card)
 				return left < k && visit(minusBoth, id, a, left)
 			}) {
-			return
+				return
+			}
 		}
 	}
+}
+
+// common is the number of units that a stored set shares with p.
+func (x *index) common(p *probe, id int) int { return int(p.bits.AndCardinality(x.sets[id].bits)) }
+
+// rest is how many units a set must have that leaves fewer than k of what a large
+// set holds beyond a small one. Units of the small set that the large one lacks
+// are left whatever the third set holds; it may hold them besides.
+func rest(small, large, common, k int) (least, most int, ok bool) {
+	lacks := small - common
+	return large - common - (k - 1 - lacks), large - common + k - 1, lacks < k
 }
 
 // leaves is the number of units where a + b − c is not zero.
@@ -170,11 +185,11 @@ type chain struct{ block, n int }
 
 // near visits stored sets whose sketch differs from target in fewer than k
 // blocks. Of any k blocks one agrees, so the chains of k blocks hold them all; a
-// block without a chain costs nothing. card is the number of units the sets must
-// have, give or take: a unit that is left is one that a set lacks, or one or, for
-// a pair, two that it has too many.
-func (x *index) near(target []uint32, card, k int, visit func(id int) bool) bool {
-	least, most := max(card-(k-1), 0), card+2*(k-1)
+// block without a chain costs nothing. The sets have from least to most units.
+func (x *index) near(target []uint32, least, most, k int, visit func(id int) bool) bool {
+	if least = max(least, 0); most < least {
+		return false
+	}
 	var chains [MaxK + 8]chain
 	n, none := 0, 0
 	for b, sum := range target {
@@ -210,13 +225,14 @@ func (x *index) near(target []uint32, card, k int, visit func(id int) bool) bool
 // agrees says that a set's sketch differs from target in fewer than k blocks, and
 // in all those whose chains were walked before: each set is visited once.
 func (x *index) agrees(id int, target []uint32, before []chain, k int) bool {
-	sketch, differ := x.sketch(id), 0
+	sketch, differ := x.sketch(id)[:len(target)], 0
 	for b, sum := range target {
 		if sketch[b] != sum {
-			if differ++; differ >= k {
-				return false
-			}
+			differ++ // no way out here: where sets are small it would be guessed wrong
 		}
+	}
+	if differ >= k {
+		return false
 	}
 	for _, c := range before {
 		if sketch[c.block] == target[c.block] {
