@@ -242,7 +242,8 @@ func (r *reader) withoutCodes(parts []any) ([]any, error) {
 	return rest, nil
 }
 
-// restricts reads key IN (codes), key IS NULL, or both joined by OR.
+// restricts reads key IN (codes), key IS NULL, or both joined by OR; the codes may
+// be spread over several lists, which together name each of them once, in order.
 func (r *reader) restricts(v any, k protect.Key) bool {
 	parts := []any{v}
 	if t, _ := v.(tree); t["type"] == "CONJUNCTION_OR" {
@@ -256,23 +257,24 @@ func (r *reader) restricts(v any, k protect.Key) bool {
 }
 
 func (r *reader) restriction(parts []any, k protect.Key) bool {
-	if len(k.Codes) > 0 {
+	if len(k.Codes) == 0 && !k.Nullable {
+		return false
+	}
+	for missing := k.Codes; len(missing) > 0; parts = parts[1:] {
 		if len(parts) == 0 {
 			return false
 		}
 		f, err := node(parts[0], "OPERATOR", "COMPARE_IN", "children")
 		list := items(f2(f))
-		if err != nil || len(list) != len(k.Codes)+1 || r.outer.isColumn(list[0], k.Col) != nil {
+		if err != nil || len(list) < 2 || len(list) > len(missing)+1 || r.outer.isColumn(list[0], k.Col) != nil {
 			return false
 		}
-		for i, code := range k.Codes {
-			if got, err := value(list[i+1], k.Col.Type); err != nil || got != code {
+		for i, v := range list[1:] {
+			if got, err := value(v, k.Col.Type); err != nil || got != missing[i] {
 				return false
 			}
 		}
-		parts = parts[1:]
-	} else if !k.Nullable {
-		return false
+		missing = missing[len(list)-1:]
 	}
 	if k.Nullable {
 		if len(parts) == 0 {
