@@ -73,8 +73,8 @@ func (b books) account(entries []*entry.Entry) (spent map[string]int64, wrong []
 				say("reserved at %d nano-ρ, asked at %d", e.Reserved.Price, b.price)
 			}
 			for _, c := range e.Reserved.Charges {
-				if c.Price != e.Reserved.Price {
-					say("a scope is charged %d of %d nano-ρ", c.Price, e.Reserved.Price)
+				if c.Amount != e.Reserved.Price {
+					say("a scope is charged %d of %d nano-ρ", c.Amount, e.Reserved.Price)
 				}
 			}
 			spent[x.dataset] += int64(e.Reserved.Price)

@@ -166,7 +166,7 @@ func TestAttack14_KilledGateway(t *testing.T) {
 	in := newInspector(t, a)
 	w := &traffic{a: a, price: price}
 	_, plenty := a.Spent(t, Op(0), "plenty", "lifetime")
-	ledger := func() books {
+	accounts := func() books {
 		return books{tries: w.tries, price: price, limits: map[string]int64{"plenty": plenty, "scarce": scarce}}
 	}
 	var before []*sandgatev1.LedgerEntry
@@ -190,7 +190,7 @@ func TestAttack14_KilledGateway(t *testing.T) {
 			}
 		}
 		before, entries = now, decoded(t, now)
-		spent, bad := ledger().account(entries)
+		spent, bad := accounts().account(entries)
 		note(bad)
 		note(strays(t, a, entries))
 		for _, dataset := range []string{"plenty", "scarce"} {
@@ -283,7 +283,7 @@ func TestAttack14_KilledGateway(t *testing.T) {
 	if orphans == 0 || outcome["released"] < 4*kills || outcome["BUDGET_EXHAUSTED"] == 0 {
 		t.Errorf("the attack proves little: %d reservations were cut off, %v", orphans, outcome)
 	}
-	caught, doctored := control(t, in, ledger(), entries)
+	caught, doctored := control(t, in, accounts(), entries)
 	Record(t, Score{Attack: "14 gateway killed while operators submit", Figure: fmt.Sprintf("%d kinds of damage; %d nano-ρ told, %d spent", len(wrong), told["plenty"]+told["scarce"], spent["plenty"]+spent["scarce"]),
 		Bound: "0; equal", Control: fmt.Sprintf("%d of %d doctored ledgers are found out", caught, doctored), Pass: len(wrong) == 0 && caught == doctored && !t.Failed(), Trials: kills,
 		Note: fmt.Sprintf("SIGKILL to %d gateways, %d of them while they started, %d workers and %d spawners; %d reservations cut off; %v of %d submissions", kills+births, births, workers, spawners, orphans, outcome, len(w.tries))})
