@@ -13,8 +13,10 @@ import (
 // an eighth lacks one nano-ρ.
 func TestAttack14_RaceForTheLastNano(t *testing.T) {
 	a := Shared(t)
-	const n, fit, price = 64, 7, 880_000
-	limit := int64(fit*price + price - 1)
+	const n, fit, asked = 64, 7, 880_000
+	a.Add(t, noted("onenano", 50, "n"))
+	price := a.MustRun(t, Op(0), "onenano", fmt.Sprintf(countNoted, "onenano"), asked).GetPriceNanoRho() // a little less
+	limit := fit*price + price - 1
 	x := noted("lastnano", 1000, "n")
 	x.Rule = fmt.Sprintf(`budget: {operator_year: "0.%09[1]d", dataset_year: "0.%09[1]d"}`, limit)
 	a.Add(t, x)
@@ -26,7 +28,7 @@ func TestAttack14_RaceForTheLastNano(t *testing.T) {
 	for i := range n {
 		wg.Go(func() {
 			<-begin
-			r, err := a.Run(Op(i%4), x.ID, fmt.Sprintf("SELECT COUNT(*) AS n FROM %s WHERE age <> %d", x.ID, 1000+i), price)
+			r, err := a.Run(Op(i%4), x.ID, fmt.Sprintf("SELECT COUNT(*) AS n FROM %s WHERE age <> %d", x.ID, 1000+i), asked)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {

@@ -12,7 +12,7 @@ import (
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"golang.org/x/sys/unix"
-	"google.golang.org/grpc/codes"
+	grpccodes "google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/sandgate/sandgate/gateway"
@@ -113,7 +113,7 @@ func (a *Arena) witness(t testing.TB, dataset, sql string, strike func(func() []
 	words = passing.ReplaceAllString(jobName.ReplaceAllString(words, "JOB"), "")
 	if end.GetError() == nil {
 		words = "released"
-	} else if code := codes.Code(end.GetError().GetCode()); code != codes.Internal || len(ledgered) != 1 {
+	} else if code := grpccodes.Code(end.GetError().GetCode()); code != grpccodes.Internal || len(ledgered) != 1 {
 		t.Errorf("the job ended as %v, in the ledger as %v", code, ledgered)
 	}
 	return sight{blankRun.ReplaceAllString(words, " "), took, after - before}
