@@ -107,7 +107,7 @@ func (b books) account(entries []*entry.Entry) (spent map[string]int64, wrong []
 			if released[job] != x.rel.GetDigest() {
 				say("an acknowledged release is not in the ledger")
 			}
-		case x.final == "EXECUTION_FAILED" && failed[job] != x.final, x.final == "BUDGET_EXHAUSTED" && !refused[job]:
+		case x.final == "EXECUTION_FAILED" && failed[job] != x.final, x.final != "" && x.final != "EXECUTION_FAILED" && !refused[job]:
 			say("the operator was told %s, the ledger does not know", x.final)
 		}
 	}

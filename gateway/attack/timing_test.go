@@ -15,15 +15,16 @@ import (
 	"github.com/sandgate/sandgate/gateway"
 )
 
-// timed asks 2n queries, half of them with many who meet the condition, and takes
-// the time of each answer. lanes operators ask side by side, period/lanes apart,
-// so that no one's work falls into another's; with one lane one query follows the
-// other.
+// timed asks about the table "timing".
 type timed struct {
 	a     *Arena
 	asked atomic.Int64
 }
 
+// attack asks 2n queries, half of them with many who meet the condition, and takes
+// the time of each answer, sorted. lanes operators ask side by side, each once in a
+// period and period/lanes after the one before, so that nobody's work falls into
+// another's; without a period one query follows the other.
 func (x *timed) attack(t *testing.T, n, lanes int, period time.Duration) (auc float64, with, without []time.Duration) {
 	t.Helper()
 	x.a.MustRun(t, Op(0), "timing", fmt.Sprintf("SELECT COUNT(*) AS n FROM timing WHERE fee <> %d", 1001+x.asked.Add(1)), 1000) // opens the snapshot
@@ -119,10 +120,8 @@ func TestAttack09_Timing(t *testing.T) {
 	}
 	// A query whose work straddles a tick tells so, which is documented; ticks are for
 	// the queries that fit one, also on a machine that is slow today.
-	tick := gateway.DefaultTick
-	for tick < 4*slow[len(slow)-1] {
-		tick *= 2
-	}
+	const grain = 50 * time.Millisecond
+	tick := max(gateway.DefaultTick, (4*slow[len(slow)-1] + grain).Truncate(grain))
 	if err := a.Start(gateway.Options{Tick: tick, Jobs: 2 * lanes}); err != nil {
 		t.Fatal(err)
 	}
