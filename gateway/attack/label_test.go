@@ -79,7 +79,6 @@ func TestAttack08_LabelsCarryNothing(t *testing.T) {
 		wrong++
 		t.Errorf(format, args...)
 	}
-	var names []string
 	for i, label := range labelled {
 		label = strings.ReplaceAll(label, "%[1]s", canary)
 		var frames []string
@@ -91,8 +90,8 @@ func TestAttack08_LabelsCarryNothing(t *testing.T) {
 			first, err := a.Run(Op(0), dataset, sql("yes"), 1_000_000)
 			asked++
 			if err != nil {
-				names = append(names, Reason(err))
-				frames = append(frames, Reason(err))
+				say("%s: %v", label, err)
+				frames = append(frames, "")
 				continue
 			}
 			again := a.MustRun(t, Op(0), dataset, sql("no"), 1_000_000)
@@ -116,10 +115,7 @@ func TestAttack08_LabelsCarryNothing(t *testing.T) {
 			say("%s: the labels tell the data sets apart:\n%s\n%s", label, frames[0], frames[1])
 		}
 	}
-	if len(names) > 2 {
-		t.Errorf("%d of %d questions were refused: %v", len(names), asked, names)
-	}
-	// One question in forty wordings of its labels: so many draws, so many prices.
+	// One question in many wordings of its labels: so many draws, so many prices.
 	wordings := Trials(12, 60)
 	before, _ := a.Spent(t, Op(1), "labels1", "lifetime")
 	numbers := map[string]bool{}
@@ -163,11 +159,18 @@ func TestAttack08_LabelsCarryNothing(t *testing.T) {
 			say("%s: …%s…", where, text[max(0, i-100):min(len(text), i+60)])
 		}
 	}
+	// What stands in the ledger in their place is enough to decide everything again.
+	if a.Domain == nil {
+		in := newInspector(t, a)
+		if found := in.audited(t, in.copied(t)); len(found) > 0 {
+			t.Errorf("the audit finds %v", found)
+		}
+	}
 	// Control: without public keys the labels that are there tell all.
 	control := "none"
 	if !maps.Equal(naive[0], naive[1]) {
 		control = "groups that are there tell data apart"
 	}
 	Record(t, Score{Attack: "08 labels and names of columns as a channel", Figure: fmt.Sprintf("%d of %d texts tell data apart; %d draws for %d prices; %d canaries", different, len(labelled), len(numbers), paid/1_000_000, leaked), Bound: "0; draws ≤ prices; 0",
-		Control: control, Pass: wrong == 0 && control != "none" && !t.Failed(), Trials: asked + draws + wordings, Note: strings.Join(names, "; ")})
+		Control: control, Pass: wrong == 0 && control != "none" && !t.Failed(), Trials: asked + draws + wordings})
 }
