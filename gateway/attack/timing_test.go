@@ -100,7 +100,7 @@ func TestAttack09_Timing(t *testing.T) {
 	const lanes = 4
 	var csv strings.Builder
 	csv.WriteString("id,seq,fee\n")
-	for i := range 200_000 {
+	for i := range 100_000 {
 		who := i % 100
 		if i%2 == 0 {
 			who = 777 // half of the table
