@@ -139,7 +139,7 @@ func (c *collusion) reconstructed(t testing.TB) float64 {
 // is spent.
 func (c *collusion) unlimited(t testing.TB) float64 {
 	t.Helper()
-	const some, unlimited = 60, 2000
+	const some, unlimited = 15, 4000
 	plan, open := countPlan(t, colludePrice), 0
 	for g := range some {
 		sum, truth := 0.0, int64(crowd)
