@@ -80,31 +80,13 @@ func failures(t *testing.T, a *attack.Arena, job string) (codes []string) {
 // workers are the engine workers below this process.
 func workers(t *testing.T) (pids []int) {
 	t.Helper()
-	parent := map[int]int{}
-	engines := map[int]bool{}
-	dirs, err := filepath.Glob("/proc/[0-9]*")
+	list, err := attack.Below(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range dirs {
-		pid, _ := strconv.Atoi(filepath.Base(dir))
-		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
-		if err != nil {
-			continue
-		}
-		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-		if len(fields) < 2 || fields[0] == "Z" {
-			continue
-		}
-		parent[pid], _ = strconv.Atoi(fields[1])
-		args, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
-		engines[pid] = strings.HasPrefix(string(args), "sandgate-worker\x00") && strings.Contains(string(args), `"handler":"execute"`)
-	}
-	for pid, engine := range engines {
-		for up := pid; engine && up > 1; up = parent[up] {
-			if up == os.Getpid() {
-				pids = append(pids, pid)
-			}
+	for _, o := range list {
+		if o.Executes() {
+			pids = append(pids, o.PID)
 		}
 	}
 	return pids

@@ -163,7 +163,9 @@ func outlineOf(plan, redacted *protect.Plan) ([]byte, error) {
 }
 
 // skeleton is a plan without what literals and labels stand in: the core, the
-// conditions of FILTER and the codes of keys, of which the number stays.
+// conditions of FILTER and the codes of keys. Not even their number stays, for a
+// label that is one of the column's codes is told from them once it is redacted;
+// MaxCells, which counts it beside them in both, does.
 func skeleton(p *protect.Plan) protect.Plan {
 	x := *p
 	x.Core = algebra.Core{}
@@ -173,7 +175,7 @@ func skeleton(p *protect.Plan) protect.Plan {
 	}
 	x.Keys = slices.Clone(p.Keys)
 	for i := range x.Keys {
-		x.Keys[i].Codes = make([]algebra.Value, len(p.Keys[i].Codes))
+		x.Keys[i].Codes = nil
 	}
 	return x
 }

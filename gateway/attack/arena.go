@@ -151,15 +151,20 @@ func (a *Arena) Start(opt gateway.Options) error {
 	return nil
 }
 
-// Stop ends the gateway in order; the home can be started again.
-func (a *Arena) Stop() error {
-	var err error
+// hangUp closes the parties' connections; the next call dials anew.
+func (a *Arena) hangUp() (err error) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	for p, c := range a.clients {
 		err = errors.Join(err, c.Close())
 		delete(a.clients, p)
 	}
-	a.mu.Unlock()
+	return err
+}
+
+// Stop ends the gateway in order; the home can be started again.
+func (a *Arena) Stop() error {
+	err := a.hangUp()
 	if a.proc != nil {
 		err = errors.Join(err, a.proc.end())
 		a.proc = nil

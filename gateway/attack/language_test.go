@@ -86,7 +86,7 @@ func TestAttack02_LanguageSinglesNobodyOut(t *testing.T) {
 			after, _ := a.Spent(t, Op(i%Operators), "lang", "lifetime")
 			if err != nil {
 				no = err
-				if code := status.Code(err); after != before || !slices.Contains([]grpccodes.Code{grpccodes.InvalidArgument, grpccodes.PermissionDenied, grpccodes.Aborted}, code) {
+				if code := status.Code(err); after != before || !slices.Contains([]grpccodes.Code{grpccodes.InvalidArgument, grpccodes.PermissionDenied}, code) {
 					t.Errorf("%s: refused with %v at %d nano-ρ", c.name, err, after-before)
 				}
 				break
@@ -111,7 +111,7 @@ func TestAttack02_LanguageSinglesNobodyOut(t *testing.T) {
 		// Control: exact answers to these questions differ where the target is, and only there.
 		Record(t, Score{Attack: c.name, Figure: round3(got), Bound: fmt.Sprintf("%.3f", bound), Control: 1.0, Pass: got <= bound, Trials: groups})
 	}
-	if answered < 9 {
+	if answered < 11 {
 		t.Errorf("only %d of %d questions were answered: the attack proves little", answered, len(cleverQueries))
 	}
 	Record(t, Score{Attack: "02 constructs refused before data", Figure: fmt.Sprintf("%d refused, free of charge; %d answered, above", refused, answered), Bound: "no charge, no data", Control: "those answered are charged", Pass: !t.Failed(), Trials: len(cleverQueries), Note: strings.Join(names, "; ")})

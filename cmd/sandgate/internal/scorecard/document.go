@@ -81,7 +81,7 @@ func document(c card) (text string, missing []string) {
 
 `+"`make attack`"+` 于 %s 以全强度写成：每项攻击测得的结果、允许的上限、以及去掉保护后的对照。除注明者外，攻击以运营机构的身份经 gRPC 对真实程序进行。
 Written by `+"`make attack`"+` at full strength on %s: what every attack measured, what is allowed, and the same attack without the protection. Attacks go
-through gRPC, as an operator, against the real program; those that move its clock, crash it or stop its workers run the same code inside the test.
+through gRPC, as an operator, against the real program; those that move its clock, exchange its workers or reach into it run the same code inside the test.
 
 通过 passed %d · 泄露 leaked %d · 未防护 open %d · 未通过的测试 tests not passed %d
 
