@@ -23,6 +23,9 @@ const (
 	ActReadSnapshot   Action = "ReadSnapshot"
 	ActReadLedger     Action = "ReadLedger"
 	ActCopyLedger     Action = "CopyLedger"
+	ActReadLicence    Action = "ReadLicence"    // licences and orders
+	ActReadConsent    Action = "ReadConsent"    // consents, by commitment
+	ActComputeSubject Action = "ComputeSubject" // of a data subject
 )
 
 // Resource is what an action is about; empty fields do not apply.

@@ -42,6 +42,8 @@ type Job struct {
 	Released  *entry.Released
 	RepeatOf  string
 	FailCode  string
+	FailRule  string // what stopped the job, and FailBy whose it is; or FailBy cancelled it
+	FailBy    string
 	FinishSeq uint64
 }
 
@@ -59,14 +61,16 @@ type State struct {
 	answers   map[string]string // query commitment + snapshots → released job
 	requests  map[string]string // operator + request id → job
 	released  uint64
-	exact     map[string]int // exact releases by data set
+	exact     map[string]int   // exact releases by data set
+	open      map[string]bool  // jobs with an open reservation
+	used      map[string]usage // by licence
 }
 
 // New returns the empty state, before genesis.
 func New() *State {
 	return &State{
 		snapshots: map[string]entry.Snapshot{}, jobs: map[string]*Job{},
-		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, filter: &budget.Filter{},
+		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, open: map[string]bool{}, used: map[string]usage{}, filter: &budget.Filter{},
 	}
 }
 
