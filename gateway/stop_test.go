@@ -217,7 +217,7 @@ func TestR27_RandomOrdersUnderConcurrency(t *testing.T) {
 	// Spinning jobs that no order met go on: the last order meets them.
 	a.Must(t, orderText("last", attack.Regulator, "gateway", "suspend"), attack.Regulator)
 	released, met := auditOrders(t, decoded(t, a), dataset)
-	if released < 10 || met < 10 {
+	if released < 3 || met < 3 {
 		t.Errorf("nothing was tried: %d released, %d met by %d orders", released, met, given)
 	}
 	t.Logf("%d orders, %d released, %d jobs met by an order", given, released, met)

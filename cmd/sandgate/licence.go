@@ -68,8 +68,11 @@ func (a *app) licenceState(l *sandgatev1.Licence) string {
 	return a.t(s[0], s[1])
 }
 
-// day is a date where the reader is.
-func day(t *timestamppb.Timestamp) string { return t.AsTime().Local().Format(time.DateOnly) }
+// china is where the days of terms and quotas begin.
+var china = time.FixedZone("CST", 8*3600)
+
+// day is a date in China, as documents state it.
+func day(t *timestamppb.Timestamp) string { return t.AsTime().In(china).Format(time.DateOnly) }
 
 func (a *app) licenceShowCmd() *cobra.Command {
 	return &cobra.Command{
@@ -138,7 +141,7 @@ func (a *app) quotaRow(q *sandgatev1.QuotaLine) []string {
 	scope := q.GetKind()
 	if t := quotaTitles[scope]; a.format == "table" {
 		if scope = a.t(t[0], t[1]); q.GetRenewTime() != nil {
-			scope += a.t("，至 ", ", until ") + q.GetRenewTime().AsTime().Local().Format("01-02 15:04")
+			scope += a.t("，至 ", ", until ") + q.GetRenewTime().AsTime().In(china).Format("01-02 15:04 -07")
 		}
 	}
 	text, left := itoa, max(0, q.GetLimit()-q.GetUsed())

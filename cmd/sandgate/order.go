@@ -84,7 +84,7 @@ sets and on licences that grant them. Only who suspended, or the regulator, resu
 
 // instant reads a day, whose begin it is in China, or an RFC 3339 time.
 func instant(text string) (time.Time, error) {
-	if t, err := time.ParseInLocation(time.DateOnly, text, time.FixedZone("CST", 8*3600)); err == nil {
+	if t, err := time.ParseInLocation(time.DateOnly, text, china); err == nil {
 		return t, nil
 	}
 	t, err := time.Parse(time.RFC3339, text)
