@@ -109,7 +109,8 @@ func (b *Book) checkAgreement(l Licence, a act) error {
 	if l.Version < 0 || l.Version > 2 {
 		return fmt.Errorf("version %d is unknown; known: 1, 2", l.Version)
 	}
-	if (l.Version == 2 || b.agreed) && !a.signers[l.Operator] {
+	// What both sides agreed to is not changed by one of them.
+	if (l.Version == 2 || b.agreed || b.licences[l.ID].Version == 2) && !a.signers[l.Operator] {
 		return fmt.Errorf("signature of operator %q is missing: an agreement needs both sides", l.Operator)
 	}
 	if err := b.checkBody(l, a); err != nil {

@@ -37,6 +37,10 @@ func TestR06_AgreementNeedsBothSides(t *testing.T) {
 	if l, ok := next.Licence("l1"); !ok || l.Quota == nil || *l.Quota.JobsPerDay != 2 || l.Quota.RhoLimit() != 500_000_000 {
 		t.Errorf("%+v", l)
 	}
+	// An agreement is not replaced by a grant that the operator did not sign.
+	if got := refused(t, next, withKeys(townLicence), "bureau", "dept"); !strings.Contains(got, `signature of operator "op"`) {
+		t.Error(got)
+	}
 	// The registry can ask for it of every licence.
 	strict := apply(t, b, withKeys(townRegistry+"operator_signs: true\n"), "bureau")
 	if got := refused(t, strict, withKeys(townLicence), "bureau", "dept"); !strings.Contains(got, `signature of operator "op"`) {

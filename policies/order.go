@@ -65,7 +65,7 @@ func (t Target) String() string {
 func ParseTarget(text string) (Target, error) {
 	kind, id, _ := strings.Cut(text, "/")
 	t := Target{TargetKind(kind), id}
-	if _, ok := concerned[t.Kind]; !ok || (t.Kind == TargetGateway) != (id == "") || strings.Contains(id, "/") {
+	if _, ok := concerned[t.Kind]; !ok || t.Kind == TargetGateway && text != string(t.Kind) || t.Kind != TargetGateway && checkID("target", id) != nil {
 		return Target{}, fmt.Errorf("target %q is none: gateway, operator/ID, licence/ID, dataset/ID or product/ID", safeName(text))
 	}
 	return t, nil

@@ -120,6 +120,8 @@ func (a *app) declare(ctx context.Context, doc any, name, out string) error {
 	if err != nil {
 		return fmt.Errorf("failed to write the document: %w", err)
 	}
+	// The same words said twice are two documents: a bundle counts once.
+	text = append([]byte("# "+time.Now().UTC().Format(time.RFC3339Nano)+"\n"), text...)
 	env, err := policies.Sign(nil, text, k.Party, key)
 	if err != nil {
 		return fmt.Errorf("failed to sign the document: %w", err)
