@@ -164,9 +164,16 @@ func (b *Book) Consented(subject, dataset, licence, purpose string, at time.Time
 // his consent.
 func (b *Book) decideConsent(r Request, dataset string) *Reason {
 	e := b.datasets[dataset]
-	if e.Dataset.Consent != ConsentRequired || r.Kind == JobVerification {
+	if e.Dataset.Consent != ConsentRequired {
 		return nil
 	}
-	return reasonf("CONSENT_REQUIRED", "catalogue/"+dataset, e.Department, "数据集“%s”须经数据主体同意，不作统计查询", "data set %q needs the data subjects' consent and answers no query", dataset).
-		hint("仅可就已同意的数据主体核验", "only a verification of a subject who agreed can be let in")
+	if r.Kind != JobVerification {
+		return reasonf("CONSENT_REQUIRED", "catalogue/"+dataset, e.Department, "数据集“%s”须经数据主体同意，不作统计查询", "data set %q needs the data subjects' consent and answers no query", dataset).
+			hint("仅可就已同意的数据主体核验", "only a verification of a subject who agreed can be let in")
+	}
+	if b.Consented(r.Subject, dataset, r.Licence, r.Purpose, r.At) {
+		return nil
+	}
+	return reasonf("CONSENT_MISSING", "catalogue/"+dataset, e.Department, "数据集“%s”：没有该数据主体对本授权和用途的有效同意", "data set %q: no consent of the subject to this licence and purpose is in force", dataset).
+		hint("请由数源部门登记其同意", "have the department record it")
 }

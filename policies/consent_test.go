@@ -98,6 +98,19 @@ func TestR28_DataThatNeedsConsentAnswersNoQuery(t *testing.T) {
 	if got := codesOf(b.Decide(townRequest())); !slices.Equal(got, []string{"CONSENT_REQUIRED"}) {
 		t.Errorf("%v", got)
 	}
+	// A verification is decided on its subject's consent, and on nobody else's.
+	b = apply(t, b, agreement("jobs: [query, verification]\n"), "bureau", "dept")
+	ask := townRequest()
+	ask.Kind = JobVerification
+	for subject, want := range map[string][]string{subject1: nil, "": {"CONSENT_MISSING"}, strings.Repeat("0", 64): {"CONSENT_MISSING"}} {
+		if ask.Subject = subject; !slices.Equal(codesOf(b.Decide(ask)), want) {
+			t.Errorf("subject %.4s: %v", subject, b.Decide(ask))
+		}
+	}
+	ask.Subject, ask.At = subject1, applied
+	if gone := apply(t, b, "kind: ConsentWithdrawal\nconsent: c1\ndepartment: dept\n", "dept"); !slices.Equal(codesOf(gone.Decide(ask)), []string{"CONSENT_MISSING"}) {
+		t.Error("a verification is let in after the withdrawal")
+	}
 	for _, bad := range []struct{ from, to, want string }{
 		{"    bad_rows:", "    consent: maybe\n    bad_rows:", `consent "maybe"`},
 		{"    one_row_per_unit: true\n", "    one_row_per_unit: true\n    consent: required\n", "unit is a person"},

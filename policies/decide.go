@@ -16,6 +16,7 @@ type Request struct {
 	At       time.Time
 	Core     algebra.Core // literals may be redacted: they never decide
 	Kind     JobKind      // empty is JobQuery
+	Subject  string       // commitment of the one data subject that a verification asks about
 }
 
 // ColumnUse is one way in which a core uses a column.
