@@ -145,6 +145,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 		opt.Logger.Warn("swap is in use: memory that holds decrypted snapshots can reach a disk; turn swap off, encrypt it or set MemorySwapMax=0")
 	}
 	d.jobs.Go(d.beat)
+	d.jobs.Go(d.watch)
 	return d, nil
 }
 
@@ -414,13 +415,7 @@ func (d *Domain) ApplyPolicy(ctx context.Context, actor string, envelope []byte,
 		d.log.View(func() { _, err = d.state.CheckPolicy(p, actor, d.opt.Now()) })
 		return p.Kinds, ledger.Receipt{}, policyRefused(err)
 	}
-	receipt, err := d.append(ctx, func(e *entry.Entry) error {
-		if _, err := d.state.CheckPolicy(p, actor, e.Time()); err != nil {
-			return policyRefused(err)
-		}
-		e.Kind, e.Actor, e.Policy = entry.KindPolicy, actor, p
-		return nil
-	})
+	receipt, err := d.enforce(ctx, actor, p)
 	return p.Kinds, receipt, err
 }
 

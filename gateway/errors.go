@@ -46,6 +46,8 @@ var statusCodes = map[string]codes.Code{
 	"LICENCE_EXPIRED": codes.PermissionDenied, "LICENCE_NOT_YET_VALID": codes.PermissionDenied,
 	"PURPOSE_NOT_LICENSED": codes.PermissionDenied, "PURPOSE_NOT_ALLOWED": codes.PermissionDenied,
 	"DATASET_NOT_LICENSED": codes.PermissionDenied, "COLUMN_NOT_LICENSED": codes.PermissionDenied,
+	"GATEWAY_SUSPENDED": codes.PermissionDenied, "OPERATOR_SUSPENDED": codes.PermissionDenied, "LICENCE_SUSPENDED": codes.PermissionDenied, "DATASET_SUSPENDED": codes.PermissionDenied, "PRODUCT_SUSPENDED": codes.PermissionDenied,
+	"JOB_KIND_NOT_LICENSED": codes.PermissionDenied, "PROVIDER_CONSENT_MISSING": codes.PermissionDenied, "CONSENT_REQUIRED": codes.PermissionDenied, "CONSENT_MISSING": codes.PermissionDenied, "QUOTA_EXHAUSTED": codes.ResourceExhausted,
 	"USE_NOT_ALLOWED": codes.PermissionDenied, "BUDGET_EXHAUSTED": codes.ResourceExhausted,
 	"NO_SNAPSHOT": codes.FailedPrecondition, "SNAPSHOT_STALE": codes.FailedPrecondition,
 	"DATASET_NOT_READY": codes.FailedPrecondition, "POLICY_CHANGED": codes.Aborted,

@@ -104,6 +104,8 @@ func (d *Domain) start(job string, p *prepared) {
 	d.running[job] = r
 	p.started = true
 	d.mu.Unlock()
+	// Between reservation and here an order may have ended the job.
+	d.kill([]string{job})
 	d.jobs.Go(func() {
 		defer func() {
 			d.mu.Lock()
@@ -212,10 +214,12 @@ func (d *Domain) commit(job, name string, rel *release.Release) error {
 	_, err := d.append(context.Background(), func(e *entry.Entry) error {
 		j, _ := d.state.Job(job)
 		gone = j.Phase != state.PhaseReserved
-		err := d.state.CheckRelease(job, e.Time())
-		var reason *policies.Reason
-		if lapsed = errors.As(err, &reason); err != nil {
-			return err
+		if gone {
+			return errEnded
+		}
+		if e.Failed = d.state.Stopped(d.state.Book(), job, e.Time()); e.Failed != nil {
+			lapsed, e.Kind, e.Actor = true, entry.KindFailed, "gateway"
+			return nil
 		}
 		e.Kind, e.Actor = entry.KindReleased, "gateway"
 		e.Released = &entry.Released{Job: job, Digest: name, Cells: cells, Rows: int64(rel.Len()), Bytes: int64(len(rel.Encode()))}
@@ -223,7 +227,7 @@ func (d *Domain) commit(job, name string, rel *release.Release) error {
 	})
 	switch {
 	case lapsed:
-		return errors.Join(err, d.discard(job, name), d.fail(job, "LICENCE_ENDED", ""))
+		return errors.Join(errors.New("stopped"), err, d.discard(job, name))
 	case gone:
 		return errors.Join(err, d.discard(job, name))
 	}

@@ -156,6 +156,34 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 			}
 			return err
 		}},
+		{"ListLicences", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, as string) error {
+			r, err := c.Licence.ListLicences(ctx, &sandgatev1.ListLicencesRequest{PageSize: 200})
+			for _, l := range r.GetLicences() {
+				if (as == op0 || as == op1 || as == dept2) && l.GetOperator() != as {
+					return fmt.Errorf("%s is shown a licence of %s", as, l.GetOperator())
+				}
+			}
+			return err
+		}},
+		{"GetLicence", []string{op0, dept, bureau}, codes.NotFound, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Licence.GetLicence(ctx, &sandgatev1.GetLicenceRequest{Name: "licences/" + attack.LicenceID(op0, "roles")})
+			return err
+		}},
+		{"ListOrders", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Licence.ListOrders(ctx, &sandgatev1.ListOrdersRequest{})
+			return err
+		}},
+		{"ListConsents", []string{dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Licence.ListConsents(ctx, &sandgatev1.ListConsentsRequest{})
+			return err
+		}},
+		{"ComputeSubject", []string{dept}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Licence.ComputeSubject(ctx, &sandgatev1.ComputeSubjectRequest{Dataset: "roles", Id: "u1"})
+			if attack.Reason(err) == "SUBJECT_DATASET" {
+				return nil // the table's unit is no person: past the door
+			}
+			return err
+		}},
 		{"GetOperation", owner, codes.NotFound, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Operations.GetOperation(ctx, &longrunningpb.GetOperationRequest{Name: "operations/" + job})
 			return err
@@ -419,7 +447,7 @@ func TestAttack15_AbsurdInputs(t *testing.T) {
 			}
 		}
 	}
-	for _, service := range []string{"sandgate.v1.OperatorService", "sandgate.v1.PolicyService", "sandgate.v1.DepartmentService", "sandgate.v1.RegulatorService", "google.longrunning.Operations"} {
+	for _, service := range []string{"sandgate.v1.OperatorService", "sandgate.v1.PolicyService", "sandgate.v1.DepartmentService", "sandgate.v1.RegulatorService", "sandgate.v1.LicenceService", "google.longrunning.Operations"} {
 		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service))
 		if err != nil {
 			t.Fatal(err)

@@ -434,7 +434,7 @@ func (d *Domain) Released(ctx context.Context, party, job string) (*Answer, erro
 	case state.PhaseRefused:
 		return nil, &Refusal{Job: job, Reasons: j.Reasons}
 	case state.PhaseFailed:
-		return nil, &Refusal{Job: job, Reasons: []policies.Reason{failure(j.FailCode)}}
+		return nil, &Refusal{Job: job, Reasons: []policies.Reason{failure(j)}}
 	default:
 		return nil, &Refusal{Job: job, Reasons: []policies.Reason{{Code: "OUTCOME_UNKNOWN", Rule: "ledger", ZH: "作业未完成",
 			EN: "the job has not finished", HintZH: "请用同一 request_id 重试，不会再次扣减", HintEN: "retry with the same request_id; nothing is debited again"}}}
@@ -488,9 +488,12 @@ var damaged = policies.Reason{Code: "RELEASE_DAMAGED", Rule: "ledger", SetBy: "s
 	ZH: "已存结果缺失或与账本记载的哈希不符，不予提供", EN: "the stored release is missing or is not the one the ledger committed to; it is not served",
 	HintZH: "请管理员从备份恢复 releases 目录", HintEN: "ask the administrator to restore the releases directory from backup"}
 
-func failure(code string) policies.Reason {
-	switch code {
-	case "LICENCE_ENDED":
+func failure(j state.Job) policies.Reason {
+	if j.FailRule != "" {
+		return stopped(j)
+	}
+	switch code := j.FailCode; code {
+	case state.LicenceEnded:
 		return policies.Reason{Code: code, Rule: "R06", ZH: "授权在作业运行期间终止，结果未发布", EN: "the licence ended while the job ran; nothing was released"}
 	case "CANCELLED":
 		return policies.Reason{Code: code, Rule: "request", ZH: "作业已按请求取消，预算不退还", EN: "the job was cancelled on request; its price stays debited",

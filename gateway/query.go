@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -246,7 +247,9 @@ func (d *Domain) decide(ctx context.Context, operator string, p *prepared) error
 }
 
 func onlyExhausted(reasons []policies.Reason) bool {
-	return len(reasons) == 1 && (reasons[0].Code == "BUDGET_EXHAUSTED" || reasons[0].Code == "INFORMATION_EXHAUSTED")
+	return !slices.ContainsFunc(reasons, func(r policies.Reason) bool {
+		return r.Code != "BUDGET_EXHAUSTED" && r.Code != "INFORMATION_EXHAUSTED" && r.Code != "QUOTA_EXHAUSTED"
+	})
 }
 
 // gate renders the engine statement from the plan and has it checked by two

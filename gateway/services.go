@@ -275,6 +275,9 @@ func (d *Domain) jobOf(j state.Job) *sandgatev1.Job {
 		Name: "jobs/" + j.Request.Job, Operator: j.Operator, Licence: j.Request.Licence, Purpose: j.Request.Purpose, Product: j.Request.Product,
 		Reasons: reasonsOf(j.Reasons), RepeatOf: j.RepeatOf, CreateTime: timestamppb.New(time.UnixMilli(j.At)), Seq: j.Seq, ErrorCode: j.FailCode,
 	}
+	if j.FailRule != "" {
+		out.Reasons = reasonsOf([]policies.Reason{stopped(j)})
+	}
 	if j.Reserved != nil {
 		out.PriceNanoRho = int64(j.Reserved.Price)
 	}

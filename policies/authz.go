@@ -25,6 +25,9 @@ const (
 	ActCopyLedger     Action = "CopyLedger"
 	ActReadProduct    Action = "ReadProduct"
 	ActReadStatement  Action = "ReadStatement"
+	ActReadLicence    Action = "ReadLicence"    // licences and orders
+	ActReadConsent    Action = "ReadConsent"    // consents, by commitment
+	ActComputeSubject Action = "ComputeSubject" // of a data subject
 )
 
 // Resource is what an action is about; empty fields do not apply.

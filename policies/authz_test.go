@@ -10,7 +10,8 @@ import (
 func TestR34_AuthorizeMatrix(t *testing.T) {
 	b := town(t, "")
 	actions := []Action{ActExplainJob, ActSubmitJob, ActReadJob, ActCancelJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadPolicy,
-		ActIngestSnapshot, ActReadSnapshot, ActReadLedger, ActCopyLedger, ActReadProduct, ActReadStatement, "DropTables", ""}
+		ActIngestSnapshot, ActReadSnapshot, ActReadLedger, ActCopyLedger, ActReadProduct, ActReadStatement,
+		ActReadLicence, ActReadConsent, ActComputeSubject, "DropTables", ""}
 	resources := map[string]Resource{
 		"none": {}, "of dept": {Department: "dept"}, "of other": {Department: "other"}, "job of op": {Operator: "op"}, "job of rival": {Operator: "rival"},
 	}
@@ -20,14 +21,14 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 			if act == ActReadJob || act == ActCancelJob {
 				return resource != "job of op" && resource != "job of rival" || resource == "job of "+party
 			}
-			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadProduct, ActReadStatement}, act)
+			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadProduct, ActReadStatement, ActReadLicence}, act)
 		case "dept", "other":
-			if act == ActIngestSnapshot || act == ActReadSnapshot {
+			if act == ActIngestSnapshot || act == ActReadSnapshot || act == ActComputeSubject {
 				return resource == "of "+party
 			}
-			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadProduct, ActReadStatement}, act)
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent}, act)
 		case "bureau":
-			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget, ActReadProduct, ActReadStatement}, act)
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent}, act)
 		}
 		return false // foreign is abroad (R38), nobody and gateway are not registered
 	}

@@ -36,6 +36,10 @@ type Book struct {
 	ceiling     budget.Nano
 	registered  bool
 	applied     map[[sha256.Size]byte]bool // bundles that took effect once
+	agreed      bool                       // the registry asks for operators' signatures
+	orders      map[string]OrderRecord     // by id
+	consents    map[string]ConsentRecord   // by id
+	ended       map[Target]string          // what an order ended for good → the order
 }
 
 // Entry is everything the departments said about one data set. Fields are nil
@@ -63,6 +67,7 @@ func NewBook(regulator string, key ed25519.PublicKey) *Book {
 		products:    map[string]Product{},
 		reviews:     map[reviewKey]ProductReview{},
 		reviewRules: map[string]ReviewRule{},
+		orders:      map[string]OrderRecord{}, consents: map[string]ConsentRecord{}, ended: map[Target]string{},
 	}
 }
 
@@ -78,6 +83,7 @@ func (b *Book) clone() *Book {
 	c.products = maps.Clone(b.products)
 	c.reviews = maps.Clone(b.reviews)
 	c.reviewRules = maps.Clone(b.reviewRules)
+	c.orders, c.consents, c.ended = maps.Clone(b.orders), maps.Clone(b.consents), maps.Clone(b.ended)
 	return &c
 }
 
@@ -181,7 +187,7 @@ func (b *Book) put(doc Document, a act) error {
 	case KindDisclosure:
 		return b.putDisclosure(*doc.Disclosure, a.signers)
 	case KindLicence:
-		return b.putLicence(*doc.Licence, a.signers)
+		return b.putLicence(*doc.Licence, a)
 	case KindRevocation:
 		return b.putRevocation(*doc.Revocation, a.signers)
 	}
@@ -223,6 +229,9 @@ func (b *Book) putRegistry(r Registry, signers map[string]bool) error {
 	if err != nil {
 		return err
 	}
+	if err := b.keptEnded(parties); err != nil {
+		return err
+	}
 	for id, old := range b.parties {
 		now, ok := parties[id]
 		if !ok {
@@ -241,7 +250,7 @@ func (b *Book) putRegistry(r Registry, signers map[string]bool) error {
 	if err != nil {
 		return err
 	}
-	b.parties, b.purposes, b.ceiling, b.registered = parties, purposes, ceiling, true
+	b.parties, b.purposes, b.ceiling, b.registered, b.agreed = parties, purposes, ceiling, true, r.OperatorSigns
 	return nil
 }
 
@@ -349,7 +358,8 @@ func (b *Book) putDisclosure(d Disclosure, signers map[string]bool) error {
 	return nil
 }
 
-func (b *Book) putLicence(l Licence, signers map[string]bool) error {
+func (b *Book) putLicence(l Licence, a act) error {
+	signers := a.signers
 	if !signers[b.root] {
 		return fmt.Errorf("signature of the regulator %q is missing", b.root)
 	}
@@ -360,6 +370,9 @@ func (b *Book) putLicence(l Licence, signers map[string]bool) error {
 		if dept := b.datasets[r.Dataset].Department; !signers[dept] {
 			return fmt.Errorf("licence %q: signature of department %q, which owns %q, is missing", l.ID, dept, r.Dataset)
 		}
+	}
+	if err := b.checkAgreement(l, a); err != nil {
+		return fmt.Errorf("licence %q: %w", l.ID, err)
 	}
 	if _, ok := b.revoked[l.ID]; ok {
 		return fmt.Errorf("licence %q was revoked; grant a new one under another id", l.ID)
@@ -396,7 +409,7 @@ func (b *Book) InForce(id string, at time.Time) *Reason {
 		return reasonf("LICENCE_UNKNOWN", "licence", b.root, "没有编号为“%s”的授权", "no licence %q is granted", id)
 	}
 	if r, ok := b.revoked[id]; ok {
-		return reasonf("LICENCE_REVOKED", "licence/"+id, r.By, "授权“%s”已被撤销", "licence %q was revoked", id)
+		return reasonf("LICENCE_REVOKED", r.rule(), r.By, "授权“%s”已被撤销", "licence %q was revoked", id)
 	}
 	if at.Before(l.NotBefore) {
 		return reasonf("LICENCE_NOT_YET_VALID", "licence/"+id, b.root, "授权“%s”尚未生效", "licence %q is not yet valid", id)

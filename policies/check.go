@@ -81,6 +81,9 @@ func checkDataset(d Dataset) error {
 	if d.Public == (d.Unit != nil) {
 		return errors.New("exactly one of unit and public must be given: a table without a path to a privacy unit is public or unusable")
 	}
+	if err := checkUseTerms(d); err != nil {
+		return err
+	}
 	// Written so that NaN fails: it would also break the digest of the entry.
 	if !(d.BadRows.MaxPercent >= 0 && d.BadRows.MaxPercent <= 50) {
 		return errors.New("bad_rows.max_percent must lie in 0…50")

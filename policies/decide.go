@@ -17,6 +17,8 @@ type Request struct {
 	Core     algebra.Core // redacted: literals never decide
 	Product  string       // id of the product it runs under; empty for none
 	Version  string       // digest of the product that ran
+	Kind     JobKind      // empty is JobQuery
+	Subject  string       // commitment of the one data subject that a verification asks about
 }
 
 // ColumnUse is one way in which a core uses a column.
@@ -173,11 +175,14 @@ func (b *Book) Decide(r Request) []Reason {
 	}
 	add(b.InForce(r.Licence, r.At))
 	add(b.Suspended(Target{TargetLicence, r.Licence}))
+	add(b.decideKind(r, l))
 	add(b.decidePurpose(r, l))
 	out = append(out, b.decideProduct(r, l)...)
 	for _, id := range r.Core.Datasets() {
 		add(b.decideDataset(r, l, id))
 		add(b.Suspended(Target{TargetDataset, id}))
+		add(b.decideProvider(l, id))
+		add(b.decideConsent(r, id))
 	}
 	for _, u := range Uses(r.Core) {
 		add(b.decideColumn(l, u))
@@ -195,7 +200,7 @@ func (b *Book) decideParty(r Request) *Reason {
 		return reasonf("OPERATOR_UNKNOWN", "registry", b.root, "登记表中没有运营机构“%s”", "operator %q is not in the registry", r.Operator)
 	}
 	if p.Withdrawn {
-		return reasonf("PARTY_WITHDRAWN", "R37", b.root, "“%s”的账号已停用", "the account of %q was withdrawn", r.Operator)
+		return reasonf("PARTY_WITHDRAWN", b.endedBy(Target{TargetOperator, r.Operator}, "R37"), b.root, "“%s”的账号已停用", "the account of %q was withdrawn", r.Operator)
 	}
 	if p.Abroad {
 		return reasonf("RECIPIENT_ABROAD", "R38", b.root, "运营机构“%s”在境外，未经评估不得向境外提供", "operator %q is outside the border; nothing is exported without its assessment", r.Operator)

@@ -40,6 +40,9 @@ func init() {
 		// desk
 
 		// licences
+		KindOrder:             kindOf((*Book).putOrder),
+		KindConsent:           kindOf((*Book).putConsent, RoleDepartment),
+		KindConsentWithdrawal: kindOf((*Book).putWithdrawal, RoleDepartment),
 
 		// products
 		KindProduct:       kindOf((*Book).putProduct, RoleOperator),

@@ -55,6 +55,9 @@ type Registry struct {
 	// a decimal string; empty is DefaultCeiling. A department may be stricter but
 	// not looser than the city.
 	BudgetCeiling string `yaml:"budget_ceiling,omitempty" json:"budget_ceiling,omitempty"`
+	// OperatorSigns asks for the operator's signature on every licence granted from
+	// then on, not only on those of version 2.
+	OperatorSigns bool `yaml:"operator_signs,omitempty" json:"operator_signs,omitempty"`
 }
 
 // DefaultCeiling of budgets: ρ 1.06, ε 8 at δ 1e-6.
@@ -125,6 +128,8 @@ type Dataset struct {
 	Unique          []string `yaml:"unique,omitempty" json:"unique,omitempty"`                     // unique key columns (Public only), each alone unique
 	BadRows         BadRows  `yaml:"bad_rows,omitempty" json:"bad_rows,omitzero"`
 	Columns         []Column `yaml:"columns" json:"columns"`
+	SharedFrom      string   `yaml:"shared_from,omitempty" json:"shared_from,omitempty"` // provider of shared-in data, whose consent a licence needs (R13)
+	Consent         string   `yaml:"consent,omitempty" json:"consent,omitempty"`         // "required": used with the data subject's consent only (R28)
 }
 
 // BadRows limits how many rows ingest may set aside before it refuses the file.
@@ -299,6 +304,27 @@ type Licence struct {
 	Exit      Text            `yaml:"exit_terms" json:"exit_terms"`
 	// ProductsOnly lets the operator run nothing but reviewed products (R08).
 	ProductsOnly bool `yaml:"products_only,omitempty" json:"products_only,omitempty"`
+
+	// Version 2 is an operating agreement: the operator signs it too. 0 and 1 are
+	// grants without his signature.
+	Version int         `yaml:"version,omitempty" json:"version,omitempty"`
+	Mode    LicenceMode `yaml:"mode,omitempty" json:"mode,omitempty"`
+	Field   Text        `yaml:"field,omitempty" json:"field,omitzero"` // which 领域, in mode field
+	// Jobs are the kinds of job granted; none named is query alone.
+	Jobs  []JobKind `yaml:"jobs,omitempty" json:"jobs,omitempty"`
+	Quota *Quota    `yaml:"quota,omitempty" json:"quota,omitempty"`
+	// Fees repeats the fee class of each purpose; it must be the registry's.
+	Fees map[string]FeeClass `yaml:"fees,omitempty" json:"fees,omitempty"`
+	// Body is the implementing body 实施机构, a department or the regulator. It signs.
+	Body       string            `yaml:"implementing_body,omitempty" json:"implementing_body,omitempty"`
+	Entrusted  []Entrusted       `yaml:"entrusted,omitempty" json:"entrusted,omitempty"`
+	Recipients []Recipient       `yaml:"recipients,omitempty" json:"recipients,omitempty"`
+	Providers  []ProviderConsent `yaml:"provider_consents,omitempty" json:"provider_consents,omitempty"`
+	// ExitDays is within how many days of its end intermediate results are erased.
+	ExitDays int `yaml:"exit_days,omitempty" json:"exit_days,omitempty"`
+	// Renews is the licence of the same operator that this one goes on from.
+	Renews  string `yaml:"renews,omitempty" json:"renews,omitempty"`
+	Renewal Text   `yaml:"renewal_terms,omitempty" json:"renewal_terms,omitzero"`
 }
 
 // LicenceObject is one data set and the columns of it that are granted.
@@ -312,4 +338,5 @@ type Revocation struct {
 	Licence string `yaml:"licence" json:"licence"`
 	By      string `yaml:"by" json:"by"` // party that signs
 	Reason  Text   `yaml:"reason" json:"reason"`
+	order   string // that ended the licence; empty for a Revocation document
 }

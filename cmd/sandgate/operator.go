@@ -370,6 +370,10 @@ func (a *app) jobs(all []*sandgatev1.Job) error {
 	for _, j := range all {
 		why := j.GetErrorCode()
 		for _, r := range j.GetReasons() {
+			if r.GetCode() == why { // stopped: the reason names the order
+				why += " " + r.GetRule()
+				continue
+			}
 			if why != "" {
 				why += " "
 			}
@@ -406,7 +410,11 @@ func (a *app) budgetCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.budgets(resp.GetBudgets(), false)
+			l, err := cl.Licence.GetLicence(c.Context(), &sandgatev1.GetLicenceRequest{Name: "licences/" + args[0]})
+			if err != nil {
+				return err
+			}
+			return a.budgets(resp.GetBudgets(), false, l.GetQuotas()...)
 		},
 	}
 	c.AddCommand(show)
@@ -421,7 +429,7 @@ var scopeTitles = map[string][2]string{
 
 // budgets prints scopes; after says that the spent column includes the query
 // being explained.
-func (a *app) budgets(list []*sandgatev1.Budget, after bool) error {
+func (a *app) budgets(list []*sandgatev1.Budget, after bool, quotas ...*sandgatev1.QuotaLine) error {
 	var body [][]string
 	left := func(b *sandgatev1.Budget) string {
 		if b.QueriesLeft == nil {
@@ -440,6 +448,9 @@ func (a *app) budgets(list []*sandgatev1.Budget, after bool) error {
 			continue
 		}
 		body = append(body, []string{b.GetDataset(), scope, rho(b.GetLimitNanoRho()), rho(b.GetSpentNanoRho()), rho(b.GetLimitNanoRho() - b.GetSpentNanoRho()), left(b)})
+	}
+	for _, q := range quotas {
+		body = append(body, a.quotaRow(q))
 	}
 	spent := a.head("已用 ρ", "spent ρ")
 	more := a.head("还可查询次数（默认价）", "queries left at the default price")

@@ -30,6 +30,7 @@ type Client struct {
 	Regulator  sandgatev1.RegulatorServiceClient
 	Product    sandgatev1.ProductServiceClient
 	Statement  sandgatev1.StatementServiceClient
+	Licence    sandgatev1.LicenceServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
 }
@@ -56,6 +57,7 @@ func Dial(kit *home.Kit, server string) (*Client, error) {
 		Department: sandgatev1.NewDepartmentServiceClient(conn), Regulator: sandgatev1.NewRegulatorServiceClient(conn),
 		Product:    sandgatev1.NewProductServiceClient(conn),
 		Statement:  sandgatev1.NewStatementServiceClient(conn),
+		Licence:    sandgatev1.NewLicenceServiceClient(conn),
 		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
 	}, nil
 }

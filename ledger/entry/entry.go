@@ -199,7 +199,10 @@ type Released struct {
 type Failed struct {
 	Job  string `json:"job"`
 	Code string `json:"code"`
-	By   string `json:"by,omitempty"` // party that cancelled the job
+	By   string `json:"by,omitempty"` // party that cancelled the job, or whose order or rule stopped it
+	// Rule is the order, licence or rule that stopped the job, such as
+	// "order/2026-07"; a replay finds it in force.
+	Rule string `json:"rule,omitempty"`
 }
 
 // Encode returns the canonical bytes of e.

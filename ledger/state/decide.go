@@ -97,6 +97,9 @@ func (s *State) Decide(a Ask) Decision {
 		d.Repeated = &entry.Repeated{Request: a.Request, Of: of}
 		return d
 	}
+	if reasons := s.exhaustedQuotas(a.Request.Licence, a.At, plan.Rho); len(reasons) > 0 {
+		return refuse(reasons...)
+	}
 	information, reason := s.information(core, plan)
 	if reason != nil {
 		return refuse(*reason)
@@ -248,6 +251,8 @@ func (s *State) applyReserved(e *entry.Entry) error {
 		return err
 	}
 	s.begin(e, e.Reserved.Request, PhaseReserved).Reserved = e.Reserved
+	s.use(e.Reserved.Request.Licence, e.Time(), e.Reserved.Price)
+	s.open[e.Reserved.Request.Job] = true
 	return nil
 }
 
@@ -260,19 +265,6 @@ func (s *State) applyRepeated(e *entry.Entry) error {
 		return err
 	}
 	s.begin(e, e.Repeated.Request, PhaseRepeated).RepeatOf = e.Repeated.Of
-	return nil
-}
-
-// CheckRelease says whether a reserved job may still release at an instant: the
-// licence must be in force to the end (R06), not only when the job began.
-func (s *State) CheckRelease(job string, at time.Time) error {
-	j, ok := s.jobs[job]
-	if !ok || j.Phase != PhaseReserved {
-		return errors.New("job has no open reservation")
-	}
-	if x := s.book.InForce(j.Request.Licence, at); x != nil {
-		return x
-	}
 	return nil
 }
 
@@ -294,6 +286,7 @@ func (s *State) applyReleased(e *entry.Entry) error {
 		s.exact[j.Request.Core.Tables[0].Dataset]++
 	}
 	j.Phase, j.Released, j.FinishSeq, j.FinishAt = PhaseReleased, e.Released, e.Seq, e.At
+	delete(s.open, e.Released.Job)
 	s.answers[answerKey(j.Request.Query, j.Reserved.Snapshots)] = e.Released.Job
 	s.released++
 	return nil
@@ -312,6 +305,10 @@ func (s *State) applyFailed(e *entry.Entry) error {
 	if !ok || j.Phase != PhaseReserved {
 		return errors.New("job has no open reservation")
 	}
-	j.Phase, j.FailCode, j.FinishSeq, j.FinishAt = PhaseFailed, e.Failed.Code, e.Seq, e.At
+	if err := s.checkFailed(e.Failed, e.Time()); err != nil {
+		return err
+	}
+	delete(s.open, e.Failed.Job)
+	j.Phase, j.FailCode, j.FailRule, j.FailBy, j.FinishSeq, j.FinishAt = PhaseFailed, e.Failed.Code, e.Failed.Rule, e.Failed.By, e.Seq, e.At
 	return nil
 }

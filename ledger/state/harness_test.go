@@ -135,6 +135,7 @@ func (w *world) forked(t testing.TB) *world {
 	s := *w.s
 	s.snapshots, s.answers, s.requests = maps.Clone(s.snapshots), maps.Clone(s.answers), maps.Clone(s.requests)
 	s.exact = maps.Clone(s.exact)
+	s.open, s.used = maps.Clone(s.open), maps.Clone(s.used)
 	s.filter, s.order, s.jobs = s.filter.Clone(), slices.Clone(s.order), map[string]*Job{}
 	for id, j := range w.s.jobs {
 		own := *j
@@ -285,7 +286,7 @@ func picture(t testing.TB, s *State) string {
 			book = append(book, d, d.SpecDigest(), snap, ok)
 		}
 	}
-	raw, err := json.Marshal([]any{s.Size(), s.At(), s.Genesis(), book, jobs, s.Released(), s.filter, s.answers, s.requests})
+	raw, err := json.Marshal([]any{s.Size(), s.At(), s.Genesis(), book, jobs, s.Released(), s.filter, s.answers, s.requests, s.Open(), fmt.Sprint(s.used)})
 	if err != nil {
 		t.Fatal(err)
 	}

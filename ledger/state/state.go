@@ -42,6 +42,8 @@ type Job struct {
 	Released  *entry.Released
 	RepeatOf  string
 	FailCode  string
+	FailRule  string // what stopped the job, and FailBy whose it is; or FailBy cancelled it
+	FailBy    string
 	FinishSeq uint64
 	FinishAt  int64 // entry that ended it, Unix milliseconds; 0 while open
 }
@@ -62,13 +64,15 @@ type State struct {
 	released  uint64
 	exact     map[string]int   // exact releases by data set
 	acquired  map[string]int64 // when a snapshot came into service, Unix milliseconds
+	open      map[string]bool  // jobs with an open reservation
+	used      map[string]usage // by licence
 }
 
 // New returns the empty state, before genesis.
 func New() *State {
 	return &State{
 		snapshots: map[string]entry.Snapshot{}, jobs: map[string]*Job{},
-		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, acquired: map[string]int64{}, filter: &budget.Filter{},
+		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, acquired: map[string]int64{}, open: map[string]bool{}, used: map[string]usage{}, filter: &budget.Filter{},
 	}
 }
 
