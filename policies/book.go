@@ -31,6 +31,7 @@ type Book struct {
 	ceiling    budget.Nano
 	registered bool
 	applied    map[[sha256.Size]byte]bool // bundles that took effect once
+	desk       desk
 }
 
 // Entry is everything the departments said about one data set. Fields are nil
@@ -55,6 +56,7 @@ func NewBook(regulator string, key ed25519.PublicKey) *Book {
 		revoked:  map[string]Revocation{},
 		applied:  map[[sha256.Size]byte]bool{},
 		holds:    map[Target]map[string]Hold{},
+		desk:     newDesk(),
 	}
 }
 
@@ -67,6 +69,7 @@ func (b *Book) clone() *Book {
 	c.revoked = maps.Clone(b.revoked)
 	c.applied = maps.Clone(b.applied)
 	c.holds = maps.Clone(b.holds)
+	c.desk = b.desk.clone()
 	return &c
 }
 
@@ -144,6 +147,7 @@ func (b *Book) apply(env *dsse.Envelope, payload []byte, docs []Document, at tim
 		if err := next.put(doc, act{signers: signers, at: at}); err != nil {
 			return nil, nil, fmt.Errorf("document %d (%s): %w", i+1, doc.Kind, err)
 		}
+		next.noted(doc, at)
 	}
 	return next, docs, nil
 }
@@ -355,6 +359,9 @@ func (b *Book) putLicence(l Licence, signers map[string]bool) error {
 	}
 	if old, ok := b.licences[l.ID]; ok && old.Operator != l.Operator {
 		return fmt.Errorf("licence %q was granted to operator %q and cannot change hands", l.ID, old.Operator)
+	}
+	if err := b.fits(l); err != nil {
+		return fmt.Errorf("licence %q: %w", l.ID, err)
 	}
 	b.licences[l.ID] = l
 	return nil

@@ -297,6 +297,9 @@ type Licence struct {
 	Resources []LicenceObject `yaml:"resources" json:"resources"`
 	Security  Text            `yaml:"security_terms" json:"security_terms"`
 	Exit      Text            `yaml:"exit_terms" json:"exit_terms"`
+	// Application is the approved application that the licence is granted on; it
+	// may then grant nothing beyond it.
+	Application string `yaml:"application,omitempty" json:"application,omitempty"`
 }
 
 // LicenceObject is one data set and the columns of it that are granted.
