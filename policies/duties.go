@@ -42,7 +42,9 @@ const (
 
 // Missed says whether a duty in the phase is past its deadline, or has none that
 // could be kept.
-func (p DutyPhase) Missed() bool { return p == PhaseOverdue || p == PhaseEscalated || p == PhaseUndated }
+func (p DutyPhase) Missed() bool {
+	return p == PhaseOverdue || p == PhaseEscalated || p == PhaseUndated
+}
 
 // Duty is what a party owes until an instant.
 type Duty struct {

@@ -84,6 +84,7 @@ type Entry struct {
 	// grading:
 
 	// desk:
+	DutyNoted *DutyNoted `json:"duty_noted,omitempty"`
 
 	// licences:
 
@@ -264,6 +265,7 @@ func (e *Entry) check() error {
 		// grading:
 
 		// desk:
+		KindDutyNoted: e.DutyNoted != nil,
 
 		// licences:
 

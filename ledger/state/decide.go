@@ -232,6 +232,7 @@ func (s *State) applyRefused(e *entry.Entry) error {
 		return err
 	}
 	s.begin(e, e.Refused.Request, PhaseRefused).Reasons = e.Refused.Reasons
+	s.seen(e, e.Refused.Request, e.Refused.Reasons)
 	return nil
 }
 
@@ -247,6 +248,7 @@ func (s *State) applyReserved(e *entry.Entry) error {
 		return err
 	}
 	s.begin(e, e.Reserved.Request, PhaseReserved).Reserved = e.Reserved
+	s.seen(e, e.Reserved.Request, nil)
 	return nil
 }
 
@@ -259,6 +261,7 @@ func (s *State) applyRepeated(e *entry.Entry) error {
 		return err
 	}
 	s.begin(e, e.Repeated.Request, PhaseRepeated).RepeatOf = e.Repeated.Of
+	s.seen(e, e.Repeated.Request, nil)
 	return nil
 }
 

@@ -60,6 +60,7 @@ type State struct {
 	requests  map[string]string // operator + request id → job
 	released  uint64
 	exact     map[string]int // exact releases by data set
+	desk      desk
 }
 
 // New returns the empty state, before genesis.
@@ -67,6 +68,7 @@ func New() *State {
 	return &State{
 		snapshots: map[string]entry.Snapshot{}, jobs: map[string]*Job{},
 		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, filter: &budget.Filter{},
+		desk: newDesk(),
 	}
 }
 
@@ -178,6 +180,8 @@ func (s *State) apply(e *entry.Entry) error {
 		// grading:
 
 		// desk:
+	case entry.KindDutyNoted:
+		return s.applyDutyNoted(e)
 
 		// licences:
 
@@ -288,6 +292,7 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 		return err
 	}
 	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
+	s.book = s.book.Ingested(e.Snapshot.Dataset, e.Time())
 	return nil
 }
 
