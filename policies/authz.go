@@ -23,6 +23,10 @@ const (
 	ActReadSnapshot   Action = "ReadSnapshot"
 	ActReadLedger     Action = "ReadLedger"
 	ActCopyLedger     Action = "CopyLedger"
+
+	// desk: applications, objections, corrections and duties; whose, the service
+	// decides.
+	ActReadDesk Action = "ReadDesk"
 )
 
 // Resource is what an action is about; empty fields do not apply.

@@ -10,7 +10,7 @@ import (
 func TestR34_AuthorizeMatrix(t *testing.T) {
 	b := town(t, "")
 	actions := []Action{ActExplainJob, ActSubmitJob, ActReadJob, ActCancelJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadPolicy,
-		ActIngestSnapshot, ActReadSnapshot, ActReadLedger, ActCopyLedger, "DropTables", ""}
+		ActIngestSnapshot, ActReadSnapshot, ActReadLedger, ActCopyLedger, ActReadDesk, "DropTables", ""}
 	resources := map[string]Resource{
 		"none": {}, "of dept": {Department: "dept"}, "of other": {Department: "other"}, "job of op": {Operator: "op"}, "job of rival": {Operator: "rival"},
 	}
@@ -20,14 +20,14 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 			if act == ActReadJob || act == ActCancelJob {
 				return resource != "job of op" && resource != "job of rival" || resource == "job of "+party
 			}
-			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy}, act)
+			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadDesk}, act)
 		case "dept", "other":
 			if act == ActIngestSnapshot || act == ActReadSnapshot {
 				return resource == "of "+party
 			}
-			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy}, act)
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadDesk}, act)
 		case "bureau":
-			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget}, act)
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget, ActReadDesk}, act)
 		}
 		return false // foreign is abroad (R38), nobody and gateway are not registered
 	}
