@@ -145,6 +145,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 		opt.Logger.Warn("swap is in use: memory that holds decrypted snapshots can reach a disk; turn swap off, encrypt it or set MemorySwapMax=0")
 	}
 	d.jobs.Go(d.beat)
+	d.jobs.Go(d.remind)
 	return d, nil
 }
 
