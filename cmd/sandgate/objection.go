@@ -1,18 +1,51 @@
 package main
 
 import (
+	"bufio"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
+	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/policies"
 )
 
 func (a *app) objectionCmd() *cobra.Command {
 	c := &cobra.Command{Use: "objection", Short: "异议：立即暂停，核实后处理 · objections: suspended at once, then ruled on"}
-	c.AddCommand(a.objectionFileCmd(), a.objectionRuleCmd(), a.objectionAnswerCmd(), a.objectionListCmd())
+	c.AddCommand(a.objectionFileCmd(), a.objectionRuleCmd(), a.objectionAnswerCmd(), a.objectionListCmd(), a.objectionCommitCmd())
 	return c
+}
+
+// objectionCommitCmd makes the commitment that stands for a person. The name
+// comes from standard input, because arguments are seen by every process.
+func (a *app) objectionCommitCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "commit",
+		Short: "为异议人生成加盐承诺（姓名从标准输入读取） · a salted commitment for a person, read from standard input",
+		Long: `从标准输入读取一行，输出承诺和盐。承诺写入 --receipt，盐与原文由受理单位自行保管：出示二者即可证明异议由谁提出。
+Reads one line from standard input and prints the commitment and its salt. The commitment goes into --receipt; whoever
+received the person keeps salt and line: showing both proves who objected.`,
+		Example: "  sandgate objection commit < person.txt",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			line, err := bufio.NewReader(io.LimitReader(a.in, 4096)).ReadString('\n')
+			line = strings.TrimSpace(line)
+			if err != nil && !errors.Is(err, io.EOF) || line == "" {
+				return errors.New(a.t("标准输入没有内容", "standard input holds no line"))
+			}
+			salt := make([]byte, 32)
+			if _, err := rand.Read(salt); err != nil {
+				return fmt.Errorf("failed to draw a salt: %w", err)
+			}
+			return a.rows([]string{a.head("承诺", "receipt"), a.head("盐", "salt")}, [][]string{{entry.OpenCommit(salt, []byte("objector\n"+line)), hex.EncodeToString(salt)}})
+		},
+	}
 }
 
 func (a *app) objectionFileCmd() *cobra.Command {
@@ -174,7 +207,7 @@ func (a *app) correctionFileCmd() *cobra.Command {
 	var wrong string
 	c := &cobra.Command{
 		Use:     "file",
-		Short:   "报告数据差错（不写记录内容）· report an error, without any record's content",
+		Short:   "报告数据差错（不写记录内容） · report an error, without any record's content",
 		Example: "  sandgate correction file --id cor-1 --dataset visits --column fee_yuan --official clerk-1 --error 费用单位疑似有误 --kit ./kits/alpha",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
