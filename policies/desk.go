@@ -55,13 +55,6 @@ type Step struct {
 // follows appends without touching the array of an earlier Book's case.
 func follows(steps []Step, s Step) []Step { return append(slices.Clone(steps), s) }
 
-// acted says whether an official took one of the decisions.
-func acted(steps []Step, official string, decisions ...string) bool {
-	return slices.ContainsFunc(steps, func(s Step) bool {
-		return slices.Contains(decisions, s.Decision) && slices.Contains(s.Officials, official)
-	})
-}
-
 // noted keeps what a document that took effect says about when data sets and
 // licences last changed.
 func (b *Book) noted(doc Document, at time.Time) {

@@ -17,7 +17,7 @@ func TestR25_ObjectionSuspendsAtOnceUntilRuledOn(t *testing.T) {
 		t.Fatal("held before any objection")
 	}
 	b = play(t, b, objectIt)
-	if x := b.Suspended(people); x == nil || x.Code != "DATASET_SUSPENDED" {
+	if x := b.Suspended(people); x == nil || x.Code != "DATASET_SUSPENDED" || x.Rule != "objection/obj-1" || x.SetBy != "other" {
 		t.Fatalf("not suspended: %v", x)
 	}
 	if got := owed(b, day(0)); !slices.Equal(got, []string{"rule/obj-1/dept open"}) {
