@@ -146,6 +146,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	}
 	d.jobs.Go(d.beat)
 	d.jobs.Go(d.watch)
+	d.jobs.Go(d.remind)
 	return d, nil
 }
 

@@ -204,6 +204,27 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 			}
 			return err
 		}},
+		{"ListApplications", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, as string) error {
+			r, err := c.Desk.ListApplications(ctx, &sandgatev1.ListApplicationsRequest{PageSize: 2})
+			for _, v := range r.GetApplications() {
+				if v.GetOperator() != as && as != bureau && as != dept {
+					return fmt.Errorf("%s is shown an application of %s", as, v.GetOperator())
+				}
+			}
+			return err
+		}},
+		{"ListObjections", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Desk.ListObjections(ctx, &sandgatev1.ListObjectionsRequest{})
+			return err
+		}},
+		{"ListCorrections", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Desk.ListCorrections(ctx, &sandgatev1.ListCorrectionsRequest{})
+			return err
+		}},
+		{"ListDuties", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Desk.ListDuties(ctx, &sandgatev1.ListDutiesRequest{})
+			return err
+		}},
 		{"DeleteOperation", nil, codes.InvalidArgument, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Operations.DeleteOperation(ctx, &longrunningpb.DeleteOperationRequest{Name: "operations/" + job})
 			return err
@@ -447,7 +468,7 @@ func TestAttack15_AbsurdInputs(t *testing.T) {
 			}
 		}
 	}
-	for _, service := range []string{"sandgate.v1.OperatorService", "sandgate.v1.PolicyService", "sandgate.v1.DepartmentService", "sandgate.v1.RegulatorService", "sandgate.v1.LicenceService", "google.longrunning.Operations"} {
+	for _, service := range []string{"sandgate.v1.OperatorService", "sandgate.v1.PolicyService", "sandgate.v1.DepartmentService", "sandgate.v1.RegulatorService", "sandgate.v1.LicenceService", "sandgate.v1.DeskService", "sandgate.v1.ProductService", "sandgate.v1.StatementService", "google.longrunning.Operations"} {
 		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service))
 		if err != nil {
 			t.Fatal(err)

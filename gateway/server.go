@@ -51,6 +51,7 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	sandgatev1.RegisterProductServiceServer(s, &productService{d: d})
 	sandgatev1.RegisterStatementServiceServer(s, &statementService{d: d})
 	sandgatev1.RegisterLicenceServiceServer(s, &licenceService{d: d})
+	sandgatev1.RegisterDeskServiceServer(s, &deskService{d: d})
 	longrunningpb.RegisterOperationsServer(s, &operations{d: d})
 	h := health.NewServer()
 	h.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)

@@ -28,6 +28,10 @@ const (
 	ActReadLicence    Action = "ReadLicence"    // licences and orders
 	ActReadConsent    Action = "ReadConsent"    // consents, by commitment
 	ActComputeSubject Action = "ComputeSubject" // of a data subject
+
+	// desk: applications, objections, corrections and duties; whose, the service
+	// decides.
+	ActReadDesk Action = "ReadDesk"
 )
 
 // Resource is what an action is about; empty fields do not apply.

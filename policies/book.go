@@ -40,6 +40,7 @@ type Book struct {
 	orders      map[string]OrderRecord     // by id
 	consents    map[string]ConsentRecord   // by id
 	ended       map[Target]string          // what an order ended for good → the order
+	desk        desk
 }
 
 // Entry is everything the departments said about one data set. Fields are nil
@@ -68,6 +69,7 @@ func NewBook(regulator string, key ed25519.PublicKey) *Book {
 		reviews:     map[reviewKey]ProductReview{},
 		reviewRules: map[string]ReviewRule{},
 		orders:      map[string]OrderRecord{}, consents: map[string]ConsentRecord{}, ended: map[Target]string{},
+		desk: newDesk(),
 	}
 }
 
@@ -84,6 +86,7 @@ func (b *Book) clone() *Book {
 	c.reviews = maps.Clone(b.reviews)
 	c.reviewRules = maps.Clone(b.reviewRules)
 	c.orders, c.consents, c.ended = maps.Clone(b.orders), maps.Clone(b.consents), maps.Clone(b.ended)
+	c.desk = b.desk.clone()
 	return &c
 }
 
@@ -161,6 +164,7 @@ func (b *Book) apply(env *dsse.Envelope, payload []byte, docs []Document, at tim
 		if err := next.put(doc, act{signers: signers, at: at}); err != nil {
 			return nil, nil, fmt.Errorf("document %d (%s): %w", i+1, doc.Kind, err)
 		}
+		next.noted(doc, at)
 	}
 	return next, docs, nil
 }
@@ -379,6 +383,9 @@ func (b *Book) putLicence(l Licence, a act) error {
 	}
 	if old, ok := b.licences[l.ID]; ok && old.Operator != l.Operator {
 		return fmt.Errorf("licence %q was granted to operator %q and cannot change hands", l.ID, old.Operator)
+	}
+	if err := b.fits(l); err != nil {
+		return fmt.Errorf("licence %q: %w", l.ID, err)
 	}
 	b.licences[l.ID] = l
 	return nil

@@ -114,6 +114,12 @@ func FuzzParseBundle(f *testing.F) {
 	f.Add([]byte("kind: Revocation\nlicence: l1\nby: dept\n---\nkind: Grading\nlevels: {a: {b: .nan}}\n"))
 	f.Add([]byte(strings.Replace(townCatalogue, "0.5", ".nan", 1)))
 	f.Add([]byte("a: &a [*a]"))
+	for _, s := range []string{townApplication, townAccept, townDeptApproves + "scope: [{dataset: people, columns: [fee]}]\nnot_after: 2026-10-01T00:00:00+08:00\n", townBureauApproves, townGrant,
+		townObjection, townRuling, townCorrection, townReply, townDispute, townSettle, townChange, withdrawIt.text, withKeys(load(f, "profiles/chifeng.yaml")),
+		townApplication + "---\n" + townAccept + "---\n" + townDeptApproves + "---\n" + townBureauApproves + "---\n" + townGrant,
+		townObjection + "---\n" + townRuling + "---\n" + townCorrection + "---\n" + townReply + "---\n" + townDispute + "---\n" + townSettle} {
+		f.Add([]byte(s))
+	}
 	if text, err := os.ReadFile(filepath.Join("..", "testdata", "city", "health.yaml")); err == nil {
 		f.Add(text)
 	}
@@ -121,7 +127,9 @@ func FuzzParseBundle(f *testing.F) {
 	for _, before := range []string{"catalogue", "grading", "masking", "disclosure", "licence", ""} {
 		books = append(books, town(f, before))
 	}
+	books = append(books, desktown(f), play(f, desktown(f), fileIt, acceptIt, objectIt, correctIt))
 	everybody := map[string]bool{"bureau": true, "dept": true, "other": true}
+	someone := map[string]bool{"op": true}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		docs, err := ParseBundle(text)
 		if err != nil {
@@ -138,8 +146,18 @@ func FuzzParseBundle(f *testing.F) {
 		for _, b := range books {
 			next := b.clone()
 			for _, d := range docs {
-				if next.put(d, act{signers: everybody, at: applied}) != nil {
+				signers := everybody
+				if MayOffer(RoleOperator, d.Kind) {
+					signers = someone
+				}
+				if next.put(d, act{signers: signers, at: applied}) != nil {
 					break
+				}
+				next.noted(d, applied)
+				for _, owed := range next.Duties(applied) {
+					if owed.ID == "" || owed.Owes == "" || owed.Due.IsZero() != (owed.Phase == PhaseUndated) {
+						t.Fatalf("a duty is wrong: %+v", owed)
+					}
 				}
 			}
 			for _, id := range next.Datasets() {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -93,7 +94,7 @@ func picture(t testing.TB, b *Book) string {
 		bundles = append(bundles, base64.StdEncoding.EncodeToString(d[:]))
 	}
 	slices.Sort(bundles)
-	raw, err := json.Marshal([]any{b.root, b.rootKey, b.parties, b.purposes, b.datasets, b.licences, b.revoked, b.registered, b.agreed, b.orders, b.consents, len(b.ended), len(b.holds), bundles})
+	raw, err := json.Marshal([]any{b.root, b.rootKey, b.parties, b.purposes, b.datasets, b.licences, b.revoked, b.registered, b.agreed, b.orders, b.consents, len(b.ended), len(b.holds), bundles, fmt.Sprint(b.holds), fmt.Sprint(b.desk), fmt.Sprint(b.products, b.reviews, b.reviewRules, b.ceilings, b.tariffs)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,11 @@ func (b *Book) Suspended(t Target) *Reason {
 	h := held[0]
 	zh, en := map[TargetKind]string{TargetGateway: "网关", TargetOperator: "运营机构", TargetLicence: "授权", TargetDataset: "数据集", TargetProduct: "产品"}, string(t.Kind)
 	code := map[TargetKind]string{TargetGateway: "GATEWAY_SUSPENDED", TargetOperator: "OPERATOR_SUSPENDED", TargetLicence: "LICENCE_SUSPENDED", TargetDataset: "DATASET_SUSPENDED", TargetProduct: "PRODUCT_SUSPENDED"}[t.Kind]
-	return reasonf(code, "order/"+h.Cause, h.By, "%[1]s“%[3]s”自 %[4]s 起暂停使用（%[5]s）", "%[2]s %[3]q is suspended since %[4]s (%[5]s)",
+	rule := "order/" + h.Cause
+	if _, ok := b.desk.objections[h.Cause]; ok {
+		rule = "objection/" + h.Cause
+	}
+	return reasonf(code, rule, h.By, "%[1]s“%[3]s”自 %[4]s 起暂停使用（%[5]s）", "%[2]s %[3]q is suspended since %[4]s (%[5]s)",
 		zh[t.Kind], en, t.ID, h.Since.UTC().Format(time.RFC3339), h.Cause).
 		hint("等待作出暂停决定的单位恢复", "wait until who suspended it resumes it")
 }

@@ -38,6 +38,16 @@ func init() {
 		// masking
 
 		// desk
+		KindProfile:               kindOf((*Book).putProfile, RoleRegulator),
+		KindApplication:           kindOf((*Book).putApplication, RoleOperator),
+		KindApplicationWithdrawal: kindOf((*Book).putApplicationWithdrawal, RoleOperator),
+		KindReview:                kindOf((*Book).putReview),
+		KindObjection:             kindOf((*Book).putObjection, RoleOperator, RoleDepartment, RoleRegulator),
+		KindRuling:                kindOf((*Book).putRuling),
+		KindCorrection:            kindOf((*Book).putCorrection, RoleOperator, RoleDepartment, RoleRegulator),
+		KindReply:                 kindOf((*Book).putReply),
+		KindDispute:               kindOf((*Book).putDispute, RoleOperator, RoleDepartment, RoleRegulator),
+		KindLegalChange:           kindOf((*Book).putLegalChange),
 
 		// licences
 		KindOrder:             kindOf((*Book).putOrder),

@@ -325,6 +325,9 @@ type Licence struct {
 	// Renews is the licence of the same operator that this one goes on from.
 	Renews  string `yaml:"renews,omitempty" json:"renews,omitempty"`
 	Renewal Text   `yaml:"renewal_terms,omitempty" json:"renewal_terms,omitzero"`
+	// Application is the approved application that the licence is granted on; it
+	// may then grant nothing beyond it.
+	Application string `yaml:"application,omitempty" json:"application,omitempty"`
 }
 
 // LicenceObject is one data set and the columns of it that are granted.

@@ -120,6 +120,8 @@ func (a *app) entrySummary(e *entry.Entry) string {
 		return e.Released.Job + " " + short(e.Released.Digest)
 	case entry.KindFailed:
 		return e.Failed.Job + " " + e.Failed.Code
+	case entry.KindDutyNoted:
+		return e.DutyNoted.Duty + " " + string(e.DutyNoted.Phase)
 	case entry.KindStarted:
 		return e.Started.Tier + ": " + join(e.Started.Layers)
 	}

@@ -31,6 +31,7 @@ type Client struct {
 	Product    sandgatev1.ProductServiceClient
 	Statement  sandgatev1.StatementServiceClient
 	Licence    sandgatev1.LicenceServiceClient
+	Desk       sandgatev1.DeskServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
 }
@@ -58,6 +59,7 @@ func Dial(kit *home.Kit, server string) (*Client, error) {
 		Product:    sandgatev1.NewProductServiceClient(conn),
 		Statement:  sandgatev1.NewStatementServiceClient(conn),
 		Licence:    sandgatev1.NewLicenceServiceClient(conn),
+		Desk:       sandgatev1.NewDeskServiceClient(conn),
 		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
 	}, nil
 }

@@ -74,7 +74,8 @@ type Report struct {
 	Refusals    map[string]int     `json:"refusals"`
 	Spending    []Spending         `json:"spending"`
 	Receipts    int                `json:"receipts"`
-	Checkpoints int                `json:"checkpoints"` // earlier ones found consistent
+	Checkpoints int                `json:"checkpoints"`      // earlier ones found consistent
+	Missed      []string           `json:"missed,omitempty"` // duties whose deadline was missed
 	Findings    []Finding          `json:"findings"`
 	// State is what the replayed entries lead to, as far as the replay came.
 	State *state.State `json:"-"`
@@ -189,6 +190,7 @@ func (a *auditor) visit(seq uint64, text []byte) error {
 
 func (a *auditor) summarise() {
 	r := a.report
+	a.desk()
 	limits := map[string]budget.Charge{}
 	for _, id := range a.state.Jobs() {
 		j, _ := a.state.Job(id)

@@ -84,6 +84,7 @@ type Entry struct {
 	// grading:
 
 	// desk:
+	DutyNoted *DutyNoted `json:"duty_noted,omitempty"`
 
 	// licences:
 
@@ -273,6 +274,7 @@ func (e *Entry) check() error {
 		// grading:
 
 		// desk:
+		KindDutyNoted: e.DutyNoted != nil,
 
 		// licences:
 

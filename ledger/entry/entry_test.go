@@ -41,6 +41,7 @@ func each() []*Entry {
 		{Kind: KindFailed, Actor: "gateway", Failed: &Failed{Job: "j", Code: "EXECUTION_FAILED"}},
 		{Kind: KindFailed, Actor: "gateway", Failed: &Failed{Job: "j", Code: "CANCELLED", By: "alpha"}},
 		{Kind: KindStarted, Actor: "gateway", Started: &Started{Version: "1", Tier: "full", Layers: []string{"seccomp"}, Storage: "aes-256-gcm", Tick: "250ms"}},
+		{Kind: KindDutyNoted, Actor: "gateway", DutyNoted: &DutyNoted{Duty: "rule/o1/health", Phase: policies.PhaseOverdue, Owes: "health"}},
 	}
 }
 

@@ -236,6 +236,7 @@ func (s *State) applyRefused(e *entry.Entry) error {
 		return err
 	}
 	s.begin(e, e.Refused.Request, PhaseRefused).Reasons = e.Refused.Reasons
+	s.seen(e, e.Refused.Request, e.Refused.Reasons)
 	return nil
 }
 
@@ -253,6 +254,7 @@ func (s *State) applyReserved(e *entry.Entry) error {
 	s.begin(e, e.Reserved.Request, PhaseReserved).Reserved = e.Reserved
 	s.use(e.Reserved.Request.Licence, e.Time(), e.Reserved.Price)
 	s.open[e.Reserved.Request.Job] = true
+	s.seen(e, e.Reserved.Request, nil)
 	return nil
 }
 
@@ -265,6 +267,7 @@ func (s *State) applyRepeated(e *entry.Entry) error {
 		return err
 	}
 	s.begin(e, e.Repeated.Request, PhaseRepeated).RepeatOf = e.Repeated.Of
+	s.seen(e, e.Repeated.Request, nil)
 	return nil
 }
 

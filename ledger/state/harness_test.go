@@ -136,6 +136,7 @@ func (w *world) forked(t testing.TB) *world {
 	s.snapshots, s.answers, s.requests = maps.Clone(s.snapshots), maps.Clone(s.answers), maps.Clone(s.requests)
 	s.exact = maps.Clone(s.exact)
 	s.open, s.used = maps.Clone(s.open), maps.Clone(s.used)
+	s.desk = desk{used: maps.Clone(s.desk.used), stray: maps.Clone(s.desk.stray), noted: maps.Clone(s.desk.noted), order: slices.Clone(s.desk.order)}
 	s.filter, s.order, s.jobs = s.filter.Clone(), slices.Clone(s.order), map[string]*Job{}
 	for id, j := range w.s.jobs {
 		own := *j
@@ -286,7 +287,7 @@ func picture(t testing.TB, s *State) string {
 			book = append(book, d, d.SpecDigest(), snap, ok)
 		}
 	}
-	raw, err := json.Marshal([]any{s.Size(), s.At(), s.Genesis(), book, jobs, s.Released(), s.filter, s.answers, s.requests, s.Open(), fmt.Sprint(s.used)})
+	raw, err := json.Marshal([]any{s.Size(), s.At(), s.Genesis(), book, jobs, s.Released(), s.filter, s.answers, s.requests, s.Open(), fmt.Sprint(s.used), s.desk.used, s.desk.stray, s.desk.noted, s.Noted()})
 	if err != nil {
 		t.Fatal(err)
 	}

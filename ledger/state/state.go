@@ -66,6 +66,7 @@ type State struct {
 	acquired  map[string]int64 // when a snapshot came into service, Unix milliseconds
 	open      map[string]bool  // jobs with an open reservation
 	used      map[string]usage // by licence
+	desk      desk
 }
 
 // New returns the empty state, before genesis.
@@ -73,6 +74,7 @@ func New() *State {
 	return &State{
 		snapshots: map[string]entry.Snapshot{}, jobs: map[string]*Job{},
 		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, acquired: map[string]int64{}, open: map[string]bool{}, used: map[string]usage{}, filter: &budget.Filter{},
+		desk: newDesk(),
 	}
 }
 
@@ -190,6 +192,8 @@ func (s *State) apply(e *entry.Entry) error {
 		// grading:
 
 		// desk:
+	case entry.KindDutyNoted:
+		return s.applyDutyNoted(e)
 
 		// licences:
 
@@ -301,6 +305,7 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 	}
 	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
 	s.acquired[e.Snapshot.Snapshot] = e.At
+	s.book = s.book.Ingested(e.Snapshot.Dataset, e.Time())
 	return nil
 }
 
