@@ -31,6 +31,10 @@ type Book struct {
 	ceiling    budget.Nano
 	registered bool
 	applied    map[[sha256.Size]byte]bool // bundles that took effect once
+	// catalogue
+	negative             map[string]Negative // by id of the entry
+	registrations        map[Target]Registered
+	registrationRequired bool
 }
 
 // Entry is everything the departments said about one data set. Fields are nil
@@ -55,6 +59,9 @@ func NewBook(regulator string, key ed25519.PublicKey) *Book {
 		revoked:  map[string]Revocation{},
 		applied:  map[[sha256.Size]byte]bool{},
 		holds:    map[Target]map[string]Hold{},
+
+		negative:      map[string]Negative{},
+		registrations: map[Target]Registered{},
 	}
 }
 
@@ -67,6 +74,8 @@ func (b *Book) clone() *Book {
 	c.revoked = maps.Clone(b.revoked)
 	c.applied = maps.Clone(b.applied)
 	c.holds = maps.Clone(b.holds)
+	c.negative = maps.Clone(b.negative)
+	c.registrations = maps.Clone(b.registrations)
 	return &c
 }
 
@@ -231,6 +240,7 @@ func (b *Book) putRegistry(r Registry, signers map[string]bool) error {
 		return err
 	}
 	b.parties, b.purposes, b.ceiling, b.registered = parties, purposes, ceiling, true
+	b.registrationRequired = r.RegistrationRequired
 	return nil
 }
 
@@ -263,6 +273,9 @@ func (b *Book) putCatalogue(c Catalogue, signers map[string]bool) error {
 		if err := checkDataset(d); err != nil {
 			return fmt.Errorf("data set %q: %w", d.ID, err)
 		}
+		if err := b.checkEntry(c.Department, old, exists, d, signers); err != nil {
+			return fmt.Errorf("data set %q: %w", d.ID, err)
+		}
 		// A changed catalogue re-grades at once (R16): what the other documents
 		// said of the old columns no longer counts, so nothing runs until they
 		// are applied again.
@@ -286,6 +299,9 @@ func (b *Book) putGrading(g Grading, signers map[string]bool) error {
 		if err := checkLevels(e.Dataset, levels); err != nil {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
+		if err := e.sourcesSigned(signers, maps.Keys(levels)); err != nil {
+			return fmt.Errorf("data set %q: %w", id, err)
+		}
 		e.Levels = levels
 		b.datasets[id] = b.kept(e)
 	}
@@ -302,6 +318,9 @@ func (b *Book) putMasking(m Masking, signers map[string]bool) error {
 			return err
 		}
 		if err := checkMasks(e, masks); err != nil {
+			return fmt.Errorf("data set %q: %w", id, err)
+		}
+		if err := e.sourcesSigned(signers, maps.Keys(masks)); err != nil {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
 		e.Masks, e.Masked = masks, true
@@ -332,6 +351,9 @@ func (b *Book) putDisclosure(d Disclosure, signers map[string]bool) error {
 		if err := b.checkRule(e, rule); err != nil {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
+		if err := e.sourcesSigned(signers, maps.Keys(rule.Uses)); err != nil {
+			return fmt.Errorf("data set %q: %w", id, err)
+		}
 		e.Rule = &rule
 		b.datasets[id] = e
 	}
@@ -349,6 +371,9 @@ func (b *Book) putLicence(l Licence, signers map[string]bool) error {
 		if dept := b.datasets[r.Dataset].Department; !signers[dept] {
 			return fmt.Errorf("licence %q: signature of department %q, which owns %q, is missing", l.ID, dept, r.Dataset)
 		}
+	}
+	if err := b.checkOffered(l, signers); err != nil {
+		return fmt.Errorf("licence %q: %w", l.ID, err)
 	}
 	if _, ok := b.revoked[l.ID]; ok {
 		return fmt.Errorf("licence %q was revoked; grant a new one under another id", l.ID)

@@ -176,6 +176,7 @@ func (b *Book) Decide(r Request) []Reason {
 		add(b.decideDataset(r, l, id))
 		add(b.Suspended(Target{TargetDataset, id}))
 	}
+	out = append(out, b.Withheld(r.Core, r.At)...)
 	for _, u := range Uses(r.Core) {
 		add(b.decideColumn(l, u))
 	}

@@ -272,6 +272,10 @@ func (s *State) CheckRelease(job string, at time.Time) error {
 	if x := s.book.InForce(j.Request.Licence, at); x != nil {
 		return x
 	}
+	// catalogue: what is withheld since the job began is not released either
+	if x := s.book.Withheld(*j.Request.Core, at); len(x) > 0 {
+		return &x[0]
+	}
 	return nil
 }
 
