@@ -107,6 +107,21 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 			}
 			return err
 		}},
+		{"ListCatalogueEntries", []string{dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Catalogue.ListCatalogueEntries(ctx, &sandgatev1.ListCatalogueEntriesRequest{})
+			return err
+		}},
+		{"LintCatalogue", []string{dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, as string) error {
+			r, err := c.Catalogue.LintCatalogue(ctx, &sandgatev1.LintCatalogueRequest{PageSize: 200})
+			if as == dept2 && len(r.GetFindings()) > 0 {
+				return errors.New("another department's gaps are listed")
+			}
+			return err
+		}},
+		{"LintCatalogue/of a department", []string{dept, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Catalogue.LintCatalogue(ctx, &sandgatev1.LintCatalogueRequest{Department: dept})
+			return err
+		}},
 		{"ListEntries", []string{bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Regulator.ListEntries(ctx, &sandgatev1.ListEntriesRequest{})
 			return err
@@ -392,7 +407,7 @@ func TestAttack15_AbsurdInputs(t *testing.T) {
 			}
 		}
 	}
-	for _, service := range []string{"sandgate.v1.OperatorService", "sandgate.v1.PolicyService", "sandgate.v1.DepartmentService", "sandgate.v1.RegulatorService", "google.longrunning.Operations"} {
+	for _, service := range []string{"sandgate.v1.OperatorService", "sandgate.v1.PolicyService", "sandgate.v1.DepartmentService", "sandgate.v1.RegulatorService", "sandgate.v1.CatalogueService", "google.longrunning.Operations"} {
 		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service))
 		if err != nil {
 			t.Fatal(err)

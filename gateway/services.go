@@ -186,7 +186,9 @@ func (s *operatorService) ListDatasets(ctx context.Context, req *sandgatev1.List
 		for _, id := range b.Datasets() {
 			e, _ := b.Dataset(id)
 			snap, _ := s.d.state.Snapshot(id)
-			all = append(all, datasetOf(e, snap.Snapshot))
+			ds := datasetOf(e, snap.Snapshot)
+			describe(ds, b, e, s.d.opt.Now())
+			all = append(all, ds)
 		}
 	})
 	page, next, err := pageOf(all, req.GetPageSize(), req.GetPageToken())

@@ -23,6 +23,7 @@ const (
 	ActReadSnapshot   Action = "ReadSnapshot"
 	ActReadLedger     Action = "ReadLedger"
 	ActCopyLedger     Action = "CopyLedger"
+	ActLintCatalogue  Action = "LintCatalogue"
 )
 
 // Resource is what an action is about; empty fields do not apply.

@@ -10,7 +10,7 @@ import (
 func TestR34_AuthorizeMatrix(t *testing.T) {
 	b := town(t, "")
 	actions := []Action{ActExplainJob, ActSubmitJob, ActReadJob, ActCancelJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadPolicy,
-		ActIngestSnapshot, ActReadSnapshot, ActReadLedger, ActCopyLedger, "DropTables", ""}
+		ActIngestSnapshot, ActReadSnapshot, ActReadLedger, ActCopyLedger, ActLintCatalogue, "DropTables", ""}
 	resources := map[string]Resource{
 		"none": {}, "of dept": {Department: "dept"}, "of other": {Department: "other"}, "job of op": {Operator: "op"}, "job of rival": {Operator: "rival"},
 	}
@@ -22,12 +22,12 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 			}
 			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy}, act)
 		case "dept", "other":
-			if act == ActIngestSnapshot || act == ActReadSnapshot {
+			if act == ActIngestSnapshot || act == ActReadSnapshot || act == ActLintCatalogue {
 				return resource == "of "+party
 			}
 			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy}, act)
 		case "bureau":
-			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget}, act)
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget, ActLintCatalogue}, act)
 		}
 		return false // foreign is abroad (R38), nobody and gateway are not registered
 	}

@@ -169,6 +169,17 @@ func (b *Book) listed(e Entry, column string) (Negative, bool) {
 	return Negative{}, false
 }
 
+// Negative says whether the negative list withholds a column of a data set.
+func (b *Book) Negative(dataset, column string) bool {
+	e, ok := b.datasets[dataset]
+	if !ok {
+		return false
+	}
+	_, whole := b.listed(e, "")
+	_, one := b.listed(e, column)
+	return whole || one
+}
+
 // Withheld says why the data that a core uses may not be queried whatever is
 // licensed: not shared (R03, R19), on the negative list (R21), or not registered
 // (R11). It is asked before a job runs and again before it releases.

@@ -14,7 +14,7 @@ import (
 
 // word draws a text that a catalogue may hold, with what spreadsheets stumble over.
 func word(t *rapid.T, label string) string {
-	hard := []string{"", "007", "1e5", "=1+2", "+a", "-5", "@x", "'q", "''", "2025-01-01", "TRUE", "砂门市", "a;b", "a；b", "_x000A_", "_x005F_", " lead", "trail ", "line\nbreak", "<&>\"", ",", "𝄞", "是", "#N/A", "0.10"}
+	hard := []string{"", "007", "1e5", "=1+2", "+a", "-5", "@x", "'q", "''", "2025-01-01", "TRUE", "砂门市", "a;b", "a；b", "_x000A_", "_x005F_x0041_", "_x0001_x0002_", " lead", "trail ", "line\nbreak", "<&>\"", ",", "𝄞", "是", "#N/A", "0.10"}
 	if rapid.IntRange(0, 2).Draw(t, label+" kind") == 0 {
 		return rapid.SampledFrom(hard).Draw(t, label)
 	}

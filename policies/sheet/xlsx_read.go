@@ -195,6 +195,21 @@ func unescape(s string) string {
 	}
 }
 
+// escape keeps a text that reads like _xHHHH_ from being taken for that character.
+// The library does not, for texts of a shared table.
+func escape(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if len(s) >= i+7 && s[i:i+2] == "_x" && s[i+6] == '_' {
+			if _, err := strconv.ParseUint(s[i+2:i+6], 16, 16); err == nil {
+				b.WriteString("_x005F")
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
 // sheetReader reads one sheet.
 type sheetReader struct {
 	p      *problems

@@ -95,7 +95,7 @@ func (w *workbook) table(t table) {
 				continue
 			}
 			at := fmt.Sprintf("%s%d", columnName(i), l.number)
-			w.do(w.f.SetCellStr(t.name, at, c.text))
+			w.do(w.f.SetCellStr(t.name, at, escape(c.text)))
 			w.do(w.f.SetCellStyle(t.name, at, at, w.text))
 		}
 	}
