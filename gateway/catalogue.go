@@ -18,8 +18,6 @@ type catalogueService struct {
 	d *Domain
 }
 
-// ListCatalogueEntries lists the catalogue in force as documents. A data set's own
-// document is at most a bundle large, so that a page may hold fewer than asked for.
 func (s *catalogueService) ListCatalogueEntries(ctx context.Context, req *sandgatev1.ListCatalogueEntriesRequest) (*sandgatev1.ListCatalogueEntriesResponse, error) {
 	if err := s.d.Authorize(caller(ctx), policies.ActReadPolicy, policies.Resource{}); err != nil {
 		return nil, err
@@ -71,9 +69,9 @@ func (s *catalogueService) LintCatalogue(ctx context.Context, req *sandgatev1.Li
 	return out, nil
 }
 
-// describe adds to a data set of the wire what its department and the registrar say
+// described adds to a data set of the wire what its department and the registrar say
 // of it, and why it is withheld.
-func describe(out *sandgatev1.Dataset, b *policies.Book, e policies.Entry, at time.Time) {
+func described(out *sandgatev1.Dataset, b *policies.Book, e policies.Entry, at time.Time) *sandgatev1.Dataset {
 	d := e.Dataset
 	out.AbstractZh, out.AbstractEn, out.Format, out.Industry = d.Abstract.ZH, d.Abstract.EN, string(d.Format), d.Industry
 	out.Period, out.Area, out.UpdateFrequency = d.Period, d.Area, d.UpdateFrequency
@@ -99,6 +97,7 @@ func describe(out *sandgatev1.Dataset, b *policies.Book, e policies.Entry, at ti
 		i := slices.IndexFunc(d.Columns, func(x policies.Column) bool { return x.Name == c.Name })
 		c.Measure, c.Element, c.Source, c.Negative = d.Columns[i].Measure, d.Columns[i].Element, e.SourceOf(c.Name), b.Negative(d.ID, c.Name)
 	}
+	return out
 }
 
 func accessOf(a policies.Access) *sandgatev1.Access {

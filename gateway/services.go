@@ -186,9 +186,7 @@ func (s *operatorService) ListDatasets(ctx context.Context, req *sandgatev1.List
 		for _, id := range b.Datasets() {
 			e, _ := b.Dataset(id)
 			snap, _ := s.d.state.Snapshot(id)
-			ds := datasetOf(e, snap.Snapshot)
-			describe(ds, b, e, s.d.opt.Now())
-			all = append(all, ds)
+			all = append(all, described(datasetOf(e, snap.Snapshot), b, e, s.d.opt.Now()))
 		}
 	})
 	page, next, err := pageOf(all, req.GetPageSize(), req.GetPageToken())
