@@ -79,9 +79,8 @@ func cellsOf(rows []line) [][]cell {
 	return out
 }
 
-func readCSV(files map[string][]byte) ([]table, error) {
+func readCSV(p *problems, files map[string][]byte) ([]table, error) {
 	var out []table
-	var p problems
 	left := map[string]bool{}
 	for name := range files {
 		left[name] = true
@@ -93,7 +92,7 @@ func readCSV(files map[string][]byte) ([]table, error) {
 			continue // decode says what is missing
 		}
 		delete(left, csvName(name))
-		t, err := readTable(&p, name, text, &cells)
+		t, err := readTable(p, name, text, &cells)
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +101,7 @@ func readCSV(files map[string][]byte) ([]table, error) {
 	if len(left) > 0 {
 		return nil, refuse("SHEET_UNKNOWN", "ZIP 中只能有 datasets.csv、columns.csv 和 codes.csv", "the ZIP may hold datasets.csv, columns.csv and codes.csv only")
 	}
-	return out, p.err()
+	return out, nil
 }
 
 func readTable(p *problems, name string, text []byte, cells *int) (table, error) {
@@ -137,7 +136,7 @@ func readTable(p *problems, name string, text []byte, cells *int) (table, error)
 			if !ok {
 				p.at("CELL_FORMULA", name, at, headingAt(t, i), "像公式：以 = + - @ 开头的文字前须加单引号 '", "it looks like a formula: a text that begins with = + - @ needs an apostrophe ' before it")
 			}
-			row[i] = cell{text: v}
+			row[i] = cell{text: v, refused: !ok}
 			filled = filled || v != ""
 		}
 		switch {

@@ -112,15 +112,18 @@ func TestR15_WorkbooksThatAreRefused(t *testing.T) {
 		edit func(f *excelize.File) error
 		want []string
 	}{
-		"missing sheet":     {func(f *excelize.File) error { return f.DeleteSheet(tableCodes) }, []string{"SHEET_MISSING", tableCodes}},
-		"unknown sheet":     {func(f *excelize.File) error { _, err := f.NewSheet(secret); return err }, []string{"SHEET_UNKNOWN"}},
-		"renamed sheet":     {func(f *excelize.File) error { return f.SetSheetName(tableCodes, "Sheet3") }, []string{"SHEET_UNKNOWN"}},
-		"wrong heading":     {set(tableColumns, "B1", secret), []string{"HEADING_UNKNOWN", "column \"B\"", "HEADING_MISSING", "列名 column"}},
-		"heading twice":     {set(tableColumns, "B1", "数据集编号 dataset"), []string{"HEADING_TWICE", "数据集编号 dataset"}},
-		"removed heading":   {func(f *excelize.File) error { return f.RemoveCol(tableDatasets, "E") }, []string{"HEADING_MISSING", "摘要 abstract_zh"}},
-		"no headings":       {func(f *excelize.File) error { return f.RemoveRow(tableCodes, 1) }, []string{"HEADING_MISSING", "代码 value"}},
-		"unknown value":     {set(tableColumns, "E3", secret), []string{"CELL_VALUE", tableColumns, "row 3", "类型 type", "小数 decimal"}},
-		"formula":           {func(f *excelize.File) error { return f.SetCellFormula(tableDatasets, "E2", "1+2") }, []string{"CELL_FORMULA", tableDatasets, "row 2", "摘要 abstract_zh"}},
+		"missing sheet":   {func(f *excelize.File) error { return f.DeleteSheet(tableCodes) }, []string{"SHEET_MISSING", tableCodes}},
+		"unknown sheet":   {func(f *excelize.File) error { _, err := f.NewSheet(secret); return err }, []string{"SHEET_UNKNOWN"}},
+		"renamed sheet":   {func(f *excelize.File) error { return f.SetSheetName(tableCodes, "Sheet3") }, []string{"SHEET_UNKNOWN"}},
+		"wrong heading":   {set(tableColumns, "B1", secret), []string{"HEADING_UNKNOWN", "column \"B\"", "HEADING_MISSING", "列名 column"}},
+		"heading twice":   {set(tableColumns, "B1", "数据集编号 dataset"), []string{"HEADING_TWICE", "数据集编号 dataset"}},
+		"removed heading": {func(f *excelize.File) error { return f.RemoveCol(tableDatasets, "E") }, []string{"HEADING_MISSING", "摘要 abstract_zh"}},
+		"no headings":     {func(f *excelize.File) error { return f.RemoveRow(tableCodes, 1) }, []string{"HEADING_MISSING", "代码 value"}},
+		"unknown value":   {set(tableColumns, "E3", secret), []string{"CELL_VALUE", tableColumns, "row 3", "类型 type", "小数 decimal"}},
+		"formula":         {func(f *excelize.File) error { return f.SetCellFormula(tableDatasets, "E2", "1+2") }, []string{"CELL_FORMULA", tableDatasets, "row 2", "摘要 abstract_zh"}},
+		"formula where text is required": {func(f *excelize.File) error {
+			return errors.Join(f.SetCellFormula(tableDatasets, "C2", "1+2"), f.SetCellInt(tableCodes, "C2", 7))
+		}, []string{"CELL_FORMULA", "名称 title_zh", "CELL_NUMBER", "代码 value"}},
 		"merged cells":      {func(f *excelize.File) error { return f.MergeCell(tableColumns, "C2", "D3") }, []string{"CELL_MERGED", tableColumns, "C2:D3"}},
 		"number for a code": {set(tableCodes, "C2", 7), []string{"CELL_NUMBER", tableCodes, "row 2", "代码 value"}},
 		"date for a text":   {set(tableDatasets, "I2", time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)), []string{"CELL_NUMBER", "时间范围 period"}},
@@ -333,8 +336,9 @@ func TestR15_ReaderAgreesWithTheLibrary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tables, err := readXLSX(parts)
-	if err != nil || len(tables) != 3 {
+	var p problems
+	tables, err := readXLSX(&p, parts)
+	if err != nil || p.err() != nil || len(tables) != 3 {
 		t.Fatal(err)
 	}
 	for _, tb := range tables {

@@ -85,6 +85,7 @@ type cell struct {
 	text    string
 	numeric bool // a number or a date
 	boolean bool // TRUE or FALSE; its text is a code of yesNo
+	refused bool // reported already
 }
 
 // table is one sheet: its heading and the rows below that hold anything.
@@ -136,18 +137,19 @@ func read(f Format, data []byte) ([]policies.Catalogue, error) {
 		return nil, err
 	}
 	var tables []table
+	var p problems
 	switch f {
 	case XLSX:
-		tables, err = readXLSX(files)
+		tables, err = readXLSX(&p, files)
 	case CSV:
-		tables, err = readCSV(files)
+		tables, err = readCSV(&p, files)
 	default:
 		return nil, refuse("SHEET_FORMAT", "未知格式；可用 xlsx、csv", "unknown format; known: xlsx, csv")
 	}
 	if err != nil {
 		return nil, err
 	}
-	return decode(tables)
+	return decode(&p, tables)
 }
 
 // Write writes catalogues as a spreadsheet and reads it back: what does not come

@@ -82,8 +82,7 @@ func unfit(s string) (code, zh, en string) {
 }
 
 // decode makes catalogues of the three tables.
-func decode(tables []table) ([]policies.Catalogue, error) {
-	var p problems
+func decode(p *problems, tables []table) ([]policies.Catalogue, error) {
 	byName := map[string]table{}
 	cells := 0
 	for _, t := range tables {
@@ -98,21 +97,19 @@ func decode(tables []table) ([]policies.Catalogue, error) {
 	for _, name := range tableNames {
 		if _, ok := byName[name]; !ok {
 			p.at("SHEET_MISSING", name, 0, "", "缺少此工作表", "the sheet is missing")
+			return nil, p.err()
 		}
 	}
-	if err := p.err(); err != nil {
-		return nil, err
-	}
-	datasets := decodeTable(&p, byName[tableDatasets], datasetFields)
-	columns := decodeTable(&p, byName[tableColumns], columnFields)
-	codes := decodeTable(&p, byName[tableCodes], codeFields)
+	datasets := decodeTable(p, byName[tableDatasets], datasetFields)
+	columns := decodeTable(p, byName[tableColumns], columnFields)
+	codes := decodeTable(p, byName[tableCodes], codeFields)
 	if err := p.err(); err != nil {
 		return nil, err
 	}
 	if len(datasets) == 0 {
 		p.at("SHEET_EMPTY", tableDatasets, 0, "", "没有任何数据集", "there is no data set in it")
 	}
-	out := assemble(&p, datasets, columns, codes)
+	out := assemble(p, datasets, columns, codes)
 	return out, p.err()
 }
 
@@ -130,7 +127,12 @@ func decodeTable[T any](p *problems, t table, fields []field[T]) []numbered[T] {
 	var out []numbered[T]
 	for _, l := range t.rows {
 		r := numbered[T]{after: l.number}
+		refused := make([]bool, len(fields))
 		for i, c := range l.cells {
+			if i < len(at) && at[i] >= 0 && c.refused {
+				refused[at[i]] = true
+				continue
+			}
 			if i >= len(at) || at[i] < 0 {
 				if c.text != "" {
 					p.at("CELL_OUTSIDE", t.name, l.number, "", "表头以外的列中有内容", "something stands in a column that has no heading")
@@ -139,8 +141,8 @@ func decodeTable[T any](p *problems, t table, fields []field[T]) []numbered[T] {
 			}
 			decodeCell(p, t.name, l.number, fields[at[i]], &r.row, c)
 		}
-		for _, f := range fields {
-			if f.need && f.get(&r.row) == "" {
+		for j, f := range fields {
+			if f.need && !refused[j] && f.get(&r.row) == "" {
 				p.at("CELL_MISSING", t.name, l.number, f.heading(), "必填", "it must be filled in")
 			}
 		}

@@ -15,7 +15,7 @@ import (
 // parts as a stream and not through the library that writes them: that one fills
 // every row up to a number the file names, and tells a cell's type and formula
 // only by searching the sheet for each.
-func readXLSX(files map[string][]byte) ([]table, error) {
+func readXLSX(p *problems, files map[string][]byte) ([]table, error) {
 	for name := range files {
 		if low := strings.ToLower(name); strings.HasSuffix(low, "vbaproject.bin") || strings.Contains(low, "externallinks/") {
 			return nil, refuse("SHEET_MACRO", "含有宏或外部链接，请另存为普通 XLSX", "it holds macros or links to other files; save it as a plain XLSX")
@@ -30,7 +30,6 @@ func readXLSX(files map[string][]byte) ([]table, error) {
 		return nil, err
 	}
 	var out []table
-	var p problems
 	left := maxCells
 	for _, s := range sheets {
 		if s.name == sheetHelp || s.name == sheetLists {
@@ -39,13 +38,13 @@ func readXLSX(files map[string][]byte) ([]table, error) {
 		if !slices.Contains(tableNames, s.name) {
 			return nil, refuse("SHEET_UNKNOWN", "第 %d 个工作表不属于模板，请删除或改名", "sheet number %d is none of the template's; delete or rename it", s.index)
 		}
-		t, err := readSheet(&p, s.name, files[s.part], shared, &left)
+		t, err := readSheet(p, s.name, files[s.part], shared, &left)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, t)
 	}
-	return out, p.err()
+	return out, nil
 }
 
 var errDamaged = refuse("SHEET_FORMAT", "XLSX 文件损坏，请用电子表格软件重新保存", "the XLSX file is damaged; save it anew in a spreadsheet program")
@@ -345,6 +344,7 @@ func (r *sheetReader) finish() {
 	heading := headingAt(r.t, r.col)
 	if r.formula {
 		r.p.at("CELL_FORMULA", r.name, r.row, heading, "单元格是公式，请粘贴为值", "the cell is a formula; paste it as a value")
+		r.keep(cell{refused: true})
 		return
 	}
 	c := cell{text: r.value.String()}
@@ -367,16 +367,19 @@ func (r *sheetReader) finish() {
 		c.boolean = true
 	case "e":
 		r.p.at("CELL_ERROR", r.name, r.row, heading, "单元格是错误值", "the cell is an error value")
-		return
+		c = cell{refused: true}
 	case "", "n", "d":
 		c.numeric = c.text != ""
 	default:
 		r.err = errors.Join(r.err, errDamaged)
 		return
 	}
-	if c.text == "" {
-		return
+	if c.text != "" || c.refused {
+		r.keep(c)
 	}
+}
+
+func (r *sheetReader) keep(c cell) {
 	if *r.left--; *r.left < 0 || r.col >= maxColumns {
 		if r.err == nil {
 			r.err = tooLarge()
