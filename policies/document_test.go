@@ -114,6 +114,8 @@ func FuzzParseBundle(f *testing.F) {
 	f.Add([]byte("kind: Revocation\nlicence: l1\nby: dept\n---\nkind: Grading\nlevels: {a: {b: .nan}}\n"))
 	f.Add([]byte(strings.Replace(townCatalogue, "0.5", ".nan", 1)))
 	f.Add([]byte("a: &a [*a]"))
+	f.Add([]byte(townNegative + "---\n" + registration("first", "A-1", "2029-06-01")))
+	f.Add([]byte(complete))
 	if text, err := os.ReadFile(filepath.Join("..", "testdata", "city", "health.yaml")); err == nil {
 		f.Add(text)
 	}

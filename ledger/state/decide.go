@@ -273,8 +273,10 @@ func (s *State) CheckRelease(job string, at time.Time) error {
 		return x
 	}
 	// catalogue: what is withheld since the job began is not released either
-	if x := s.book.Withheld(*j.Request.Core, at); len(x) > 0 {
-		return &x[0]
+	if core := j.Request.Core; core != nil {
+		if x := s.book.Withheld(*core, at); len(x) > 0 {
+			return &x[0]
+		}
 	}
 	return nil
 }
