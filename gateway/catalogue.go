@@ -69,6 +69,24 @@ func (s *catalogueService) LintCatalogue(ctx context.Context, req *sandgatev1.Li
 	return out, nil
 }
 
+func (s *catalogueService) ListNegativeEntries(ctx context.Context, req *sandgatev1.ListNegativeEntriesRequest) (*sandgatev1.ListNegativeEntriesResponse, error) {
+	if err := s.d.Authorize(caller(ctx), policies.ActReadCatalogue, policies.Resource{}); err != nil {
+		return nil, err
+	}
+	var all []policies.Negative
+	s.d.log.View(func() { all = s.d.state.Book().NegativeList() })
+	page, next, err := pageOf(all, req.GetPageSize(), req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	out := &sandgatev1.ListNegativeEntriesResponse{NextPageToken: next}
+	for _, n := range page {
+		out.Entries = append(out.Entries, &sandgatev1.NegativeEntry{Id: n.ID, SetBy: n.By, Provider: n.Provider, TitleZh: n.Title.ZH, TitleEn: n.Title.EN,
+			Dataset: n.Dataset, Columns: n.Columns, BasisZh: n.Basis.ZH, BasisEn: n.Basis.EN, EffectiveTime: timestamppb.New(n.Since)})
+	}
+	return out, nil
+}
+
 // described adds to a data set of the wire what its department and the registrar say
 // of it, and why it is withheld.
 func described(out *sandgatev1.Dataset, b *policies.Book, e policies.Entry, at time.Time) *sandgatev1.Dataset {

@@ -122,6 +122,10 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 			_, err := c.Catalogue.LintCatalogue(ctx, &sandgatev1.LintCatalogueRequest{Department: dept})
 			return err
 		}},
+		{"ListNegativeEntries", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Catalogue.ListNegativeEntries(ctx, &sandgatev1.ListNegativeEntriesRequest{})
+			return err
+		}},
 		{"ListEntries", []string{bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Regulator.ListEntries(ctx, &sandgatev1.ListEntriesRequest{})
 			return err

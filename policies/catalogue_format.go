@@ -5,33 +5,47 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
 
+// FormatDocument writes one document of a bundle that ParseBundle reads back.
+func FormatDocument(kind Kind, body any) ([]byte, error) {
+	return formatAll(kind, []any{body})
+}
+
 // FormatCatalogues writes catalogues as an unsigned bundle that ParseBundle reads
 // back. It fails when the bundle would be too large to apply.
 func FormatCatalogues(catalogues []Catalogue) ([]byte, error) {
+	var all []any
+	for _, c := range catalogues {
+		all = append(all, c)
+	}
+	return formatAll(KindCatalogue, all)
+}
+
+func formatAll(kind Kind, bodies []any) ([]byte, error) {
 	var out bytes.Buffer
 	enc := yaml.NewEncoder(&out)
 	enc.SetIndent(2)
-	for _, c := range catalogues {
-		node, err := nodeOf(reflect.ValueOf(c))
+	for _, body := range bodies {
+		node, err := nodeOf(reflect.ValueOf(body))
 		if err != nil {
-			return nil, fmt.Errorf("failed to encode catalogue: %w", err)
+			return nil, fmt.Errorf("failed to encode %s: %w", kind, err)
 		}
-		var key, kind yaml.Node
+		var key, value yaml.Node
 		key.SetString("kind")
-		kind.SetString(string(KindCatalogue))
-		node.Content = append([]*yaml.Node{&key, &kind}, node.Content...)
+		value.SetString(string(kind))
+		node.Content = append([]*yaml.Node{&key, &value}, node.Content...)
 		if err := enc.Encode(node); err != nil {
-			return nil, fmt.Errorf("failed to encode catalogue: %w", err)
+			return nil, fmt.Errorf("failed to encode %s: %w", kind, err)
 		}
 	}
 	if err := enc.Close(); err != nil {
-		return nil, fmt.Errorf("failed to encode catalogue: %w", err)
+		return nil, fmt.Errorf("failed to encode %s: %w", kind, err)
 	}
-	if out.Len() > MaxBundleBytes || len(catalogues) > maxDocuments {
+	if out.Len() > MaxBundleBytes || len(bodies) > maxDocuments {
 		return nil, fmt.Errorf("the bundle would be larger than %d bytes or %d documents; split it", MaxBundleBytes, maxDocuments)
 	}
 	return out.Bytes(), nil
@@ -42,6 +56,9 @@ func FormatCatalogues(catalogues []Catalogue) ([]byte, error) {
 // back, because the encoder's hint of their indentation is wrong.
 func nodeOf(v reflect.Value) (*yaml.Node, error) {
 	n := &yaml.Node{}
+	if _, ok := v.Interface().(time.Time); ok {
+		return n, n.Encode(v.Interface())
+	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		return nodeOf(v.Elem())

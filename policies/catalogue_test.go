@@ -475,3 +475,30 @@ func TestR15_NewFieldsAreAbsentUnlessSet(t *testing.T) {
 		}
 	}
 }
+
+// A document written by the program reads back as it was.
+func TestR15_FormatDocument(t *testing.T) {
+	r := Registration{Subject: Target{TargetDataset, "people"}, Code: "A-1", Type: RegisterFirst, ValidUntil: time.Date(2029, 1, 1, 0, 0, 0, 0, time.FixedZone("", 8*3600)), Note: Text{ZH: " 两\n行"}}
+	text, err := FormatDocument(KindRegistration, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := ParseBundle(text)
+	if err != nil || len(docs) != 1 || docs[0].Kind != KindRegistration {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	got := *docs[0].Body.(*Registration)
+	if !got.ValidUntil.Equal(r.ValidUntil) {
+		t.Error(got.ValidUntil)
+	}
+	got.ValidUntil = r.ValidUntil
+	if got != r {
+		t.Errorf("%+v", got)
+	}
+	if text, err := FormatDocument(KindNegativeList, NegativeList{By: "dept", Remove: []string{"n1"}}); err != nil || strings.Contains(string(text), "entries") {
+		t.Errorf("%v %s", err, text)
+	}
+	if _, err := FormatCatalogues(make([]Catalogue, maxDocuments+1)); err == nil {
+		t.Error("more documents than a bundle may hold")
+	}
+}

@@ -93,7 +93,11 @@ func picture(t testing.TB, b *Book) string {
 		bundles = append(bundles, base64.StdEncoding.EncodeToString(d[:]))
 	}
 	slices.Sort(bundles)
-	raw, err := json.Marshal([]any{b.root, b.rootKey, b.parties, b.purposes, b.datasets, b.licences, b.revoked, b.registered, bundles})
+	var registrations []any
+	for _, t := range b.Registrations() {
+		registrations = append(registrations, t, b.registrations[t])
+	}
+	raw, err := json.Marshal([]any{b.root, b.rootKey, b.parties, b.purposes, b.datasets, b.licences, b.revoked, b.registered, bundles, b.negative, registrations, b.registrationRequired})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,8 @@ import (
 
 // catalogueCmds are the commands of "catalog" beside list.
 func (a *app) catalogueCmds() []*cobra.Command {
-	return []*cobra.Command{a.catalogShowCmd(), a.catalogExportCmd(), a.catalogImportCmd(), a.catalogTemplateCmd(), a.catalogLintCmd()}
+	return []*cobra.Command{a.catalogShowCmd(), a.catalogExportCmd(), a.catalogImportCmd(), a.catalogTemplateCmd(), a.catalogLintCmd(),
+		a.catalogNegativeCmd(), a.catalogRegisterCmd()}
 }
 
 func (a *app) catalogShowCmd() *cobra.Command {

@@ -10,6 +10,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -443,11 +444,248 @@ func (x *LintCatalogueResponse) GetNextPageToken() string {
 	return ""
 }
 
+// ListNegativeEntriesRequest asks for a page of the negative list.
+type ListNegativeEntriesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Most to return; at most 200, 50 when 0.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Token of the page, from the page before.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNegativeEntriesRequest) Reset() {
+	*x = ListNegativeEntriesRequest{}
+	mi := &file_sandgate_v1_catalogue_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNegativeEntriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNegativeEntriesRequest) ProtoMessage() {}
+
+func (x *ListNegativeEntriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_catalogue_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNegativeEntriesRequest.ProtoReflect.Descriptor instead.
+func (*ListNegativeEntriesRequest) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_catalogue_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListNegativeEntriesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListNegativeEntriesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// NegativeEntry names what may be neither licensed nor queried.
+type NegativeEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the entry.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Party that set it and alone may remove it.
+	SetBy string `protobuf:"bytes,2,opt,name=set_by,json=setBy,proto3" json:"set_by,omitempty"`
+	// Department whose data it is.
+	Provider string `protobuf:"bytes,3,opt,name=provider,proto3" json:"provider,omitempty"`
+	// Name of the data in Chinese; empty when the data set says it.
+	TitleZh string `protobuf:"bytes,4,opt,name=title_zh,json=titleZh,proto3" json:"title_zh,omitempty"`
+	// Name of the data in English.
+	TitleEn string `protobuf:"bytes,5,opt,name=title_en,json=titleEn,proto3" json:"title_en,omitempty"`
+	// Data set id; empty is all of the provider's data.
+	Dataset string `protobuf:"bytes,6,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	// Columns; empty is the whole data set.
+	Columns []string `protobuf:"bytes,7,rep,name=columns,proto3" json:"columns,omitempty"`
+	// Legal basis in Chinese.
+	BasisZh string `protobuf:"bytes,8,opt,name=basis_zh,json=basisZh,proto3" json:"basis_zh,omitempty"`
+	// Legal basis in English.
+	BasisEn string `protobuf:"bytes,9,opt,name=basis_en,json=basisEn,proto3" json:"basis_en,omitempty"`
+	// When it took effect.
+	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NegativeEntry) Reset() {
+	*x = NegativeEntry{}
+	mi := &file_sandgate_v1_catalogue_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NegativeEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NegativeEntry) ProtoMessage() {}
+
+func (x *NegativeEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_catalogue_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NegativeEntry.ProtoReflect.Descriptor instead.
+func (*NegativeEntry) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_catalogue_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *NegativeEntry) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *NegativeEntry) GetSetBy() string {
+	if x != nil {
+		return x.SetBy
+	}
+	return ""
+}
+
+func (x *NegativeEntry) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *NegativeEntry) GetTitleZh() string {
+	if x != nil {
+		return x.TitleZh
+	}
+	return ""
+}
+
+func (x *NegativeEntry) GetTitleEn() string {
+	if x != nil {
+		return x.TitleEn
+	}
+	return ""
+}
+
+func (x *NegativeEntry) GetDataset() string {
+	if x != nil {
+		return x.Dataset
+	}
+	return ""
+}
+
+func (x *NegativeEntry) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *NegativeEntry) GetBasisZh() string {
+	if x != nil {
+		return x.BasisZh
+	}
+	return ""
+}
+
+func (x *NegativeEntry) GetBasisEn() string {
+	if x != nil {
+		return x.BasisEn
+	}
+	return ""
+}
+
+func (x *NegativeEntry) GetEffectiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveTime
+	}
+	return nil
+}
+
+// ListNegativeEntriesResponse is a page of the negative list.
+type ListNegativeEntriesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Entries in order of id.
+	Entries []*NegativeEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Token of the next page; empty at the end.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNegativeEntriesResponse) Reset() {
+	*x = ListNegativeEntriesResponse{}
+	mi := &file_sandgate_v1_catalogue_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNegativeEntriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNegativeEntriesResponse) ProtoMessage() {}
+
+func (x *ListNegativeEntriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_catalogue_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNegativeEntriesResponse.ProtoReflect.Descriptor instead.
+func (*ListNegativeEntriesResponse) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_catalogue_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListNegativeEntriesResponse) GetEntries() []*NegativeEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *ListNegativeEntriesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_sandgate_v1_catalogue_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_catalogue_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsandgate/v1/catalogue.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\"\x8b\x01\n" +
+	"\x1bsandgate/v1/catalogue.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n" +
 	"\x1bListCatalogueEntriesRequest\x12$\n" +
 	"\n" +
 	"department\x18\x01 \x01(\tB\x04\xe2A\x01\x01R\n" +
@@ -485,10 +723,30 @@ const file_sandgate_v1_catalogue_proto_rawDesc = "" +
 	"\taction_en\x18\t \x01(\tR\bactionEn\"q\n" +
 	"\x15LintCatalogueResponse\x120\n" +
 	"\bfindings\x18\x01 \x03(\v2\x14.sandgate.v1.FindingR\bfindings\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd7\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"d\n" +
+	"\x1aListNegativeEntriesRequest\x12!\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\x04\xe2A\x01\x01R\bpageSize\x12#\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\x04\xe2A\x01\x01R\tpageToken\"\xb5\x02\n" +
+	"\rNegativeEntry\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n" +
+	"\x06set_by\x18\x02 \x01(\tR\x05setBy\x12\x1a\n" +
+	"\bprovider\x18\x03 \x01(\tR\bprovider\x12\x19\n" +
+	"\btitle_zh\x18\x04 \x01(\tR\atitleZh\x12\x19\n" +
+	"\btitle_en\x18\x05 \x01(\tR\atitleEn\x12\x18\n" +
+	"\adataset\x18\x06 \x01(\tR\adataset\x12\x18\n" +
+	"\acolumns\x18\a \x03(\tR\acolumns\x12\x19\n" +
+	"\bbasis_zh\x18\b \x01(\tR\abasisZh\x12\x19\n" +
+	"\bbasis_en\x18\t \x01(\tR\abasisEn\x12A\n" +
+	"\x0eeffective_time\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\"{\n" +
+	"\x1bListNegativeEntriesResponse\x124\n" +
+	"\aentries\x18\x01 \x03(\v2\x1a.sandgate.v1.NegativeEntryR\aentries\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xc1\x02\n" +
 	"\x10CatalogueService\x12k\n" +
 	"\x14ListCatalogueEntries\x12(.sandgate.v1.ListCatalogueEntriesRequest\x1a).sandgate.v1.ListCatalogueEntriesResponse\x12V\n" +
-	"\rLintCatalogue\x12!.sandgate.v1.LintCatalogueRequest\x1a\".sandgate.v1.LintCatalogueResponseBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
+	"\rLintCatalogue\x12!.sandgate.v1.LintCatalogueRequest\x1a\".sandgate.v1.LintCatalogueResponse\x12h\n" +
+	"\x13ListNegativeEntries\x12'.sandgate.v1.ListNegativeEntriesRequest\x1a(.sandgate.v1.ListNegativeEntriesResponseBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
 
 var (
 	file_sandgate_v1_catalogue_proto_rawDescOnce sync.Once
@@ -502,7 +760,7 @@ func file_sandgate_v1_catalogue_proto_rawDescGZIP() []byte {
 	return file_sandgate_v1_catalogue_proto_rawDescData
 }
 
-var file_sandgate_v1_catalogue_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_sandgate_v1_catalogue_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_sandgate_v1_catalogue_proto_goTypes = []any{
 	(*ListCatalogueEntriesRequest)(nil),  // 0: sandgate.v1.ListCatalogueEntriesRequest
 	(*CatalogueEntry)(nil),               // 1: sandgate.v1.CatalogueEntry
@@ -510,19 +768,27 @@ var file_sandgate_v1_catalogue_proto_goTypes = []any{
 	(*LintCatalogueRequest)(nil),         // 3: sandgate.v1.LintCatalogueRequest
 	(*Finding)(nil),                      // 4: sandgate.v1.Finding
 	(*LintCatalogueResponse)(nil),        // 5: sandgate.v1.LintCatalogueResponse
+	(*ListNegativeEntriesRequest)(nil),   // 6: sandgate.v1.ListNegativeEntriesRequest
+	(*NegativeEntry)(nil),                // 7: sandgate.v1.NegativeEntry
+	(*ListNegativeEntriesResponse)(nil),  // 8: sandgate.v1.ListNegativeEntriesResponse
+	(*timestamppb.Timestamp)(nil),        // 9: google.protobuf.Timestamp
 }
 var file_sandgate_v1_catalogue_proto_depIdxs = []int32{
 	1, // 0: sandgate.v1.ListCatalogueEntriesResponse.entries:type_name -> sandgate.v1.CatalogueEntry
 	4, // 1: sandgate.v1.LintCatalogueResponse.findings:type_name -> sandgate.v1.Finding
-	0, // 2: sandgate.v1.CatalogueService.ListCatalogueEntries:input_type -> sandgate.v1.ListCatalogueEntriesRequest
-	3, // 3: sandgate.v1.CatalogueService.LintCatalogue:input_type -> sandgate.v1.LintCatalogueRequest
-	2, // 4: sandgate.v1.CatalogueService.ListCatalogueEntries:output_type -> sandgate.v1.ListCatalogueEntriesResponse
-	5, // 5: sandgate.v1.CatalogueService.LintCatalogue:output_type -> sandgate.v1.LintCatalogueResponse
-	4, // [4:6] is the sub-list for method output_type
-	2, // [2:4] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	9, // 2: sandgate.v1.NegativeEntry.effective_time:type_name -> google.protobuf.Timestamp
+	7, // 3: sandgate.v1.ListNegativeEntriesResponse.entries:type_name -> sandgate.v1.NegativeEntry
+	0, // 4: sandgate.v1.CatalogueService.ListCatalogueEntries:input_type -> sandgate.v1.ListCatalogueEntriesRequest
+	3, // 5: sandgate.v1.CatalogueService.LintCatalogue:input_type -> sandgate.v1.LintCatalogueRequest
+	6, // 6: sandgate.v1.CatalogueService.ListNegativeEntries:input_type -> sandgate.v1.ListNegativeEntriesRequest
+	2, // 7: sandgate.v1.CatalogueService.ListCatalogueEntries:output_type -> sandgate.v1.ListCatalogueEntriesResponse
+	5, // 8: sandgate.v1.CatalogueService.LintCatalogue:output_type -> sandgate.v1.LintCatalogueResponse
+	8, // 9: sandgate.v1.CatalogueService.ListNegativeEntries:output_type -> sandgate.v1.ListNegativeEntriesResponse
+	7, // [7:10] is the sub-list for method output_type
+	4, // [4:7] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_catalogue_proto_init() }
@@ -536,7 +802,7 @@ func file_sandgate_v1_catalogue_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_catalogue_proto_rawDesc), len(file_sandgate_v1_catalogue_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

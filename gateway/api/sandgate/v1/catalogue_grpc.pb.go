@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	CatalogueService_ListCatalogueEntries_FullMethodName = "/sandgate.v1.CatalogueService/ListCatalogueEntries"
 	CatalogueService_LintCatalogue_FullMethodName        = "/sandgate.v1.CatalogueService/LintCatalogue"
+	CatalogueService_ListNegativeEntries_FullMethodName  = "/sandgate.v1.CatalogueService/ListNegativeEntries"
 )
 
 // CatalogueServiceClient is the client API for CatalogueService service.
@@ -36,6 +37,8 @@ type CatalogueServiceClient interface {
 	// LintCatalogue explains the gaps of the catalogue in force. A department sees
 	// its own, the regulator everybody's.
 	LintCatalogue(ctx context.Context, in *LintCatalogueRequest, opts ...grpc.CallOption) (*LintCatalogueResponse, error)
+	// ListNegativeEntries lists the negative list 负面清单 in force, to every party.
+	ListNegativeEntries(ctx context.Context, in *ListNegativeEntriesRequest, opts ...grpc.CallOption) (*ListNegativeEntriesResponse, error)
 }
 
 type catalogueServiceClient struct {
@@ -66,6 +69,16 @@ func (c *catalogueServiceClient) LintCatalogue(ctx context.Context, in *LintCata
 	return out, nil
 }
 
+func (c *catalogueServiceClient) ListNegativeEntries(ctx context.Context, in *ListNegativeEntriesRequest, opts ...grpc.CallOption) (*ListNegativeEntriesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListNegativeEntriesResponse)
+	err := c.cc.Invoke(ctx, CatalogueService_ListNegativeEntries_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CatalogueServiceServer is the server API for CatalogueService service.
 // All implementations must embed UnimplementedCatalogueServiceServer
 // for forward compatibility.
@@ -79,6 +92,8 @@ type CatalogueServiceServer interface {
 	// LintCatalogue explains the gaps of the catalogue in force. A department sees
 	// its own, the regulator everybody's.
 	LintCatalogue(context.Context, *LintCatalogueRequest) (*LintCatalogueResponse, error)
+	// ListNegativeEntries lists the negative list 负面清单 in force, to every party.
+	ListNegativeEntries(context.Context, *ListNegativeEntriesRequest) (*ListNegativeEntriesResponse, error)
 	mustEmbedUnimplementedCatalogueServiceServer()
 }
 
@@ -94,6 +109,9 @@ func (UnimplementedCatalogueServiceServer) ListCatalogueEntries(context.Context,
 }
 func (UnimplementedCatalogueServiceServer) LintCatalogue(context.Context, *LintCatalogueRequest) (*LintCatalogueResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method LintCatalogue not implemented")
+}
+func (UnimplementedCatalogueServiceServer) ListNegativeEntries(context.Context, *ListNegativeEntriesRequest) (*ListNegativeEntriesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListNegativeEntries not implemented")
 }
 func (UnimplementedCatalogueServiceServer) mustEmbedUnimplementedCatalogueServiceServer() {}
 func (UnimplementedCatalogueServiceServer) testEmbeddedByValue()                          {}
@@ -152,6 +170,24 @@ func _CatalogueService_LintCatalogue_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CatalogueService_ListNegativeEntries_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListNegativeEntriesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CatalogueServiceServer).ListNegativeEntries(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: CatalogueService_ListNegativeEntries_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CatalogueServiceServer).ListNegativeEntries(ctx, req.(*ListNegativeEntriesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // CatalogueService_ServiceDesc is the grpc.ServiceDesc for CatalogueService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -166,6 +202,10 @@ var CatalogueService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "LintCatalogue",
 			Handler:    _CatalogueService_LintCatalogue_Handler,
+		},
+		{
+			MethodName: "ListNegativeEntries",
+			Handler:    _CatalogueService_ListNegativeEntries_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
