@@ -134,6 +134,25 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 			}
 			return err
 		}},
+		{"ListCatalogueEntries", []string{dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Catalogue.ListCatalogueEntries(ctx, &sandgatev1.ListCatalogueEntriesRequest{})
+			return err
+		}},
+		{"LintCatalogue", []string{dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, as string) error {
+			r, err := c.Catalogue.LintCatalogue(ctx, &sandgatev1.LintCatalogueRequest{PageSize: 200})
+			if as == dept2 && len(r.GetFindings()) > 0 {
+				return errors.New("another department's gaps are listed")
+			}
+			return err
+		}},
+		{"LintCatalogue/of a department", []string{dept, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Catalogue.LintCatalogue(ctx, &sandgatev1.LintCatalogueRequest{Department: dept})
+			return err
+		}},
+		{"ListNegativeEntries", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Catalogue.ListNegativeEntries(ctx, &sandgatev1.ListNegativeEntriesRequest{})
+			return err
+		}},
 		{"ListEntries", []string{bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Regulator.ListEntries(ctx, &sandgatev1.ListEntriesRequest{})
 			return err
@@ -468,7 +487,7 @@ func TestAttack15_AbsurdInputs(t *testing.T) {
 			}
 		}
 	}
-	for _, service := range []string{"sandgate.v1.OperatorService", "sandgate.v1.PolicyService", "sandgate.v1.DepartmentService", "sandgate.v1.RegulatorService", "sandgate.v1.LicenceService", "sandgate.v1.DeskService", "sandgate.v1.ProductService", "sandgate.v1.StatementService", "google.longrunning.Operations"} {
+	for _, service := range []string{"sandgate.v1.OperatorService", "sandgate.v1.PolicyService", "sandgate.v1.DepartmentService", "sandgate.v1.RegulatorService", "sandgate.v1.LicenceService", "sandgate.v1.DeskService", "sandgate.v1.ProductService", "sandgate.v1.StatementService", "sandgate.v1.CatalogueService", "google.longrunning.Operations"} {
 		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service))
 		if err != nil {
 			t.Fatal(err)

@@ -47,6 +47,7 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	sandgatev1.RegisterOperatorServiceServer(s, &operatorService{d: d})
 	sandgatev1.RegisterPolicyServiceServer(s, &policyService{d: d})
 	sandgatev1.RegisterDepartmentServiceServer(s, &departmentService{d: d})
+	sandgatev1.RegisterCatalogueServiceServer(s, &catalogueService{d: d})
 	sandgatev1.RegisterRegulatorServiceServer(s, &regulatorService{d: d})
 	sandgatev1.RegisterProductServiceServer(s, &productService{d: d})
 	sandgatev1.RegisterStatementServiceServer(s, &statementService{d: d})

@@ -190,7 +190,7 @@ func (s *operatorService) ListDatasets(ctx context.Context, req *sandgatev1.List
 		for _, id := range b.Datasets() {
 			e, _ := b.Dataset(id)
 			snap, _ := s.d.state.Snapshot(id)
-			all = append(all, datasetOf(e, snap.Snapshot))
+			all = append(all, described(datasetOf(e, snap.Snapshot), b, e, s.d.opt.Now()))
 		}
 	})
 	page, next, err := pageOf(all, req.GetPageSize(), req.GetPageToken())

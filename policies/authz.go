@@ -31,7 +31,8 @@ const (
 
 	// desk: applications, objections, corrections and duties; whose, the service
 	// decides.
-	ActReadDesk Action = "ReadDesk"
+	ActReadDesk      Action = "ReadDesk"
+	ActLintCatalogue Action = "LintCatalogue"
 )
 
 // Resource is what an action is about; empty fields do not apply.

@@ -41,6 +41,10 @@ type Book struct {
 	consents    map[string]ConsentRecord   // by id
 	ended       map[Target]string          // what an order ended for good → the order
 	desk        desk
+	// catalogue
+	negative             map[string]Negative // by id of the entry
+	registrations        map[Target]Registered
+	registrationRequired bool
 }
 
 // Entry is everything the departments said about one data set. Fields are nil
@@ -70,6 +74,9 @@ func NewBook(regulator string, key ed25519.PublicKey) *Book {
 		reviewRules: map[string]ReviewRule{},
 		orders:      map[string]OrderRecord{}, consents: map[string]ConsentRecord{}, ended: map[Target]string{},
 		desk: newDesk(),
+
+		negative:      map[string]Negative{},
+		registrations: map[Target]Registered{},
 	}
 }
 
@@ -87,6 +94,8 @@ func (b *Book) clone() *Book {
 	c.reviewRules = maps.Clone(b.reviewRules)
 	c.orders, c.consents, c.ended = maps.Clone(b.orders), maps.Clone(b.consents), maps.Clone(b.ended)
 	c.desk = b.desk.clone()
+	c.negative = maps.Clone(b.negative)
+	c.registrations = maps.Clone(b.registrations)
 	return &c
 }
 
@@ -255,6 +264,7 @@ func (b *Book) putRegistry(r Registry, signers map[string]bool) error {
 		return err
 	}
 	b.parties, b.purposes, b.ceiling, b.registered, b.agreed = parties, purposes, ceiling, true, r.OperatorSigns
+	b.registrationRequired = r.RegistrationRequired
 	return nil
 }
 
@@ -287,6 +297,9 @@ func (b *Book) putCatalogue(c Catalogue, signers map[string]bool) error {
 		if err := checkDataset(d); err != nil {
 			return fmt.Errorf("data set %q: %w", d.ID, err)
 		}
+		if err := b.checkEntry(c.Department, old, exists, d, signers); err != nil {
+			return fmt.Errorf("data set %q: %w", d.ID, err)
+		}
 		// A changed catalogue re-grades at once (R16): what the other documents
 		// said of the old columns no longer counts, so nothing runs until they
 		// are applied again.
@@ -310,6 +323,9 @@ func (b *Book) putGrading(g Grading, signers map[string]bool) error {
 		if err := checkLevels(e.Dataset, levels); err != nil {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
+		if err := e.sourcesSigned(signers, maps.Keys(levels)); err != nil {
+			return fmt.Errorf("data set %q: %w", id, err)
+		}
 		e.Levels = levels
 		b.datasets[id] = b.kept(e)
 	}
@@ -326,6 +342,9 @@ func (b *Book) putMasking(m Masking, signers map[string]bool) error {
 			return err
 		}
 		if err := checkMasks(e, masks); err != nil {
+			return fmt.Errorf("data set %q: %w", id, err)
+		}
+		if err := e.sourcesSigned(signers, maps.Keys(masks)); err != nil {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
 		e.Masks, e.Masked = masks, true
@@ -356,6 +375,9 @@ func (b *Book) putDisclosure(d Disclosure, signers map[string]bool) error {
 		if err := b.checkRule(e, rule); err != nil {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
+		if err := e.sourcesSigned(signers, maps.Keys(rule.Uses)); err != nil {
+			return fmt.Errorf("data set %q: %w", id, err)
+		}
 		e.Rule = &rule
 		b.datasets[id] = e
 	}
@@ -376,6 +398,9 @@ func (b *Book) putLicence(l Licence, a act) error {
 		}
 	}
 	if err := b.checkAgreement(l, a); err != nil {
+		return fmt.Errorf("licence %q: %w", l.ID, err)
+	}
+	if err := b.checkOffered(l, signers); err != nil {
 		return fmt.Errorf("licence %q: %w", l.ID, err)
 	}
 	if _, ok := b.revoked[l.ID]; ok {

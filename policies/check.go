@@ -88,6 +88,9 @@ func checkDataset(d Dataset) error {
 	if !(d.BadRows.MaxPercent >= 0 && d.BadRows.MaxPercent <= 50) {
 		return errors.New("bad_rows.max_percent must lie in 0…50")
 	}
+	if err := checkDescription(d); err != nil {
+		return err
+	}
 	cols := map[string]Column{}
 	for _, c := range d.Columns {
 		if d.Public && c.Identifier == IdentCitizen {
@@ -201,7 +204,7 @@ func checkColumn(c Column) error {
 	if !slices.Contains(known, c.Identifier) {
 		return fmt.Errorf("unknown identifier kind %q", safeName(string(c.Identifier)))
 	}
-	return nil
+	return checkColumnDescription(c)
 }
 
 // ParseBounds returns a column's registered bounds in minimal units: the integer

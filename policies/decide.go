@@ -184,6 +184,7 @@ func (b *Book) Decide(r Request) []Reason {
 		add(b.decideProvider(l, id))
 		add(b.decideConsent(r, id))
 	}
+	out = append(out, b.Withheld(r.Core, r.At)...)
 	for _, u := range Uses(r.Core) {
 		add(b.decideColumn(l, u))
 	}

@@ -120,6 +120,8 @@ func FuzzParseBundle(f *testing.F) {
 		townObjection + "---\n" + townRuling + "---\n" + townCorrection + "---\n" + townReply + "---\n" + townDispute + "---\n" + townSettle} {
 		f.Add([]byte(s))
 	}
+	f.Add([]byte(townNegative + "---\n" + registration("first", "A-1", "2029-06-01")))
+	f.Add([]byte(complete))
 	if text, err := os.ReadFile(filepath.Join("..", "testdata", "city", "health.yaml")); err == nil {
 		f.Add(text)
 	}

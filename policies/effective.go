@@ -109,6 +109,7 @@ func (e Entry) SpecDigest() string {
 		}
 		// Nor does a grid: it shapes answers, not what is stored.
 		c.Title, c.Measure, c.Grid, c.Codes = Text{}, "", nil, slices.Clone(c.Codes)
+		c.Element, c.ElementType, c.Source, c.Basis = "", "", "", ""
 		for i := range c.Codes {
 			c.Codes[i].Title = Text{}
 		}

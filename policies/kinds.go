@@ -32,6 +32,8 @@ var kinds map[Kind]documentKind
 func init() {
 	kinds = map[Kind]documentKind{
 		// catalogue
+		KindNegativeList: kindOf((*Book).putNegativeList),
+		KindRegistration: kindOf((*Book).putRegistration, RoleRegulator),
 
 		// grading
 

@@ -58,6 +58,8 @@ type Registry struct {
 	// OperatorSigns asks for the operator's signature on every licence granted from
 	// then on, not only on those of version 2.
 	OperatorSigns bool `yaml:"operator_signs,omitempty" json:"operator_signs,omitempty"`
+	// RegistrationRequired makes Decide refuse what is not registered (R11).
+	RegistrationRequired bool `yaml:"registration_required,omitempty" json:"registration_required,omitempty"`
 }
 
 // DefaultCeiling of budgets: ρ 1.06, ε 8 at δ 1e-6.
@@ -118,7 +120,9 @@ type Dataset struct {
 	ID              string   `yaml:"id" json:"id"`
 	Title           Text     `yaml:"title" json:"title"`
 	Abstract        Text     `yaml:"abstract,omitempty" json:"abstract,omitzero"`
-	Industry        string   `yaml:"industry,omitempty" json:"industry,omitempty"`
+	Format          Format   `yaml:"format,omitempty" json:"format,omitempty"`                     // 数据格式
+	Provider        Provider `yaml:"provider,omitempty" json:"provider,omitzero"`                  // 提供单位
+	Industry        string   `yaml:"industry,omitempty" json:"industry,omitempty"`                 // GB/T 4754
 	Period          string   `yaml:"period,omitempty" json:"period,omitempty"`                     // time covered
 	Area            string   `yaml:"area,omitempty" json:"area,omitempty"`                         // area covered
 	UpdateFrequency string   `yaml:"update_frequency,omitempty" json:"update_frequency,omitempty"` // 更新周期
@@ -130,6 +134,12 @@ type Dataset struct {
 	Columns         []Column `yaml:"columns" json:"columns"`
 	SharedFrom      string   `yaml:"shared_from,omitempty" json:"shared_from,omitempty"` // provider of shared-in data, whose consent a licence needs (R13)
 	Consent         string   `yaml:"consent,omitempty" json:"consent,omitempty"`         // "required": used with the data subject's consent only (R28)
+	// Sharing and Opening are the classes of R19; without a class the data set is
+	// unclassified, which lint reports and Decide lets pass.
+	Sharing        Access          `yaml:"sharing,omitempty" json:"sharing,omitzero"`
+	SharingMethods []SharingMethod `yaml:"sharing_methods,omitempty" json:"sharing_methods,omitempty"`
+	Opening        Access          `yaml:"opening,omitempty" json:"opening,omitzero"`
+	Operation      Operation       `yaml:"operation,omitempty" json:"operation,omitzero"`
 }
 
 // BadRows limits how many rows ingest may set aside before it refuses the file.
@@ -170,6 +180,14 @@ type Column struct {
 	Grid       *Grid          `yaml:"grid,omitempty" json:"grid,omitempty"`
 	Codes      []Code         `yaml:"codes,omitempty" json:"codes,omitempty"`
 	Other      string         `yaml:"other,omitempty" json:"other,omitempty"`
+	// Element is the standard data element 数据元 and ElementType its representation
+	// ("an..18", "YYYYMMDD"), as the cited standard spells them.
+	Element     string `yaml:"element,omitempty" json:"element,omitempty"`
+	ElementType string `yaml:"element_type,omitempty" json:"element_type,omitempty"`
+	// Source is the one department that answers for the column (R17); empty is the
+	// data set's own. Another department's column needs that department's signature.
+	Source string `yaml:"source,omitempty" json:"source,omitempty"`
+	Basis  string `yaml:"basis,omitempty" json:"basis,omitempty"` // legal basis 法律依据
 }
 
 // Bounds is the registered inclusive range of a numeric or date column.

@@ -157,7 +157,7 @@ func TestR05_ImportsPointInwards(t *testing.T) {
 		"compute/algebra": {},
 		"compute/budget":  {},
 		"masking":         {"compute/algebra"},
-		"policies":        {"masking", "compute/algebra", "compute/budget"},
+		"policies":        {"policies", "masking", "compute/algebra", "compute/budget"},
 		"compute":         {"compute", "policies", "masking", "sandbox"},
 		"sandbox":         {"sandbox"},
 		"ledger":          {"ledger", "policies", "compute/algebra", "compute/budget", "compute/disclosure", "compute/protect"},

@@ -39,6 +39,7 @@ func scripts(t *testing.T, pattern string) {
 			"city": cmdCity, "table": cmdTable, "place": cmdPlace, "gateway": cmdGateway, "exits": cmdExits,
 			"pick": cmdPick, "jsonvar": cmdJSONVar, "damage": cmdDamage, "resize": cmdResize, "barrage": cmdBarrage,
 			"edit": cmdEdit, "stalled": cmdStalled, "leakfree": cmdLeakfree, "opened": cmdOpened, "stored": cmdStored, "fill": cmdFill, "heard": cmdHeard, "unzipped": cmdUnzipped,
+			"cells": cmdCells,
 		},
 	})
 }

@@ -181,6 +181,7 @@ func (a *app) catalogCmd() *cobra.Command {
 				a.head("名称", "title"), a.head("类型", "type"), a.head("级别", "level"), a.head("可用于", "uses"), a.head("脱敏", "mask")}, body, 6)
 		},
 	})
+	c.AddCommand(a.catalogueCmds()...)
 	return c
 }
 

@@ -168,7 +168,7 @@ func (a *app) root() *cobra.Command {
 		Long: `Sandgate 公共数据沙箱：原始数据不出域，数据可用不可见。
 Raw data never leaves the domain; operators get released answers, regulators verify everything offline.
 
-退出码 exit codes: 0 成功 ok · 1 错误 error · 2 用法 usage · 3 被规则拒绝 refused · 4 审计未通过 audit failed · 5 网关不可达 unreachable`,
+退出码 exit codes: 0 成功 ok · 1 错误 error · 2 用法 usage · 3 被规则拒绝 refused · 4 审计未通过或目录有错 audit failed or lint errors · 5 网关不可达 unreachable`,
 		Example: `  sandgate demo --once
   sandgate init --home ./home --regulator data_bureau --kit-out ./kits/data_bureau`,
 		SilenceUsage:  true,

@@ -32,6 +32,7 @@ type Client struct {
 	Statement  sandgatev1.StatementServiceClient
 	Licence    sandgatev1.LicenceServiceClient
 	Desk       sandgatev1.DeskServiceClient
+	Catalogue  sandgatev1.CatalogueServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
 }
@@ -60,6 +61,7 @@ func Dial(kit *home.Kit, server string) (*Client, error) {
 		Statement:  sandgatev1.NewStatementServiceClient(conn),
 		Licence:    sandgatev1.NewLicenceServiceClient(conn),
 		Desk:       sandgatev1.NewDeskServiceClient(conn),
+		Catalogue:  sandgatev1.NewCatalogueServiceClient(conn),
 		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
 	}, nil
 }

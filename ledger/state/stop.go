@@ -47,7 +47,8 @@ func (s *State) refusedNow(book *policies.Book, j *Job, at time.Time) *policies.
 	if j.Request.Core != nil {
 		core = *j.Request.Core
 	}
-	return book.Stopped(policies.Request{Operator: j.Operator, Licence: j.Request.Licence, Purpose: j.Request.Purpose, At: at, Core: core})
+	return book.Stopped(policies.Request{Operator: j.Operator, Licence: j.Request.Licence, Purpose: j.Request.Purpose, At: at, Core: core,
+		Product: j.Request.Product, Version: j.Request.Version})
 }
 
 // CheckRelease says whether a reserved job may still release at an instant: what

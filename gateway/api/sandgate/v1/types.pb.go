@@ -1008,7 +1008,15 @@ type DatasetColumn struct {
 	// Number of registered codes, 0 for none.
 	Codes int32 `protobuf:"varint,8,opt,name=codes,proto3" json:"codes,omitempty"`
 	// True when the column's values are not public as a key.
-	PrivateKey    bool `protobuf:"varint,9,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"`
+	PrivateKey bool `protobuf:"varint,9,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"`
+	// Unit of measure.
+	Measure string `protobuf:"bytes,10,opt,name=measure,proto3" json:"measure,omitempty"`
+	// Standard data element 数据元.
+	Element string `protobuf:"bytes,11,opt,name=element,proto3" json:"element,omitempty"`
+	// Department that answers for the column (one item, one source).
+	Source string `protobuf:"bytes,12,opt,name=source,proto3" json:"source,omitempty"`
+	// True when the column is on the negative list 负面清单 and cannot be queried.
+	Negative      bool `protobuf:"varint,13,opt,name=negative,proto3" json:"negative,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1106,6 +1114,171 @@ func (x *DatasetColumn) GetPrivateKey() bool {
 	return false
 }
 
+func (x *DatasetColumn) GetMeasure() string {
+	if x != nil {
+		return x.Measure
+	}
+	return ""
+}
+
+func (x *DatasetColumn) GetElement() string {
+	if x != nil {
+		return x.Element
+	}
+	return ""
+}
+
+func (x *DatasetColumn) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *DatasetColumn) GetNegative() bool {
+	if x != nil {
+		return x.Negative
+	}
+	return false
+}
+
+// Access is the class under which others get a data set.
+type Access struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Class: unconditional, conditional or none; empty while unclassified.
+	Class string `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
+	// Condition in Chinese.
+	ConditionZh string `protobuf:"bytes,2,opt,name=condition_zh,json=conditionZh,proto3" json:"condition_zh,omitempty"`
+	// Condition in English.
+	ConditionEn string `protobuf:"bytes,3,opt,name=condition_en,json=conditionEn,proto3" json:"condition_en,omitempty"`
+	// Legal basis.
+	Basis         string `protobuf:"bytes,4,opt,name=basis,proto3" json:"basis,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Access) Reset() {
+	*x = Access{}
+	mi := &file_sandgate_v1_types_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Access) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Access) ProtoMessage() {}
+
+func (x *Access) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_types_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Access.ProtoReflect.Descriptor instead.
+func (*Access) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Access) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *Access) GetConditionZh() string {
+	if x != nil {
+		return x.ConditionZh
+	}
+	return ""
+}
+
+func (x *Access) GetConditionEn() string {
+	if x != nil {
+		return x.ConditionEn
+	}
+	return ""
+}
+
+func (x *Access) GetBasis() string {
+	if x != nil {
+		return x.Basis
+	}
+	return ""
+}
+
+// Registration is the registration 登记 of a data set as it stands.
+type Registration struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Code.
+	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	// State: valid, expired, cancelled, or empty without a registration.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// End of validity, exclusive.
+	ValidUntil    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=valid_until,json=validUntil,proto3" json:"valid_until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Registration) Reset() {
+	*x = Registration{}
+	mi := &file_sandgate_v1_types_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Registration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Registration) ProtoMessage() {}
+
+func (x *Registration) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_types_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Registration.ProtoReflect.Descriptor instead.
+func (*Registration) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Registration) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Registration) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Registration) GetValidUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ValidUntil
+	}
+	return nil
+}
+
 // Dataset is one catalogue entry 资源目录.
 type Dataset struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1126,14 +1299,51 @@ type Dataset struct {
 	// Columns.
 	Columns []*DatasetColumn `protobuf:"bytes,8,rep,name=columns,proto3" json:"columns,omitempty"`
 	// Current snapshot, empty before the first ingest.
-	Snapshot      string `protobuf:"bytes,9,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	Snapshot string `protobuf:"bytes,9,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// Abstract in Chinese.
+	AbstractZh string `protobuf:"bytes,10,opt,name=abstract_zh,json=abstractZh,proto3" json:"abstract_zh,omitempty"`
+	// Abstract in English.
+	AbstractEn string `protobuf:"bytes,11,opt,name=abstract_en,json=abstractEn,proto3" json:"abstract_en,omitempty"`
+	// Format 数据格式.
+	Format string `protobuf:"bytes,12,opt,name=format,proto3" json:"format,omitempty"`
+	// Industry, GB/T 4754.
+	Industry string `protobuf:"bytes,13,opt,name=industry,proto3" json:"industry,omitempty"`
+	// Period covered.
+	Period string `protobuf:"bytes,14,opt,name=period,proto3" json:"period,omitempty"`
+	// Area covered.
+	Area string `protobuf:"bytes,15,opt,name=area,proto3" json:"area,omitempty"`
+	// Update frequency 更新周期.
+	UpdateFrequency string `protobuf:"bytes,16,opt,name=update_frequency,json=updateFrequency,proto3" json:"update_frequency,omitempty"`
+	// Provider in Chinese.
+	ProviderZh string `protobuf:"bytes,17,opt,name=provider_zh,json=providerZh,proto3" json:"provider_zh,omitempty"`
+	// Provider in English.
+	ProviderEn string `protobuf:"bytes,18,opt,name=provider_en,json=providerEn,proto3" json:"provider_en,omitempty"`
+	// Provider's 统一社会信用代码.
+	ProviderCode string `protobuf:"bytes,19,opt,name=provider_code,json=providerCode,proto3" json:"provider_code,omitempty"`
+	// Sharing class 共享属性; of class none, data may only be verified against.
+	Sharing *Access `protobuf:"bytes,20,opt,name=sharing,proto3" json:"sharing,omitempty"`
+	// Ways of sharing 共享方式.
+	SharingMethods []string `protobuf:"bytes,21,rep,name=sharing_methods,json=sharingMethods,proto3" json:"sharing_methods,omitempty"`
+	// Opening class 开放属性.
+	Opening *Access `protobuf:"bytes,22,opt,name=opening,proto3" json:"opening,omitempty"`
+	// Status in authorised operation: none, planned or authorised.
+	OperationStatus string `protobuf:"bytes,23,opt,name=operation_status,json=operationStatus,proto3" json:"operation_status,omitempty"`
+	// Scenario of authorised operation in Chinese.
+	ScenarioZh string `protobuf:"bytes,24,opt,name=scenario_zh,json=scenarioZh,proto3" json:"scenario_zh,omitempty"`
+	// Scenario of authorised operation in English.
+	ScenarioEn string `protobuf:"bytes,25,opt,name=scenario_en,json=scenarioEn,proto3" json:"scenario_en,omitempty"`
+	// Registration; absent when there never was one.
+	Registration *Registration `protobuf:"bytes,26,opt,name=registration,proto3" json:"registration,omitempty"`
+	// Why no query on the data set is answered at present: not shared, on the
+	// negative list, not registered.
+	Withheld      []*Reason `protobuf:"bytes,27,rep,name=withheld,proto3" json:"withheld,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Dataset) Reset() {
 	*x = Dataset{}
-	mi := &file_sandgate_v1_types_proto_msgTypes[10]
+	mi := &file_sandgate_v1_types_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1355,7 @@ func (x *Dataset) String() string {
 func (*Dataset) ProtoMessage() {}
 
 func (x *Dataset) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_types_proto_msgTypes[10]
+	mi := &file_sandgate_v1_types_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1368,7 @@ func (x *Dataset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dataset.ProtoReflect.Descriptor instead.
 func (*Dataset) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{10}
+	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Dataset) GetName() string {
@@ -1224,6 +1434,132 @@ func (x *Dataset) GetSnapshot() string {
 	return ""
 }
 
+func (x *Dataset) GetAbstractZh() string {
+	if x != nil {
+		return x.AbstractZh
+	}
+	return ""
+}
+
+func (x *Dataset) GetAbstractEn() string {
+	if x != nil {
+		return x.AbstractEn
+	}
+	return ""
+}
+
+func (x *Dataset) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
+func (x *Dataset) GetIndustry() string {
+	if x != nil {
+		return x.Industry
+	}
+	return ""
+}
+
+func (x *Dataset) GetPeriod() string {
+	if x != nil {
+		return x.Period
+	}
+	return ""
+}
+
+func (x *Dataset) GetArea() string {
+	if x != nil {
+		return x.Area
+	}
+	return ""
+}
+
+func (x *Dataset) GetUpdateFrequency() string {
+	if x != nil {
+		return x.UpdateFrequency
+	}
+	return ""
+}
+
+func (x *Dataset) GetProviderZh() string {
+	if x != nil {
+		return x.ProviderZh
+	}
+	return ""
+}
+
+func (x *Dataset) GetProviderEn() string {
+	if x != nil {
+		return x.ProviderEn
+	}
+	return ""
+}
+
+func (x *Dataset) GetProviderCode() string {
+	if x != nil {
+		return x.ProviderCode
+	}
+	return ""
+}
+
+func (x *Dataset) GetSharing() *Access {
+	if x != nil {
+		return x.Sharing
+	}
+	return nil
+}
+
+func (x *Dataset) GetSharingMethods() []string {
+	if x != nil {
+		return x.SharingMethods
+	}
+	return nil
+}
+
+func (x *Dataset) GetOpening() *Access {
+	if x != nil {
+		return x.Opening
+	}
+	return nil
+}
+
+func (x *Dataset) GetOperationStatus() string {
+	if x != nil {
+		return x.OperationStatus
+	}
+	return ""
+}
+
+func (x *Dataset) GetScenarioZh() string {
+	if x != nil {
+		return x.ScenarioZh
+	}
+	return ""
+}
+
+func (x *Dataset) GetScenarioEn() string {
+	if x != nil {
+		return x.ScenarioEn
+	}
+	return ""
+}
+
+func (x *Dataset) GetRegistration() *Registration {
+	if x != nil {
+		return x.Registration
+	}
+	return nil
+}
+
+func (x *Dataset) GetWithheld() []*Reason {
+	if x != nil {
+		return x.Withheld
+	}
+	return nil
+}
+
 // RefusalDetail travels in the status of a refused call, beside ErrorInfo and
 // LocalizedMessage, and holds every reason at once.
 type RefusalDetail struct {
@@ -1238,7 +1574,7 @@ type RefusalDetail struct {
 
 func (x *RefusalDetail) Reset() {
 	*x = RefusalDetail{}
-	mi := &file_sandgate_v1_types_proto_msgTypes[11]
+	mi := &file_sandgate_v1_types_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1586,7 @@ func (x *RefusalDetail) String() string {
 func (*RefusalDetail) ProtoMessage() {}
 
 func (x *RefusalDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_types_proto_msgTypes[11]
+	mi := &file_sandgate_v1_types_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1599,7 @@ func (x *RefusalDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusalDetail.ProtoReflect.Descriptor instead.
 func (*RefusalDetail) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{11}
+	return file_sandgate_v1_types_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RefusalDetail) GetJob() string {
@@ -1369,7 +1705,7 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\x04year\x18\x05 \x01(\x05R\x04year\x12$\n" +
 	"\x0equery_nano_rho\x18\x06 \x01(\x03R\fqueryNanoRho\x12&\n" +
 	"\fqueries_left\x18\a \x01(\x03H\x00R\vqueriesLeft\x88\x01\x01B\x0f\n" +
-	"\r_queries_left\"\xe2\x01\n" +
+	"\r_queries_left\"\xca\x02\n" +
 	"\rDatasetColumn\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\btitle_zh\x18\x02 \x01(\tR\atitleZh\x12\x19\n" +
@@ -1380,7 +1716,22 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\x04mask\x18\a \x01(\tR\x04mask\x12\x14\n" +
 	"\x05codes\x18\b \x01(\x05R\x05codes\x12\x1f\n" +
 	"\vprivate_key\x18\t \x01(\bR\n" +
-	"privateKey\"\x8a\x02\n" +
+	"privateKey\x12\x18\n" +
+	"\ameasure\x18\n" +
+	" \x01(\tR\ameasure\x12\x18\n" +
+	"\aelement\x18\v \x01(\tR\aelement\x12\x16\n" +
+	"\x06source\x18\f \x01(\tR\x06source\x12\x1a\n" +
+	"\bnegative\x18\r \x01(\bR\bnegative\"z\n" +
+	"\x06Access\x12\x14\n" +
+	"\x05class\x18\x01 \x01(\tR\x05class\x12!\n" +
+	"\fcondition_zh\x18\x02 \x01(\tR\vconditionZh\x12!\n" +
+	"\fcondition_en\x18\x03 \x01(\tR\vconditionEn\x12\x14\n" +
+	"\x05basis\x18\x04 \x01(\tR\x05basis\"u\n" +
+	"\fRegistration\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12;\n" +
+	"\vvalid_until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"validUntil\"\xa2\a\n" +
 	"\aDataset\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\btitle_zh\x18\x02 \x01(\tR\atitleZh\x12\x19\n" +
@@ -1392,7 +1743,32 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\x04mode\x18\x06 \x01(\tR\x04mode\x12\x19\n" +
 	"\bmax_rows\x18\a \x01(\x03R\amaxRows\x124\n" +
 	"\acolumns\x18\b \x03(\v2\x1a.sandgate.v1.DatasetColumnR\acolumns\x12\x1a\n" +
-	"\bsnapshot\x18\t \x01(\tR\bsnapshot\"P\n" +
+	"\bsnapshot\x18\t \x01(\tR\bsnapshot\x12\x1f\n" +
+	"\vabstract_zh\x18\n" +
+	" \x01(\tR\n" +
+	"abstractZh\x12\x1f\n" +
+	"\vabstract_en\x18\v \x01(\tR\n" +
+	"abstractEn\x12\x16\n" +
+	"\x06format\x18\f \x01(\tR\x06format\x12\x1a\n" +
+	"\bindustry\x18\r \x01(\tR\bindustry\x12\x16\n" +
+	"\x06period\x18\x0e \x01(\tR\x06period\x12\x12\n" +
+	"\x04area\x18\x0f \x01(\tR\x04area\x12)\n" +
+	"\x10update_frequency\x18\x10 \x01(\tR\x0fupdateFrequency\x12\x1f\n" +
+	"\vprovider_zh\x18\x11 \x01(\tR\n" +
+	"providerZh\x12\x1f\n" +
+	"\vprovider_en\x18\x12 \x01(\tR\n" +
+	"providerEn\x12#\n" +
+	"\rprovider_code\x18\x13 \x01(\tR\fproviderCode\x12-\n" +
+	"\asharing\x18\x14 \x01(\v2\x13.sandgate.v1.AccessR\asharing\x12'\n" +
+	"\x0fsharing_methods\x18\x15 \x03(\tR\x0esharingMethods\x12-\n" +
+	"\aopening\x18\x16 \x01(\v2\x13.sandgate.v1.AccessR\aopening\x12)\n" +
+	"\x10operation_status\x18\x17 \x01(\tR\x0foperationStatus\x12\x1f\n" +
+	"\vscenario_zh\x18\x18 \x01(\tR\n" +
+	"scenarioZh\x12\x1f\n" +
+	"\vscenario_en\x18\x19 \x01(\tR\n" +
+	"scenarioEn\x12=\n" +
+	"\fregistration\x18\x1a \x01(\v2\x19.sandgate.v1.RegistrationR\fregistration\x12/\n" +
+	"\bwithheld\x18\x1b \x03(\v2\x13.sandgate.v1.ReasonR\bwithheld\"P\n" +
 	"\rRefusalDetail\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12-\n" +
 	"\areasons\x18\x02 \x03(\v2\x13.sandgate.v1.ReasonR\areasonsBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
@@ -1410,7 +1786,7 @@ func file_sandgate_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_sandgate_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sandgate_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_sandgate_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_sandgate_v1_types_proto_goTypes = []any{
 	(ReleaseColumn_Kind)(0),       // 0: sandgate.v1.ReleaseColumn.Kind
 	(Job_State)(0),                // 1: sandgate.v1.Job.State
@@ -1424,9 +1800,11 @@ var file_sandgate_v1_types_proto_goTypes = []any{
 	(*Job)(nil),                   // 9: sandgate.v1.Job
 	(*Budget)(nil),                // 10: sandgate.v1.Budget
 	(*DatasetColumn)(nil),         // 11: sandgate.v1.DatasetColumn
-	(*Dataset)(nil),               // 12: sandgate.v1.Dataset
-	(*RefusalDetail)(nil),         // 13: sandgate.v1.RefusalDetail
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*Access)(nil),                // 12: sandgate.v1.Access
+	(*Registration)(nil),          // 13: sandgate.v1.Registration
+	(*Dataset)(nil),               // 14: sandgate.v1.Dataset
+	(*RefusalDetail)(nil),         // 15: sandgate.v1.RefusalDetail
+	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
 }
 var file_sandgate_v1_types_proto_depIdxs = []int32{
 	0,  // 0: sandgate.v1.ReleaseColumn.kind:type_name -> sandgate.v1.ReleaseColumn.Kind
@@ -1438,14 +1816,19 @@ var file_sandgate_v1_types_proto_depIdxs = []int32{
 	8,  // 6: sandgate.v1.ReleaseSource.receipt:type_name -> sandgate.v1.Receipt
 	1,  // 7: sandgate.v1.Job.state:type_name -> sandgate.v1.Job.State
 	2,  // 8: sandgate.v1.Job.reasons:type_name -> sandgate.v1.Reason
-	14, // 9: sandgate.v1.Job.create_time:type_name -> google.protobuf.Timestamp
-	11, // 10: sandgate.v1.Dataset.columns:type_name -> sandgate.v1.DatasetColumn
-	2,  // 11: sandgate.v1.RefusalDetail.reasons:type_name -> sandgate.v1.Reason
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	16, // 9: sandgate.v1.Job.create_time:type_name -> google.protobuf.Timestamp
+	16, // 10: sandgate.v1.Registration.valid_until:type_name -> google.protobuf.Timestamp
+	11, // 11: sandgate.v1.Dataset.columns:type_name -> sandgate.v1.DatasetColumn
+	12, // 12: sandgate.v1.Dataset.sharing:type_name -> sandgate.v1.Access
+	12, // 13: sandgate.v1.Dataset.opening:type_name -> sandgate.v1.Access
+	13, // 14: sandgate.v1.Dataset.registration:type_name -> sandgate.v1.Registration
+	2,  // 15: sandgate.v1.Dataset.withheld:type_name -> sandgate.v1.Reason
+	2,  // 16: sandgate.v1.RefusalDetail.reasons:type_name -> sandgate.v1.Reason
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_types_proto_init() }
@@ -1460,7 +1843,7 @@ func file_sandgate_v1_types_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_types_proto_rawDesc), len(file_sandgate_v1_types_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
