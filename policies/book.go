@@ -28,6 +28,7 @@ type Book struct {
 	licences   map[string]Licence
 	revoked    map[string]Revocation
 	holds      map[Target]map[string]Hold // by cause
+	schemes    map[string]GradingScheme   // by id, without the built-in one
 	ceiling    budget.Nano
 	registered bool
 	applied    map[[sha256.Size]byte]bool // bundles that took effect once
@@ -38,10 +39,13 @@ type Book struct {
 type Entry struct {
 	Dataset    Dataset
 	Department string
-	Levels     map[string]int
-	Masks      map[string]Mask
-	Masked     bool // a Masking document for the data set was applied
-	Rule       *DisclosureRule
+	// Levels are on the scale of GB/T 43697-2024, 1…6, whatever Scheme they were
+	// said in.
+	Levels map[string]int
+	Scheme string
+	Masks  map[string]Mask
+	Masked bool // a Masking document for the data set was applied
+	Rule   *DisclosureRule
 }
 
 // NewBook starts from the regulator's identity, the only root of trust.
@@ -55,6 +59,7 @@ func NewBook(regulator string, key ed25519.PublicKey) *Book {
 		revoked:  map[string]Revocation{},
 		applied:  map[[sha256.Size]byte]bool{},
 		holds:    map[Target]map[string]Hold{},
+		schemes:  map[string]GradingScheme{},
 	}
 }
 
@@ -67,6 +72,7 @@ func (b *Book) clone() *Book {
 	c.revoked = maps.Clone(b.revoked)
 	c.applied = maps.Clone(b.applied)
 	c.holds = maps.Clone(b.holds)
+	c.schemes = maps.Clone(b.schemes)
 	return &c
 }
 
@@ -275,18 +281,22 @@ func (b *Book) putGrading(g Grading, signers map[string]bool) error {
 	if err := b.department(g.Department, signers); err != nil {
 		return err
 	}
-	if g.Scheme != SchemeGBT43697 {
-		return fmt.Errorf("unknown grading scheme %q; known: %q", g.Scheme, SchemeGBT43697)
+	if _, ok := b.Scheme(g.Scheme); !ok {
+		return b.unknownScheme(g.Scheme)
 	}
-	for id, levels := range g.Levels {
+	for id, names := range g.Levels {
 		e, err := b.owned(id, g.Department)
 		if err != nil {
 			return err
 		}
-		if err := checkLevels(e.Dataset, levels); err != nil {
+		levels, err := b.mapped(g.Scheme, names)
+		if err == nil {
+			err = checkLevels(e.Dataset, levels)
+		}
+		if err != nil {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
-		e.Levels = levels
+		e.Levels, e.Scheme = levels, g.Scheme
 		b.datasets[id] = b.kept(e)
 	}
 	return nil
@@ -301,7 +311,11 @@ func (b *Book) putMasking(m Masking, signers map[string]bool) error {
 		if err != nil {
 			return err
 		}
-		if err := checkMasks(e, masks); err != nil {
+		err = checkMasks(e, masks)
+		if err == nil {
+			err = checkMaskDemands(e, masks)
+		}
+		if err != nil {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
 		e.Masks, e.Masked = masks, true
@@ -310,10 +324,13 @@ func (b *Book) putMasking(m Masking, signers map[string]bool) error {
 	return nil
 }
 
-// kept takes the disclosure rule out of force when it does not hold under a new
-// grading or masking (R16: a change re-grades at once). Nothing runs on the data
-// set until its department sets a rule that does.
+// kept takes masks and the disclosure rule out of force when they do not hold under
+// a new grading or masking (R16: a change re-grades at once). Nothing runs on the
+// data set until its department sets some that do.
 func (b *Book) kept(e Entry) Entry {
+	if e.Masked && checkMaskDemands(e, e.Masks) != nil {
+		e.Masks, e.Masked, e.Rule = nil, false, nil
+	}
 	if e.Rule != nil && b.checkRule(e, *e.Rule) != nil {
 		e.Rule = nil
 	}

@@ -93,7 +93,7 @@ func picture(t testing.TB, b *Book) string {
 		bundles = append(bundles, base64.StdEncoding.EncodeToString(d[:]))
 	}
 	slices.Sort(bundles)
-	raw, err := json.Marshal([]any{b.root, b.rootKey, b.parties, b.purposes, b.datasets, b.licences, b.revoked, b.registered, bundles})
+	raw, err := json.Marshal([]any{b.root, b.rootKey, b.parties, b.purposes, b.datasets, b.licences, b.revoked, b.registered, bundles, b.schemes})
 	if err != nil {
 		t.Fatal(err)
 	}

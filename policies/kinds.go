@@ -34,6 +34,7 @@ func init() {
 		// catalogue
 
 		// grading
+		KindGradingScheme: kindOf((*Book).putScheme),
 
 		// masking
 
