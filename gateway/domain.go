@@ -169,7 +169,7 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	if d.keys, err = d.home.Unlock(); err != nil {
 		return err
 	}
-	opt := engine.StoreOptions{Key: d.keys.Storage, Memory: d.opt.SnapshotMemory}
+	opt := engine.StoreOptions{Key: d.keys.Storage, Memory: d.opt.SnapshotMemory, Confined: d.confined}
 	if d.opt.LargeSnapshots != "" {
 		if opt.Volume, err = engine.OpenVolume(d.opt.LargeSnapshots, d.opt.LargeSnapshotsEncryptedBy); err != nil {
 			return err
@@ -421,6 +421,9 @@ func (d *Domain) ApplyPolicy(ctx context.Context, actor string, envelope []byte,
 		e.Kind, e.Actor, e.Policy = entry.KindPolicy, actor, p
 		return nil
 	})
+	if err == nil {
+		d.store.Evacuate()
+	}
 	return p.Kinds, receipt, err
 }
 
