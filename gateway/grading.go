@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 
+	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/policies"
 )
@@ -17,6 +18,15 @@ func (d *Domain) confined(dataset string) bool {
 		}
 	})
 	return out
+}
+
+// grade fills in the level of what a query derives, and what follows from it. A text
+// that could not be read has none.
+func (d *Domain) grade(x *Explanation, core *algebra.Core) {
+	if core == nil {
+		return
+	}
+	d.log.View(func() { x.Level, x.Wait = d.state.Book().LevelOf(*core), d.state.Book().WaitOf(*core) })
 }
 
 // confinedRefused renders want of memory for data that may not leave it: sizes of

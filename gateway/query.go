@@ -272,6 +272,10 @@ type Explanation struct {
 	Budgets []BudgetLine
 	// Boundary is nil when the whole text is protected core.
 	Boundary *Boundary
+	// Level is what the query derives is graded, zero for what reads releases only;
+	// Wait is what its answer waits for.
+	Level policies.QueryLevel
+	Wait  string
 }
 
 // Explain takes a query as far as the decision and no further: nothing is
@@ -288,6 +292,7 @@ func (d *Domain) Explain(ctx context.Context, operator string, q Query) (*Explan
 		return nil, err
 	}
 	x := &Explanation{Allowed: p.decision.Refused == nil, SQL: p.sql, Plan: p.plan, Repeat: d.ownRepeat(operator, p)}
+	d.grade(x, p.request.Core)
 	if p.decision.Refused != nil {
 		x.Reasons = p.decision.Refused.Reasons
 		return x, nil
