@@ -151,6 +151,7 @@ func (s *Scan) identify(out *Column, c *counter, t term) {
 		if out.Evidence == nil {
 			out.Evidence = map[policies.IdentifierKind]ValidityCounts{}
 		}
+		n.Malformed = c.values - n.OK - n.CheckFailed
 		out.Evidence[kind] = n
 		alike, strong := c.looks(i)
 		switch {
@@ -216,8 +217,6 @@ func (s *Scan) grade(out *Column, c *counter, t term) {
 		because(1, "目录声明为公开、不含隐私单元", "the catalogue declares it public and free of privacy units")
 	case out.Type == algebra.Text && out.More && (c.declared == nil || len(c.declared.Codes) == 0):
 		because(3, "取值繁多的自由文本，内容不可预知", "free text of many values, nobody knows what stands in it")
-	case s.dataset != nil && s.dataset.Unit != nil && s.dataset.Unit.Kind == policies.UnitOrganisation:
-		because(1, "组织的登记事项", "particulars of organisations")
 	default:
 		because(2, "未见标识或敏感类别", "no identifier and no sensitive class was found")
 	}

@@ -41,6 +41,7 @@ type Scan struct {
 	rows    int64
 	ragged  int64 // rows with another number of fields than the header
 	seed    maphash.Seed
+	missing map[string]bool // the dictionary's spellings
 }
 
 // counter counts the values of one column.
@@ -58,7 +59,7 @@ type counter struct {
 	padded   int64 // digits with a leading zero, which a number would lose
 	tooLong  int64 // texts past what ingest takes
 	distinct map[uint64]struct{}
-	idents   [len(checked)]ValidityCounts
+	idents   [len(checked)]ValidityCounts // Malformed is left to the end
 }
 
 // checked are the identifiers whose values can be checked.
@@ -78,7 +79,10 @@ func New(header []string, dataset *policies.Dataset, dict *Dictionary) (*Scan, e
 	if len(header) == 0 || len(header) > MaxColumns {
 		return nil, fmt.Errorf("a file has 1 to %d columns", MaxColumns)
 	}
-	s := &Scan{dict: dict, dataset: dataset, seed: maphash.MakeSeed()}
+	s := &Scan{dict: dict, dataset: dataset, seed: maphash.MakeSeed(), missing: map[string]bool{}}
+	for _, m := range dict.Missing {
+		s.missing[m] = true
+	}
 	seen := map[string]bool{}
 	for i, name := range header {
 		name = strings.TrimSpace(name)
@@ -138,7 +142,7 @@ func (s *Scan) Rows() int64 { return s.rows }
 const maxText = 4096
 
 func (s *Scan) value(c *counter, v string) {
-	if slices.Contains(s.dict.Missing, v) || c.declared != nil && slices.Contains(c.declared.Missing, v) {
+	if s.missing[v] || c.declared != nil && slices.Contains(c.declared.Missing, v) {
 		// A code that is registered is a value, whatever it looks like.
 		if c.declared == nil || !slices.ContainsFunc(c.declared.Codes, func(code policies.Code) bool { return code.Value == v }) {
 			c.missing[v]++
@@ -154,6 +158,9 @@ func (s *Scan) value(c *counter, v string) {
 		return
 	}
 	c.shape(v)
+	if len(v) < 11 || len(v) > 19 {
+		return // no checked identifier is so short or so long: they count as malformed
+	}
 	for i, kind := range checked {
 		n := &c.idents[i]
 		switch check(kind, v) {
@@ -161,8 +168,6 @@ func (s *Scan) value(c *counter, v string) {
 			n.OK++
 		case masking.CheckFailed:
 			n.CheckFailed++
-		default:
-			n.Malformed++
 		}
 	}
 }
@@ -174,14 +179,20 @@ func (c *counter) shape(v string) {
 		c.bools++
 		return
 	}
-	if _, err := algebra.ParseDate(v); err == nil {
-		c.dates++
-		return
+	if len(v) == 10 && v[4] == '-' {
+		if _, err := algebra.ParseDate(v); err == nil {
+			c.dates++
+			return
+		}
 	}
-	whole, fraction, point := strings.Cut(strings.TrimLeft(v, "+-"), ".")
+	unsigned := v
+	if unsigned != "" && (unsigned[0] == '-' || unsigned[0] == '+') {
+		unsigned = unsigned[1:]
+	}
+	whole, fraction, point := strings.Cut(unsigned, ".")
 	// What does not fit 18 digits is no number of a catalogue but a number plate of
 	// somebody.
-	if whole == "" || len(whole)+len(fraction) > 18 || digits(whole) != len(whole) || digits(fraction) != len(fraction) || point && fraction == "" || strings.TrimLeft(v, "+-") != strings.TrimPrefix(strings.TrimPrefix(v, "-"), "+") {
+	if whole == "" || len(whole)+len(fraction) > 18 || digits(whole) != len(whole) || digits(fraction) != len(fraction) || point && fraction == "" {
 		return
 	}
 	if len(whole) > 1 && whole[0] == '0' {
