@@ -100,6 +100,9 @@ func TestR16_IdentifiersAreProposedByMeaning(t *testing.T) {
 		for _, n := range got.Notes {
 			notes += n.EN + "\n"
 		}
+		if got.Identifier != "" && got.Type != algebra.Text {
+			t.Errorf("%s: an identifier of type %s", c.what, got.Type)
+		}
 		if got.Identifier != c.want || !strings.Contains(notes, c.note) {
 			t.Errorf("%s: identifier %q, want %q; notes: %s", c.what, got.Identifier, c.want, notes)
 		}

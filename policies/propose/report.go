@@ -72,6 +72,9 @@ func (s *Scan) propose(c *counter) Column {
 	}
 	out.Type, out.Scale = c.kind()
 	s.identify(&out, c, t)
+	if out.Identifier != "" {
+		out.Type, out.Scale = algebra.Text, 0 // an identifier is no number, though it may be all digits
+	}
 	s.grade(&out, c, t)
 	s.note(&out, c)
 	return out
