@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -214,5 +215,21 @@ func TestR16R22_ChangeRegradesAtOnce(t *testing.T) {
 	}
 	if got := b.Decide(ask); len(got) != 0 {
 		t.Error(got)
+	}
+}
+
+// The table that people read is the one that the program follows.
+func TestR16_DemandsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/grading.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	yes := map[bool]string{true: "yes", false: "no"}
+	for level := lowestLevel; level <= highestLevel; level++ {
+		d := DemandsOf(level)
+		row := fmt.Sprintf("\n| %d | %s | %s | %s | %d | %d %% | %s | %s |\n", level, d.Wait, yes[d.PersonalExact], yes[d.Queries], d.KeyUnits, d.YearShare, yes[d.DeclaredVolume], yes[d.Shown])
+		if !strings.Contains(string(text), row) {
+			t.Errorf("docs/grading.md lacks the row%s", row)
+		}
 	}
 }
