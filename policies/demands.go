@@ -148,13 +148,15 @@ func (b *Book) checkRuleDemands(e Entry, r DisclosureRule) error {
 			return fmt.Errorf("column %q is free text graded %d: give it a code list, make it a private key, or mask it by drop, null, constant or pseudonym", c.Name, e.Levels[c.Name])
 		}
 	}
-	level := e.Level()
 	_, l, err := r.Budget.limits()
 	if err != nil {
 		return err
 	}
-	if most := b.ceiling / 100 * budget.Nano(DemandsOf(level).YearShare); l.DatasetYear > most {
-		return fmt.Errorf("budget.dataset_year is above ρ %s, %d percent of the city's ceiling: more is not for data of level %d", most, DemandsOf(level).YearShare, level)
+	// The whole ceiling is for checkMode.
+	level := e.Level()
+	share := budget.Nano(DemandsOf(level).YearShare)
+	if most := b.ceiling / 100 * share; share < 100 && l.DatasetYear > most {
+		return fmt.Errorf("budget.dataset_year is above ρ %s, %d percent of the city's ceiling: more is not for data of level %d", most, share, level)
 	}
 	return nil
 }

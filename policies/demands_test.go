@@ -179,7 +179,8 @@ func TestR16_LevelDrivesBudgetsKeysModeAndUse(t *testing.T) {
 	// The regulator's own ceiling is the measure, not a number in the program.
 	low := edited(t, townRegistry, "purposes:", "budget_ceiling: \"0.03\"\npurposes:")
 	b := apply(t, town(t, "disclosure"), low, "bureau")
-	if got := refused(t, b, edited(t, townDisclosure, `lifetime: "0.05"`, `lifetime: "0.03"`), "dept"); !strings.Contains(got, "above ρ 0.015") {
+	people, _, _ := strings.Cut(townDisclosure, "  firms:")
+	if got := refused(t, b, edited(t, people, `lifetime: "0.05"`, `lifetime: "0.03"`), "dept"); !strings.Contains(got, "above ρ 0.015") {
 		t.Error(got)
 	}
 }

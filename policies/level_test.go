@@ -79,7 +79,7 @@ func ptr[T any](v T) *T { return &v }
 func TestR16_LevelOfUnitedPartitions(t *testing.T) {
 	// A second partition of the same columns, graded higher.
 	second := strings.Replace(townCatalogue[:strings.Index(townCatalogue, "  - id: firms")], "id: people", "id: people_2026", 1)
-	b := apply(t, town(t, ""), second+"---\nkind: Grading\ndepartment: dept\nscheme: GB/T 43697-2024\nlevels:\n  people_2026: {id_number: 4, diagnosis_name: 4, phone: 3, born: 2, fee: 3, visits: 3}\n", "dept")
+	b := apply(t, town(t, ""), second+"---\nkind: Grading\ndepartment: dept\nscheme: GB/T 43697-2024\nlevels:\n  people_2026: {id_number: 5, diagnosis_name: 4, phone: 3, born: 2, fee: 3, visits: 3}\n", "dept")
 	one := algebra.Core{Tables: []algebra.Table{{Dataset: "people"}}, Keys: []algebra.Col{column(0, "visits")}, Aggs: []algebra.Agg{{Func: algebra.CountRows}}}
 	both := one
 	both.Tables = []algebra.Table{{Dataset: "people", Parts: []string{"people_2026"}}}
@@ -88,5 +88,10 @@ func TestR16_LevelOfUnitedPartitions(t *testing.T) {
 	}
 	if got := leveled(b.LevelOf(both)); got != "3 people_2026.visits" {
 		t.Errorf("both partitions: %s", got)
+	}
+	// So do the units of every partition.
+	both.Aggs = []algebra.Agg{{Func: algebra.CountUnits}}
+	if got := leveled(b.LevelOf(both)); got != "5 people_2026.id_number" {
+		t.Errorf("units of both partitions: %s", got)
 	}
 }
