@@ -12,9 +12,10 @@ import (
 // though its department asks for less; explaining says so beforehand.
 func TestR16_LevelHoldsAnswersAndIsExplained(t *testing.T) {
 	a := attack.SharedInside(t)
-	// The arena grades tables 3, and those of exact mode 2.
-	a.Add(t, people("graded", 300, "wait: durable"))
-	low := attack.Table{ID: "low", Rule: `mode: exact, wait: durable, exact: {k: 10, round: 5, bits_per_unit: "16"}`, Columns: []attack.Column{
+	graded := people("graded", 300, "wait: durable")
+	graded.Level = 3
+	a.Add(t, graded)
+	low := attack.Table{ID: "low", Level: 2, Rule: `mode: exact, wait: durable, exact: {k: 10, round: 5, bits_per_unit: "16"}`, Columns: []attack.Column{
 		{Name: "district", YAML: "type: text, codes: [{value: a}, {value: b}]", Uses: "key, filter"},
 	}}
 	var csv strings.Builder

@@ -93,6 +93,7 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 	})
 	if err == nil {
 		d.pruneSnapshots()
+		d.store.Evacuate() // the level may have been raised meanwhile
 	}
 	return m, receipt, err
 }

@@ -282,6 +282,25 @@ func FuzzR01_ReportHoldsNoValue(f *testing.F) {
 	})
 }
 
+// What a scan holds does not grow with the file.
+func TestScanIsBounded(t *testing.T) {
+	s, err := New([]string{"a", "b"}, nil, dictionary(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 * MaxDistinct {
+		s.Row([]string{fmt.Sprint("value ", i), s.dict.Missing[i%len(s.dict.Missing)]}, nil)
+	}
+	for _, c := range s.columns {
+		if len(c.distinct) > MaxDistinct+1 || len(c.missing) > len(s.dict.Missing) {
+			t.Errorf("column %s holds %d hashes and %d spellings", c.name, len(c.distinct), len(c.missing))
+		}
+	}
+	if c := s.Report().Columns[1]; c.Values != 0 || len(c.Missing) != len(s.dict.Missing) {
+		t.Errorf("%d values, %d spellings", c.Values, len(c.Missing))
+	}
+}
+
 // The proposal is a Grading that parses as it stands, with a reason beside each
 // level, whatever the columns are called.
 func TestR16_ProposalIsAnUnsignedGrading(t *testing.T) {

@@ -27,10 +27,12 @@ var columnName = regexp.MustCompile(`^[\p{L}_][\p{L}\p{N}_-]*$`)
 // HeaderError says that the file's first line is no header that may be shown.
 type HeaderError struct {
 	Field  int // from 1
-	Reason string
+	Reason policies.Text
 }
 
-func (e *HeaderError) Error() string { return fmt.Sprintf("header, field %d: %s", e.Field, e.Reason) }
+func (e *HeaderError) Error() string {
+	return fmt.Sprintf("表头第 %d 个字段：%s · header, field %d: %s", e.Field, e.Reason.ZH, e.Field, e.Reason.EN)
+}
 
 // Scan counts what the columns of one file look like. It holds counts and a bounded
 // number of hashes, no values. It is not safe for concurrent use.
@@ -77,7 +79,7 @@ type ValidityCounts struct {
 // data, or names a column that the catalogue does not have.
 func New(header []string, dataset *policies.Dataset, dict *Dictionary) (*Scan, error) {
 	if len(header) == 0 || len(header) > MaxColumns {
-		return nil, fmt.Errorf("a file has 1 to %d columns", MaxColumns)
+		return nil, fmt.Errorf("文件应有 1 至 %d 列 · a file has 1 to %d columns", MaxColumns, MaxColumns)
 	}
 	s := &Scan{dict: dict, dataset: dataset, seed: maphash.MakeSeed(), missing: map[string]bool{}}
 	for _, m := range dict.Missing {
@@ -91,20 +93,21 @@ func New(header []string, dataset *policies.Dataset, dict *Dictionary) (*Scan, e
 		case dataset != nil:
 			at := slices.IndexFunc(dataset.Columns, func(c policies.Column) bool { return c.Name == name })
 			if at < 0 {
-				return nil, &HeaderError{i + 1, "no column of the catalogue has this name"}
+				return nil, &HeaderError{i + 1, policies.Text{ZH: "目录中没有这一列", EN: "no column of the catalogue has this name"}}
 			}
 			c.declared = &dataset.Columns[at]
 		case utf8.RuneCountInString(name) > 63 || !columnName.MatchString(name) || digits(name) >= 9:
-			return nil, &HeaderError{i + 1, "not a column name: letters, digits, _ and -, a letter first; is the first line a header?"}
+			return nil, &HeaderError{i + 1, policies.Text{ZH: "不是列名（字母开头，只含字母、数字、_ 和 -）；首行是表头吗？",
+				EN: "not a column name: letters, digits, _ and -, a letter first; is the first line a header?"}}
 		}
 		if seen[strings.ToLower(name)] {
-			return nil, &HeaderError{i + 1, "the name stands twice"}
+			return nil, &HeaderError{i + 1, policies.Text{ZH: "列名重复", EN: "the name stands twice"}}
 		}
 		seen[strings.ToLower(name)] = true
 		s.columns = append(s.columns, c)
 	}
 	if dataset != nil && len(header) != len(dataset.Columns) {
-		return nil, errors.New("the file lacks columns of the catalogue")
+		return nil, errors.New("文件缺少目录中的列 · the file lacks columns of the catalogue")
 	}
 	return s, nil
 }
