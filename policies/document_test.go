@@ -111,6 +111,7 @@ func FuzzParseBundle(f *testing.F) {
 	for _, s := range townSteps {
 		f.Add([]byte(s.text))
 	}
+	f.Add([]byte(tradeScheme))
 	f.Add([]byte("kind: Revocation\nlicence: l1\nby: dept\n---\nkind: Grading\nlevels: {a: {b: .nan}}\n"))
 	f.Add([]byte(strings.Replace(townCatalogue, "0.5", ".nan", 1)))
 	f.Add([]byte("a: &a [*a]"))
