@@ -88,6 +88,22 @@ func (b *Book) WaitOf(core algebra.Core) string {
 	return WaitDurable
 }
 
+// decideLevel refuses what derives important or core data. Rules keep the columns of
+// such levels out of use; units are counted and joined without a rule that names
+// their column.
+func (b *Book) decideLevel(core algebra.Core) *Reason {
+	if len(core.Tables) == 0 {
+		return nil // no query: whoever has none to plan says so
+	}
+	level := b.LevelOf(core)
+	if DemandsOf(level.Level).Queries || len(level.Columns) == 0 {
+		return nil
+	}
+	c := level.Columns[0]
+	return reasonf("LEVEL_FORBIDS", "grading/"+c.Dataset, b.datasets[c.Dataset].Department, "查询涉及列“%s.%s”，其级别为 %d（重要或核心数据），不得查询",
+		"the query touches column %q.%q, which is graded %d (important or core data) and cannot be queried", c.Dataset, c.Column, level.Level)
+}
+
 // Confined says that the data set must not be opened on a volume whose encryption
 // is only declared. What has no level yet is confined.
 func (e Entry) Confined() bool { return !DemandsOf(e.Level()).DeclaredVolume }

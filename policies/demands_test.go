@@ -185,6 +185,32 @@ func TestR16_LevelDrivesBudgetsKeysModeAndUse(t *testing.T) {
 	}
 }
 
+// What rules cannot name is refused where it is asked for: counting or joining the
+// units of important data.
+func TestR16_ImportantUnitsAreNotCounted(t *testing.T) {
+	b := apply(t, town(t, ""), edited(t, townGrading, "id_number: 4", "id_number: 5"), "dept")
+	ask := Request{Operator: "op", Licence: "l1", Purpose: "plan", At: may2026, Core: algebra.Core{Tables: []algebra.Table{{Dataset: "people"}}}}
+	for name, c := range map[string]struct {
+		keys []algebra.Col
+		f    algebra.Func
+		want string
+	}{
+		"a bare count":      {nil, algebra.CountRows, "LEVEL_FORBIDS"},
+		"units":             {[]algebra.Col{column(0, "visits")}, algebra.CountUnits, "LEVEL_FORBIDS"},
+		"rows by a column":  {[]algebra.Col{column(0, "visits")}, algebra.CountRows, ""},
+		"what is not there": {[]algebra.Col{column(0, "ghost")}, algebra.CountRows, "COLUMN_NOT_LICENSED"},
+	} {
+		ask.Core.Keys, ask.Core.Aggs = c.keys, []algebra.Agg{{Func: c.f}}
+		got := strings.Join(codesOf(b.Decide(ask)), " ")
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	if e, _ := b.Dataset("people"); e.Ready() != nil {
+		t.Error(e.Ready())
+	}
+}
+
 // R16 R22: a change of content or use re-grades at once. A new catalogue leaves
 // nothing of the old grading, masks and rule in force; a new grading takes the
 // rule that it forbids with it.
