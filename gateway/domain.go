@@ -171,7 +171,7 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	if d.keys, err = d.home.Unlock(); err != nil {
 		return err
 	}
-	opt := engine.StoreOptions{Key: d.keys.Storage, Memory: d.opt.SnapshotMemory}
+	opt := engine.StoreOptions{Key: d.keys.Storage, Memory: d.opt.SnapshotMemory, Confined: d.confined}
 	if d.opt.LargeSnapshots != "" {
 		if opt.Volume, err = engine.OpenVolume(d.opt.LargeSnapshots, d.opt.LargeSnapshotsEncryptedBy); err != nil {
 			return err
@@ -417,6 +417,9 @@ func (d *Domain) ApplyPolicy(ctx context.Context, actor string, envelope []byte,
 		return p.Kinds, ledger.Receipt{}, policyRefused(err)
 	}
 	receipt, err := d.enforce(ctx, actor, p)
+	if err == nil {
+		d.store.Evacuate()
+	}
 	return p.Kinds, receipt, err
 }
 

@@ -93,6 +93,7 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 	})
 	if err == nil {
 		d.pruneSnapshots()
+		d.store.Evacuate() // the level may have been raised meanwhile
 	}
 	return m, receipt, err
 }
@@ -177,6 +178,10 @@ func ingestRefused(err error) error {
 	if errors.As(err, &x) {
 		return refusal(policies.Reason{Code: "INGEST_REFUSED", Rule: "catalogue", ZH: "文件未入库，原快照不变：" + refusedZH(x), EN: "the file was not ingested, the old snapshot stands: " + x.Error(),
 			HintZH: "按目录修正文件后重新入库（提示只含行号和列号，不含数据）", HintEN: "correct the file against the catalogue and ingest it again (messages hold row and column numbers, never values)"})
+	}
+	var confined *engine.Confined
+	if errors.As(err, &confined) {
+		return refusal(confinedRefused(confined, "原快照不变", "the old snapshot stands"))
 	}
 	var short *engine.TooLarge
 	if errors.As(err, &short) {

@@ -232,14 +232,9 @@ func (d *Domain) settled(ctx context.Context, f func()) error {
 // wait holds an answer until the ledger is as far as the data's level asks. Every
 // answer passes here, however it is asked for.
 func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error {
-	published := false
-	d.log.View(func() {
-		for _, id := range core.Datasets() {
-			e, _ := d.state.Book().Dataset(id)
-			published = published || e.Rule != nil && e.Rule.Wait == "published"
-		}
-	})
-	if !published {
+	rule := policies.WaitPublished
+	d.log.View(func() { rule = d.state.Book().WaitOf(core) })
+	if rule == policies.WaitDurable {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxWait)

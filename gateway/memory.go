@@ -91,7 +91,10 @@ func (d *Domain) hold(ctx context.Context, p *prepared) error {
 // leaseRefused renders want of memory: sizes of files in MiB, no data.
 func leaseRefused(err error) error {
 	var short *engine.TooLarge
+	var confined *engine.Confined
 	switch {
+	case errors.As(err, &confined):
+		return refusal(confinedRefused(confined, "本次不扣减预算", "nothing is charged for this"))
 	case errors.As(err, &short) && short.Volume:
 		return refusal(policies.Reason{Code: "VOLUME_FULL", Rule: "memory", SetBy: "sandgate",
 			ZH:     fmt.Sprintf("大快照卷空间不足：需要 %d MiB，剩余 %d MiB；本次不扣减预算", mib(short.Need), mib(short.Limit)),

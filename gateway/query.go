@@ -291,6 +291,10 @@ type Explanation struct {
 	Form string
 	// Boundary is nil when the whole text is protected core.
 	Boundary *Boundary
+	// Level is what the query derives is graded, zero for what reads releases only;
+	// Wait is what its answer waits for.
+	Level policies.QueryLevel
+	Wait  string
 }
 
 // Explain takes a query as far as the decision and no further: nothing is
@@ -310,6 +314,7 @@ func (d *Domain) Explain(ctx context.Context, operator string, q Query) (*Explan
 	if p.request.Core != nil {
 		x.Form = string(p.request.Core.Bytes())
 	}
+	d.grade(x, p.request.Core)
 	if p.decision.Refused != nil {
 		x.Reasons = p.decision.Refused.Reasons
 		return x, nil

@@ -106,6 +106,10 @@ func (s *operatorService) ExplainJob(ctx context.Context, req *sandgatev1.Explai
 func explanation(x *Explanation) *sandgatev1.ExplainJobResponse {
 	out := &sandgatev1.ExplainJobResponse{Form: x.Form, Allowed: x.Allowed, Reasons: reasonsOf(x.Reasons), EngineSql: x.SQL, Repeat: x.Repeat, Budgets: budgetsOf(x.Budgets)}
 	out.Boundary = boundaryOf(x.Boundary)
+	out.Level, out.Wait = int32(x.Level.Level), x.Wait
+	for _, c := range x.Level.Columns {
+		out.LevelColumns = append(out.LevelColumns, c.String())
+	}
 	if x.Plan == nil {
 		return out
 	}

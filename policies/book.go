@@ -45,6 +45,7 @@ type Book struct {
 	negative             map[string]Negative // by id of the entry
 	registrations        map[Target]Registered
 	registrationRequired bool
+	schemes              map[string]GradingScheme // by id, without the built-in one
 }
 
 // Entry is everything the departments said about one data set. Fields are nil
@@ -52,10 +53,13 @@ type Book struct {
 type Entry struct {
 	Dataset    Dataset
 	Department string
-	Levels     map[string]int
-	Masks      map[string]Mask
-	Masked     bool // a Masking document for the data set was applied
-	Rule       *DisclosureRule
+	// Levels are on the scale of GB/T 43697-2024, 1…6, whatever Scheme they were
+	// said in.
+	Levels map[string]int
+	Scheme string
+	Masks  map[string]Mask
+	Masked bool // a Masking document for the data set was applied
+	Rule   *DisclosureRule
 }
 
 // NewBook starts from the regulator's identity, the only root of trust.
@@ -77,6 +81,7 @@ func NewBook(regulator string, key ed25519.PublicKey) *Book {
 
 		negative:      map[string]Negative{},
 		registrations: map[Target]Registered{},
+		schemes:       map[string]GradingScheme{},
 	}
 }
 
@@ -96,6 +101,7 @@ func (b *Book) clone() *Book {
 	c.desk = b.desk.clone()
 	c.negative = maps.Clone(b.negative)
 	c.registrations = maps.Clone(b.registrations)
+	c.schemes = maps.Clone(b.schemes)
 	return &c
 }
 
@@ -312,21 +318,25 @@ func (b *Book) putGrading(g Grading, signers map[string]bool) error {
 	if err := b.department(g.Department, signers); err != nil {
 		return err
 	}
-	if g.Scheme != SchemeGBT43697 {
-		return fmt.Errorf("unknown grading scheme %q; known: %q", g.Scheme, SchemeGBT43697)
+	if _, ok := b.Scheme(g.Scheme); !ok {
+		return b.unknownScheme(g.Scheme)
 	}
-	for id, levels := range g.Levels {
+	for id, names := range g.Levels {
 		e, err := b.owned(id, g.Department)
 		if err != nil {
 			return err
 		}
-		if err := checkLevels(e.Dataset, levels); err != nil {
+		levels, err := b.mapped(g.Scheme, names)
+		if err == nil {
+			err = checkLevels(e.Dataset, levels)
+		}
+		if err != nil {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
 		if err := e.sourcesSigned(signers, maps.Keys(levels)); err != nil {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
-		e.Levels = levels
+		e.Levels, e.Scheme = levels, g.Scheme
 		b.datasets[id] = b.kept(e)
 	}
 	return nil
@@ -341,7 +351,11 @@ func (b *Book) putMasking(m Masking, signers map[string]bool) error {
 		if err != nil {
 			return err
 		}
-		if err := checkMasks(e, masks); err != nil {
+		err = checkMasks(e, masks)
+		if err == nil {
+			err = checkMaskDemands(e, masks)
+		}
+		if err != nil {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
 		if err := e.sourcesSigned(signers, maps.Keys(masks)); err != nil {
@@ -353,10 +367,13 @@ func (b *Book) putMasking(m Masking, signers map[string]bool) error {
 	return nil
 }
 
-// kept takes the disclosure rule out of force when it does not hold under a new
-// grading or masking (R16: a change re-grades at once). Nothing runs on the data
-// set until its department sets a rule that does.
+// kept takes masks and the disclosure rule out of force when they do not hold under
+// a new grading or masking (R16: a change re-grades at once). Nothing runs on the
+// data set until its department sets some that do.
 func (b *Book) kept(e Entry) Entry {
+	if e.Masked && checkMaskDemands(e, e.Masks) != nil {
+		e.Masks, e.Masked, e.Rule = nil, false, nil
+	}
 	if e.Rule != nil && b.checkRule(e, *e.Rule) != nil {
 		e.Rule = nil
 	}

@@ -243,7 +243,7 @@ func checkLevels(d Dataset, levels map[string]int) error {
 		if !slices.ContainsFunc(d.Columns, func(c Column) bool { return c.Name == name }) {
 			return fmt.Errorf("unknown column %q", safeName(name))
 		}
-		if level < 1 || level > 6 {
+		if level < lowestLevel || level > highestLevel {
 			return fmt.Errorf("column %q: level %d is not in 1…6 (general 1–4, important 5, core 6)", name, level)
 		}
 	}
@@ -315,7 +315,7 @@ func (b *Book) checkRule(e Entry, r DisclosureRule) error {
 		if (c.Column.Identifier != "" || c.Drop) && len(uses) > 0 && !e.Dataset.Public {
 			return fmt.Errorf("column %q identifies a unit or is not stored, and cannot be used in queries", name)
 		}
-		if lvl := e.Levels[name]; lvl >= 5 && len(uses) > 0 {
+		if lvl := e.Levels[name]; !DemandsOf(lvl).Queries && len(uses) > 0 {
 			return fmt.Errorf("column %q is graded %d (important or core) and cannot be used in queries", name, lvl)
 		}
 	}
@@ -329,14 +329,17 @@ func (b *Book) checkRule(e Entry, r DisclosureRule) error {
 			return fmt.Errorf("purpose %q is not in the registry", safeName(p))
 		}
 	}
-	if r.Wait != "" && r.Wait != "durable" && r.Wait != "published" {
-		return fmt.Errorf("unknown wait %q; known: durable, published", safeName(r.Wait))
+	if err := checkWait(r.Wait); err != nil {
+		return err
 	}
 	if e.Dataset.Public {
 		if r.Mode != "" || r.MaxRows != 0 || r.Exact != nil || len(r.PrivateKeys) > 0 {
 			return errors.New("a public data set takes purposes and uses only")
 		}
 		return nil
+	}
+	if err := b.checkRuleDemands(e, r); err != nil {
+		return err
 	}
 	return b.checkMode(e, r)
 }

@@ -188,6 +188,9 @@ func (b *Book) Decide(r Request) []Reason {
 	for _, u := range Uses(r.Core) {
 		add(b.decideColumn(l, u))
 	}
+	if len(out) == 0 {
+		add(b.decideLevel(r.Core))
+	}
 	// A refusal must fit a ledger entry; so many reasons teach nobody more.
 	return out[:min(len(out), maxReasons)]
 }

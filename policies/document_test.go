@@ -52,7 +52,7 @@ func TestParseBundleIsStrict(t *testing.T) {
 		"duplicate key":     {strings.Replace(townDisclosure, "mode: dp", "mode: exact\n    mode: dp", 1), "already"},
 		"duplicate map key": {strings.Replace(townGrading, "phone: 3", "phone: 3, phone: 1", 1), "already"},
 		"duplicate kind":    {"kind: Grading\nkind: Masking\n", "already"},
-		"wrong type":        {strings.Replace(townGrading, "born: 2", "born: two", 1), "document 1"},
+		"wrong type":        {strings.Replace(townGrading, "born: 2", "born: [2]", 1), "document 1"},
 		"fraction as level": {strings.Replace(townGrading, "born: 2", "born: 2.5", 1), "document 1"},
 		"bad second":        {townGrading + "---\nkind: Nothing\n", "document 2"},
 		"broken YAML":       {"kind: [\n", "failed to parse YAML"},
@@ -111,6 +111,7 @@ func FuzzParseBundle(f *testing.F) {
 	for _, s := range townSteps {
 		f.Add([]byte(s.text))
 	}
+	f.Add([]byte(tradeScheme))
 	f.Add([]byte("kind: Revocation\nlicence: l1\nby: dept\n---\nkind: Grading\nlevels: {a: {b: .nan}}\n"))
 	f.Add([]byte(strings.Replace(townCatalogue, "0.5", ".nan", 1)))
 	f.Add([]byte("a: &a [*a]"))

@@ -13,7 +13,6 @@ const (
 	minK, maxK      = 10, 100 // the check of combinations grows with k
 	maxBits         = 16      // per unit: past it the cap caps nothing
 	maxZeros        = 1000
-	personalLevel   = 3 // personal data of this level and above has no exact mode
 	defTop1         = 50
 	defTop2         = 90
 	defP            = 10
@@ -55,10 +54,10 @@ func checkExact(e Entry, r DisclosureRule) error {
 		// the unit is; what is not stored cannot be asked about.
 		person := slices.Contains([]IdentifierKind{IdentCitizen, IdentName, IdentPhone, IdentCard, IdentAddress, IdentEmail, IdentPlate}, c.Identifier)
 		// A record may be a person under a foreign number.
-		if e.Dataset.Unit.Kind == UnitRecord && len(r.Uses[c.Name]) > 0 && e.Levels[c.Name] >= personalLevel {
+		if e.Dataset.Unit.Kind == UnitRecord && len(r.Uses[c.Name]) > 0 && !DemandsOf(e.Levels[c.Name]).PersonalExact {
 			return fmt.Errorf("column %q of a record is graded %d and may be personal data, which has no exact mode: take mode dp", c.Name, e.Levels[c.Name])
 		}
-		if m, ok := e.Masks[c.Name]; person && e.Levels[c.Name] >= personalLevel && !(ok && m.Op == "drop") {
+		if m, ok := e.Masks[c.Name]; person && !DemandsOf(e.Levels[c.Name]).PersonalExact && !(ok && m.Op == "drop") {
 			return fmt.Errorf("column %q is personal data of level %d, which has no exact mode: drop it by its mask, or take mode dp", c.Name, e.Levels[c.Name])
 		}
 	}

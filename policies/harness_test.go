@@ -98,7 +98,7 @@ func picture(t testing.TB, b *Book) string {
 	for _, t := range b.Registrations() {
 		registrations = append(registrations, t, b.registrations[t])
 	}
-	raw, err := json.Marshal([]any{b.root, b.rootKey, b.parties, b.purposes, b.datasets, b.licences, b.revoked, b.registered, b.agreed, b.orders, b.consents, len(b.ended), len(b.holds), bundles, fmt.Sprint(b.holds), fmt.Sprint(b.desk), fmt.Sprint(b.products, b.reviews, b.reviewRules, b.ceilings, b.tariffs), b.negative, registrations, b.registrationRequired})
+	raw, err := json.Marshal([]any{b.root, b.rootKey, b.parties, b.purposes, b.datasets, b.licences, b.revoked, b.registered, b.agreed, b.orders, b.consents, len(b.ended), len(b.holds), bundles, fmt.Sprint(b.holds), fmt.Sprint(b.desk), fmt.Sprint(b.products, b.reviews, b.reviewRules, b.ceilings, b.tariffs), b.negative, registrations, b.registrationRequired, b.schemes})
 	if err != nil {
 		t.Fatal(err)
 	}

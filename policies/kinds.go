@@ -36,6 +36,7 @@ func init() {
 		KindRegistration: kindOf((*Book).putRegistration, RoleRegulator),
 
 		// grading
+		KindGradingScheme: kindOf((*Book).putScheme),
 
 		// masking
 

@@ -214,16 +214,12 @@ type Code struct {
 	Title Text   `yaml:"title,omitempty" json:"title,omitzero"`
 }
 
-// Scheme of grading. Only GB/T 43697-2024 is built in: general data 1…4,
-// important 5, core 6 as one ordered scale.
-const SchemeGBT43697 = "GB/T 43697-2024"
-
-// Grading gives every column of a data set its level (R16). A data set's level
-// is that of its highest column.
+// Grading gives every column of a data set its level (R16), in the vocabulary of
+// the scheme it names. A data set's level is that of its highest column.
 type Grading struct {
-	Department string                    `yaml:"department" json:"department"`
-	Scheme     string                    `yaml:"scheme" json:"scheme"`
-	Levels     map[string]map[string]int `yaml:"levels" json:"levels"` // data set → column → 1…6
+	Department string                          `yaml:"department" json:"department"`
+	Scheme     string                          `yaml:"scheme" json:"scheme"` // SchemeGBT43697, or the id of a GradingScheme
+	Levels     map[string]map[string]LevelName `yaml:"levels" json:"levels"` // data set → column → level of the scheme
 }
 
 // Masking gives columns their mask operator, applied at ingest. A column not
@@ -269,7 +265,7 @@ type DisclosureRule struct {
 	PrivateKeys []string   `yaml:"private_keys,omitempty" json:"private_keys,omitempty"`
 	Budget      BudgetRule `yaml:"budget,omitempty" json:"budget,omitzero"`
 	Exact       *ExactRule `yaml:"exact,omitempty" json:"exact,omitempty"`
-	Wait        string     `yaml:"wait,omitempty" json:"wait,omitempty"` // durable | published
+	Wait        string     `yaml:"wait,omitempty" json:"wait,omitempty"` // durable | published; the level may ask for more
 }
 
 // BudgetRule holds the four scopes of disclosure control, in ρ.

@@ -148,6 +148,7 @@ func (a *app) policyApplyCmd() *cobra.Command {
 
 func (a *app) catalogCmd() *cobra.Command {
 	c := &cobra.Command{Use: "catalog", Short: "资源目录 · the catalogue"}
+	c.AddCommand(a.catalogScanCmd())
 	c.AddCommand(&cobra.Command{
 		Use:     "list",
 		Short:   "列出数据集和列 · list data sets and columns",
@@ -246,12 +247,18 @@ func formatOf(name string) string {
 
 // ingest streams with a progress bar on a terminal and silence elsewhere.
 func (a *app) ingest(ctx context.Context, cl *client.Client, dataset, format string, r io.Reader, with ...func(*sandgatev1.IngestHeader)) (*sandgatev1.Snapshot, error) {
-	progress := func(int64) {}
-	if f, ok := a.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(a.err), progressbar.OptionSetDescription(dataset),
-			progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
-		defer bar.Finish()
-		progress = func(rows int64) { bar.Set64(rows) }
-	}
+	progress, done := a.progress(dataset)
+	defer done()
 	return cl.Ingest(ctx, dataset, format, r, progress, with...)
+}
+
+// progress shows a number of rows on a terminal until done is called.
+func (a *app) progress(what string) (rows func(int64), done func()) {
+	f, ok := a.err.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return func(int64) {}, func() {}
+	}
+	bar := progressbar.NewOptions64(-1, progressbar.OptionSetWriter(a.err), progressbar.OptionSetDescription(what),
+		progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+	return func(n int64) { bar.Set64(n) }, func() { bar.Finish() }
 }

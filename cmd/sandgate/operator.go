@@ -164,6 +164,7 @@ func (a *app) explanation(x *sandgatev1.ExplainJobResponse, sql string) error {
 	} else {
 		a.say("价格: ρ %s", "price: ρ %s", rho(x.GetPriceNanoRho()))
 	}
+	a.level(x)
 	a.boundary(x.GetBoundary(), sql)
 	steps := x.GetStepsZh()
 	if a.lang == "en" {

@@ -16,6 +16,7 @@ import (
 type account struct {
 	memory *memory
 	volume *Volume // nil: files are memory files
+	kept   string  // the data set, where it must not leave memory for a volume there is
 
 	mu      sync.Mutex
 	claimed int64
@@ -57,7 +58,12 @@ func (a *account) raise(n int64) error {
 	}
 	if err := a.memory.claim(n - a.claimed); err != nil {
 		short := err.(*TooLarge)
-		return &TooLarge{Need: n, Limit: short.Limit, InUse: short.InUse - a.claimed}
+		mine := TooLarge{Need: n, Limit: short.Limit, InUse: short.InUse - a.claimed}
+		// What others hold comes free again; alone it would still not fit.
+		if a.kept != "" && mine.InUse == 0 {
+			return &Confined{TooLarge: mine, Dataset: a.kept}
+		}
+		return &mine
 	}
 	a.claimed = n
 	return nil

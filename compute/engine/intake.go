@@ -78,7 +78,8 @@ type IngestOptions struct {
 //
 // The raw rows, the engine's scratch files and the new snapshot are held in memory
 // only, within the store's limit: a file that does not fit is *TooLarge. A store
-// with a volume for large snapshots holds them there instead, without a name. A
+// with a volume for large snapshots holds them there instead, without a name, but for
+// those of a confined data set: one that does not fit into memory is *Confined. A
 // Parquet file is read out of order; unless raw is a regular file it is first
 // spooled as a whole.
 func IngestVia(ctx context.Context, pool *sandbox.Pool, store *Store, raw io.Reader, opt IngestOptions) (Manifest, error) {
@@ -91,6 +92,9 @@ func IngestVia(ctx context.Context, pool *sandbox.Pool, store *Store, raw io.Rea
 		return m, fmt.Errorf("failed to encode job: %w", err)
 	}
 	account := &account{memory: store.memory, volume: store.volume}
+	if store.kept(opt.Spec.Dataset) {
+		account.volume, account.kept = nil, opt.Spec.Dataset
+	}
 	defer account.end()
 	input, copied, err := openInput(account, raw, opt.Format)
 	if err != nil {

@@ -27,8 +27,9 @@ type place struct {
 // Lease sets memory aside for snapshots, in the order given, without reading
 // their data. It waits for other leases to end until ctx ends. Of snapshots that
 // do not fit into memory together the largest go to the store's volume, if it has
-// one. The error is *TooLarge when they can never be held together, or when the
-// volume is full now. Release must be called.
+// one, but for confined ones. The error is *TooLarge when they can never be held
+// together, or when the volume is full now, and *Confined when they could be held on
+// the volume only and may not. Release must be called.
 func (s *Store) Lease(ctx context.Context, ids []string) (*Lease, error) {
 	s.refer(ids, 1)
 	l := &Lease{store: s, ids: slices.Clone(ids)}
@@ -46,6 +47,10 @@ func (l *Lease) hold(ctx context.Context) (err error) {
 		return err
 	}
 	large := s.large(wants)
+	s.evacuate(l.manifests)
+	if err := s.fits(wants, large); err != nil {
+		return err
+	}
 	var small, big []demand
 	for _, w := range wants {
 		if large[w.id] {
@@ -84,17 +89,17 @@ func (l *Lease) hold(ctx context.Context) (err error) {
 	return nil
 }
 
-// Fits returns *TooLarge when snapshots can never be held together.
+// Fits returns *TooLarge or *Confined when snapshots can never be held together.
 func (s *Store) Fits(ids []string) error {
 	_, wants, err := s.demands(ids)
-	if err != nil || s.volume != nil {
+	if err != nil {
 		return err
 	}
-	return s.memory.fits(wants)
+	return s.fits(wants, s.large(wants))
 }
 
 // large says which of wants are to be opened on the volume: none while they fit
-// into memory together, then the largest first.
+// into memory together, then the largest first of those that may leave it.
 func (s *Store) large(wants []demand) map[string]bool {
 	if s.volume == nil {
 		return nil
@@ -111,6 +116,9 @@ func (s *Store) large(wants []demand) map[string]bool {
 		if total <= s.memory.limit {
 			break
 		}
+		if w.kept != "" {
+			continue
+		}
 		out[w.id] = true
 		total -= w.size
 	}
@@ -126,7 +134,11 @@ func (s *Store) demands(ids []string) ([]Manifest, []demand, error) {
 			return nil, nil, err
 		}
 		manifests = append(manifests, m)
-		wants = append(wants, demand{id, pages(m.Data)})
+		w := demand{id: id, size: pages(m.Data)}
+		if s.kept(m.Dataset) {
+			w.kept = m.Dataset
+		}
+		wants = append(wants, w)
 	}
 	return manifests, wants, nil
 }
@@ -155,6 +167,7 @@ func (l *Lease) Release() {
 		for _, p := range l.held {
 			p.shelf.unpin([]*resident{p.resident})
 		}
+		l.store.evacuate(l.manifests)
 		l.store.refer(l.ids, -1)
 	})
 }

@@ -76,6 +76,7 @@ func newMemory(limit int64) *memory {
 type demand struct {
 	id   string
 	size int64
+	kept string // the data set, where it must not leave memory
 }
 
 // pin sets memory aside for all of wants at once, so that two leases never hold

@@ -64,6 +64,8 @@ type Store struct {
 	key    []byte
 	memory *memory
 	volume *Volume // nil: what does not fit into memory is refused
+	// confined is StoreOptions.Confined, never nil.
+	confined func(dataset string) bool
 
 	// naming keeps Prune from a snapshot between its completion and its coming
 	// into force.
@@ -81,6 +83,10 @@ type StoreOptions struct {
 	// Volume takes the snapshots that do not fit into Memory, and then every
 	// ingest; nil refuses them.
 	Volume *Volume
+	// Confined says of a data set that it must not be put on a Volume whose
+	// encryption is only declared: it is opened and ingested in memory, or not at
+	// all. It is asked at every lease and ingest; nil confines nothing.
+	Confined func(dataset string) bool
 }
 
 const (
@@ -114,7 +120,10 @@ func OpenStore(dir string, opt StoreOptions) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to lock snapshot store: %w", err)
 	}
-	s := &Store{dir: dir, lock: lock, key: bytes.Clone(opt.Key), memory: newMemory(opt.Memory), volume: opt.Volume, leased: map[string]int{}}
+	s := &Store{dir: dir, lock: lock, key: bytes.Clone(opt.Key), memory: newMemory(opt.Memory), volume: opt.Volume, confined: opt.Confined, leased: map[string]int{}}
+	if s.confined == nil {
+		s.confined = func(string) bool { return false }
+	}
 	if err := s.sweep(); err != nil {
 		_ = lock.Close()
 		return nil, err

@@ -26,7 +26,7 @@ func FactsOf(e policies.Entry) (Facts, error) {
 	}
 	if !f.Public {
 		f.Mode = Mode(e.Rule.Mode)
-		f.K, f.Round = 10, 1
+		f.K, f.Round = e.KeyUnits(), 1
 		if e.Rule.Exact != nil {
 			f.K, f.Round = e.Rule.Exact.K, e.Rule.Exact.Round
 			if f.Exact, err = exactRules(e.Rule.Exact); err != nil {

@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +22,11 @@ type Column struct {
 
 // Table is a synthetic data set: its privacy unit is the text column id.
 type Table struct {
-	ID       string
-	Many     int // rows kept per unit; 0: one row per unit, verified at ingest
+	ID   string
+	Many int // rows kept per unit; 0: one row per unit, verified at ingest
+	// Level of every column; 0 is 2, whose answers wait for no publication and which
+	// may have exact mode.
+	Level    int
 	Columns  []Column
 	Rule     string // further lines of the disclosure rule, as a YAML flow list
 	NotAfter time.Time
@@ -42,10 +46,7 @@ func (x Table) Catalogue() string {
 	}
 	fmt.Fprintf(&b, "kind: Catalogue\ndepartment: %s\ndatasets:\n  - id: %s\n    title: {zh: 测试}\n    unit: {column: id, kind: record}\n    %s\n    columns:\n", Department, x.ID, one)
 	b.WriteString("      - {name: id, title: {zh: 编号}, type: text, identifier: opaque}\n")
-	level := 3
-	if strings.Contains(x.Rule, "mode: exact") {
-		level = 2 // what may be personal data has no exact mode from level 3 on
-	}
+	level := cmp.Or(x.Level, 2)
 	var levels, uses, private []string
 	levels = append(levels, fmt.Sprintf("id: %d", level))
 	for _, c := range x.Columns {

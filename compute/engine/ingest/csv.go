@@ -1,46 +1,24 @@
 package ingest
 
 import (
-	"bufio"
 	"compress/gzip"
 	"context"
 	"encoding/csv"
 	"errors"
 	"io"
-	"strings"
+	"math"
 )
 
-// readCSV reads RFC 4180 with a header line, UTF-8 with or without a byte order
-// mark.
+// readCSV reads CSV with a header line.
 func (in *reader) readCSV(ctx context.Context, r io.Reader, zipped bool) error {
-	if zipped {
-		z, err := gzip.NewReader(bufio.NewReaderSize(r, 1<<20))
-		if err != nil {
-			return refuse(cutOr(err, CodeSyntax))
-		}
-		defer z.Close()
-		r = z
-	}
-	// A last line without its line feed may be half a row whose cut fields still
-	// parse, so the end is watched.
-	tail := &lastByte{r: r}
-	buffered := bufio.NewReaderSize(tail, 1<<20)
-	if mark, err := buffered.Peek(3); err == nil && string(mark) == "\xef\xbb\xbf" {
-		_, _ = buffered.Discard(3)
-	}
-	lines := csv.NewReader(buffered)
-	lines.ReuseRecord = true
-	lines.FieldsPerRecord = -1
-	header, err := lines.Read()
-	if errors.Is(err, io.EOF) {
-		return refuse(CodeEmpty)
-	}
+	file, err := openCSV(r, zipped)
 	if err != nil {
-		return refuse(csvCode(err))
+		return err
 	}
-	names := make([]string, len(header))
-	for i, name := range header {
-		names[i] = strings.Clone(name)
+	defer file.close()
+	names, err := file.header()
+	if err != nil {
+		return err
 	}
 	columnOf, err := in.bind(names)
 	if err != nil {
@@ -52,7 +30,7 @@ func (in *reader) readCSV(ctx context.Context, r io.Reader, zipped bool) error {
 	}
 	fields := make([]string, len(columnOf))
 	for {
-		record, err := lines.Read()
+		record, err := file.Read()
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -76,7 +54,7 @@ func (in *reader) readCSV(ctx context.Context, r io.Reader, zipped bool) error {
 			return err
 		}
 	}
-	if tail.seen && tail.last != '\n' && tail.last != '\r' {
+	if file.cut() {
 		no := refuse(CodeTruncated)
 		no.Row = in.read
 		return no
@@ -103,17 +81,25 @@ func csvCode(err error) Code {
 	return cutOr(err, CodeSyntax)
 }
 
-// lastByte remembers the last byte read through it.
+// lastByte remembers the last byte read through it, and refuses to read on once
+// left bytes are read.
 type lastByte struct {
 	r    io.Reader
+	left int
 	last byte
 	seen bool
 }
 
 func (l *lastByte) Read(p []byte) (int, error) {
+	if l.left < 0 {
+		return 0, errRecord
+	}
 	n, err := l.r.Read(p)
 	if n > 0 {
 		l.last, l.seen = p[n-1], true
+	}
+	if l.left != math.MaxInt {
+		l.left -= n
 	}
 	return n, err
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -188,7 +189,10 @@ func bilingual(t *testing.T, what string, text policies.Text) {
 func (b *bundle) dataset(department, id string) (levels map[string]int, masks map[string]policies.Mask, rule policies.DisclosureRule, ok bool) {
 	for _, g := range b.gradings {
 		if g.Department == department && g.Scheme == policies.SchemeGBT43697 {
-			levels = g.Levels[id]
+			levels = map[string]int{}
+			for name, level := range g.Levels[id] {
+				levels[name], _ = strconv.Atoi(string(level)) // what is no number is no level
+			}
 		}
 	}
 	for _, m := range b.masks {

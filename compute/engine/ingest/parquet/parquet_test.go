@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -116,6 +117,34 @@ func TestParquetRefusals(t *testing.T) {
 		var got *ingest.Refusal
 		if !errors.As(err, &got) || *got != c.want {
 			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// TestFieldsOfParquet: without a catalogue the fields are spelled as a CSV file
+// would, and a cut file is refused.
+func TestFieldsOfParquet(t *testing.T) {
+	raw := parquetFile(t, []string{"id", "city", "fee"}, arrow.PrimitiveTypes.Float64, func(b *array.RecordBuilder) {
+		b.Field(0).(*array.StringBuilder).AppendValues([]string{"A", "B"}, nil)
+		b.Field(1).(*array.StringBuilder).AppendValues([]string{"x", ""}, []bool{true, false})
+		b.Field(2).(*array.Float64Builder).AppendValues([]float64{1.5, 2.125}, nil)
+	})
+	read := func(raw string) (string, error) {
+		text := ""
+		err := ingest.Fields(context.Background(), strings.NewReader(raw), ingest.Parquet,
+			func(names []string) error { text += strings.Join(names, "|"); return nil },
+			func(fields []string, null []bool) error {
+				text += fmt.Sprintf(" %s %v", strings.Join(fields, "|"), null)
+				return nil
+			})
+		return text, err
+	}
+	if got, err := read(raw); err != nil || got != "id|city|fee A|x|1.5 [false false false] B||2.125 [false true false]" {
+		t.Errorf("%q, %v", got, err)
+	}
+	for cut := range 20 {
+		if _, err := read(raw[:len(raw)*cut/20]); err == nil {
+			t.Errorf("%d twentieths of a Parquet file were read", cut)
 		}
 	}
 }

@@ -328,7 +328,15 @@ type ExplainJobResponse struct {
 	Boundary *Boundary `protobuf:"bytes,11,opt,name=boundary,proto3" json:"boundary,omitempty"`
 	// Redacted canonical core as JSON, which a product names as its form; empty when
 	// the text is no query.
-	Form          string `protobuf:"bytes,12,opt,name=form,proto3" json:"form,omitempty"`
+	Form string `protobuf:"bytes,12,opt,name=form,proto3" json:"form,omitempty"`
+	// Level of what the query derives, 1 to 6 on the scale of GB/T 43697-2024: that of
+	// the highest column it touches. 0 when the text reads earlier releases only or
+	// could not be read.
+	Level int32 `protobuf:"varint,13,opt,name=level,proto3" json:"level,omitempty"`
+	// Columns that have that level, as dataset.column.
+	LevelColumns []string `protobuf:"bytes,14,rep,name=level_columns,json=levelColumns,proto3" json:"level_columns,omitempty"`
+	// What the answer waits for: durable or published.
+	Wait          string `protobuf:"bytes,15,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -443,6 +451,27 @@ func (x *ExplainJobResponse) GetBoundary() *Boundary {
 func (x *ExplainJobResponse) GetForm() string {
 	if x != nil {
 		return x.Form
+	}
+	return ""
+}
+
+func (x *ExplainJobResponse) GetLevel() int32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *ExplainJobResponse) GetLevelColumns() []string {
+	if x != nil {
+		return x.LevelColumns
+	}
+	return nil
+}
+
+func (x *ExplainJobResponse) GetWait() string {
+	if x != nil {
+		return x.Wait
 	}
 	return ""
 }
@@ -1079,7 +1108,7 @@ const file_sandgate_v1_operator_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\trequestId\x12)\n" +
 	"\rvalidate_only\x18\x03 \x01(\bB\x04\xe2A\x01\x01R\fvalidateOnly\"G\n" +
 	"\x11ExplainJobRequest\x122\n" +
-	"\x05query\x18\x01 \x01(\v2\x16.sandgate.v1.QuerySpecB\x04\xe2A\x01\x02R\x05query\"\xae\x03\n" +
+	"\x05query\x18\x01 \x01(\v2\x16.sandgate.v1.QuerySpecB\x04\xe2A\x01\x02R\x05query\"\xfd\x03\n" +
 	"\x12ExplainJobResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12-\n" +
 	"\areasons\x18\x02 \x03(\v2\x13.sandgate.v1.ReasonR\areasons\x12\x1d\n" +
@@ -1094,7 +1123,10 @@ const file_sandgate_v1_operator_proto_rawDesc = "" +
 	"\abudgets\x18\n" +
 	" \x03(\v2\x13.sandgate.v1.BudgetR\abudgets\x121\n" +
 	"\bboundary\x18\v \x01(\v2\x15.sandgate.v1.BoundaryR\bboundary\x12\x12\n" +
-	"\x04form\x18\f \x01(\tR\x04form\"\xf5\x01\n" +
+	"\x04form\x18\f \x01(\tR\x04form\x12\x14\n" +
+	"\x05level\x18\r \x01(\x05R\x05level\x12#\n" +
+	"\rlevel_columns\x18\x0e \x03(\tR\flevelColumns\x12\x12\n" +
+	"\x04wait\x18\x0f \x01(\tR\x04wait\"\xf5\x01\n" +
 	"\bBoundary\x12\x19\n" +
 	"\bcore_sql\x18\x01 \x01(\tR\acoreSql\x12\x1d\n" +
 	"\n" +
