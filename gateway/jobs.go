@@ -163,9 +163,8 @@ func outlineOf(plan, redacted *protect.Plan) ([]byte, error) {
 }
 
 // skeleton is a plan without what literals and labels stand in: the core, the
-// conditions of FILTER and the codes of keys. Not even their number stays, for a
-// label that is one of the column's codes is told from them once it is redacted;
-// MaxCells, which counts it beside them in both, does.
+// conditions of FILTER and the codes of keys. Not their number either: a label that
+// is also a code is one more once it is redacted; MaxCells counts it in both.
 func skeleton(p *protect.Plan) protect.Plan {
 	x := *p
 	x.Core = algebra.Core{}

@@ -139,7 +139,7 @@ func (c *collusion) reconstructed(t testing.TB) float64 {
 // is spent.
 func (c *collusion) unlimited(t testing.TB) float64 {
 	t.Helper()
-	const some, unlimited = 15, 4000
+	const some, unlimited = 20, 4000
 	plan, open := countPlan(t, colludePrice), 0
 	for g := range some {
 		sum, truth := 0.0, int64(crowd)
@@ -192,7 +192,7 @@ func TestAttack06_CollusionWithinOneYear(t *testing.T) {
 		where = "inside the test"
 	}
 	Record(t, Score{Attack: "06 five operators at once within a year", Figure: fmt.Sprintf("%.3f; %d of %d nano-ρ", got, year, limit), Bound: fmt.Sprintf("%.3f; the year's cap", bound), Control: round3(control),
-		Pass: got <= bound && year <= limit && control > 0.9 && !t.Failed(), Trials: colludeGroups, Note: fmt.Sprintf("%s; answers of each: %v", where, share)})
+		Pass: got <= bound && year <= limit && control >= 0.8 && !t.Failed(), Trials: colludeGroups, Note: fmt.Sprintf("%s; answers of each: %v", where, share)})
 	bits, _ := a.Spent(t, Op(0), id+"bits", "dataset_year")
 	rate := c.reconstructed(t)
 	Record(t, Score{Attack: fmt.Sprintf("06 five operators split reconstruction within a year, n=%d m=%d", colludeBits, len(c.answers[0])), Figure: round3(rate), Bound: fmt.Sprintf("%.3f", guessRate(bits)), Control: "1 (03)", Pass: rate <= guessRate(bits), Trials: colludeBits * colludeUnits})
@@ -241,7 +241,7 @@ func TestAttack06_CollusionAndRollover(t *testing.T) {
 	got, control := c.averaged(), c.unlimited(t)
 	bound := guessRate(life.spent) + 3*0.5/math.Sqrt(colludeGroups)
 	Record(t, Score{Attack: "06 five operators over four years, unchanged rows", Figure: fmt.Sprintf("%.3f; %d of %d nano-ρ", got, life.spent, life.limit), Bound: fmt.Sprintf("%.3f; the lifetime cap", bound), Control: round3(control),
-		Pass: got <= bound && life.spent <= life.limit && control > 0.9, Trials: colludeGroups, Note: fmt.Sprintf("answers in each year: %v", perYear)})
+		Pass: got <= bound && life.spent <= life.limit && control >= 0.8, Trials: colludeGroups, Note: fmt.Sprintf("answers in each year: %v", perYear)})
 	rate := c.reconstructed(t)
 	Record(t, Score{Attack: fmt.Sprintf("06 five operators split reconstruction, n=%d m=%d", colludeBits, len(c.answers[0])), Figure: round3(rate), Bound: fmt.Sprintf("%.3f", guessRate(life.spent)), Control: "1 (03)", Pass: rate <= guessRate(life.spent), Trials: colludeBits * colludeUnits})
 }
