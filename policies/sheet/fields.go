@@ -81,8 +81,8 @@ func enum[T any, S ~string](zh, en, helpZH, helpEN string, choices []choice, at 
 		}}
 }
 
-// flag is a field of yes or nothing.
-func flag[T any](zh, en, helpZH, helpEN string, at func(*T) *bool) field[T] {
+// tick is a field of yes or nothing.
+func tick[T any](zh, en, helpZH, helpEN string, at func(*T) *bool) field[T] {
 	return field[T]{zh: zh, en: en, help: policies.Text{ZH: helpZH, EN: helpEN}, choices: yesNo,
 		get: func(r *T) string {
 			if *at(r) {
@@ -214,8 +214,8 @@ var datasetFields = func() []field[datasetRow] {
 		text("应用场景英文", "scenario_en", "应用场景的英文", "the scenario in English", func(r *R) *string { return &r.Operation.Scenario.EN }),
 		text("隐私单元列", "unit_column", "标识自然人或组织的列；公开表不填", "column that identifies the person or organisation; empty for a public table", func(r *R) *string { return &r.unit.Column }),
 		enum("隐私单元种类", "unit_kind", "隐私单元是什么", "what the privacy unit is", unitKinds, func(r *R) *policies.UnitKind { return &r.unit.Kind }),
-		flag("公开表", "public", "声明不含隐私单元", "declared free of private units", func(r *R) *bool { return &r.Public }),
-		flag("一单元一行", "one_row_per_unit", "每个隐私单元至多一行，入库时核对", "at most one row of a unit; verified at ingest", func(r *R) *bool { return &r.OneRow }),
+		tick("公开表", "public", "声明不含隐私单元", "declared free of private units", func(r *R) *bool { return &r.Public }),
+		tick("一单元一行", "one_row_per_unit", "每个隐私单元至多一行，入库时核对", "at most one row of a unit; verified at ingest", func(r *R) *bool { return &r.OneRow }),
 		list("唯一键", "unique", "公开表的唯一键列，用分号隔开", "unique key columns of a public table, separated by semicolons", false, nil, func(r *R) *[]string { return &r.Unique }),
 		bad,
 	}
@@ -243,7 +243,7 @@ var columnFields = func() []field[columnRow] {
 		enum("类型", "type", "文本、整数、小数、日期、是否", "text, int, decimal, date, bool", types, func(r *R) *algebra.Kind { return &r.Type }).required(),
 		scale,
 		text("计量单位", "measure", "元、人、平方米……", "unit of measure", func(r *R) *string { return &r.Measure }),
-		flag("可为空", "nullable", "允许缺失值", "values may be missing", func(r *R) *bool { return &r.Nullable }),
+		tick("可为空", "nullable", "允许缺失值", "values may be missing", func(r *R) *bool { return &r.Nullable }),
 		list("空值写法", "missing", "除空白外表示缺失的写法，一行一个", "spellings of a missing value beside the empty field, one per line", true, nil, func(r *R) *[]string { return &r.Missing }),
 		enum("标识种类", "identifier", "能直接识别自然人或组织的列必填", "for a column that identifies a person or organisation", idents, func(r *R) *policies.IdentifierKind { return &r.Identifier }),
 		text("下界", "bounds_lo", "字段可能的最小值", "least value that the field can have", func(r *R) *string { return &r.bounds.Lo }),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,10 +30,12 @@ func small() []policies.Catalogue {
 		}}}}}
 }
 
+var smallBook = sync.OnceValues(func() ([]byte, error) { return Write(XLSX, small()) })
+
 // official is the workbook of small after an edit in a spreadsheet program.
 func official(t testing.TB, edit func(f *excelize.File) error) []byte {
 	t.Helper()
-	file, err := Write(XLSX, small())
+	file, err := smallBook()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package sheet
 
 import (
+	"flag"
 	"fmt"
 	"reflect"
 	"strings"
@@ -11,6 +12,20 @@ import (
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/policies"
 )
+
+// A workbook takes milliseconds to write and read: fewer cases than rapid draws by
+// itself, unless the command line says how many.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
+	if !given {
+		if err := flag.Set("rapid.checks", "40"); err != nil {
+			panic(err)
+		}
+	}
+	m.Run()
+}
 
 // word draws a text that a catalogue may hold, with what spreadsheets stumble over.
 func word(t *rapid.T, label string) string {
