@@ -167,7 +167,7 @@ func TestR24_AddWorkingDaysAgainstAReference(t *testing.T) {
 	rng := rand.New(rand.NewPCG(19, 24))
 	first := cst(t, "2024-12-20 00:00:00")
 	counted, missing := 0, 0
-	for range 20000 {
+	for range 4000 {
 		from := first.Add(time.Duration(rng.Int64N(int64(740 * 24 * time.Hour))))
 		n := 1 + rng.IntN(60)
 		want, ok := naive(p.Calendar, from, n)
@@ -191,7 +191,7 @@ func TestR24_AddWorkingDaysAgainstAReference(t *testing.T) {
 			t.Fatalf("%v: filed a minute later is due earlier", from)
 		}
 	}
-	if counted < 1000 || missing < 100 {
+	if counted < 1000 || missing < 50 {
 		t.Errorf("%d counted, %d without a year: the test looks at one side only", counted, missing)
 	}
 }

@@ -18,9 +18,9 @@ func TestR23_R25_RandomActsKeepTheRules(t *testing.T) {
 	}
 	anyone := func() string { return pick("bureau", "dept", "dept", "other", "op") }
 	reached, first := map[string]int{}, desktown(t)
-	for walk := range 60 {
+	for walk := range 30 {
 		b, now := first, monday
-		for n := range 30 {
+		for n := range 40 {
 			now = now.Add(time.Duration(rng.IntN(72)) * time.Hour)
 			by, mark := anyone(), fmt.Sprintf("# %d/%d\n", walk, n)
 			var text string
