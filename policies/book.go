@@ -39,9 +39,13 @@ type Entry struct {
 	Dataset    Dataset
 	Department string
 	Levels     map[string]int
-	Masks      map[string]Mask
-	Masked     bool // a Masking document for the data set was applied
-	Rule       *DisclosureRule
+	// Masks are what is stored: the strictest of what the department wrote and of
+	// its rules for everybody.
+	Masks        map[string]Mask
+	MasksWritten map[string]Mask // as they stand in the Masking document
+	MaskRules    []MaskRule
+	Masked       bool // a Masking document for the data set was applied
+	Rule         *DisclosureRule
 }
 
 // NewBook starts from the regulator's identity, the only root of trust.
@@ -287,25 +291,7 @@ func (b *Book) putGrading(g Grading, signers map[string]bool) error {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
 		e.Levels = levels
-		b.datasets[id] = b.kept(e)
-	}
-	return nil
-}
-
-func (b *Book) putMasking(m Masking, signers map[string]bool) error {
-	if err := b.department(m.Department, signers); err != nil {
-		return err
-	}
-	for id, masks := range m.Masks {
-		e, err := b.owned(id, m.Department)
-		if err != nil {
-			return err
-		}
-		if err := checkMasks(e, masks); err != nil {
-			return fmt.Errorf("data set %q: %w", id, err)
-		}
-		e.Masks, e.Masked = masks, true
-		b.datasets[id] = b.kept(e)
+		b.datasets[id] = b.kept(e.regraded())
 	}
 	return nil
 }

@@ -179,6 +179,9 @@ func (b *Book) Decide(r Request) []Reason {
 	for _, u := range Uses(r.Core) {
 		add(b.decideColumn(l, u))
 	}
+	for _, x := range b.decideMasks(r) {
+		add(x)
+	}
 	// A refusal must fit a ledger entry; so many reasons teach nobody more.
 	return out[:min(len(out), maxReasons)]
 }
