@@ -49,6 +49,9 @@ func (r MaskRule) on(e Entry, column string) bool {
 // masksOf brings a data set's masks into force: those its department wrote and its
 // rules, under the levels of the entry. e is changed only when all of it holds.
 func masksOf(e *Entry, written map[string]Mask, rules []MaskRule) error {
+	if len(rules) > maxMaskRules {
+		return fmt.Errorf("more than %d rules", maxMaskRules)
+	}
 	next := *e
 	next.MasksWritten, next.MaskRules = written, rules
 	for i, r := range rules {
@@ -323,11 +326,8 @@ func (b *Book) putMasking(m Masking, signers map[string]bool) error {
 	if err := b.department(m.Department, signers); err != nil {
 		return err
 	}
-	byDataset := map[string][]MaskRule{}
-	for i, r := range m.Rules {
-		if r.ID == "" {
-			r.ID = fmt.Sprintf("#%d", i+1)
-		}
+	datasets := slices.Collect(maps.Keys(m.Masks))
+	for _, r := range m.Rules {
 		for _, p := range r.Purposes {
 			if _, ok := b.purposes[p]; !ok {
 				return fmt.Errorf("rule %q: purpose %q is not in the registry", safeName(r.ID), safeName(p))
@@ -338,16 +338,14 @@ func (b *Book) putMasking(m Masking, signers map[string]bool) error {
 				return fmt.Errorf("rule %q: recipient %q is no operator in the registry", safeName(r.ID), safeName(o))
 			}
 		}
-		if byDataset[r.Dataset] = append(byDataset[r.Dataset], r); len(byDataset[r.Dataset]) > maxMaskRules {
-			return fmt.Errorf("data set %q has more than %d rules", safeName(r.Dataset), maxMaskRules)
-		}
+		datasets = append(datasets, r.Dataset)
 	}
-	for _, id := range unique(append(slices.Collect(maps.Keys(byDataset)), slices.Collect(maps.Keys(m.Masks))...)) {
+	for _, id := range unique(datasets) {
 		e, err := b.owned(id, m.Department)
 		if err != nil {
 			return err
 		}
-		if err := masksOf(&e, m.Masks[id], byDataset[id]); err != nil {
+		if err := masksOf(&e, m.Masks[id], m.rulesOf(id)); err != nil {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
 		b.datasets[id] = b.kept(e)

@@ -92,7 +92,7 @@ func TestR20_RulesThatCannotHoldAreRefused(t *testing.T) {
 		"rule twice":        {"", "  - {id: a, dataset: people, columns: [born], mask: {op: year}}\n  - {id: a, dataset: people, columns: [fee], mask: {op: drop}}", "stands twice"},
 		"unit for somebody": {"", "  - {dataset: people, columns: [id_number], purposes: [plan], mask: {op: drop}}", "unit column"},
 		"identifier kept":   {"", "  - {dataset: people, columns: [born], mask: {op: year}}\n  - {dataset: people, columns: [fee], mask: {op: id}}", `mask "id" needs`},
-		"too many":          {"", strings.Repeat("  - {dataset: people, columns: [born], mask: {op: year}}\n", 65), "more than 64"},
+		"too many":          {"", strings.Repeat("  - {dataset: people, columns: [born], mask: {op: year}}\n", 65), "more than 64 rules"},
 		"another's data":    {"", "  - {dataset: people, columns: [born], mask: {op: year}}\n---\nkind: Masking\ndepartment: other\nrules:\n  - {dataset: people, columns: [born], mask: {op: keep}}", `belongs to department "dept"`},
 	} {
 		signers := []string{"dept"}
