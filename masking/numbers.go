@@ -102,8 +102,9 @@ func monthOf(t algebra.Type) monotone {
 
 func quarterOf(t algebra.Type) monotone {
 	return monotone{in: t, out: t, f: func(v int64) int64 {
-		v = algebra.MonthOf(v)
-		for (algebra.YearMonth(v)-1)%3 != 0 {
+		_, m, d := algebra.Civil(v)
+		v -= d - 1
+		for ; m%3 != 1; m-- {
 			v = algebra.MonthOf(v - 1)
 		}
 		return v
@@ -204,10 +205,11 @@ func ageOf(p Params) (monotone, error) {
 	if !ok {
 		return monotone{}, errors.New(`mask "age_band" needs the reference date at, like "2026-01-01"`)
 	}
-	year, day := algebra.YearOf(at), algebra.MonthDay(at)
+	year, month, day := algebra.Civil(at)
 	return monotone{in: p.Type, out: intType, next: b.next, f: func(born int64) int64 {
-		age := year - algebra.YearOf(born)
-		if algebra.MonthDay(born) > day {
+		y, m, d := algebra.Civil(born)
+		age := year - y
+		if m > month || m == month && d > day {
 			age-- // born on 29 February: a year older on 1 March
 		}
 		return b.floor(max(age, 0))

@@ -44,11 +44,8 @@ func floorDay(sec int64) int64 {
 	return d
 }
 
-// YearMonth returns the calendar month, 1 to 12, of a day count.
-func YearMonth(days int64) int64 { return int64(day(days).Month()) }
-
-// MonthDay returns the place of a day in its year as month·100 + day, 101 to 1231.
-func MonthDay(days int64) int64 {
-	t := day(days)
-	return int64(t.Month())*100 + int64(t.Day())
+// Civil returns the year, the month 1 to 12 and the day 1 to 31 of a day count.
+func Civil(days int64) (y, m, d int64) {
+	year, month, dom := day(days).Date()
+	return int64(year), int64(month), int64(dom)
 }

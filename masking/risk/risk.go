@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 )
 
 // Model 共享模型 of GB/T 37964-2019: to whom a table goes.
@@ -273,20 +274,23 @@ func Group(rows [][]string, unit int, quasi, sensitive []int) []Class {
 	}
 	byKey := map[string]*building{}
 	var keys []string
+	var buf []byte
 	for n, row := range rows {
-		key := ""
+		buf = buf[:0]
 		for _, i := range quasi {
-			key += fmt.Sprintf("%d:%s", len(row[i]), row[i])
+			// The length in front keeps a byte from moving between two values.
+			buf = append(append(strconv.AppendInt(buf, int64(len(row[i])), 10), ':'), row[i]...)
 		}
-		b := byKey[key]
+		b := byKey[string(buf)]
 		if b == nil {
 			b = &building{units: map[string]bool{}, values: make([]map[string]map[string]bool, len(sensitive))}
 			for i := range b.values {
 				b.values[i] = map[string]map[string]bool{}
 			}
+			key := string(buf)
 			byKey[key], keys = b, append(keys, key)
 		}
-		id := fmt.Sprint(n)
+		id := strconv.Itoa(n)
 		if unit >= 0 {
 			id = row[unit]
 		}

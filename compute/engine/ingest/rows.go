@@ -275,9 +275,10 @@ func (c *column) mask(text string) (Value, Code) {
 		if v, code = parse(c.stored, out); code != "" {
 			return Value{}, code
 		}
-		v.S = strings.Clone(v.S)
 	}
 	if len(c.masked) < maxMasked {
+		// What is remembered must not hold the whole line it was cut from.
+		v.S = strings.Clone(v.S)
 		c.masked[strings.Clone(text)] = v
 	}
 	return v, ""
