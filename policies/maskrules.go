@@ -312,7 +312,7 @@ func allowedForms(c Column, want Mask, grid []int64) (zh, en string) {
 			forms = append(forms, "bin("+c.Name+")")
 		}
 		if c.Type == algebra.Int && want.Width != "" {
-			forms = append(forms, c.Name+" / "+want.Width)
+			forms = append(forms, c.Name+" // "+want.Width)
 		}
 	}
 	if len(forms) == 0 {

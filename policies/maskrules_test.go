@@ -223,7 +223,7 @@ func TestR20_BandsByGridAndQuotient(t *testing.T) {
 		if (len(got) == 0) != c.allowed {
 			t.Errorf("width %s, grid %s: %v", c.width, c.edges, got)
 		}
-		if !c.allowed && !strings.Contains(got[0].HintEN, "visits / "+c.width) {
+		if !c.allowed && !strings.Contains(got[0].HintEN, "visits // "+c.width) {
 			t.Errorf("width %s: the hint names no quotient: %s", c.width, got[0].HintEN)
 		}
 	}
