@@ -10,7 +10,7 @@ import (
 func TestR34_AuthorizeMatrix(t *testing.T) {
 	b := town(t, "")
 	actions := []Action{ActExplainJob, ActSubmitJob, ActReadJob, ActCancelJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadPolicy,
-		ActIngestSnapshot, ActReadSnapshot, ActReadLedger, ActCopyLedger, "DropTables", ""}
+		ActIngestSnapshot, ActReadSnapshot, ActAssessRisk, ActReadLedger, ActCopyLedger, "DropTables", ""}
 	resources := map[string]Resource{
 		"none": {}, "of dept": {Department: "dept"}, "of other": {Department: "other"}, "job of op": {Operator: "op"}, "job of rival": {Operator: "rival"},
 	}
@@ -22,7 +22,7 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 			}
 			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy}, act)
 		case "dept", "other":
-			if act == ActIngestSnapshot || act == ActReadSnapshot {
+			if act == ActIngestSnapshot || act == ActReadSnapshot || act == ActAssessRisk {
 				return resource == "of "+party
 			}
 			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy}, act)

@@ -31,6 +31,9 @@ type Book struct {
 	ceiling    budget.Nano
 	registered bool
 	applied    map[[sha256.Size]byte]bool // bundles that took effect once
+	// masking: latest risk assessments by data set, and conversions that rest on them
+	assessed    map[string]Assessment
+	conversions map[string][]Conversion
 }
 
 // Entry is everything the departments said about one data set. Fields are nil
@@ -59,6 +62,7 @@ func NewBook(regulator string, key ed25519.PublicKey) *Book {
 		revoked:  map[string]Revocation{},
 		applied:  map[[sha256.Size]byte]bool{},
 		holds:    map[Target]map[string]Hold{},
+		assessed: map[string]Assessment{}, conversions: map[string][]Conversion{},
 	}
 }
 
@@ -71,6 +75,7 @@ func (b *Book) clone() *Book {
 	c.revoked = maps.Clone(b.revoked)
 	c.applied = maps.Clone(b.applied)
 	c.holds = maps.Clone(b.holds)
+	c.assessed, c.conversions = maps.Clone(b.assessed), cloneConversions(b.conversions)
 	return &c
 }
 

@@ -36,6 +36,7 @@ func init() {
 		// grading
 
 		// masking
+		KindConversion: kindOf((*Book).putConversion),
 
 		// desk
 

@@ -175,6 +175,10 @@ func (s *State) apply(e *entry.Entry) error {
 	case entry.KindStarted, entry.KindStopped:
 		return s.gateway(e)
 
+		// masking:
+	case entry.KindRisk:
+		return s.applyRisk(e)
+
 		// grading:
 
 		// desk:
@@ -288,6 +292,7 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 		return err
 	}
 	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
+	s.book = s.book.WithSnapshot(e.Snapshot.Dataset)
 	return nil
 }
 
