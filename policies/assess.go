@@ -5,7 +5,6 @@ import (
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/masking"
-	"github.com/sandgate/sandgate/masking/risk"
 )
 
 // Limits of an assessment.
@@ -21,7 +20,7 @@ const (
 // CheckAssessment says whether a risk assessment of the data set can be asked: the
 // columns are stored, every identifier under a mask that still shows part of it is
 // among the quasi-identifiers, the model is known and the context risk is one.
-func (e Entry) CheckAssessment(quasi, sensitive []string, model risk.Model, context string) *Reason {
+func (e Entry) CheckAssessment(quasi, sensitive []string, model SharingModel, context string) *Reason {
 	refuse := func(zh, en string, args ...any) *Reason {
 		return reasonf("ASSESSMENT_INVALID", "GB/T 42460-2023", e.Department, zh, en, args...)
 	}

@@ -14,15 +14,19 @@ import (
 // class, by department and regulator (R20).
 const KindConversion Kind = "Conversion"
 
+// SharingModel 共享模型 is to whom a masked data set goes: enclave, controlled or
+// public.
+type SharingModel = risk.Model
+
 // Conversion 转换记录 moves a masked data set to a wider sharing model. It rests on
 // the latest assessment of the snapshot in force, which must be for that model and
 // within its thresholds.
 type Conversion struct {
-	Dataset    string     `yaml:"dataset" json:"dataset"`
-	From       risk.Model `yaml:"from" json:"from"` // the model so far: enclave or controlled
-	To         risk.Model `yaml:"to" json:"to"`     // wider: controlled or public
-	Assessment string     `yaml:"assessment" json:"assessment"`
-	Basis      Text       `yaml:"basis" json:"basis"` // legal basis; zh is required
+	Dataset    string       `yaml:"dataset" json:"dataset"`
+	From       SharingModel `yaml:"from" json:"from"` // the model so far: enclave or controlled
+	To         SharingModel `yaml:"to" json:"to"`     // wider: controlled or public
+	Assessment string       `yaml:"assessment" json:"assessment"`
+	Basis      Text         `yaml:"basis" json:"basis"` // legal basis; zh is required
 }
 
 // Assessment is what the ledger holds of a risk assessment of a snapshot.
@@ -30,7 +34,7 @@ type Assessment struct {
 	ID      string // risk-{ledger entry}
 	Dataset string
 	Spec    string // Entry.SpecDigest under which the snapshot was taken
-	Model   risk.Model
+	Model   SharingModel
 	Within  bool
 }
 
@@ -80,7 +84,7 @@ func (b *Book) putConversion(c Conversion, a act) error {
 	if !a.signers[e.Department] || !a.signers[b.root] {
 		return fmt.Errorf("data set %q: a conversion needs the signatures of department %q and of the regulator", c.Dataset, e.Department)
 	}
-	wider := []risk.Model{risk.Enclave, risk.Controlled, risk.Public}
+	wider := []SharingModel{risk.Enclave, risk.Controlled, risk.Public}
 	from, to := slices.Index(wider, c.From), slices.Index(wider, c.To)
 	if from < 0 || to < 0 || to <= from {
 		return errors.New("from and to must be sharing models, to the wider one: enclave, controlled, public")

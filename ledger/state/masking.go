@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/sandgate/sandgate/ledger/entry"
-	"github.com/sandgate/sandgate/masking/risk"
 	"github.com/sandgate/sandgate/policies"
 )
 
@@ -29,7 +28,7 @@ func (s *State) CheckRisk(actor string, r *entry.Risk) *policies.Reason {
 			ZH: "数据集没有现行目录和脱敏规则下的快照", EN: "the data set has no snapshot under the catalogue and masks in force",
 			HintZH: "请重新入库后再评估", HintEN: "ingest the file again, then assess"}
 	}
-	return e.CheckAssessment(r.Quasi, r.Sensitive, risk.Model(r.Model), r.Context)
+	return e.CheckAssessment(r.Quasi, r.Sensitive, policies.SharingModel(r.Model), r.Context)
 }
 
 func (s *State) applyRisk(e *entry.Entry) error {
@@ -37,7 +36,7 @@ func (s *State) applyRisk(e *entry.Entry) error {
 	if x := s.CheckRisk(e.Actor, r); x != nil {
 		return x
 	}
-	least, _ := risk.Model(r.Model).K()
+	least, _ := policies.SharingModel(r.Model).K()
 	levels := map[string]bool{"L2": false, "L3": true, "L4": true}
 	within, known := levels[r.Level]
 	if r.Least != least || r.Overall != policies.MaxOverallRisk || !known || within != r.Within || (r.Level == "L4") != (len(r.Quasi) == 0) {
@@ -46,7 +45,7 @@ func (s *State) applyRisk(e *entry.Entry) error {
 	if h, err := hex.DecodeString(r.Figures); err != nil || len(h) != 32 {
 		return errors.New("the commitment to the figures is not a SHA-256 hash")
 	}
-	s.book = s.book.WithAssessment(policies.Assessment{ID: RiskID(e.Seq), Dataset: r.Dataset, Spec: r.Spec, Model: risk.Model(r.Model), Within: r.Within})
+	s.book = s.book.WithAssessment(policies.Assessment{ID: RiskID(e.Seq), Dataset: r.Dataset, Spec: r.Spec, Model: policies.SharingModel(r.Model), Within: r.Within})
 	return nil
 }
 
