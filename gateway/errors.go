@@ -48,7 +48,7 @@ var statusCodes = map[string]codes.Code{
 	"DATASET_NOT_LICENSED": codes.PermissionDenied, "COLUMN_NOT_LICENSED": codes.PermissionDenied,
 	"GATEWAY_SUSPENDED": codes.PermissionDenied, "OPERATOR_SUSPENDED": codes.PermissionDenied, "LICENCE_SUSPENDED": codes.PermissionDenied, "DATASET_SUSPENDED": codes.PermissionDenied, "PRODUCT_SUSPENDED": codes.PermissionDenied,
 	"JOB_KIND_NOT_LICENSED": codes.PermissionDenied, "PROVIDER_CONSENT_MISSING": codes.PermissionDenied, "CONSENT_REQUIRED": codes.PermissionDenied, "CONSENT_MISSING": codes.PermissionDenied, "QUOTA_EXHAUSTED": codes.ResourceExhausted,
-	"USE_NOT_ALLOWED": codes.PermissionDenied, "BUDGET_EXHAUSTED": codes.ResourceExhausted,
+	"USE_NOT_ALLOWED": codes.PermissionDenied, "MASK_RULE": codes.PermissionDenied, "BUDGET_EXHAUSTED": codes.ResourceExhausted,
 	"NO_SNAPSHOT": codes.FailedPrecondition, "SNAPSHOT_STALE": codes.FailedPrecondition,
 	"DATASET_NOT_READY": codes.FailedPrecondition, "POLICY_CHANGED": codes.Aborted,
 	"POLICY_INVALID": codes.FailedPrecondition, "POLICY_REFUSED": codes.FailedPrecondition,
@@ -58,6 +58,7 @@ var statusCodes = map[string]codes.Code{
 	"UNAUTHENTICATED": codes.Unauthenticated, "DEADLINE_EXCEEDED": codes.DeadlineExceeded, "CANCELLED": codes.Canceled,
 	"METHOD_UNKNOWN": codes.Unimplemented, "INTERNAL": codes.Internal, "INGEST_FAILED": codes.Internal, "RELEASE_DAMAGED": codes.DataLoss, "INGEST_REFUSED": codes.InvalidArgument,
 	"SNAPSHOT_TOO_LARGE": codes.FailedPrecondition, "INGEST_TOO_LARGE": codes.ResourceExhausted, "INGEST_MEMORY": codes.ResourceExhausted,
+	"ASSESSMENT_FAILED": codes.ResourceExhausted,
 }
 
 // statusOf renders any error for the wire. Only a Refusal speaks for itself;

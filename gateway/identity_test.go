@@ -153,6 +153,10 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 			_, err := c.Catalogue.ListNegativeEntries(ctx, &sandgatev1.ListNegativeEntriesRequest{})
 			return err
 		}},
+		{"AssessRisk", []string{dept}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Risk.AssessRisk(ctx, &sandgatev1.AssessRiskRequest{Dataset: "roles", Model: "enclave", ContextRisk: "0.1"})
+			return err
+		}},
 		{"ListEntries", []string{bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Regulator.ListEntries(ctx, &sandgatev1.ListEntriesRequest{})
 			return err

@@ -164,7 +164,7 @@ func ingestSpec(e policies.Entry) (ingest.Spec, error) {
 			col.Bounds = &ingest.Range{Lo: b[0], Hi: b[1]}
 		}
 		if m, ok := e.Masks[c.Name]; ok && m.Op != masking.OpKeep && c.Name != s.UnitColumn {
-			col.Mask = &ingest.Mask{Op: m.Op, Digits: m.Digits, Value: m.Value}
+			col.Mask = &ingest.Mask{Op: m.Op, Digits: m.Digits, Value: m.Value, Level: m.Level, At: m.At, Edges: m.Edges, Width: m.Width, Lo: m.Lo, Hi: m.Hi}
 		}
 		s.Columns = append(s.Columns, col)
 	}
@@ -236,16 +236,16 @@ func init() {
 // typingKey stands in where the gateway only asks for a mask's stored type.
 var typingKey = []byte("typing only, never used to mask a value")
 
-func buildOperator(op string, digits int, value string, source algebra.Type, key []byte) (ingest.Operator, algebra.Type, bool, error) {
+func buildOperator(m ingest.Mask, source algebra.Type, key []byte) (ingest.Operator, algebra.Type, bool, error) {
 	if key == nil {
 		key = typingKey
 	}
-	p := masking.Params{Digits: digits, Value: value, Key: key, Type: source}
-	t, drop, err := masking.OutType(op, p)
+	p := masking.Params{Digits: m.Digits, Value: m.Value, Level: m.Level, At: m.At, Edges: m.Edges, Width: m.Width, Lo: m.Lo, Hi: m.Hi, Key: key, Type: source}
+	t, drop, err := masking.OutType(m.Op, p)
 	if err != nil || drop {
 		return nil, t, drop, err
 	}
-	o, err := masking.New(op, p)
+	o, err := masking.New(m.Op, p)
 	return o, t, false, err
 }
 

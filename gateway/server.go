@@ -53,6 +53,7 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	sandgatev1.RegisterStatementServiceServer(s, &statementService{d: d})
 	sandgatev1.RegisterLicenceServiceServer(s, &licenceService{d: d})
 	sandgatev1.RegisterDeskServiceServer(s, &deskService{d: d})
+	sandgatev1.RegisterRiskServiceServer(s, &riskService{d: d})
 	longrunningpb.RegisterOperationsServer(s, &operations{d: d})
 	h := health.NewServer()
 	h.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)

@@ -1,8 +1,8 @@
 package masking
 
 import (
+	"slices"
 	"strings"
-	"unicode"
 )
 
 // starred replaces a value that a display mask cannot read. Its width is fixed
@@ -51,21 +51,6 @@ func maskCard(v string) (string, bool) {
 	return v[:6] + strings.Repeat("*", len(v)-10) + v[len(v)-4:], true
 }
 
-// compoundSurnames 复姓 in current use. A two-character one counts as the
-// surname only when a given name follows it.
-var compoundSurnames = func() map[string]bool {
-	m := map[string]bool{}
-	for s := range strings.FieldsSeq("欧阳 司马 上官 诸葛 东方 皇甫 尉迟 公孙 慕容 令狐 司徒 司空 " +
-		"夏侯 南宫 东郭 西门 长孙 宇文 轩辕 钟离 闻人 独孤 端木 百里 呼延 公羊 赫连 澹台 申屠 " +
-		"太史 濮阳 淳于 单于 鲜于 闾丘 仲孙 万俟 宗政 拓跋 完颜 纳兰") {
-		m[s] = true
-	}
-	return m
-}()
-
-// maxName is the longest name in characters that is still read as a name.
-const maxName = 30
-
 // maskName keeps the surname, one star per further character: 张*, 欧阳**. A name
 // with a separator (阿依古丽·买买提) has no surname: its first character and the
 // separators are kept. It keeps surname and length of the name, which single out
@@ -73,20 +58,10 @@ const maxName = 30
 // alone, or anything not in Han script, is starred out.
 func maskName(v string) (string, bool) {
 	r := []rune(v)
-	if len(r) < 2 || len(r) > maxName {
+	if PersonalName(v) != OK || len(r) < 2 {
 		return "", false
 	}
-	dotted := false
-	for i, c := range r {
-		if separator(c) {
-			if i == 0 || i == len(r)-1 || separator(r[i-1]) {
-				return "", false
-			}
-			dotted = true
-		} else if !unicode.Is(unicode.Han, c) {
-			return "", false
-		}
-	}
+	dotted := slices.ContainsFunc(r, separator)
 	keep := 1
 	if !dotted && len(r) > 2 && compoundSurnames[string(r[:2])] {
 		keep = 2
@@ -99,9 +74,4 @@ func maskName(v string) (string, bool) {
 		}
 	}
 	return string(r), true
-}
-
-// separator of the parts of a name: U+00B7, or one of the dots typed for it.
-func separator(c rune) bool {
-	return c == '·' || c == '•' || c == '・' || c == '‧'
 }

@@ -7,42 +7,38 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 )
 
-// Operator names, as they stand in a Masking document.
-//
-//   - keep stores the value as it is. Protects nothing.
-//   - drop does not store the column. Protects all but the column's existence.
-//   - null stores NULL in every row. Keeps the column's name and type.
-//   - constant stores one value in every row. Keeps the column's name and type;
-//     a NULL stays NULL, so missingness is kept too.
-//   - pseudonym stores the first 16 bytes of HMAC-SHA-256 as 32 hexadecimal
-//     digits. Keeps equality and frequency, hence linkage by anyone who sees two
-//     columns under one key; identifiers can be enumerated by whoever holds the
-//     key, so the key is the whole protection.
-//   - year stores the year of a date as Int; month its month's first day. Keep
-//     age and season; do not protect a person with a rare year or month.
-//   - area stores the leading 2, 4 or 6 digits of an administrative code. Keeps
-//     province, prefecture or county; does not protect people in small ones.
-//   - name, id, phone, card are display masks, see there. Their results are
-//     quasi-identifiers.
+// Operator names, as they stand in a Masking document. What each keeps and what it
+// does not protect is said by Describe.
 const (
-	OpKeep      = "keep"
-	OpDrop      = "drop"
-	OpNull      = "null"
-	OpConstant  = "constant"
-	OpPseudonym = "pseudonym"
-	OpYear      = "year"
-	OpMonth     = "month"
-	OpArea      = "area"
-	OpName      = "name"
-	OpID        = "id"
-	OpPhone     = "phone"
-	OpCard      = "card"
+	OpKeep        = "keep"         // the value as it is
+	OpDrop        = "drop"         // the column is not stored
+	OpNull        = "null"         // NULL in every row
+	OpConstant    = "constant"     // one value in every row; NULL stays NULL
+	OpPseudonym   = "pseudonym"    // 16 bytes of HMAC-SHA-256, in hexadecimal
+	OpYear        = "year"         // year of a date, as int
+	OpQuarter     = "quarter"      // first day of a date's quarter
+	OpMonth       = "month"        // first day of a date's month
+	OpAgeBand     = "age_band"     // lower edge of the band of the age at a fixed date, as int
+	OpBand        = "band"         // lower edge of a number's band
+	OpRound       = "round"        // a multiple of width
+	OpClip        = "clip"         // top and bottom coding
+	OpArea        = "area"         // leading digits of an administrative code
+	OpAddress     = "address"      // province, city or district of an address
+	OpEmailDomain = "email_domain" // domain of an e-mail address
+	OpPlate       = "plate"        // province and issuing letter of a licence plate
+	OpName        = "name"         // display masks of single values
+	OpID          = "id"
+	OpPhone       = "phone"
+	OpCard        = "card"
 )
 
 // MinKey is the least length of a pseudonym key in bytes. A shorter key can be
@@ -51,9 +47,15 @@ const MinKey = 16
 
 // Params of an operator. A field the operator does not take must be zero, but
 // for Key, which only pseudonym reads, and Type, which every operator takes.
+// Numbers and dates are texts in the canonical spelling of the column's type.
 type Params struct {
 	Digits int          // area: leading digits kept, 2, 4 or 6
-	Value  string       // constant: a value of Type in its canonical spelling
+	Value  string       // constant: a value of Type
+	Level  string       // address: province, city or district
+	At     string       // age_band: the date at which the age is taken
+	Edges  []string     // band, age_band: lower edges of the bands, ascending; ages in years
+	Width  string       // band, age_band: width of the bands instead, from 0; round: the unit
+	Lo, Hi string       // clip: the lowest and the highest value kept
 	Key    []byte       // pseudonym: HMAC key, at least MinKey bytes
 	Type   algebra.Type // of the column before the mask
 }
@@ -66,101 +68,170 @@ type Operator interface {
 	Apply(v string) (out string, null bool)
 }
 
+// operator is how one operator is checked and made.
+type operator struct {
+	takes string // the fields it takes, of digits, value, level, at, edges, width, lo, hi
+	kinds []algebra.Kind
+	needs string // the kinds in words
+	null  bool   // some value becomes NULL
+	build func(p Params) (Operator, error)
+	// out is the type after the mask; nil for the type before it.
+	out func(algebra.Type) algebra.Type
+}
+
+func ofText(algebra.Type) algebra.Type { return algebra.Type{Kind: algebra.Text} }
+func ofInt(algebra.Type) algebra.Type  { return intType }
+
+func pure(f func(string) (string, bool)) func(Params) (Operator, error) {
+	return func(Params) (Operator, error) { return apply(f), nil }
+}
+
+func shown(mask func(string) (string, bool)) operator {
+	return operator{kinds: textKind, needs: "a text column", out: ofText, build: func(Params) (Operator, error) { return display(mask), nil }}
+}
+
+func dated(make func(algebra.Type) monotone, out func(algebra.Type) algebra.Type) operator {
+	return operator{kinds: []algebra.Kind{algebra.Date}, needs: "a date column", out: out,
+		build: func(p Params) (Operator, error) { return make(p.Type), nil }}
+}
+
+func counted(f func(Params) (monotone, error)) func(Params) (Operator, error) {
+	return func(p Params) (Operator, error) { return f(p) }
+}
+
+var (
+	textKind    = []algebra.Kind{algebra.Text}
+	numberKinds = []algebra.Kind{algebra.Int, algebra.Decimal}
+)
+
+// operators is the closed set. A mask that is not here is unknown.
+var operators = map[string]operator{
+	OpKeep:     {build: pure(func(v string) (string, bool) { return v, false })},
+	OpDrop:     {null: true, build: pure(nothing)},
+	OpNull:     {null: true, build: pure(nothing)},
+	OpConstant: {takes: "value", build: buildConstant},
+	OpPseudonym: {out: ofText, build: func(p Params) (Operator, error) {
+		return newPseudonym(p.Key), nil
+	}},
+	OpYear:    dated(yearOf, ofInt),
+	OpQuarter: dated(quarterOf, nil),
+	OpMonth:   dated(monthOf, nil),
+	OpAgeBand: {takes: "at edges width", kinds: []algebra.Kind{algebra.Date}, needs: "a date column", out: ofInt, build: counted(ageOf)},
+	OpBand:    {takes: "edges width", kinds: numberKinds, needs: "an int or decimal column", build: counted(bandOf)},
+	OpRound:   {takes: "width", kinds: numberKinds, needs: "an int or decimal column", build: counted(roundOf)},
+	OpClip:    {takes: "lo hi", kinds: []algebra.Kind{algebra.Int, algebra.Decimal, algebra.Date}, needs: "an int, decimal or date column", build: counted(clipOf)},
+	OpArea:    {takes: "digits", kinds: []algebra.Kind{algebra.Text, algebra.Int}, needs: "a text or int column", null: true, out: ofText, build: buildArea},
+	OpAddress: {takes: "level", kinds: textKind, needs: "a text column", null: true, build: buildAddress},
+
+	OpEmailDomain: {kinds: textKind, needs: "a text column", null: true, build: pure(emailDomain)},
+	OpPlate:       {kinds: textKind, needs: "a text column", null: true, build: pure(platePrefix)},
+	OpName:        shown(maskName),
+	OpID:          shown(maskID),
+	OpPhone:       shown(maskPhone),
+	OpCard:        shown(maskCard),
+}
+
+// Operators lists the operators' names in order.
+func Operators() []string { return slices.Sorted(maps.Keys(operators)) }
+
+// MayNull reports whether an operator can turn a value into NULL. Unknown
+// operators can.
+func MayNull(op string) bool { o, ok := operators[op]; return !ok || o.null }
+
+// nothing passes: a dropped column has no cells, and were Apply called by mistake
+// it would give none.
+func nothing(string) (string, bool) { return "", true }
+
+func buildConstant(p Params) (Operator, error) {
+	if p.Value == "" {
+		return nil, errors.New(`mask "constant" needs a value; for NULL use "null"`)
+	}
+	if !canonical(p.Type, p.Value) {
+		return nil, fmt.Errorf("mask \"constant\": the value is no canonical %s", p.Type.Kind)
+	}
+	return apply(func(string) (string, bool) { return p.Value, false }), nil
+}
+
+func buildArea(p Params) (Operator, error) {
+	if p.Digits != 2 && p.Digits != 4 && p.Digits != 6 {
+		return nil, errors.New(`mask "area" keeps 2, 4 or 6 digits; set digits`)
+	}
+	return apply(func(v string) (string, bool) { return area(v, p.Digits) }), nil
+}
+
+func buildAddress(p Params) (Operator, error) {
+	if levelRank(p.Level) < 0 {
+		return nil, errors.New(`mask "address" keeps province, city or district; set level`)
+	}
+	return apply(func(v string) (string, bool) { return address(v, p.Level) }), nil
+}
+
+// takesOnly refuses a field that the operator would silently ignore.
+func (o operator) takesOnly(op string, p Params) error {
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"digits", p.Digits != 0}, {"value", p.Value != ""}, {"level", p.Level != ""}, {"at", p.At != ""},
+		{"edges", len(p.Edges) > 0}, {"width", p.Width != ""}, {"lo", p.Lo != ""}, {"hi", p.Hi != ""},
+	} {
+		if f.set && !slices.Contains(strings.Fields(o.takes), f.name) {
+			return fmt.Errorf("mask %q takes no %s; remove the field", op, f.name)
+		}
+	}
+	return nil
+}
+
+// prepared checks everything about an operator but its key.
+func prepared(op string, p Params) (operator, Operator, error) {
+	o, ok := operators[op]
+	if !ok {
+		return o, nil, fmt.Errorf("unknown mask %q; known: %s", op, strings.Join(Operators(), ", "))
+	}
+	if err := o.takesOnly(op, p); err != nil {
+		return o, nil, err
+	}
+	switch p.Type.Kind {
+	case algebra.Bool, algebra.Int, algebra.Decimal, algebra.Date, algebra.Text:
+	default:
+		return o, nil, fmt.Errorf("mask %q: unknown column type %q", op, p.Type.Kind)
+	}
+	if o.kinds != nil && !slices.Contains(o.kinds, p.Type.Kind) {
+		return o, nil, fmt.Errorf("mask %q needs %s, not %s", op, o.needs, p.Type.Kind)
+	}
+	built, err := o.build(p)
+	return o, built, err
+}
+
 // OutType returns the type a column has after the mask, or drop when the column
 // is not stored. It errs on an unknown operator, on parameters the operator does
 // not take, and on a column type it cannot mask. It does not look at the key, so
 // that a policy can be validated by who must not hold one.
 func OutType(op string, p Params) (t algebra.Type, drop bool, err error) {
-	if p.Digits != 0 && op != OpArea {
-		return t, false, fmt.Errorf("mask %q takes no digits; remove the field", op)
+	o, _, err := prepared(op, p)
+	switch {
+	case err != nil:
+		return t, false, err
+	case op == OpDrop:
+		return t, true, nil
+	case o.out != nil:
+		return o.out(p.Type), false, nil
 	}
-	if p.Value != "" && op != OpConstant {
-		return t, false, fmt.Errorf("mask %q takes no value; remove the field", op)
-	}
-	switch p.Type.Kind {
-	case algebra.Bool, algebra.Int, algebra.Decimal, algebra.Date, algebra.Text:
-	default:
-		return t, false, fmt.Errorf("mask %q: unknown column type %q", op, p.Type.Kind)
-	}
-	text := algebra.Type{Kind: algebra.Text}
-	switch op {
-	case OpKeep, OpNull:
-		return p.Type, false, nil
-	case OpDrop:
-		return algebra.Type{}, true, nil
-	case OpConstant:
-		if p.Value == "" {
-			return t, false, errors.New(`mask "constant" needs a value; for NULL use "null"`)
-		}
-		if !canonical(p.Type, p.Value) {
-			return t, false, fmt.Errorf("mask \"constant\": the value is no canonical %s", p.Type.Kind)
-		}
-		return p.Type, false, nil
-	case OpPseudonym:
-		return text, false, nil
-	case OpYear, OpMonth:
-		if p.Type.Kind != algebra.Date {
-			return t, false, fmt.Errorf("mask %q needs a date column, not %s", op, p.Type.Kind)
-		}
-		if op == OpYear {
-			return algebra.Type{Kind: algebra.Int}, false, nil
-		}
-		return p.Type, false, nil
-	case OpArea:
-		if p.Digits != 2 && p.Digits != 4 && p.Digits != 6 {
-			return t, false, errors.New(`mask "area" keeps 2, 4 or 6 digits; set digits`)
-		}
-		if p.Type.Kind != algebra.Text && p.Type.Kind != algebra.Int {
-			return t, false, fmt.Errorf("mask \"area\" needs a text or int column, not %s", p.Type.Kind)
-		}
-		return text, false, nil
-	case OpName, OpID, OpPhone, OpCard:
-		if p.Type.Kind != algebra.Text {
-			return t, false, fmt.Errorf("mask %q needs a text column, not %s", op, p.Type.Kind)
-		}
-		return text, false, nil
-	default:
-		return t, false, fmt.Errorf("unknown mask %q; known: keep, drop, null, constant, pseudonym, year, month, area, name, id, phone, card", op)
-	}
+	return p.Type, false, nil
 }
 
 // New returns the operator op. It errs where OutType does, and for a pseudonym
-// without a key of at least MinKey bytes. The key is copied.
+// without a key of at least MinKey bytes. The key is copied. Operators on numbers
+// and dates are IntOperators.
 func New(op string, p Params) (Operator, error) {
-	if _, _, err := OutType(op, p); err != nil {
+	_, built, err := prepared(op, p)
+	if err != nil {
 		return nil, err
 	}
-	switch op {
-	case OpKeep:
-		return apply(func(v string) (string, bool) { return v, false }), nil
-	case OpDrop, OpNull:
-		// A dropped column has no cells; were Apply called by mistake, nothing
-		// passes.
-		return apply(func(string) (string, bool) { return "", true }), nil
-	case OpConstant:
-		value := p.Value
-		return apply(func(string) (string, bool) { return value, false }), nil
-	case OpPseudonym:
-		if len(p.Key) < MinKey {
-			return nil, fmt.Errorf("mask \"pseudonym\" needs a key of at least %d bytes, got %d", MinKey, len(p.Key))
-		}
-		return newPseudonym(p.Key), nil
-	case OpYear:
-		return apply(year), nil
-	case OpMonth:
-		return apply(month), nil
-	case OpArea:
-		n := p.Digits
-		return apply(func(v string) (string, bool) { return area(v, n) }), nil
-	case OpName:
-		return display(maskName), nil
-	case OpID:
-		return display(maskID), nil
-	case OpPhone:
-		return display(maskPhone), nil
-	default:
-		return display(maskCard), nil
+	if op == OpPseudonym && len(p.Key) < MinKey {
+		return nil, fmt.Errorf("mask \"pseudonym\" needs a key of at least %d bytes, got %d", MinKey, len(p.Key))
 	}
+	return built, nil
 }
 
 type apply func(string) (string, bool)
@@ -185,20 +256,6 @@ func (p *pseudonym) Apply(v string) (string, bool) {
 	h.Write([]byte(v))
 	var sum [sha256.Size]byte
 	return hex.EncodeToString(h.Sum(sum[:0])[:16]), false
-}
-
-func year(v string) (string, bool) {
-	if !isoDate(v) {
-		return "", true
-	}
-	return strconv.Itoa(number(v[:4])), false
-}
-
-func month(v string) (string, bool) {
-	if !isoDate(v) {
-		return "", true
-	}
-	return v[:8] + "01", false
 }
 
 // area accepts the six digits of GB/T 2260 and the 9- and 12-digit codes of

@@ -21,6 +21,7 @@ const (
 	ActReadPolicy     Action = "ReadPolicy"
 	ActIngestSnapshot Action = "IngestSnapshot"
 	ActReadSnapshot   Action = "ReadSnapshot"
+	ActAssessRisk     Action = "AssessRisk"
 	ActReadLedger     Action = "ReadLedger"
 	ActCopyLedger     Action = "CopyLedger"
 	ActReadProduct    Action = "ReadProduct"

@@ -10,7 +10,7 @@ import (
 func TestR34_AuthorizeMatrix(t *testing.T) {
 	b := town(t, "")
 	actions := []Action{ActExplainJob, ActSubmitJob, ActReadJob, ActCancelJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadPolicy,
-		ActIngestSnapshot, ActReadSnapshot, ActReadLedger, ActCopyLedger, ActReadProduct, ActReadStatement,
+		ActIngestSnapshot, ActReadSnapshot, ActAssessRisk, ActReadLedger, ActCopyLedger, ActReadProduct, ActReadStatement,
 		ActReadLicence, ActReadConsent, ActComputeSubject, ActReadDesk, ActLintCatalogue, "DropTables", ""}
 	resources := map[string]Resource{
 		"none": {}, "of dept": {Department: "dept"}, "of other": {Department: "other"}, "job of op": {Operator: "op"}, "job of rival": {Operator: "rival"},
@@ -23,7 +23,7 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 			}
 			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadProduct, ActReadStatement, ActReadLicence, ActReadDesk}, act)
 		case "dept", "other":
-			if act == ActIngestSnapshot || act == ActReadSnapshot || act == ActComputeSubject || act == ActLintCatalogue {
+			if act == ActIngestSnapshot || act == ActReadSnapshot || act == ActComputeSubject || act == ActLintCatalogue || act == ActAssessRisk {
 				return resource == "of "+party
 			}
 			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent, ActReadDesk}, act)

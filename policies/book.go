@@ -46,6 +46,9 @@ type Book struct {
 	registrations        map[Target]Registered
 	registrationRequired bool
 	schemes              map[string]GradingScheme // by id, without the built-in one
+	// masking: latest risk assessments by data set, and conversions that rest on them
+	assessed    map[string]Assessment
+	conversions map[string][]Conversion
 }
 
 // Entry is everything the departments said about one data set. Fields are nil
@@ -60,6 +63,10 @@ type Entry struct {
 	Masks  map[string]Mask
 	Masked bool // a Masking document for the data set was applied
 	Rule   *DisclosureRule
+	// Masks are what is stored: the strictest of what the department wrote and of
+	// its rules for everybody.
+	MasksWritten map[string]Mask // as they stand in the Masking document
+	MaskRules    []MaskRule
 }
 
 // NewBook starts from the regulator's identity, the only root of trust.
@@ -82,6 +89,7 @@ func NewBook(regulator string, key ed25519.PublicKey) *Book {
 		negative:      map[string]Negative{},
 		registrations: map[Target]Registered{},
 		schemes:       map[string]GradingScheme{},
+		assessed:      map[string]Assessment{}, conversions: map[string][]Conversion{},
 	}
 }
 
@@ -102,6 +110,7 @@ func (b *Book) clone() *Book {
 	c.negative = maps.Clone(b.negative)
 	c.registrations = maps.Clone(b.registrations)
 	c.schemes = maps.Clone(b.schemes)
+	c.assessed, c.conversions = maps.Clone(b.assessed), cloneConversions(b.conversions)
 	return &c
 }
 
@@ -337,32 +346,7 @@ func (b *Book) putGrading(g Grading, signers map[string]bool) error {
 			return fmt.Errorf("data set %q: %w", id, err)
 		}
 		e.Levels, e.Scheme = levels, g.Scheme
-		b.datasets[id] = b.kept(e)
-	}
-	return nil
-}
-
-func (b *Book) putMasking(m Masking, signers map[string]bool) error {
-	if err := b.department(m.Department, signers); err != nil {
-		return err
-	}
-	for id, masks := range m.Masks {
-		e, err := b.owned(id, m.Department)
-		if err != nil {
-			return err
-		}
-		err = checkMasks(e, masks)
-		if err == nil {
-			err = checkMaskDemands(e, masks)
-		}
-		if err != nil {
-			return fmt.Errorf("data set %q: %w", id, err)
-		}
-		if err := e.sourcesSigned(signers, maps.Keys(masks)); err != nil {
-			return fmt.Errorf("data set %q: %w", id, err)
-		}
-		e.Masks, e.Masked = masks, true
-		b.datasets[id] = b.kept(e)
+		b.datasets[id] = b.kept(e.regraded())
 	}
 	return nil
 }

@@ -191,6 +191,9 @@ func (b *Book) Decide(r Request) []Reason {
 	if len(out) == 0 {
 		add(b.decideLevel(r.Core))
 	}
+	for _, x := range b.decideMasks(r) {
+		add(x)
+	}
 	// A refusal must fit a ledger entry; so many reasons teach nobody more.
 	return out[:min(len(out), maxReasons)]
 }

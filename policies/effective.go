@@ -68,15 +68,25 @@ func maskedBounds(c Column, m Mask) (*[2]int64, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case m.Op == masking.OpKeep:
+	if m.Op == masking.OpKeep {
 		return &b, nil
-	case m.Op == masking.OpYear && c.Type == algebra.Date:
-		return &[2]int64{algebra.YearOf(b[0]), algebra.YearOf(b[1])}, nil
-	case m.Op == masking.OpMonth && c.Type == algebra.Date:
-		return &[2]int64{algebra.MonthOf(b[0]), algebra.MonthOf(b[1])}, nil
 	}
-	return nil, nil
+	op, ok, err := intOperator(c, m)
+	if !ok || err != nil {
+		return nil, err
+	}
+	lo, hi := op.ApplyInt(b[0]), op.ApplyInt(b[1])
+	return &[2]int64{min(lo, hi), max(lo, hi)}, nil
+}
+
+// intOperator is the monotone operator of a mask, false for a mask that has none.
+func intOperator(c Column, m Mask) (masking.IntOperator, bool, error) {
+	op, err := masking.New(m.Op, MaskParams(c, m, typingKey))
+	if err != nil {
+		return nil, false, err
+	}
+	n, ok := op.(masking.IntOperator)
+	return n, ok, nil
 }
 
 // ingested is what of an entry decides how a file is read and stored.

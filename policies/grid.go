@@ -152,10 +152,41 @@ func maskedGrid(c Column, m Mask) ([]int64, error) {
 			edges[len(edges)-1] = algebra.NextMonth(last)
 		}
 	default:
-		return nil, nil
+		return generalisedGrid(c, m, edges)
 	}
 	edges = slices.Compact(edges)
 	if len(edges) < 2 {
+		return nil, nil
+	}
+	return edges, nil
+}
+
+// generalisedGrid carries a grid through the other monotone masks. Inner edges
+// become what the mask makes of them. Where the mask gives lower edges of bands,
+// the last edge lies beyond the greatest of them, so that the band it starts is not
+// merged with the one before. Ages turn the order round and are no longer dates:
+// their grid is the bands themselves.
+func generalisedGrid(c Column, m Mask, edges []int64) ([]int64, error) {
+	op, ok, err := intOperator(c, m)
+	if !ok || err != nil {
+		return nil, err
+	}
+	first, last := edges[0], edges[len(edges)-1]
+	if m.Op == masking.OpAgeBand {
+		edges = op.Image(first, last, MaxGridCells)
+		if edges == nil {
+			return nil, nil
+		}
+		return append(edges, edges[len(edges)-1]+1), nil
+	}
+	for i, e := range edges {
+		edges[i] = op.ApplyInt(e)
+	}
+	edges[len(edges)-1] = max(edges[len(edges)-1], last)
+	if m.Op == masking.OpClip {
+		edges[len(edges)-1] = op.ApplyInt(last)
+	}
+	if edges = slices.Compact(edges); len(edges) < 2 {
 		return nil, nil
 	}
 	return edges, nil

@@ -39,6 +39,7 @@ func init() {
 		KindGradingScheme: kindOf((*Book).putScheme),
 
 		// masking
+		KindConversion: kindOf((*Book).putConversion),
 
 		// desk
 		KindProfile:               kindOf((*Book).putProfile, RoleRegulator),

@@ -227,14 +227,22 @@ type Grading struct {
 type Masking struct {
 	Department string                     `yaml:"department" json:"department"`
 	Masks      map[string]map[string]Mask `yaml:"masks" json:"masks"` // data set → column → mask
+	// Rules demand masks by column or level, for everybody or for purposes and
+	// recipients.
+	Rules []MaskRule `yaml:"rules,omitempty" json:"rules,omitempty"`
 }
 
-// Mask operator names, as in package masking: drop, null, constant, pseudonym,
-// year, month, area (Digits kept), name, id, phone, card, keep.
+// Mask is an operator of package masking and its parameters, see masking.Params.
 type Mask struct {
-	Op     string `yaml:"op" json:"op"`
-	Digits int    `yaml:"digits,omitempty" json:"digits,omitempty"` // area: leading digits kept (2, 4 or 6)
-	Value  string `yaml:"value,omitempty" json:"value,omitempty"`   // constant
+	Op     string   `yaml:"op" json:"op"`
+	Digits int      `yaml:"digits,omitempty" json:"digits,omitempty"` // area: leading digits kept (2, 4 or 6)
+	Value  string   `yaml:"value,omitempty" json:"value,omitempty"`   // constant
+	Level  string   `yaml:"level,omitempty" json:"level,omitempty"`   // address: province, city or district
+	At     string   `yaml:"at,omitempty" json:"at,omitempty"`         // age_band: reference date
+	Edges  []string `yaml:"edges,omitempty" json:"edges,omitempty"`   // band, age_band: lower edges
+	Width  string   `yaml:"width,omitempty" json:"width,omitempty"`   // band, age_band, round
+	Lo     string   `yaml:"lo,omitempty" json:"lo,omitempty"`         // clip
+	Hi     string   `yaml:"hi,omitempty" json:"hi,omitempty"`         // clip
 }
 
 // Use is what a query may do with a column.

@@ -24,7 +24,7 @@ import (
 
 func (a *app) policyCmd() *cobra.Command {
 	c := &cobra.Command{Use: "policy", Short: "目录、分级、脱敏、披露、授权 · catalogue, grading, masking, disclosure, licences"}
-	c.AddCommand(a.policyLintCmd(), a.policySignCmd(), a.policyApplyCmd())
+	c.AddCommand(a.policyLintCmd(), a.policyPreviewCmd(), a.policySignCmd(), a.policyApplyCmd())
 	return c
 }
 

@@ -43,3 +43,9 @@ func floorDay(sec int64) int64 {
 	}
 	return d
 }
+
+// Civil returns the year, the month 1 to 12 and the day 1 to 31 of a day count.
+func Civil(days int64) (y, m, d int64) {
+	year, month, dom := day(days).Date()
+	return int64(year), int64(month), int64(dom)
+}

@@ -78,14 +78,23 @@ func columnFacts(c policies.StoredColumn) (ColumnFacts, error) {
 		}
 	}
 	if cf.Codes == nil {
-		cf.Codes = enumerable(c, cf)
+		cf.Codes, err = enumerable(c, op)
 	}
-	return cf, nil
+	return cf, err
 }
 
 func codeValues(c policies.StoredColumn, op masking.Operator) ([]algebra.Value, error) {
 	var out []algebra.Value
+	ints, _ := op.(masking.IntOperator)
 	for _, code := range c.Column.Codes {
+		if ints != nil { // ingest masks the number, whatever its spelling
+			raw, err := policies.CodeValue(algebra.Type{Kind: c.Column.Type, Scale: c.Column.Scale}, code.Value)
+			if err != nil {
+				return nil, fmt.Errorf("failed to read the code list: %w", err)
+			}
+			out = append(out, algebra.Value{Type: c.Type, I: ints.ApplyInt(raw.I)})
+			continue
+		}
 		s, null := op.Apply(code.Value)
 		if null {
 			continue
@@ -100,39 +109,43 @@ func codeValues(c policies.StoredColumn, op masking.Operator) ([]algebra.Value, 
 	return slices.CompactFunc(out, func(a, b algebra.Value) bool { return CompareValues(a, b) == 0 }), nil
 }
 
-// nullable says whether a stored column may hold NULL: an area mask turns a code
-// that it cannot read into NULL.
+// nullable says whether a stored column may hold NULL: some masks turn a value that
+// they cannot read into NULL.
 func nullable(c policies.StoredColumn) bool {
-	return c.Column.Nullable || c.Mask.Op == masking.OpNull || c.Mask.Op == masking.OpArea
+	return c.Column.Nullable || masking.MayNull(c.Mask.Op)
 }
 
 // maxEnumerated caps the code list derived from bounds.
 const maxEnumerated = 1000
 
 // enumerable derives a public code list where the registered bounds already name
-// every value a column can hold: booleans, small integer ranges, the years of a
-// bounded date masked to its year, and months.
-func enumerable(c policies.StoredColumn, cf ColumnFacts) []algebra.Value {
+// every value a column can hold: booleans, small integer ranges, and what a mask
+// makes of bounded numbers and dates: years, quarters, months, bands.
+func enumerable(c policies.StoredColumn, op masking.Operator) ([]algebra.Value, error) {
 	if c.Type.Kind == algebra.Bool {
-		return []algebra.Value{{Type: c.Type}, {Type: c.Type, I: 1}}
+		return []algebra.Value{{Type: c.Type}, {Type: c.Type, I: 1}}, nil
 	}
 	if c.Bounds == nil {
-		return nil
+		return nil, nil
 	}
 	lo, hi := c.Bounds[0], c.Bounds[1]
-	var out []algebra.Value
+	var all []int64
+	ints, ok := op.(masking.IntOperator)
 	switch {
+	case ok && c.Mask.Op != masking.OpClip:
+		raw, err := policies.ParseBounds(c.Column)
+		if err != nil {
+			return nil, err
+		}
+		all = ints.Image(raw[0], raw[1], maxEnumerated)
 	case c.Type.Kind == algebra.Int && hi-lo < maxEnumerated:
 		for i := lo; i <= hi; i++ {
-			out = append(out, algebra.Value{Type: c.Type, I: i})
-		}
-	case c.Mask.Op == masking.OpMonth:
-		for d := lo; d <= hi && len(out) <= maxEnumerated; d = algebra.NextMonth(d) {
-			out = append(out, algebra.Value{Type: c.Type, I: d})
-		}
-		if len(out) > maxEnumerated {
-			return nil
+			all = append(all, i)
 		}
 	}
-	return out
+	var out []algebra.Value
+	for _, i := range all {
+		out = append(out, algebra.Value{Type: c.Type, I: i})
+	}
+	return out, nil
 }

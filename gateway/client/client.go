@@ -33,6 +33,7 @@ type Client struct {
 	Licence    sandgatev1.LicenceServiceClient
 	Desk       sandgatev1.DeskServiceClient
 	Catalogue  sandgatev1.CatalogueServiceClient
+	Risk       sandgatev1.RiskServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
 }
@@ -56,12 +57,12 @@ func Dial(kit *home.Kit, server string) (*Client, error) {
 	}
 	return &Client{
 		Operator: sandgatev1.NewOperatorServiceClient(conn), Policy: sandgatev1.NewPolicyServiceClient(conn),
-		Department: sandgatev1.NewDepartmentServiceClient(conn), Regulator: sandgatev1.NewRegulatorServiceClient(conn),
 		Product:    sandgatev1.NewProductServiceClient(conn),
 		Statement:  sandgatev1.NewStatementServiceClient(conn),
 		Licence:    sandgatev1.NewLicenceServiceClient(conn),
 		Desk:       sandgatev1.NewDeskServiceClient(conn),
 		Catalogue:  sandgatev1.NewCatalogueServiceClient(conn),
+		Department: sandgatev1.NewDepartmentServiceClient(conn), Regulator: sandgatev1.NewRegulatorServiceClient(conn), Risk: sandgatev1.NewRiskServiceClient(conn),
 		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
 	}, nil
 }

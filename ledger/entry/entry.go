@@ -81,6 +81,9 @@ type Entry struct {
 	Failed    *Failed   `json:"failed,omitempty"`
 	Heartbeat *Beat     `json:"heartbeat,omitempty"`
 
+	// masking:
+	Risk *Risk `json:"risk,omitempty"`
+
 	// grading:
 
 	// desk:
@@ -270,6 +273,9 @@ func (e *Entry) check() error {
 		KindSnapshot: e.Snapshot != nil, KindRefused: e.Refused != nil, KindReserved: e.Reserved != nil,
 		KindRepeated: e.Repeated != nil, KindReleased: e.Released != nil, KindFailed: e.Failed != nil,
 		KindHeartbeat: e.Heartbeat != nil,
+
+		// masking:
+		KindRisk: e.Risk != nil,
 
 		// grading:
 

@@ -189,6 +189,10 @@ func (s *State) apply(e *entry.Entry) error {
 	case entry.KindStarted, entry.KindStopped:
 		return s.gateway(e)
 
+		// masking:
+	case entry.KindRisk:
+		return s.applyRisk(e)
+
 		// grading:
 
 		// desk:
@@ -306,6 +310,7 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
 	s.acquired[e.Snapshot.Snapshot] = e.At
 	s.book = s.book.Ingested(e.Snapshot.Dataset, e.Time())
+	s.book = s.book.WithSnapshot(e.Snapshot.Dataset)
 	return nil
 }
 

@@ -27,8 +27,8 @@ type nullOperator struct{}
 func (nullOperator) Apply(string) (string, bool) { return "", true }
 
 func init() {
-	ingest.BuildOperator = func(op string, _ int, _ string, source algebra.Type, _ []byte) (ingest.Operator, algebra.Type, bool, error) {
-		switch op {
+	ingest.BuildOperator = func(m ingest.Mask, source algebra.Type, _ []byte) (ingest.Operator, algebra.Type, bool, error) {
+		switch m.Op {
 		case "year":
 			return yearOperator{}, algebra.Type{Kind: algebra.Int}, false, nil
 		case "null":

@@ -303,8 +303,8 @@ type suffix struct{}
 func (suffix) Apply(v string) (string, bool) { return v[:4], v == "1999-01-01" }
 
 func TestMasks(t *testing.T) {
-	BuildOperator = func(op string, _ int, _ string, source algebra.Type, key []byte) (Operator, algebra.Type, bool, error) {
-		switch op {
+	BuildOperator = func(m Mask, source algebra.Type, key []byte) (Operator, algebra.Type, bool, error) {
+		switch m.Op {
 		case "year":
 			return suffix{}, algebra.Type{Kind: algebra.Int}, false, nil
 		case "drop":

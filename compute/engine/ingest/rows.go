@@ -63,6 +63,7 @@ type column struct {
 	missing map[string]bool
 	codes   map[string]bool
 	op      Operator
+	ints    IntOperator // op when it is one
 	stored  algebra.Type
 	drop    bool
 	masked  map[string]Value
@@ -133,6 +134,7 @@ func newReader(spec *Spec, keys Keys, sink Sink) (*reader, error) {
 			if err != nil {
 				return nil, err
 			}
+			col.ints, _ = col.op.(IntOperator)
 			col.masked = map[string]Value{}
 		}
 		in.columns = append(in.columns, col)
@@ -253,6 +255,9 @@ func (in *reader) value(i int, text string, isNull bool) (Value, Code) {
 	if c.op == nil {
 		return v, ""
 	}
+	if c.ints != nil {
+		return Value{I: c.ints.ApplyInt(v.I)}, ""
+	}
 	return c.mask(format(c.Type, v))
 }
 
@@ -270,9 +275,10 @@ func (c *column) mask(text string) (Value, Code) {
 		if v, code = parse(c.stored, out); code != "" {
 			return Value{}, code
 		}
-		v.S = strings.Clone(v.S)
 	}
 	if len(c.masked) < maxMasked {
+		// What is remembered must not hold the whole line it was cut from.
+		v.S = strings.Clone(v.S)
 		c.masked[strings.Clone(text)] = v
 	}
 	return v, ""

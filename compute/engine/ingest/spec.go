@@ -31,11 +31,17 @@ type Range struct {
 	Hi int64 `json:"hi"`
 }
 
-// Mask names a masking operator and its parameters.
+// Mask names a masking operator and its parameters, as package masking takes them.
 type Mask struct {
-	Op     string `json:"op"`
-	Digits int    `json:"digits,omitempty"`
-	Value  string `json:"value,omitempty"`
+	Op     string   `json:"op"`
+	Digits int      `json:"digits,omitempty"`
+	Value  string   `json:"value,omitempty"`
+	Level  string   `json:"level,omitempty"`
+	At     string   `json:"at,omitempty"`
+	Edges  []string `json:"edges,omitempty"`
+	Width  string   `json:"width,omitempty"`
+	Lo     string   `json:"lo,omitempty"`
+	Hi     string   `json:"hi,omitempty"`
 }
 
 // Column is one column of the raw file. Codes is the code list as the file
@@ -79,11 +85,17 @@ type Operator interface {
 	Apply(v string) (out string, null bool)
 }
 
+// IntOperator masks numbers and dates without spelling them out: minimal units and
+// days. An Operator that is one gives no NULL.
+type IntOperator interface {
+	ApplyInt(v int64) int64
+}
+
 // BuildOperator makes the operator of a mask and names the type it stores; drop
 // leaves the column out of the snapshot. The gateway calls it without a key to
 // learn the stored type, the worker with Keys.Pseudonym. The program that links
 // package masking sets it before any ingest; nil refuses every masked column.
-var BuildOperator func(op string, digits int, value string, source algebra.Type, key []byte) (o Operator, stored algebra.Type, drop bool, err error)
+var BuildOperator func(m Mask, source algebra.Type, key []byte) (o Operator, stored algebra.Type, drop bool, err error)
 
 // CanonicalUnit brings a unit identifier of a kind into its one spelling and
 // says whether it is well formed. The program that knows identifier kinds
@@ -206,7 +218,7 @@ func operator(c Column, key []byte) (Operator, algebra.Type, bool, error) {
 	if BuildOperator == nil {
 		return nil, algebra.Type{}, false, fmt.Errorf("failed to build mask of column %q: this program has no masking operators", c.Name)
 	}
-	o, typ, drop, err := BuildOperator(c.Mask.Op, c.Mask.Digits, c.Mask.Value, c.Type, key)
+	o, typ, drop, err := BuildOperator(*c.Mask, c.Type, key)
 	if err != nil {
 		return nil, typ, drop, fmt.Errorf("failed to build mask of column %q: %w", c.Name, err)
 	}
