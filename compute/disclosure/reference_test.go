@@ -147,7 +147,7 @@ type base struct {
 
 func newWorld(r *rand.Rand) *world {
 	w := &world{r: r, n: 24 + r.IntN(100), k: 2 + r.IntN(5)}
-	if r.IntN(8) == 0 {
+	if r.IntN(24) == 0 {
 		w.n = 500 + r.IntN(1500) // sets of which the probes are a small part
 	}
 	all := make([]bool, w.n)
