@@ -18,7 +18,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/compute/engine/sealed"
 	"github.com/sandgate/sandgate/gateway/home"
+	"github.com/sandgate/sandgate/gateway/home/vault"
 	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
@@ -65,6 +67,10 @@ type Options struct {
 	// a negative one turns ticks off: the time an answer takes then depends on
 	// the data.
 	Tick time.Duration
+	// Vault keeps the master key of snapshots; nil is the home's keyring.
+	Vault *vault.Config
+	// fault lets tests end a destruction half way.
+	fault func(string) error
 }
 
 // Domain is one city's running sandbox without its network face: policy in,
@@ -91,8 +97,14 @@ type Domain struct {
 	// storage is how snapshots are kept and opened, as the ledger names it.
 	storage string
 
+	rotating sync.Mutex
+	keyMu    sync.Mutex // guards the next, and the storage keys in keys
+	wraps    sealed.Wrapper
+	service  home.KeyService // nil: the keyring wraps
+
 	mu      sync.Mutex
 	running map[string]*run // by job, until its seat is free
+	leaving map[string]bool // data sets being destroyed
 	jobs    sync.WaitGroup
 	stop    context.CancelFunc
 	ctx     context.Context
@@ -133,7 +145,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}}
+	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, leaving: map[string]bool{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
@@ -161,6 +173,9 @@ func (d *Domain) abandon() error {
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
 	}
+	if d.service != nil {
+		errs = append(errs, d.service.Close())
+	}
 	return errors.Join(append(errs, d.pool.Close())...)
 }
 
@@ -169,7 +184,10 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	if d.keys, err = d.home.Unlock(); err != nil {
 		return err
 	}
-	opt := engine.StoreOptions{Key: d.keys.Storage, Memory: d.opt.SnapshotMemory}
+	if err := d.openKeys(ctx); err != nil {
+		return err
+	}
+	opt := engine.StoreOptions{Key: d.oldest(), Keys: d.wrapper(), Memory: d.opt.SnapshotMemory}
 	if d.opt.LargeSnapshots != "" {
 		if opt.Volume, err = engine.OpenVolume(d.opt.LargeSnapshots, d.opt.LargeSnapshotsEncryptedBy); err != nil {
 			return err
@@ -191,6 +209,9 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	}
 	if err := d.openLedger(ctx); err != nil {
 		return err
+	}
+	if err := errors.Join(d.finishDestructions(ctx), d.finishRotation(ctx)); err != nil {
+		return errors.Join(err, d.log.Close())
 	}
 	d.pruneSnapshots()
 	return nil

@@ -74,3 +74,10 @@ func (d *Domain) Replay(ctx context.Context, operator string, q Query) (*protect
 	out, err := d.runner.Execute(ctx, p.sql, p.plan, files, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
 	return p.plan, p.sql, out, err
 }
+
+// WithFault lets a destruction end half way, at the step for which f gives an
+// error.
+func WithFault(opt Options, f func(step string) error) Options {
+	opt.fault = f
+	return opt
+}

@@ -48,6 +48,7 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	sandgatev1.RegisterPolicyServiceServer(s, &policyService{d: d})
 	sandgatev1.RegisterDepartmentServiceServer(s, &departmentService{d: d})
 	sandgatev1.RegisterRegulatorServiceServer(s, &regulatorService{d: d})
+	sandgatev1.RegisterKeyServiceServer(s, &keyService{d: d})
 	longrunningpb.RegisterOperationsServer(s, &operations{d: d})
 	h := health.NewServer()
 	h.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)

@@ -10,9 +10,11 @@ import (
 func TestR34_AuthorizeMatrix(t *testing.T) {
 	b := town(t, "")
 	actions := []Action{ActExplainJob, ActSubmitJob, ActReadJob, ActCancelJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadPolicy,
-		ActIngestSnapshot, ActReadSnapshot, ActReadLedger, ActCopyLedger, "DropTables", ""}
+		ActIngestSnapshot, ActReadSnapshot, ActReadLedger, ActCopyLedger,
+		ActDestroySnapshot, ActRotateKey, "DropTables", ""}
 	resources := map[string]Resource{
 		"none": {}, "of dept": {Department: "dept"}, "of other": {Department: "other"}, "job of op": {Operator: "op"}, "job of rival": {Operator: "rival"},
+		"withdrawn of dept": {Department: "dept", Withdrawn: true},
 	}
 	allowed := func(party string, act Action, resource string) bool {
 		switch party {
@@ -22,12 +24,15 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 			}
 			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy}, act)
 		case "dept", "other":
-			if act == ActIngestSnapshot || act == ActReadSnapshot {
-				return resource == "of "+party
+			if act == ActIngestSnapshot || act == ActReadSnapshot || act == ActDestroySnapshot {
+				return resource == "of "+party || resource == "withdrawn of "+party
 			}
 			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy}, act)
 		case "bureau":
-			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget}, act)
+			if act == ActDestroySnapshot {
+				return resource == "withdrawn of dept"
+			}
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget, ActRotateKey}, act)
 		}
 		return false // foreign is abroad (R38), nobody and gateway are not registered
 	}

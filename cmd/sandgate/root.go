@@ -191,7 +191,8 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 	f.StringVar(&a.kitDir, "kit", os.Getenv("SANDGATE_KIT"), "参与方密钥包目录 the party's kit directory (or SANDGATE_KIT)")
 	f.StringVar(&a.server, "server", os.Getenv("SANDGATE_SERVER"), "网关地址 gateway HOST:PORT, overrides the kit's (or SANDGATE_SERVER)")
 	root.AddCommand(a.initCmd(), a.partyCmd(), a.serveCmd(), a.policyCmd(), a.catalogCmd(), a.ingestCmd(),
-		a.jobCmd(), a.budgetCmd(), a.ledgerCmd(), a.auditCmd(), a.demoCmd(), a.doctorCmd(), a.wasmCmd())
+		a.jobCmd(), a.budgetCmd(), a.ledgerCmd(), a.auditCmd(), a.demoCmd(), a.doctorCmd(), a.wasmCmd(),
+		a.snapshotCmd(), a.keyCmd())
 	for _, c := range root.Commands() {
 		if c.HasSubCommands() {
 			c.Args, c.RunE = cobra.ArbitraryArgs, a.chooseCommand

@@ -232,6 +232,18 @@ func (s *Store) ids() ([]string, error) {
 	return out, nil
 }
 
+// Old counts the snapshots that have no key of their own.
+func (s *Store) Old() int {
+	n := 0
+	ids, _ := s.ids()
+	for _, id := range ids {
+		if s.Method(id) == MethodOverwrite {
+			n++
+		}
+	}
+	return n
+}
+
 // Method says how Destroy would destroy a snapshot.
 func (s *Store) Method(id string) string {
 	if !isID(id) {
@@ -267,6 +279,23 @@ func (s *Store) Destroy(ctx context.Context, dataset string, ids ...string) erro
 		case <-freed:
 		case <-ctx.Done():
 			return fmt.Errorf("failed to destroy snapshot: it is still in use: %w", ctx.Err())
+		}
+	}
+}
+
+// Idle waits until no lease names a snapshot, or ctx ends.
+func (s *Store) Idle(ctx context.Context, id string) error {
+	for {
+		s.mu.Lock()
+		n, freed := s.leased[id], s.freed
+		s.mu.Unlock()
+		if n == 0 {
+			return nil
+		}
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

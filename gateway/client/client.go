@@ -28,6 +28,7 @@ type Client struct {
 	Policy     sandgatev1.PolicyServiceClient
 	Department sandgatev1.DepartmentServiceClient
 	Regulator  sandgatev1.RegulatorServiceClient
+	Keys       sandgatev1.KeyServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
 }
@@ -52,6 +53,7 @@ func Dial(kit *home.Kit, server string) (*Client, error) {
 	return &Client{
 		Operator: sandgatev1.NewOperatorServiceClient(conn), Policy: sandgatev1.NewPolicyServiceClient(conn),
 		Department: sandgatev1.NewDepartmentServiceClient(conn), Regulator: sandgatev1.NewRegulatorServiceClient(conn),
+		Keys:       sandgatev1.NewKeyServiceClient(conn),
 		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
 	}, nil
 }

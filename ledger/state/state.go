@@ -60,6 +60,13 @@ type State struct {
 	requests  map[string]string // operator + request id → job
 	released  uint64
 	exact     map[string]int // exact releases by data set
+
+	// keys:
+	destroyed  map[string][]Destruction // by data set
+	storageKey string
+	unknown    map[string]bool // data sets of which nobody knows what was spent
+	// restorations are the random numbers of those that were confirmed.
+	restorations map[string]bool
 }
 
 // New returns the empty state, before genesis.
@@ -67,6 +74,7 @@ func New() *State {
 	return &State{
 		snapshots: map[string]entry.Snapshot{}, jobs: map[string]*Job{},
 		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, filter: &budget.Filter{},
+		destroyed: map[string][]Destruction{}, unknown: map[string]bool{}, restorations: map[string]bool{},
 	}
 }
 
@@ -185,7 +193,13 @@ func (s *State) apply(e *entry.Entry) error {
 
 		// metering:
 
-		// keys:
+	// keys:
+	case entry.KindDestroyed:
+		return s.applyDestroyed(e)
+	case entry.KindRotated:
+		return s.applyRotated(e)
+	case entry.KindRestored:
+		return s.applyRestored(e)
 	}
 	return fmt.Errorf("kind is unknown")
 }
