@@ -69,6 +69,9 @@ type Options struct {
 	Tick time.Duration
 	// Vault keeps the master key of snapshots; nil is the home's keyring.
 	Vault *vault.Config
+	// Recovery is the regulator's confirmation of a home that was restored from a
+	// backup; see policies.Recovery.
+	Recovery []byte
 	// fault lets tests end a destruction half way.
 	fault func(string) error
 }
@@ -270,7 +273,11 @@ func (d *Domain) openLedger(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("failed to open the ledger: %w", err)
 	}
-	if err := d.begin(ctx); err != nil {
+	err = d.confirmRestored(ctx)
+	if err == nil {
+		err = d.begin(ctx)
+	}
+	if err != nil {
 		return errors.Join(err, d.log.Close())
 	}
 	return nil

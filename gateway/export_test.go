@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/compute/engine/sealed"
 	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/sandbox"
 )
@@ -80,4 +81,10 @@ func (d *Domain) Replay(ctx context.Context, operator string, q Query) (*protect
 func WithFault(opt Options, f func(step string) error) Options {
 	opt.fault = f
 	return opt
+}
+
+// KeysAnswer says whether whoever holds the master key answers.
+func (d *Domain) KeysAnswer() bool {
+	_, err := d.wrapper().Wrap(context.Background(), "probe", make([]byte, sealed.KeySize))
+	return err == nil
 }

@@ -1,9 +1,15 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"os"
+
 	"github.com/spf13/cobra"
 
+	"github.com/sandgate/sandgate/gateway"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
+	"github.com/sandgate/sandgate/gateway/home/vault"
 )
 
 func (a *app) snapshotCmd() *cobra.Command {
@@ -68,4 +74,49 @@ anew and no job stops; the ledger records it.`,
 		},
 	})
 	return c
+}
+
+// vaultFlags are the flags of serve that keep the storage key in Vault.
+type vaultFlags struct {
+	config   vault.Config
+	recovery string
+}
+
+func (v *vaultFlags) add(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&v.config.Address, "vault-addr", "", "Vault 地址，快照主密钥存于其中 address of the Vault that keeps the storage key, https://HOST:PORT")
+	f.StringVar(&v.config.CA, "vault-ca", "", "Vault 证书机构 PEM file of Vault's authority")
+	f.StringVar(&v.config.RoleFile, "vault-role", "", "AppRole 的 role_id 文件 file with the AppRole's role_id")
+	f.StringVar(&v.config.SecretFile, "vault-secret", "", "AppRole 的 secret_id 文件（0600） file with the AppRole's secret_id, mode 0600")
+	f.StringVar(&v.config.Mount, "vault-mount", "transit", "transit 挂载点 mount of transit")
+	f.StringVar(&v.config.Key, "vault-key", "sandgate-storage", "transit 密钥名 name of the transit key")
+	f.StringVar(&v.recovery, "recovery", "", "主管部门对恢复的确认文件 the regulator's confirmation of a restored home")
+}
+
+// options puts the flags into the options of a gateway.
+func (v *vaultFlags) options(opt *gateway.Options) error {
+	given := 0
+	for _, s := range []string{v.config.Address, v.config.RoleFile, v.config.SecretFile} {
+		if s != "" {
+			given++
+		}
+	}
+	switch given {
+	case 0:
+	case 3:
+		cfg, logger := v.config, opt.Logger
+		cfg.Told = func(s vault.State) { logger.Warn("the state of Vault changed", "state", string(s)) }
+		opt.Vault = &cfg
+	default:
+		return usageError{errors.New("--vault-addr, --vault-role and --vault-secret go together")}
+	}
+	if v.recovery == "" {
+		return nil
+	}
+	text, err := os.ReadFile(v.recovery)
+	if err != nil {
+		return fmt.Errorf("failed to read the confirmation: %w", err)
+	}
+	opt.Recovery = text
+	return nil
 }

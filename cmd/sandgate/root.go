@@ -192,7 +192,7 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 	f.StringVar(&a.server, "server", os.Getenv("SANDGATE_SERVER"), "网关地址 gateway HOST:PORT, overrides the kit's (or SANDGATE_SERVER)")
 	root.AddCommand(a.initCmd(), a.partyCmd(), a.serveCmd(), a.policyCmd(), a.catalogCmd(), a.ingestCmd(),
 		a.jobCmd(), a.budgetCmd(), a.ledgerCmd(), a.auditCmd(), a.demoCmd(), a.doctorCmd(), a.wasmCmd(),
-		a.snapshotCmd(), a.keyCmd())
+		a.snapshotCmd(), a.keyCmd(), a.backupCmd())
 	for _, c := range root.Commands() {
 		if c.HasSubCommands() {
 			c.Args, c.RunE = cobra.ArbitraryArgs, a.chooseCommand

@@ -125,24 +125,7 @@ func (h *Home) Save(keys *Keys) error {
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(h.Dir, keyringFile)
-	tmp, err := os.CreateTemp(h.Dir, ".keyring-*")
-	if err != nil {
-		return fmt.Errorf("failed to write keyring: %w", err)
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(sealedText)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("failed to write keyring: %w", err)
-	}
-	if err := os.Rename(tmp.Name(), name); err != nil {
-		return fmt.Errorf("failed to write keyring: %w", err)
-	}
-	dir, err := os.Open(h.Dir)
-	if err != nil {
-		return fmt.Errorf("failed to write keyring: %w", err)
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return writeFile(h.Dir, keyringFile, sealedText)
 }
 
 func encryptKeys(keys *Keys, to age.Recipient) ([]byte, error) {

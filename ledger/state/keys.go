@@ -144,3 +144,6 @@ func (s *State) spentUnknown(datasets []string) *policies.Reason {
 	}
 	return nil
 }
+
+// Restoration says whether a restoration was confirmed.
+func (s *State) Restoration(home string) bool { return s.restorations[home] }
