@@ -412,6 +412,7 @@ func TestR35_OldBackupGivesNoBudgetBack(t *testing.T) {
 		t.Errorf("the later receipt: %+v", r.Findings)
 	}
 	// A copy older than the backup, and one of another history, are no tails.
+	a.MustRun(t, attack.Op(0), "kept", second+" AND flag", 0)
 	create(t, a, dir, to)
 	for name, dirs := range map[string]string{"older": tail, "of another history": o.home.Ledger()} {
 		if _, _, err := backup.Restore(t.Context(), dir, "", filepath.Join(t.TempDir(), "no"), dirs, ids); err == nil {
