@@ -9,7 +9,7 @@ BIN     := bin/sandgate
 # Tests that start engine workers hold several hundred MB each: two at a time.
 PKGS_AT_ONCE ?= 2
 
-.PHONY: run build test lint bench attack escape fuzz proto check-tools clean
+.PHONY: run build test lint bench attack escape fuzz proto vault check-tools clean
 
 run: build
 	./$(BIN) demo $(ARGS)
@@ -46,6 +46,10 @@ fuzz: check-tools
 
 proto:
 	./.ci/proto.sh
+
+# The Vault server that tests of keys run against; about 14 minutes of CPU, once.
+vault: check-tools
+	./.ci/vault.sh
 
 clean:
 	rm -rf bin

@@ -15,6 +15,10 @@ export SANDGATE_BIN
 trap 'rm -rf "$(dirname "$SANDGATE_BIN")"' EXIT
 # Brings the WebAssembly compilers, without which the tests of guests built from source are skipped (and fail with CI=true).
 ./.ci/wasm.sh >/dev/null || echo "!! 没有 WebAssembly 编译器，从源码构建的测试将跳过 · NO WEBASSEMBLY COMPILERS: tests of guests built from source are SKIPPED"
+cached=${XDG_CACHE_HOME:-$HOME/.cache}/sandgate/vault/vault-v1.21.2
+if [ -z "${VAULT_BIN:-}" ] && [ ! -x "$cached" ] && ! command -v vault >/dev/null; then
+	echo "!! 没有 Vault 服务器，相关测试将跳过；构建: make vault · NO VAULT SERVER: the tests of keys in Vault are SKIPPED (build one with: make vault)"
+fi
 echo "building the binary that the stories run"
 if ! go build -trimpath -tags "$TAGS" -ldflags "$LDFLAGS" -o "$SANDGATE_BIN" ./cmd/sandgate >"$LOGS/build.log" 2>&1; then
 	tail -n 40 "$LOGS/build.log"

@@ -18,7 +18,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/compute/engine/sealed"
 	"github.com/sandgate/sandgate/gateway/home"
+	"github.com/sandgate/sandgate/gateway/home/vault"
 	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
@@ -65,6 +67,13 @@ type Options struct {
 	// a negative one turns ticks off: the time an answer takes then depends on
 	// the data.
 	Tick time.Duration
+	// Vault keeps the master key of snapshots; nil is the home's keyring.
+	Vault *vault.Config
+	// Recovery is the regulator's confirmation of a home that was restored from a
+	// backup; see policies.Recovery.
+	Recovery []byte
+	// fault lets tests end a destruction half way.
+	fault func(string) error
 }
 
 // Domain is one city's running sandbox without its network face: policy in,
@@ -91,8 +100,14 @@ type Domain struct {
 	// storage is how snapshots are kept and opened, as the ledger names it.
 	storage string
 
+	rotating sync.Mutex
+	keyMu    sync.Mutex // guards the next, and the storage keys in keys
+	wraps    sealed.Wrapper
+	service  home.KeyService // nil: the keyring wraps
+
 	mu      sync.Mutex
 	running map[string]*run // by job, until its seat is free
+	leaving map[string]bool // data sets being destroyed
 	jobs    sync.WaitGroup
 	stop    context.CancelFunc
 	ctx     context.Context
@@ -133,7 +148,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}}
+	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, leaving: map[string]bool{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
@@ -163,6 +178,9 @@ func (d *Domain) abandon() error {
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
 	}
+	if d.service != nil {
+		errs = append(errs, d.service.Close())
+	}
 	return errors.Join(append(errs, d.pool.Close())...)
 }
 
@@ -171,7 +189,10 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	if d.keys, err = d.home.Unlock(); err != nil {
 		return err
 	}
-	opt := engine.StoreOptions{Key: d.keys.Storage, Memory: d.opt.SnapshotMemory, Confined: d.confined}
+	if err := d.openKeys(ctx); err != nil {
+		return err
+	}
+	opt := engine.StoreOptions{Key: d.oldest(), Keys: d.wrapper(), Memory: d.opt.SnapshotMemory, Confined: d.confined}
 	if d.opt.LargeSnapshots != "" {
 		if opt.Volume, err = engine.OpenVolume(d.opt.LargeSnapshots, d.opt.LargeSnapshotsEncryptedBy); err != nil {
 			return err
@@ -193,6 +214,9 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	}
 	if err := d.openLedger(ctx); err != nil {
 		return err
+	}
+	if err := errors.Join(d.finishDestructions(ctx), d.finishRotation(ctx)); err != nil {
+		return errors.Join(err, d.log.Close())
 	}
 	d.pruneSnapshots()
 	return nil
@@ -251,7 +275,11 @@ func (d *Domain) openLedger(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("failed to open the ledger: %w", err)
 	}
-	if err := d.begin(ctx); err != nil {
+	err = d.confirmRestored(ctx)
+	if err == nil {
+		err = d.begin(ctx)
+	}
+	if err != nil {
 		return errors.Join(err, d.log.Close())
 	}
 	return nil
@@ -445,30 +473,4 @@ func (d *Domain) Close(ctx context.Context) error {
 	d.jobs.Wait()
 	_, err := d.append(ctx, func(e *entry.Entry) error { e.Kind, e.Actor = entry.KindStopped, "gateway"; return nil })
 	return errors.Join(err, d.log.Close(), d.abandon())
-}
-
-// writeDurable writes data to path so that it is there after a power failure.
-func writeDurable(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return fmt.Errorf("failed to create file: %w", err)
-	}
-	defer os.Remove(tmp.Name())
-	if _, err := tmp.Write(data); err != nil {
-		return errors.Join(fmt.Errorf("failed to write file: %w", err), tmp.Close())
-	}
-	if err := tmp.Sync(); err != nil {
-		return errors.Join(fmt.Errorf("failed to sync file: %w", err), tmp.Close())
-	}
-	if err := tmp.Close(); err != nil {
-		return fmt.Errorf("failed to close file: %w", err)
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return fmt.Errorf("failed to rename file: %w", err)
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return fmt.Errorf("failed to open directory: %w", err)
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -59,6 +59,8 @@ var statusCodes = map[string]codes.Code{
 	"METHOD_UNKNOWN": codes.Unimplemented, "INTERNAL": codes.Internal, "INGEST_FAILED": codes.Internal, "RELEASE_DAMAGED": codes.DataLoss, "INGEST_REFUSED": codes.InvalidArgument,
 	"SNAPSHOT_TOO_LARGE": codes.FailedPrecondition, "INGEST_TOO_LARGE": codes.ResourceExhausted, "INGEST_MEMORY": codes.ResourceExhausted,
 	"ASSESSMENT_FAILED": codes.ResourceExhausted,
+	"SNAPSHOT_LEAVING":  codes.FailedPrecondition, "SNAPSHOT_DESTROYED": codes.FailedPrecondition, "DESTRUCTION_UNFINISHED": codes.Unavailable,
+	"KEYS_AWAY": codes.Unavailable, "BUDGET_UNKNOWN": codes.ResourceExhausted, "EXACT_STORE_DESTROYED": codes.FailedPrecondition,
 }
 
 // statusOf renders any error for the wire. Only a Refusal speaks for itself;

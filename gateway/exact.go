@@ -10,9 +10,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/sandgate/sandgate/compute/disclosure"
+	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/sealed"
 	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/compute/release"
@@ -59,7 +61,12 @@ func (d *Domain) differenced(p *prepared, kernel func(*disclosure.Check) (*relea
 	}
 	plain := disclosure.Encode(check.Sets())
 	var file bytes.Buffer
-	w, err := sealed.NewWriter(&file, d.keys.Storage, cellsContext(dataset, p.snaps[0], job), int64(len(plain)))
+	key, err := d.newCellsKey(job)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(key)
+	w, err := sealed.NewWriter(&file, key, cellsContext(dataset, p.snaps[0], job), int64(len(plain)))
 	if err == nil {
 		if _, err = w.Write(plain); err == nil {
 			err = w.Close()
@@ -95,7 +102,7 @@ func (d *Domain) dropCells(job string) error {
 	for _, s := range d.cells.open {
 		s.Forget(job)
 	}
-	return os.Remove(d.cellsPath(job))
+	return errors.Join(engine.EraseKey(d.cellsKeyPath(job)), os.Remove(d.cellsPath(job)))
 }
 
 // exactRelease is what the ledger says of one.
@@ -169,7 +176,12 @@ func (d *Domain) readCells(dataset string, r exactRelease) ([]disclosure.Set, er
 	if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:]) != r.cells {
 		return nil, errors.New("the record of cells is not the one that the ledger names")
 	}
-	in, err := sealed.NewReader(bytes.NewReader(raw), d.keys.Storage, cellsContext(dataset, r.snapshot, r.job))
+	key, err := d.cellsKey(r.job)
+	if err != nil {
+		return nil, fmt.Errorf("failed to open the record of cells: %w", err)
+	}
+	defer clear(key)
+	in, err := sealed.NewReader(bytes.NewReader(raw), key, cellsContext(dataset, r.snapshot, r.job))
 	if err != nil {
 		return nil, fmt.Errorf("failed to open the record of cells: %w", err)
 	}
@@ -200,7 +212,20 @@ func (d *Domain) exactReady(p *prepared) error {
 	d.cells.mu.Lock()
 	defer d.cells.mu.Unlock()
 	_, err := d.cellStore(p.plan.Core.Tables[0].Dataset, int(p.plan.Exact.K))
+	if err == nil {
+		// The record of this release will need a key, too.
+		_, err = d.wrapper().Wrap(d.ctx, "probe", make([]byte, sealed.KeySize))
+	}
+	if errors.Is(err, sealed.ErrKeysAway) {
+		return keysAway()
+	}
 	var x *errDamagedCells
+	if errors.As(err, &x) && d.exactGone(x.dataset) {
+		return refusal(policies.Reason{Code: "EXACT_STORE_DESTROYED", Rule: "disclosure/" + x.dataset, SetBy: "sandgate",
+			ZH:     "数据集“" + x.dataset + "”的历次精确发布记录已随快照销毁，无法核对差分，精确方式不再提供；本次不扣减",
+			EN:     "the record of earlier exact releases of data set \"" + x.dataset + "\" was destroyed with its snapshot, so answers could not be held against them: exact mode is closed; nothing is charged for this",
+			HintZH: "由数源部门改用 dp 方式或以新编号登记数据集", HintEN: "the department may choose dp mode, or register the data under a new id"})
+	}
 	if errors.As(err, &x) {
 		d.opt.Logger.Error("exact mode is closed for a data set: the record of an earlier release is missing or damaged", "dataset", x.dataset)
 		return refusal(policies.Reason{Code: "EXACT_STORE_DAMAGED", Rule: "disclosure/" + x.dataset, SetBy: "sandgate",
@@ -224,7 +249,7 @@ func (d *Domain) sweepCells() error {
 	}
 	for _, f := range files {
 		name := f.Name()
-		if filepath.Ext(name) == ".cells" && d.committed(name[:len(name)-len(".cells")]) {
+		if job, _, _ := strings.Cut(name, "."); (name == job+".cells" || name == job+".key") && d.committed(job) {
 			continue
 		}
 		if err := os.Remove(filepath.Join(d.home.Exact(), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/compute/engine/sealed"
 	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/sandbox"
 )
@@ -73,4 +74,17 @@ func (d *Domain) Replay(ctx context.Context, operator string, q Query) (*protect
 	}
 	out, err := d.runner.Execute(ctx, p.sql, p.plan, files, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
 	return p.plan, p.sql, out, err
+}
+
+// WithFault lets a destruction end half way, at the step for which f gives an
+// error.
+func WithFault(opt Options, f func(step string) error) Options {
+	opt.fault = f
+	return opt
+}
+
+// KeysAnswer says whether whoever holds the master key answers.
+func (d *Domain) KeysAnswer() bool {
+	_, err := d.wrapper().Wrap(context.Background(), "probe", make([]byte, sealed.KeySize))
+	return err == nil
 }

@@ -37,6 +37,7 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 	a := shared(t)
 	x := people("roles", 300, "")
 	a.Add(t, x)
+	a.Add(t, people("roles-leaving", 50, ""))
 	rel := a.MustRun(t, attack.Op(0), "roles", "SELECT COUNT(*) AS n FROM roles", 0)
 	job := strings.TrimSuffix(strings.TrimPrefix(rel.GetName(), "jobs/"), "/releases/1")
 	op0, op1, dept, dept2, bureau, ghost := attack.Op(0), attack.Op(1), attack.Department, attack.Other, attack.Regulator, attack.Ghost
@@ -246,6 +247,14 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 		}},
 		{"ListDuties", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Desk.ListDuties(ctx, &sandgatev1.ListDutiesRequest{})
+			return err
+		}},
+		{"RotateKey", []string{bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Keys.RotateKey(ctx, &sandgatev1.RotateKeyRequest{Key: "storage"})
+			return err
+		}},
+		{"DestroySnapshot", []string{dept}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Keys.DestroySnapshot(ctx, &sandgatev1.DestroySnapshotRequest{Dataset: "roles-leaving"})
 			return err
 		}},
 		{"DeleteOperation", nil, codes.InvalidArgument, func(ctx context.Context, c *client.Client, _ string) error {

@@ -15,6 +15,7 @@ import (
 	"github.com/sandgate/sandgate/compute/disclosure"
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/ingest"
+	"github.com/sandgate/sandgate/compute/engine/sealed"
 	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
@@ -84,6 +85,14 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 		if reason := d.state.CheckIngest(actor, dataset, e.SpecDigest()); reason != nil {
 			return refusal(*reason)
 		}
+		// A destruction that ran meanwhile may have taken the file that an equal
+		// earlier ingest had left.
+		if err := d.isLeaving(dataset); err != nil {
+			return err
+		}
+		if d.store.Method(m.Snapshot) == engine.MethodAbsent {
+			return leaving(dataset)
+		}
 		x.Kind, x.Actor = entry.KindSnapshot, actor
 		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.Snapshot, Manifest: manifest, Spec: e.SpecDigest()}
 		if d.state.Exact(dataset) {
@@ -94,6 +103,14 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 	if err == nil {
 		d.pruneSnapshots()
 		d.store.Evacuate() // the level may have been raised meanwhile
+		return m, receipt, nil
+	}
+	var held bool
+	d.log.View(func() { _, held = d.state.Snapshot(dataset) })
+	if !held {
+		// What the ledger does not have and a destruction has passed over must not
+		// stay.
+		err = errors.Join(err, d.store.Destroy(context.WithoutCancel(ctx), dataset))
 	}
 	return m, receipt, err
 }
@@ -182,6 +199,11 @@ func ingestRefused(err error) error {
 	var confined *engine.Confined
 	if errors.As(err, &confined) {
 		return refusal(confinedRefused(confined, "原快照不变", "the old snapshot stands"))
+	}
+	if errors.Is(err, sealed.ErrKeysAway) {
+		return refusal(policies.Reason{Code: "KEYS_AWAY", Rule: "keys", SetBy: "sandgate",
+			ZH: "密钥服务暂不可用，文件未入库，原快照不变", EN: "the key service does not answer; the file was not ingested, the old snapshot stands",
+			HintZH: "请稍后重新入库；若仍失败请联系网关管理员", HintEN: "ingest it again later; if it fails again, tell the gateway's administrator"})
 	}
 	var short *engine.TooLarge
 	if errors.As(err, &short) {

@@ -136,6 +136,9 @@ func (d *Domain) record(e *entry.Entry, operator string, p *prepared) error {
 		if p.ticket == nil || p.lease == nil {
 			return errUnadmitted
 		}
+		if err := d.isLeaving(p.query.Core.Datasets()...); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -492,6 +495,8 @@ func failure(j state.Job) policies.Reason {
 	case "CANCELLED":
 		return policies.Reason{Code: code, Rule: "request", ZH: "作业已按请求取消，预算不退还", EN: "the job was cancelled on request; its price stays debited",
 			HintZH: "需要结果请用新的 request_id 重新提交", HintEN: "to have the answer, submit it anew under another request_id"}
+	case "SNAPSHOT_DESTROYED":
+		return policies.Reason{Code: code, Rule: "snapshot", ZH: "数据集的快照已销毁，作业终止，预算不退还", EN: "the snapshot of a data set was destroyed, which ended the job; its price stays debited"}
 	case "SNAPSHOT_GONE":
 		return policies.Reason{Code: code, Rule: "snapshot", ZH: "作业中断期间数据快照已更新，请重新提交", EN: "the snapshot was replaced while the job was interrupted; submit it anew"}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/compute/engine/sealed"
 	"github.com/sandgate/sandgate/policies"
 )
 
@@ -78,6 +79,9 @@ func (d *Domain) hold(ctx context.Context, p *prepared) error {
 	if p.lease != nil {
 		return nil
 	}
+	if err := d.isLeaving(p.query.Core.Datasets()...); err != nil {
+		return err
+	}
 	if err := d.exactReady(p); err != nil {
 		return err
 	}
@@ -95,6 +99,8 @@ func leaseRefused(err error) error {
 	switch {
 	case errors.As(err, &confined):
 		return refusal(confinedRefused(confined, "本次不扣减预算", "nothing is charged for this"))
+	case errors.Is(err, sealed.ErrKeysAway):
+		return keysAway()
 	case errors.As(err, &short) && short.Volume:
 		return refusal(policies.Reason{Code: "VOLUME_FULL", Rule: "memory", SetBy: "sandgate",
 			ZH:     fmt.Sprintf("大快照卷空间不足：需要 %d MiB，剩余 %d MiB；本次不扣减预算", mib(short.Need), mib(short.Limit)),

@@ -99,6 +99,7 @@ type Config struct {
 	Fault func(point string) error
 
 	unguarded bool // tests only
+	rebuild   bool // see Rebuild
 }
 
 const minCheckpointInterval = 100 * time.Millisecond
@@ -231,6 +232,8 @@ func (l *Log) open(ctx context.Context) error {
 		return err
 	}
 	switch {
+	case hasWAL && !hasTiles && l.cfg.rebuild:
+		return l.rebuild(ctx)
 	case hasWAL && !hasTiles:
 		return errors.New("the write-ahead file has lost its tiles: bring back a complete copy of the log directory")
 	case !hasWAL && l.guard.last.N > 0:

@@ -34,12 +34,19 @@ const (
 	// decides.
 	ActReadDesk      Action = "ReadDesk"
 	ActLintCatalogue Action = "LintCatalogue"
+
+	// keys:
+	ActDestroySnapshot Action = "DestroySnapshot"
+	ActRotateKey       Action = "RotateKey"
 )
 
 // Resource is what an action is about; empty fields do not apply.
 type Resource struct {
 	Department string // owner of the data set
 	Operator   string // owner of the job
+	// Withdrawn says of a data set that it is suspended, or that its department's
+	// account is withdrawn.
+	Withdrawn bool
 }
 
 //go:embed authz.cedar
@@ -66,7 +73,7 @@ func (b *Book) Authorize(party string, act Action, res Resource) *Reason {
 	}
 	principal := cedar.NewEntityUID("Party", cedar.String(party))
 	target := cedar.NewEntityUID("Resource", "target")
-	attrs := cedar.RecordMap{}
+	attrs := cedar.RecordMap{"withdrawn": cedar.Boolean(res.Withdrawn)}
 	if res.Department != "" {
 		attrs["department"] = cedar.String(res.Department)
 	}

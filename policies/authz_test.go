@@ -11,9 +11,11 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 	b := town(t, "")
 	actions := []Action{ActExplainJob, ActSubmitJob, ActReadJob, ActCancelJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadPolicy,
 		ActIngestSnapshot, ActReadSnapshot, ActAssessRisk, ActReadLedger, ActCopyLedger, ActReadProduct, ActReadStatement,
-		ActReadLicence, ActReadConsent, ActComputeSubject, ActReadDesk, ActLintCatalogue, "DropTables", ""}
+		ActReadLicence, ActReadConsent, ActComputeSubject, ActReadDesk, ActLintCatalogue,
+		ActDestroySnapshot, ActRotateKey, "DropTables", ""}
 	resources := map[string]Resource{
 		"none": {}, "of dept": {Department: "dept"}, "of other": {Department: "other"}, "job of op": {Operator: "op"}, "job of rival": {Operator: "rival"},
+		"withdrawn of dept": {Department: "dept", Withdrawn: true},
 	}
 	allowed := func(party string, act Action, resource string) bool {
 		switch party {
@@ -23,12 +25,15 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 			}
 			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadProduct, ActReadStatement, ActReadLicence, ActReadDesk}, act)
 		case "dept", "other":
-			if act == ActIngestSnapshot || act == ActReadSnapshot || act == ActComputeSubject || act == ActLintCatalogue || act == ActAssessRisk {
-				return resource == "of "+party
+			if act == ActIngestSnapshot || act == ActReadSnapshot || act == ActComputeSubject || act == ActLintCatalogue || act == ActAssessRisk || act == ActDestroySnapshot {
+				return resource == "of "+party || resource == "withdrawn of "+party
 			}
 			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent, ActReadDesk}, act)
 		case "bureau":
-			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent, ActReadDesk, ActLintCatalogue}, act)
+			if act == ActDestroySnapshot {
+				return resource == "withdrawn of dept"
+			}
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent, ActReadDesk, ActLintCatalogue, ActRotateKey}, act)
 		}
 		return false // foreign is abroad (R38), nobody and gateway are not registered
 	}

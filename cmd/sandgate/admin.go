@@ -171,6 +171,7 @@ func (a *app) serveCmd() *cobra.Command {
 	var snapshotMemory int64
 	var jobs, perOperator, queue int
 	var tick, wall time.Duration
+	var keys vaultFlags
 	c := &cobra.Command{
 		Use:   "serve --home DIR",
 		Short: "运行网关 · run the gateway",
@@ -216,6 +217,9 @@ off, which the ledger records.`,
 			opt := gateway.Options{Tier: sandbox.Tier(tier), Logger: logger, SnapshotMemory: snapshotMemory << 20,
 				LargeSnapshots: large, LargeSnapshotsEncryptedBy: encryptedBy,
 				Jobs: jobs, JobsPerOperator: perOperator, Queue: queue, Tick: tick, Wall: wall}
+			if err := keys.options(&opt); err != nil {
+				return err
+			}
 			return a.serve(c.Context(), h, listen, opt, func(addr string, layers []string) {
 				a.note("网关已就绪 %s，隔离层: %s", "gateway ready on %s, isolation: %s", addr, join(layers))
 			})
@@ -233,6 +237,7 @@ off, which the ledger records.`,
 	f.DurationVar(&tick, "tick", gateway.DefaultTick, "结果可见的首个刻度，0 关闭 first tick at which an outcome is seen, 0: off")
 	f.StringVar(&large, "large-snapshots", "", "加密卷上的目录：放不进内存的快照与全部入库在此打开（无文件名），默认拒绝 directory on an encrypted volume where snapshots too large for memory and all ingests are opened, without a name; default: refuse them")
 	f.StringVar(&encryptedBy, "large-snapshots-volume-encrypted-by", "", "声明本机看不出的卷加密方式，写入账本 declares by name an encryption that this host cannot see; written to the ledger")
+	keys.add(c)
 	require(c, "home")
 	return c
 }

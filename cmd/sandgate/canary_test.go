@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -227,12 +228,16 @@ func decrypted(homeDir, dataset, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	key, err := dataKey(h, keys, string(id))
+	if err != nil {
+		return "", err
+	}
 	in, err := os.Open(filepath.Join(h.Snapshots(), "snapshots", string(id), "data.sealed"))
 	if err != nil {
 		return "", err
 	}
 	defer in.Close()
-	r, err := sealed.NewReader(in, keys.Storage, engine.DataContext(string(id)))
+	r, err := sealed.NewReader(in, key, engine.DataContext(string(id)))
 	if err != nil {
 		return "", err
 	}
@@ -242,6 +247,23 @@ func decrypted(homeDir, dataset, dir string) (string, error) {
 	}
 	_, err = r.WriteTo(out)
 	return out.Name(), errors.Join(err, out.Close())
+}
+
+// dataKey unwraps the key of a snapshot with those of its home.
+func dataKey(h *home.Home, keys *home.Keys, id string) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(h.Snapshots(), "snapshots", id, "key.json"))
+	if err != nil {
+		return nil, err
+	}
+	var r struct{ Wrapped string }
+	if err := json.Unmarshal(text, &r); err != nil {
+		return nil, err
+	}
+	by, err := keys.Wrapper()
+	if err != nil {
+		return nil, err
+	}
+	return by.Unwrap(context.Background(), "snapshot/"+id+"/key", r.Wrapped)
 }
 
 // isDatabase says whether a file begins as DuckDB's do that are not encrypted.

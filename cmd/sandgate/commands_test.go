@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sandgate/sandgate/gateway/home/vault/vaulttest"
 )
 
 // scripts runs the scripts of a pattern under testdata/script with the commands
@@ -35,11 +37,13 @@ func scripts(t *testing.T, pattern string) {
 			e.Values[runKey{}] = &playing{}
 			return nil
 		},
+		Condition: vaultCondition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"city": cmdCity, "table": cmdTable, "place": cmdPlace, "gateway": cmdGateway, "exits": cmdExits,
 			"pick": cmdPick, "jsonvar": cmdJSONVar, "damage": cmdDamage, "resize": cmdResize, "barrage": cmdBarrage,
 			"edit": cmdEdit, "stalled": cmdStalled, "leakfree": cmdLeakfree, "opened": cmdOpened, "stored": cmdStored, "fill": cmdFill, "heard": cmdHeard, "unzipped": cmdUnzipped,
-			"cells": cmdCells,
+			"cells":       cmdCells,
+			"vaultserver": cmdVaultServer(t),
 		},
 	})
 }
@@ -50,6 +54,7 @@ type playing struct {
 	shots   *shooting
 	orphan  *shot
 	stalls  map[string]*stall
+	vault   *vaulttest.Server
 }
 
 type runKey struct{}

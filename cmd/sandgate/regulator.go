@@ -122,6 +122,12 @@ func (a *app) entrySummary(e *entry.Entry) string {
 		return e.Failed.Job + " " + e.Failed.Code
 	case entry.KindDutyNoted:
 		return e.DutyNoted.Duty + " " + string(e.DutyNoted.Phase)
+	case entry.KindDestroyed:
+		return e.Destroyed.Dataset + " " + short(e.Destroyed.Snapshot) + " " + e.Destroyed.Method
+	case entry.KindRotated:
+		return e.Rotated.Key + " " + e.Rotated.From + " → " + e.Rotated.To
+	case entry.KindRestored:
+		return short(e.Restored.Home) + " " + strconv.FormatUint(e.Restored.Size, 10)
 	case entry.KindStarted:
 		return e.Started.Tier + ": " + join(e.Started.Layers)
 	}

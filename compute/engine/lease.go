@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"os"
@@ -14,7 +15,8 @@ type Lease struct {
 	store     *Store
 	ids       []string
 	manifests []Manifest
-	held      []place // one for each manifest
+	held      []place  // one for each manifest
+	keys      [][]byte // one for each manifest; nil where it was open before
 	once      sync.Once
 }
 
@@ -86,6 +88,20 @@ func (l *Lease) hold(ctx context.Context) (err error) {
 			}
 		}
 	}
+	// Keys are had before anything is charged: when their holder is away, what is
+	// open can be used and nothing else.
+	l.keys = make([][]byte, len(l.held))
+	for i, p := range l.held {
+		if p.open.Load() {
+			continue
+		}
+		id := l.manifests[i].Snapshot
+		key, err := s.dataKey(ctx, id, s.path("snapshots", id))
+		if err != nil {
+			return err
+		}
+		l.keys[i] = bytes.Clone(key)
+	}
 	return nil
 }
 
@@ -149,7 +165,7 @@ func (s *Store) demands(ids []string) ([]Manifest, []demand, error) {
 func (l *Lease) Open() ([]*os.File, []Manifest, error) {
 	files := make([]*os.File, len(l.held))
 	for i, p := range l.held {
-		f, err := p.shelf.load(p.resident, func() (*os.File, error) { return l.store.decrypt(l.manifests[i], p.draft) })
+		f, err := p.shelf.load(p.resident, func() (*os.File, error) { return l.store.decrypt(l.manifests[i], l.keys[i], p.draft) })
 		if err != nil {
 			return nil, nil, err
 		}
@@ -164,6 +180,9 @@ func (l *Lease) Release() {
 		return
 	}
 	l.once.Do(func() {
+		for _, key := range l.keys {
+			clear(key)
+		}
 		for _, p := range l.held {
 			p.shelf.unpin([]*resident{p.resident})
 		}
@@ -180,6 +199,8 @@ func (s *Store) refer(ids []string, n int) {
 	for _, id := range ids {
 		if s.leased[id] += n; s.leased[id] == 0 {
 			delete(s.leased, id)
+			close(s.freed)
+			s.freed = make(chan struct{})
 		}
 	}
 }

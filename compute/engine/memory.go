@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"sync"
+	"sync/atomic"
 )
 
 // TooLarge says that the memory for opened snapshots, or the volume for large
@@ -61,6 +62,7 @@ type resident struct {
 	once sync.Once
 	file *os.File // nil until loaded
 	err  error
+	open atomic.Bool // file is there
 
 	// On a volume only: the empty file with its room on the disk.
 	reserved sync.Once
@@ -228,6 +230,7 @@ func (m *memory) load(r *resident, open func() (*os.File, error)) (*os.File, err
 		if r.err != nil {
 			m.forget(r)
 		}
+		r.open.Store(r.err == nil)
 	})
 	return r.file, r.err
 }
@@ -330,6 +333,7 @@ func (m *memory) adopt(id string, file *os.File, size int64) {
 	} else {
 		r := &resident{id: id, size: size, file: file}
 		r.once.Do(func() {})
+		r.open.Store(true)
 		m.held[id] = r
 		r.spot = m.idle.PushBack(r)
 	}

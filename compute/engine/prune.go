@@ -28,7 +28,6 @@ func (s *Store) Prune(keep map[string]bool) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(grave)
 	var gone []string
 	for _, e := range entries {
 		id := e.Name()
@@ -45,9 +44,9 @@ func (s *Store) Prune(keep map[string]bool) ([]string, error) {
 	}
 	slices.Sort(gone)
 	if len(gone) == 0 {
-		return nil, nil
+		return nil, os.Remove(grave)
 	}
-	return gone, errors.Join(syncDir(s.path("snapshots")), os.RemoveAll(grave))
+	return gone, errors.Join(syncDir(s.path("snapshots")), s.erase(grave))
 }
 
 // bury takes a snapshot's name away unless a lease holds it.
@@ -60,6 +59,7 @@ func (s *Store) bury(id, to string) (bool, error) {
 	if err := os.Rename(s.path("snapshots", id), to); err != nil {
 		return false, fmt.Errorf("failed to remove snapshot: %w", err)
 	}
+	delete(s.known, id)
 	s.memory.drop(id)
 	if s.volume != nil {
 		s.volume.shelf.drop(id)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -50,6 +51,7 @@ type ManifestColumn struct {
 // Store keeps snapshots in a directory:
 //
 //	current/<dataset>              the id of the snapshot in force
+//	snapshots/<id>/key.json        the wrapped key of the next two
 //	snapshots/<id>/manifest.sealed
 //	snapshots/<id>/data.sealed     read-only
 //	staging/                       work in progress, emptied when the store opens
@@ -61,22 +63,37 @@ type ManifestColumn struct {
 type Store struct {
 	dir    string
 	lock   *os.File
-	key    []byte
+	key    []byte         // opens snapshots of before; nil: there are none
+	keys   sealed.Wrapper // of data keys; guarded by mu
 	memory *memory
 	volume *Volume // nil: what does not fit into memory is refused
 	// confined is StoreOptions.Confined, never nil.
 	confined func(dataset string) bool
+	fault    func(string) error // test hook
 
 	// naming keeps Prune from a snapshot between its completion and its coming
 	// into force.
 	naming sync.Mutex
 	mu     sync.Mutex
 	leased map[string]int // leases that name a snapshot
+	freed  chan struct{}  // closed and replaced when the last lease of a snapshot ends
+	known  map[string]knownManifest
+}
+
+// knownManifest is a manifest that was opened before, and of which bytes.
+type knownManifest struct {
+	sum [sha256.Size]byte
+	Manifest
 }
 
 // StoreOptions are what a store needs beside its directory.
 type StoreOptions struct {
-	Key []byte // storage key, sealed.KeySize bytes
+	// Key is the storage key, sealed.KeySize bytes: it opens snapshots that have no
+	// key of their own, and wraps the keys of the others unless Keys does. It may be
+	// nil when Keys is not.
+	Key []byte
+	// Keys wraps the snapshots' own keys; nil has Key do so.
+	Keys sealed.Wrapper
 	// Memory is the most bytes that opened snapshots and running ingests may
 	// occupy together.
 	Memory int64
@@ -105,8 +122,14 @@ var ErrNoSnapshot = errors.New("data set has no snapshot")
 // OpenStore opens or creates the store in dir and removes what an interrupted
 // ingest left behind.
 func OpenStore(dir string, opt StoreOptions) (*Store, error) {
-	if len(opt.Key) != sealed.KeySize {
+	if len(opt.Key) != sealed.KeySize && (opt.Key != nil || opt.Keys == nil) {
 		return nil, errors.New("failed to open snapshot store: the storage key must be 32 bytes")
+	}
+	if opt.Keys == nil {
+		var err error
+		if opt.Keys, err = sealed.NewLocal(opt.Key); err != nil {
+			return nil, fmt.Errorf("failed to open snapshot store: %w", err)
+		}
 	}
 	if opt.Memory <= 0 {
 		return nil, errors.New("failed to open snapshot store: snapshot memory must be positive")
@@ -120,7 +143,8 @@ func OpenStore(dir string, opt StoreOptions) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to lock snapshot store: %w", err)
 	}
-	s := &Store{dir: dir, lock: lock, key: bytes.Clone(opt.Key), memory: newMemory(opt.Memory), volume: opt.Volume, confined: opt.Confined, leased: map[string]int{}}
+	s := &Store{dir: dir, lock: lock, key: bytes.Clone(opt.Key), keys: opt.Keys, memory: newMemory(opt.Memory), volume: opt.Volume, confined: opt.Confined,
+		leased: map[string]int{}, freed: make(chan struct{}), known: map[string]knownManifest{}}
 	if s.confined == nil {
 		s.confined = func(string) bool { return false }
 	}
@@ -141,13 +165,19 @@ func (s *Store) Close() error {
 	return s.lock.Close()
 }
 
-// sweep removes staging directories and temporary pointers of an earlier process.
+// sweep destroys staging directories and temporary pointers of an earlier process.
 func (s *Store) sweep() error {
-	if err := os.RemoveAll(s.path("staging")); err != nil {
-		return fmt.Errorf("failed to empty staging: %w", err)
-	}
-	if err := os.Mkdir(s.path("staging"), 0o700); err != nil {
+	if err := os.MkdirAll(s.path("staging"), 0o700); err != nil {
 		return fmt.Errorf("failed to create staging: %w", err)
+	}
+	left, err := os.ReadDir(s.path("staging"))
+	if err != nil {
+		return fmt.Errorf("failed to list staging: %w", err)
+	}
+	for _, e := range left {
+		if err := s.erase(s.path("staging", e.Name())); err != nil {
+			return err
+		}
 	}
 	stray, err := filepath.Glob(s.path("current", ".tmp-*"))
 	if err != nil {
@@ -223,17 +253,26 @@ func (s *Store) Manifest(id string) (Manifest, error) {
 	if !isID(id) {
 		return m, errors.New("failed to read manifest: not a snapshot id")
 	}
-	f, err := os.Open(s.path("snapshots", id, manifestFile))
+	file, err := readBounded(s.path("snapshots", id, manifestFile), sealed.Size(maxManifest))
 	if err != nil {
 		return m, fmt.Errorf("failed to read manifest: %w", err)
 	}
-	defer f.Close()
-	r, err := sealed.NewReader(f, s.key, manifestContext(id))
+	// A manifest whose bytes were opened before needs no key: what is open goes on
+	// answering while the holder of the keys is away.
+	sum := sha256.Sum256(file)
+	s.mu.Lock()
+	known, ok := s.known[id]
+	s.mu.Unlock()
+	if ok && known.sum == sum {
+		return known.Manifest, nil
+	}
+	key, err := s.dataKey(context.Background(), id, s.path("snapshots", id))
+	if err != nil {
+		return m, err
+	}
+	r, err := sealed.NewReader(bytes.NewReader(file), key, manifestContext(id))
 	if err != nil {
 		return m, fmt.Errorf("failed to open manifest: %w", err)
-	}
-	if r.Size() > maxManifest {
-		return m, fmt.Errorf("failed to open manifest: %w", sealed.ErrDamaged)
 	}
 	raw, err := io.ReadAll(r)
 	if err != nil {
@@ -245,6 +284,9 @@ func (s *Store) Manifest(id string) (Manifest, error) {
 	if m.Snapshot != id || m.Format != sealed.Version || m.Data < 0 || m.Size != sealed.Size(m.Data) {
 		return Manifest{}, errors.New("failed to read manifest: it does not describe this snapshot")
 	}
+	s.mu.Lock()
+	s.known[id] = knownManifest{sum, m}
+	s.mu.Unlock()
 	return m, nil
 }
 
@@ -262,7 +304,7 @@ func errDiffers(id string, err error) error {
 // or a new memory file when it is nil, and returns that read-only. Every chunk is
 // authenticated before it is written there, and the whole file is compared with
 // the hash in the manifest.
-func (s *Store) decrypt(m Manifest, draft *os.File) (*os.File, error) {
+func (s *Store) decrypt(m Manifest, key []byte, draft *os.File) (*os.File, error) {
 	f, err := os.Open(s.path("snapshots", m.Snapshot, dataFile))
 	if err != nil {
 		return nil, fmt.Errorf("failed to open snapshot: %w", err)
@@ -270,7 +312,7 @@ func (s *Store) decrypt(m Manifest, draft *os.File) (*os.File, error) {
 	defer f.Close()
 	hashed := make(chan error, 1)
 	go func() { hashed <- s.checkHash(f, m) }() // a second core, where there is one
-	out, err := s.decryptFile(f, m, draft)
+	out, err := s.decryptFile(f, m, key, draft)
 	if hashErr := <-hashed; err == nil && hashErr != nil {
 		_ = out.Close()
 		return nil, hashErr
@@ -278,8 +320,8 @@ func (s *Store) decrypt(m Manifest, draft *os.File) (*os.File, error) {
 	return out, err
 }
 
-func (s *Store) decryptFile(f *os.File, m Manifest, draft *os.File) (*os.File, error) {
-	r, err := sealed.NewReader(io.NewSectionReader(f, 0, math.MaxInt64), s.key, DataContext(m.Snapshot))
+func (s *Store) decryptFile(f *os.File, m Manifest, key []byte, draft *os.File) (*os.File, error) {
+	r, err := sealed.NewReader(io.NewSectionReader(f, 0, math.MaxInt64), key, DataContext(m.Snapshot))
 	if err != nil {
 		return nil, errDiffers(m.Snapshot, err)
 	}
@@ -354,8 +396,13 @@ func (s *Store) commit(m Manifest, data *os.File) (_ Manifest, fresh bool, err e
 	if err != nil {
 		return m, false, fmt.Errorf("failed to inspect snapshot: %w", err)
 	}
+	key, err := s.newDataKey(context.Background(), m.Snapshot, dir)
+	if err != nil {
+		return m, false, err
+	}
+	defer clear(key)
 	m.Format, m.Data, m.Size = sealed.Version, info.Size(), sealed.Size(info.Size())
-	sum, err := s.sealFile(filepath.Join(dir, dataFile), DataContext(m.Snapshot), io.NewSectionReader(data, 0, m.Data), m.Data)
+	sum, err := sealFile(filepath.Join(dir, dataFile), key, DataContext(m.Snapshot), io.NewSectionReader(data, 0, m.Data), m.Data)
 	if err != nil {
 		return m, false, err
 	}
@@ -364,7 +411,7 @@ func (s *Store) commit(m Manifest, data *os.File) (_ Manifest, fresh bool, err e
 	if err != nil {
 		return m, false, fmt.Errorf("failed to encode manifest: %w", err)
 	}
-	if _, err := s.sealFile(filepath.Join(dir, manifestFile), manifestContext(m.Snapshot), bytes.NewReader(raw), int64(len(raw))); err != nil {
+	if _, err := sealFile(filepath.Join(dir, manifestFile), key, manifestContext(m.Snapshot), bytes.NewReader(raw), int64(len(raw))); err != nil {
 		return m, false, err
 	}
 	if err := syncDir(dir); err != nil {
@@ -385,13 +432,13 @@ func (s *Store) commit(m Manifest, data *os.File) (_ Manifest, fresh bool, err e
 
 // sealFile writes size bytes of r to a new encrypted file and returns the hash of
 // that file.
-func (s *Store) sealFile(name, context string, r io.Reader, size int64) ([]byte, error) {
+func sealFile(name string, key []byte, context string, r io.Reader, size int64) ([]byte, error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o400)
 	if err != nil {
 		return nil, fmt.Errorf("failed to create file: %w", err)
 	}
 	h := sha256.New()
-	w, err := sealed.NewWriter(io.MultiWriter(f, h), s.key, context, size)
+	w, err := sealed.NewWriter(io.MultiWriter(f, h), key, context, size)
 	if err == nil {
 		if _, err = io.CopyBuffer(w, struct{ io.Reader }{r}, make([]byte, 1<<20)); err == nil {
 			err = w.Close()

@@ -246,7 +246,7 @@ func TestR34_WrongStorageKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := openTestStore(t, dir, StoreOptions{Key: bytes.Repeat([]byte{4}, 32), Memory: testMemory})
-	if err := opens(other, m.Snapshot); !errors.Is(err, sealed.ErrDamaged) {
+	if err := opens(other, m.Snapshot); !errors.Is(err, sealed.ErrKeyLost) {
 		t.Fatalf("got %v", err)
 	}
 	for _, opt := range []StoreOptions{{Memory: 1}, {Key: make([]byte, 16), Memory: 1}, {Key: make([]byte, 32)}, {Key: make([]byte, 32), Memory: -1}} {
@@ -444,7 +444,11 @@ func BenchmarkFirstUse(b *testing.B) {
 	m := put(b, s, "a", content)
 	b.SetBytes(size)
 	for b.Loop() {
-		f, err := s.decrypt(m, nil)
+		key, err := s.dataKey(context.Background(), m.Snapshot, s.path("snapshots", m.Snapshot))
+		if err != nil {
+			b.Fatal(err)
+		}
+		f, err := s.decrypt(m, key, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

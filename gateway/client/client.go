@@ -34,6 +34,7 @@ type Client struct {
 	Desk       sandgatev1.DeskServiceClient
 	Catalogue  sandgatev1.CatalogueServiceClient
 	Risk       sandgatev1.RiskServiceClient
+	Keys       sandgatev1.KeyServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
 }
@@ -63,6 +64,7 @@ func Dial(kit *home.Kit, server string) (*Client, error) {
 		Desk:       sandgatev1.NewDeskServiceClient(conn),
 		Catalogue:  sandgatev1.NewCatalogueServiceClient(conn),
 		Department: sandgatev1.NewDepartmentServiceClient(conn), Regulator: sandgatev1.NewRegulatorServiceClient(conn), Risk: sandgatev1.NewRiskServiceClient(conn),
+		Keys:       sandgatev1.NewKeyServiceClient(conn),
 		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
 	}, nil
 }

@@ -15,7 +15,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -44,9 +43,15 @@ type Keys struct {
 	Receipt []byte `json:"receipt"` // Ed25519 seed that signs receipts
 	Token   []byte `json:"token"`   // HMAC key of unit tokens and ranks; losing it unlinks snapshots
 	Commit  []byte `json:"commit"`  // derives the salts of query commitments
-	Storage []byte `json:"storage"` // encrypts snapshots at rest; losing it loses them
+	Storage []byte `json:"storage"` // wraps the keys of snapshots; losing it loses them
 	CA      []byte `json:"ca"`      // Ed25519 seed of the mTLS authority
 	Server  []byte `json:"server"`  // Ed25519 seed of the gateway's certificate
+	// Retired are storage keys of before, the newest first. The last one opens the
+	// files that have no key of their own.
+	Retired [][]byte `json:"retired,omitempty"`
+	// VaultToken is Token as Vault wrapped it. With it there is no Storage, and
+	// Token is there once Vault was asked.
+	VaultToken string `json:"vault_token,omitempty"`
 }
 
 const (
@@ -124,25 +129,14 @@ func (h *Home) seal(keys *Keys) error {
 	if err != nil {
 		return fmt.Errorf("failed to draw the unlock key: %w", err)
 	}
-	text, err := json.Marshal(keys)
+	sealed, err := encryptKeys(keys, id.Recipient())
 	if err != nil {
-		return fmt.Errorf("failed to encode keyring: %w", err)
-	}
-	var sealed bytes.Buffer
-	w, err := age.Encrypt(&sealed, id.Recipient())
-	if err != nil {
-		return fmt.Errorf("failed to encrypt keyring: %w", err)
-	}
-	if _, err := w.Write(text); err != nil {
-		return fmt.Errorf("failed to encrypt keyring: %w", err)
-	}
-	if err := w.Close(); err != nil {
-		return fmt.Errorf("failed to encrypt keyring: %w", err)
+		return err
 	}
 	if err := os.WriteFile(filepath.Join(h.Dir, unlockFile), []byte(id.String()+"\n"), 0o600); err != nil {
 		return fmt.Errorf("failed to write unlock key: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(h.Dir, keyringFile), sealed.Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(h.Dir, keyringFile), sealed, 0o600); err != nil {
 		return fmt.Errorf("failed to write keyring: %w", err)
 	}
 	return nil
@@ -169,27 +163,11 @@ func Open(dir string) (*Home, error) {
 	return h, nil
 }
 
-// Unlock opens the keyring. A missing, empty or readable-by-others unlock key is
-// an error, never a reason to go on without encryption.
+// Unlock opens the keyring.
 func (h *Home) Unlock() (*Keys, error) {
-	path := filepath.Join(h.Dir, unlockFile)
-	if p := os.Getenv("SANDGATE_UNLOCK_KEY"); p != "" {
-		path = p
-	}
-	info, err := os.Stat(path)
+	id, err := h.unlockKey()
 	if err != nil {
-		return nil, fmt.Errorf("failed to find the unlock key: %w", err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("unlock key %s can be read by others; run: chmod 600 %s", path, path)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("failed to read the unlock key: %w", err)
-	}
-	id, err := age.ParseX25519Identity(strings.TrimSpace(string(text)))
-	if err != nil {
-		return nil, errors.New("the unlock key is empty or damaged")
+		return nil, err
 	}
 	f, err := os.Open(filepath.Join(h.Dir, keyringFile))
 	if err != nil {
@@ -210,10 +188,8 @@ func (h *Home) Unlock() (*Keys, error) {
 	if err := dec.Decode(&keys); err != nil {
 		return nil, errors.New("keyring is damaged")
 	}
-	for _, k := range [][]byte{keys.Log, keys.Receipt, keys.Token, keys.Commit, keys.Storage, keys.CA, keys.Server} {
-		if len(k) != 32 {
-			return nil, errors.New("keyring lacks a key; refusing to start without it")
-		}
+	if !keys.complete() {
+		return nil, errors.New("keyring lacks a key; refusing to start without it")
 	}
 	return &keys, nil
 }

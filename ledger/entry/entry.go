@@ -96,6 +96,9 @@ type Entry struct {
 	// metering:
 
 	// keys:
+	Destroyed *Destroyed `json:"destroyed,omitempty"`
+	Rotated   *Rotated   `json:"rotated,omitempty"`
+	Restored  *Restored  `json:"restored,omitempty"`
 }
 
 // Time returns At as a time in UTC.
@@ -289,6 +292,7 @@ func (e *Entry) check() error {
 		// metering:
 
 		// keys:
+		KindDestroyed: e.Destroyed != nil, KindRotated: e.Rotated != nil, KindRestored: e.Restored != nil,
 	}
 	if _, known := bodies[e.Kind]; !known && e.Kind != KindStopped {
 		return fmt.Errorf("entry kind %q is unknown", e.Kind)
@@ -301,7 +305,7 @@ func (e *Entry) check() error {
 	if r := e.request(); r != nil {
 		return r.check()
 	}
-	return nil
+	return e.checkKeys()
 }
 
 // request returns the request of the body, nil when its kind has none.

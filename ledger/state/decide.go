@@ -100,6 +100,9 @@ func (s *State) Decide(a Ask) Decision {
 	if reasons := s.exhaustedQuotas(a.Request.Licence, a.At, plan.Rho); len(reasons) > 0 {
 		return refuse(reasons...)
 	}
+	if x := s.spentUnknown(core.Datasets()); x != nil {
+		return refuse(*x)
+	}
 	information, reason := s.information(core, plan)
 	if reason != nil {
 		return refuse(*reason)
@@ -138,6 +141,9 @@ func (s *State) Facts(core algebra.Core) ([]protect.Facts, []string, *policies.R
 			return nil, nil, x
 		}
 		snap, ok := s.snapshots[id]
+		if gone := s.destroyed[id]; !ok && len(gone) > 0 {
+			return nil, nil, missing("NO_SNAPSHOT", id, e.Department, "数据集“%s”的快照已销毁", "the snapshot of data set %q was destroyed")
+		}
 		if !ok {
 			return nil, nil, missing("NO_SNAPSHOT", id, e.Department, "数据集“%s”尚未入库", "data set %q has no snapshot yet")
 		}

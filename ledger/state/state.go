@@ -67,6 +67,13 @@ type State struct {
 	open      map[string]bool  // jobs with an open reservation
 	used      map[string]usage // by licence
 	desk      desk
+
+	// keys:
+	destroyed  map[string][]Destruction // by data set
+	storageKey string
+	unknown    map[string]bool // data sets of which nobody knows what was spent
+	// restorations are the random numbers of those that were confirmed.
+	restorations map[string]bool
 }
 
 // New returns the empty state, before genesis.
@@ -74,7 +81,8 @@ func New() *State {
 	return &State{
 		snapshots: map[string]entry.Snapshot{}, jobs: map[string]*Job{},
 		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, acquired: map[string]int64{}, open: map[string]bool{}, used: map[string]usage{}, filter: &budget.Filter{},
-		desk: newDesk(),
+		desk:      newDesk(),
+		destroyed: map[string][]Destruction{}, unknown: map[string]bool{}, restorations: map[string]bool{},
 	}
 }
 
@@ -205,7 +213,13 @@ func (s *State) apply(e *entry.Entry) error {
 
 		// metering:
 
-		// keys:
+	// keys:
+	case entry.KindDestroyed:
+		return s.applyDestroyed(e)
+	case entry.KindRotated:
+		return s.applyRotated(e)
+	case entry.KindRestored:
+		return s.applyRestored(e)
 	}
 	return fmt.Errorf("kind is unknown")
 }

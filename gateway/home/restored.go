@@ -1,0 +1,88 @@
+package home
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Names of a home's files, for what copies them.
+const (
+	KeyringFile  = keyringFile
+	UnlockFile   = unlockFile
+	restoredFile = "restored.json"
+)
+
+// Files are the files of a home beside its directories.
+var Files = []string{configFile, keyringFile, unlockFile, caFile, serverFile}
+
+// Restored marks a home that was brought back from a backup and may not serve yet.
+type Restored struct {
+	Home   string `json:"home"` // random number of this restoration, hex
+	Backup string `json:"backup"`
+	Origin string `json:"origin"`
+	Size   uint64 `json:"size"` // entries of the ledger
+	Root   string `json:"root"` // of its tree, hex
+}
+
+// Write puts the mark into a home, durably.
+func (r *Restored) Write(dir string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("failed to encode the mark of a restoration: %w", err)
+	}
+	return writeFile(dir, restoredFile, append(text, '\n'))
+}
+
+// Restored returns the mark, nil when the home was not restored or its restoration
+// was confirmed.
+func (h *Home) Restored() (*Restored, error) {
+	text, err := os.ReadFile(filepath.Join(h.Dir, restoredFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("failed to read the mark of a restoration: %w", err)
+	}
+	var r Restored
+	if err := json.Unmarshal(text, &r); err != nil {
+		return nil, errors.New("the mark of a restoration is damaged: restore the home again")
+	}
+	return &r, nil
+}
+
+// Confirmed takes the mark away, durably.
+func (h *Home) Confirmed() error {
+	if err := os.Remove(filepath.Join(h.Dir, restoredFile)); err != nil {
+		return fmt.Errorf("failed to remove the mark of a restoration: %w", err)
+	}
+	return syncDir(h.Dir)
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("failed to open home: %w", err)
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// writeFile writes a file of a home so that it is there after a power failure.
+func writeFile(dir, name string, text []byte) error {
+	tmp, err := os.CreateTemp(dir, ".tmp-*")
+	if err != nil {
+		return fmt.Errorf("failed to write %s: %w", name, err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(text)
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("failed to write %s: %w", name, err)
+	}
+	if err := os.Rename(tmp.Name(), filepath.Join(dir, name)); err != nil {
+		return fmt.Errorf("failed to write %s: %w", name, err)
+	}
+	return syncDir(dir)
+}
