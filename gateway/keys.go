@@ -92,7 +92,7 @@ func (d *Domain) Destroy(ctx context.Context, actor, dataset string) (state.Dest
 	if reason != nil {
 		return state.Destruction{}, none, refusal(*reason)
 	}
-	if err := d.endJobs(ctx, actor, dataset); err != nil {
+	if err := d.endJobsOn(ctx, actor, dataset); err != nil {
 		return state.Destruction{}, none, err
 	}
 	// Leases outlive their jobs' entries by a tick at most.
@@ -170,8 +170,8 @@ func (d *Domain) finishDestructions(ctx context.Context) error {
 	return nil
 }
 
-// endJobs ends every open job on a data set, queued or running.
-func (d *Domain) endJobs(ctx context.Context, by, dataset string) error {
+// endJobsOn ends every open job on a data set, queued or running.
+func (d *Domain) endJobsOn(ctx context.Context, by, dataset string) error {
 	var open []string
 	if err := d.settled(ctx, func() { open = d.state.OpenOn(dataset) }); err != nil {
 		return err

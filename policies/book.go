@@ -356,7 +356,7 @@ func (b *Book) putGrading(g Grading, signers map[string]bool) error {
 // data set until its department sets some that do.
 func (b *Book) kept(e Entry) Entry {
 	if e.Masked && checkMaskDemands(e, e.Masks) != nil {
-		e.Masks, e.Masked, e.Rule = nil, false, nil
+		e.Masks, e.MasksWritten, e.MaskRules, e.Masked, e.Rule = nil, nil, nil, false, nil
 	}
 	if e.Rule != nil && b.checkRule(e, *e.Rule) != nil {
 		e.Rule = nil

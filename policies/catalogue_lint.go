@@ -68,8 +68,12 @@ func LintBundle(docs []Document) []Finding {
 	for _, d := range docs {
 		switch {
 		case d.Grading != nil:
-			for id, levels := range d.Grading.Levels {
-				at(id).Levels = levels
+			for id := range d.Grading.Levels {
+				// Under a scheme that the bundle does not hold nothing is known of a level:
+				// the data set counts as not graded.
+				if levels, err := levelsIn(docs, *d.Grading, id); err == nil {
+					at(id).Levels = levels
+				}
 			}
 		case d.Masking != nil:
 			for id, masks := range d.Masking.Masks {

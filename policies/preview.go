@@ -35,10 +35,14 @@ func PreviewEntry(docs []Document, dataset string) (Entry, error) {
 		if d.Grading == nil || d.Grading.Levels[dataset] == nil {
 			continue
 		}
-		if err := checkLevels(e.Dataset, d.Grading.Levels[dataset]); err != nil {
+		levels, err := levelsIn(docs, *d.Grading, dataset)
+		if err == nil {
+			err = checkLevels(e.Dataset, levels)
+		}
+		if err != nil {
 			return e, fmt.Errorf("Grading: %w", err)
 		}
-		e.Levels = d.Grading.Levels[dataset]
+		e.Levels = levels
 	}
 	for _, d := range docs {
 		if d.Masking == nil {

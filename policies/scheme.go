@@ -246,3 +246,18 @@ func (b *Book) foreignLevel(s GradingScheme, level LevelName) error {
 	}
 	return errors.New(text)
 }
+
+// levelsIn maps a Grading's levels of a data set with nothing but the schemes of the
+// same bundle and the built-in one: for looking at a bundle before it is applied.
+func levelsIn(docs []Document, g Grading, dataset string) (map[string]int, error) {
+	b := &Book{schemes: map[string]GradingScheme{}}
+	for _, d := range docs {
+		if s, ok := d.Body.(*GradingScheme); ok {
+			b.schemes[s.ID] = *s
+		}
+	}
+	if _, ok := b.Scheme(g.Scheme); !ok {
+		return nil, b.unknownScheme(g.Scheme)
+	}
+	return b.mapped(g.Scheme, g.Levels[dataset])
+}

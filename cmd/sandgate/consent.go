@@ -157,10 +157,10 @@ func (a *app) consentListCmd() *cobra.Command {
 						whose = v.GetOperator()
 					}
 					if v.GetWithdrawTime() != nil {
-						withdrawn = day(v.GetWithdrawTime())
+						withdrawn = dateOf(v.GetWithdrawTime())
 					}
 					body = append(body, []string{strings.TrimPrefix(v.GetName(), "consents/"), v.GetDepartment(), v.GetSubject(), whose, join(v.GetPurposes()), join(v.GetDatasets()),
-						day(v.GetNotBefore()), day(v.GetNotAfter()), withdrawn})
+						dateOf(v.GetNotBefore()), dateOf(v.GetNotAfter()), withdrawn})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
 					break

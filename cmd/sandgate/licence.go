@@ -43,7 +43,7 @@ func (a *app) licenceListCmd() *cobra.Command {
 						purposes = append(purposes, p.GetPurpose())
 					}
 					body = append(body, []string{strings.TrimPrefix(l.GetName(), "licences/"), l.GetOperator(), a.t(l.GetTitleZh(), l.GetTitleEn()),
-						a.licenceState(l), day(l.GetNotBefore()), day(l.GetNotAfter()), join(purposes)})
+						a.licenceState(l), dateOf(l.GetNotBefore()), dateOf(l.GetNotAfter()), join(purposes)})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
 					break
@@ -68,11 +68,9 @@ func (a *app) licenceState(l *sandgatev1.Licence) string {
 	return a.t(s[0], s[1])
 }
 
-// china is where the days of terms and quotas begin.
-var china = time.FixedZone("CST", 8*3600)
 
-// day is a date in China, as documents state it.
-func day(t *timestamppb.Timestamp) string { return t.AsTime().In(china).Format(time.DateOnly) }
+// dateOf is a date in China, as documents state it.
+func dateOf(t *timestamppb.Timestamp) string { return t.AsTime().In(civil).Format(time.DateOnly) }
 
 func (a *app) licenceShowCmd() *cobra.Command {
 	return &cobra.Command{
@@ -105,7 +103,7 @@ func (a *app) licenceShowCmd() *cobra.Command {
 			add("实施机构", "implementing body", l.GetImplementingBody())
 			add("状态", "state", strings.TrimSpace(a.licenceState(l)+" "+join(l.GetHeldBy())))
 			add("授权方式", "mode", l.GetMode())
-			add("期限", "term", day(l.GetNotBefore())+" … "+day(l.GetNotAfter()))
+			add("期限", "term", dateOf(l.GetNotBefore())+" … "+dateOf(l.GetNotAfter()))
 			add("续自", "renews", l.GetRenews())
 			add("作业类型", "jobs", join(l.GetJobs()))
 			for _, p := range l.GetPurposes() {
@@ -119,7 +117,7 @@ func (a *app) licenceShowCmd() *cobra.Command {
 				add("数据集", "data set", r.GetDataset()+": "+join(r.GetColumns())+from)
 			}
 			for _, e := range l.GetEntrusted() {
-				add("受托方", "entrusted", e.GetId()+" "+e.GetTitleZh()+" "+day(e.GetFrom())+" … "+day(e.GetUntil()))
+				add("受托方", "entrusted", e.GetId()+" "+e.GetTitleZh()+" "+dateOf(e.GetFrom())+" … "+dateOf(e.GetUntil()))
 			}
 			add("接收方", "recipients", join(l.GetRecipients()))
 			for _, q := range l.GetQuotas() {
@@ -141,7 +139,7 @@ func (a *app) quotaRow(q *sandgatev1.QuotaLine) []string {
 	scope := q.GetKind()
 	if t := quotaTitles[scope]; a.format == "table" {
 		if scope = a.t(t[0], t[1]); q.GetRenewTime() != nil {
-			scope += a.t("，至 ", ", until ") + q.GetRenewTime().AsTime().In(china).Format("01-02 15:04 -07")
+			scope += a.t("，至 ", ", until ") + q.GetRenewTime().AsTime().In(civil).Format("01-02 15:04 -07")
 		}
 	}
 	text, left := itoa, max(0, q.GetLimit()-q.GetUsed())

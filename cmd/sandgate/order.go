@@ -84,7 +84,7 @@ sets and on licences that grant them. Only who suspended, or the regulator, resu
 
 // instant reads a day, whose begin it is in China, or an RFC 3339 time.
 func instant(text string) (time.Time, error) {
-	if t, err := time.ParseInLocation(time.DateOnly, text, china); err == nil {
+	if t, err := time.ParseInLocation(time.DateOnly, text, civil); err == nil {
 		return t, nil
 	}
 	t, err := time.Parse(time.RFC3339, text)
@@ -173,7 +173,7 @@ func (a *app) orderListCmd() *cobra.Command {
 				for _, o := range resp.GetOrders() {
 					due := ""
 					if o.GetDueTime() != nil {
-						due = day(o.GetDueTime())
+						due = dateOf(o.GetDueTime())
 					}
 					if o.GetOverdue() {
 						due += a.head(" 已逾期", " overdue")
