@@ -11,6 +11,7 @@ import (
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
 )
 
@@ -45,7 +46,7 @@ func (d *Domain) noteDuties() {
 		switch {
 		case err == nil:
 			continue
-		case !errors.Is(err, entry.ErrNothingDue) && d.ctx.Err() == nil:
+		case !errors.Is(err, state.ErrNothingDue) && d.ctx.Err() == nil:
 			d.opt.Logger.Error("noting duties failed")
 		}
 		return

@@ -1,10 +1,6 @@
 package entry
 
-import (
-	"errors"
-
-	"github.com/sandgate/sandgate/policies"
-)
+import "github.com/sandgate/sandgate/policies"
 
 // KindDutyNoted records that a duty came into a phase: a reminder, a missed
 // deadline, an escalation. The gateway writes it; a replay decides again that the
@@ -17,6 +13,3 @@ type DutyNoted struct {
 	Phase policies.DutyPhase `json:"phase"`
 	Owes  string             `json:"owes"`
 }
-
-// ErrNothingDue says that no duty is left to be noted; nothing is appended.
-var ErrNothingDue = errors.New("no duty is to be noted")

@@ -122,6 +122,9 @@ func (s *State) Duties(at time.Time) []policies.Duty {
 
 func notedKey(duty string, phase policies.DutyPhase) string { return string(phase) + "\x00" + duty }
 
+// ErrNothingDue says that no duty is left to be noted.
+var ErrNothingDue = errors.New("no duty is to be noted")
+
 // NextNote is the first duty that came into a phase that is to be noted, and was
 // not noted in it: a reminder, a missed deadline, an escalation.
 func (s *State) NextNote(at time.Time) (entry.DutyNoted, error) {
@@ -130,7 +133,7 @@ func (s *State) NextNote(at time.Time) (entry.DutyNoted, error) {
 			return entry.DutyNoted{Duty: d.ID, Phase: d.Phase, Owes: d.Owes}, nil
 		}
 	}
-	return entry.DutyNoted{}, entry.ErrNothingDue
+	return entry.DutyNoted{}, ErrNothingDue
 }
 
 // Noted lists what was noted, in order.

@@ -72,7 +72,7 @@ func TestR24_DutiesAreNotedOnceAndOnlyWhenTrue(t *testing.T) {
 	w.profile()
 	w.policy(cityObjection, "public_security") // rule: 5 working days, until the end of Monday the ninth
 	duty := "rule/obj-1/health"
-	if _, err := w.s.NextNote(w.now); !errors.Is(err, entry.ErrNothingDue) {
+	if _, err := w.s.NextNote(w.now); !errors.Is(err, ErrNothingDue) {
 		t.Fatalf("something is to be noted at once: %v", err)
 	}
 	refuse := func(why string, e *entry.Entry) {
@@ -104,7 +104,7 @@ func TestR24_DutiesAreNotedOnceAndOnlyWhenTrue(t *testing.T) {
 		refuse("not by the gateway", by)
 		w.must(w.noted(duty, "health", x.phase))
 		refuse("twice", w.noted(duty, "health", x.phase))
-		if _, err := w.s.NextNote(w.now); !errors.Is(err, entry.ErrNothingDue) {
+		if _, err := w.s.NextNote(w.now); !errors.Is(err, ErrNothingDue) {
 			t.Errorf("day %d: more is to be noted: %v", x.days, err)
 		}
 	}
