@@ -126,14 +126,7 @@ type namedMask struct {
 	mask Mask
 }
 
-func (n namedMask) zh() string {
-	if n.rule == "" {
-		return "masks"
-	}
-	return "规则“" + safeName(n.rule) + "”"
-}
-
-func (n namedMask) en() string {
+func (n namedMask) String() string {
 	if n.rule == "" {
 		return "masks"
 	}
@@ -175,7 +168,7 @@ func strictest(c Column, all []namedMask) (namedMask, error) {
 	for _, m := range all {
 		if !atLeast(c, best.mask, m.mask) {
 			return best, fmt.Errorf("column %q: %s (%s) and %s (%s) have no strictest: neither mask is at least as general as the other; give them one mask, or drop the column",
-				c.Name, m.en(), m.mask.Op, best.en(), best.mask.Op)
+				c.Name, m, m.mask.Op, best, best.mask.Op)
 		}
 	}
 	return best, nil
