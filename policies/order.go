@@ -100,8 +100,13 @@ var concerned = map[TargetKind]func(b *Book, id string) ([]string, error){
 		}
 		return []string{e.Department}, nil
 	},
-	TargetProduct: func(_ *Book, id string) ([]string, error) {
-		return nil, fmt.Errorf("product %q is not registered", safeName(id))
+	TargetProduct: func(b *Book, id string) ([]string, error) {
+		p, ok := b.products[id]
+		if !ok {
+			return nil, fmt.Errorf("product %q was not filed", safeName(id))
+		}
+		reviewers := b.reviewersOf(p)
+		return reviewers[:len(reviewers)-1], nil // the regulator, who comes last, may always
 	},
 }
 
@@ -168,6 +173,10 @@ func (b *Book) checkOrder(o Order, a act) error {
 	}
 	if _, ok := b.orders[o.ID]; ok {
 		return errors.New("an order of this id was given before")
+	}
+	// Whoever lifts by a cause must not lift what an objection holds.
+	if _, ok := b.holds[o.Target][o.ID]; ok {
+		return errors.New("an objection of this id holds the target; give the order another id")
 	}
 	if o.Reason.ZH == "" || o.Basis.ZH == "" {
 		return errors.New("reason and legal basis must be stated in Chinese")

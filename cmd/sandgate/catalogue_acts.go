@@ -92,18 +92,6 @@ cancel; valid for three years at most.`,
 	return c
 }
 
-// instant reads a date, as the beginning of that day here, or an RFC 3339 instant.
-func instant(s string) (time.Time, error) {
-	if t, err := time.ParseInLocation(time.DateOnly, s, time.Local); err == nil {
-		return t, nil
-	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		return t, errors.New("neither a date like 2029-01-01 nor an instant like 2029-01-01T00:00:00+08:00")
-	}
-	return t, nil
-}
-
 // signAndApply puts one document in force under the kit's signature alone. The
 // dated comment makes it a bundle of its own: the same text counts once.
 func (a *app) signAndApply(c *cobra.Command, kind policies.Kind, body any) (*sandgatev1.ApplyPolicyResponse, error) {

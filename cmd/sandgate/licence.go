@@ -68,7 +68,6 @@ func (a *app) licenceState(l *sandgatev1.Licence) string {
 	return a.t(s[0], s[1])
 }
 
-
 // dateOf is a date in China, as documents state it.
 func dateOf(t *timestamppb.Timestamp) string { return t.AsTime().In(civil).Format(time.DateOnly) }
 
