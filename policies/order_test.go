@@ -137,7 +137,7 @@ func TestR27_BadOrdersAreRefusedByName(t *testing.T) {
 		"unknown operator":       {order("x", "bureau", "operator/nobody", "suspend", ""), `operator "nobody" is not in the registry`},
 		"no operator":            {order("x", "bureau", "operator/dept", "suspend", ""), `operator "dept" is not in the registry`},
 		"unknown data set":       {order("x", "bureau", "dataset/nothing", "suspend", ""), `data set "nothing" is not in the catalogue`},
-		"unknown product":        {order("x", "bureau", "product/p", "suspend", ""), `product "p" is not registered`},
+		"unknown product":        {order("x", "bureau", "product/p", "suspend", ""), `product "p" was not filed`},
 		"unknown kind":           {order("x", "bureau", "world/w", "suspend", ""), `unknown kind of target "world"`},
 		"a gateway with an id":   {order("x", "bureau", "gateway/g", "suspend", ""), "the gateway has no id"},
 		"unknown stage":          {order("x", "bureau", "licence/l1", "warn", ""), `unknown stage "warn"`},

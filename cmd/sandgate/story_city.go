@@ -146,7 +146,7 @@ func citySteps() []step {
 		beta("withheld", "极小的组：结果被抑制", "tiny groups: withheld",
 			"SELECT status, COUNT(*) AS n FROM enterprises WHERE industry = 'B' AND employees > 120 GROUP BY status ORDER BY status"),
 		beta("INFORMATION_EXHAUSTED", "精确答案的信息量有上限：问得太细", "exact answers may tell so much and no more: too fine a table",
-			"SELECT industry, district, COUNT(*) AS n, SUM(registered_capital_yuan) AS capital FROM enterprises GROUP BY industry, district"),
+			"SELECT industry, district, status, COUNT(*) AS n, SUM(registered_capital_yuan) AS capital, SUM(employees) AS staff FROM enterprises GROUP BY industry, district, status"),
 		repeat,
 		alpha("public_health", "STAR", "要原始行", "raw rows", "SELECT * FROM visits LIMIT 5"),
 		alpha("public_health", "RAW_ROWS", "要某人的明细", "somebody's records", "SELECT visit_date, fee_yuan FROM visits"),

@@ -208,6 +208,8 @@ var datasetFields = func() []field[datasetRow] {
 		enum("开放属性", "opening_class", "有条件、不予开放须写法律依据", "conditional and none need a legal basis", classes, func(r *R) *policies.Class { return &r.Opening.Class }),
 		text("开放条件", "opening_condition_zh", "有条件开放时填写", "of conditional opening", func(r *R) *string { return &r.Opening.Condition.ZH }),
 		text("开放条件英文", "opening_condition_en", "开放条件的英文", "the condition in English", func(r *R) *string { return &r.Opening.Condition.EN }),
+		text("共享来源", "shared_from", "由其他地区或部门共享而来的，填提供方；授权须附其同意", "provider of shared-in data, whose consent a licence needs", func(r *R) *string { return &r.SharedFrom }),
+		text("个人授权", "consent", "填 required 的，须经数据主体授权", "required: used with the data subject's consent only", func(r *R) *string { return &r.Consent }),
 		text("开放依据", "opening_basis", "法律、法规条文", "article of the law", func(r *R) *string { return &r.Opening.Basis }),
 		enum("授权运营状态", "operation_status", "是否进入授权运营", "whether it is in authorised operation", statuses, func(r *R) *policies.OperationStatus { return &r.Operation.Status }),
 		text("应用场景", "scenario_zh", "授权运营的应用场景", "scenario of authorised operation", func(r *R) *string { return &r.Operation.Scenario.ZH }),
