@@ -144,7 +144,7 @@ func TestR15_WorkbooksThatAreRefused(t *testing.T) {
 		"too many columns":  {set(tableCodes, "ZZ2", "x"), []string{"SHEET_TOO_LARGE"}},
 		"nothing in it":     {func(f *excelize.File) error { return f.RemoveRow(tableDatasets, 2) }, []string{"SHEET_EMPTY"}},
 		"unsound catalogue": {set(tableDatasets, "B2", "Visits"), []string{"ROW_UNKNOWN"}},
-		"unsound data set":  {set(tableDatasets, "AA2", "kind"), []string{"CATALOGUE_INVALID", "identifier"}},
+		"unsound data set":  {set(tableDatasets, "AC2", "kind"), []string{"CATALOGUE_INVALID", "identifier"}},
 		"unsound code":      {set(tableDatasets, "N2", "91350100M000100Y43"+"X"), []string{"CATALOGUE_INVALID", "provider.code"}},
 		"heading elsewhere": {set(tableDatasets, "A1", ""), []string{"HEADING_MISSING"}},
 	} {
