@@ -145,10 +145,10 @@ func TestR34_VaultAtStart(t *testing.T) {
 	refused("a path for a key", "is not the name", func(c *vault.Config) { c.Key = "../sys" })
 	server.Seal(t)
 	refused("sealed", "unseal", func(*vault.Config) {})
+	server.Unseal(t)
 	server.Pause(t)
 	refused("slow", "cannot be reached", func(*vault.Config) {})
 	server.Resume(t)
-	server.Unseal(t)
 	open(t, server.Config())
 }
 

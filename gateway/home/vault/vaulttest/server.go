@@ -122,9 +122,12 @@ func (s *Server) prepare() error {
 	if err != nil {
 		return err
 	}
-	conf := fmt.Sprintf("storage \"file\" { path = %q }\nlistener \"tcp\" {\n  address = %q\n  tls_cert_file = %q\n  tls_key_file = %q\n}\ndisable_mlock = true\napi_addr = \"https://%s\"\n",
+	conf := fmt.Sprintf("storage \"raft\" {\n  path = %q\n  node_id = \"one\"\n}\ncluster_addr = \"https://127.0.0.1:0\"\nlistener \"tcp\" {\n  address = %q\n  tls_cert_file = %q\n  tls_key_file = %q\n}\ndisable_mlock = true\napi_addr = \"https://%s\"\n",
 		filepath.Join(s.Dir, "data"), s.Addr, s.path("ca.pem"), s.path("server.key"), s.Addr)
 	if s.log, err = os.Create(s.path("vault.log")); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.path("data"), 0o700); err != nil {
 		return err
 	}
 	return errors.Join(
@@ -168,7 +171,10 @@ func (s *Server) Kill(t testing.TB) {
 }
 
 // Pause stops the program from answering without closing its port.
-func (s *Server) Pause(t testing.TB) { s.signal(t, syscall.SIGSTOP) }
+func (s *Server) Pause(t testing.TB) {
+	s.signal(t, syscall.SIGSTOP)
+	time.Sleep(50 * time.Millisecond) // until every thread has stopped
+}
 
 // Resume ends a Pause.
 func (s *Server) Resume(t testing.TB) { s.signal(t, syscall.SIGCONT) }
@@ -218,8 +224,21 @@ func (s *Server) Unseal(t testing.TB) {
 		if err == nil && st.Sealed {
 			err = errors.New("still sealed")
 		}
-		return err
+		return errors.Join(err, active(c))
 	})
+}
+
+// active waits until an unsealed server has taken the lead.
+func active(c *api.Client) error {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		h, err := c.Sys().Health()
+		if err == nil && h.Initialized && !h.Sealed && !h.Standby {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(errors.New("the server did not become active"), err)
+		}
+	}
 }
 
 func (s *Server) initialise(ttl time.Duration) error {
@@ -234,6 +253,9 @@ func (s *Server) initialise(ttl time.Duration) error {
 	s.unseal, s.root = ready.Keys[0], ready.RootToken
 	c.SetToken(s.root)
 	if _, err := c.Sys().Unseal(s.unseal); err != nil {
+		return err
+	}
+	if err := active(c); err != nil {
 		return err
 	}
 	write := func(path string, data map[string]any) (*api.Secret, error) { return c.Logical().Write(path, data) }
