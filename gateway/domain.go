@@ -105,7 +105,10 @@ type Domain struct {
 	wraps    sealed.Wrapper
 	service  home.KeyService // nil: the keyring wraps
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// kept counts the jobs that hold or have committed the stored release of a digest:
+	// two that drew the same numbers share one file.
+	kept    map[string]int
 	running map[string]*run // by job, until its seat is free
 	leaving map[string]bool // data sets being destroyed
 	jobs    sync.WaitGroup
@@ -148,7 +151,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, leaving: map[string]bool{}}
+	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, kept: map[string]int{}, leaving: map[string]bool{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())

@@ -72,11 +72,12 @@ func TestR27_OrderStopsRunningAndWaitingJobs(t *testing.T) {
 		idle := workers(t)
 		running := submit(attack.Op(0), fmt.Sprintf("spin' OR diagnosis_detail = 'r%d", round))
 		waiting := submit(attack.Op(0), fmt.Sprintf("wait%d", round))
-		other := submit(attack.Op(1), fmt.Sprintf("spin' OR diagnosis_detail = 'other%d", round))
 		var worker []int
 		for deadline := time.Now().Add(10 * time.Second); len(worker) == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			worker = slices.DeleteFunc(workers(t), func(pid int) bool { return slices.Contains(idle, pid) })
 		}
+		// Its worker is none of those that the order is to end.
+		other := submit(attack.Op(1), fmt.Sprintf("spin' OR diagnosis_detail = 'other%d", round))
 		waited := make(chan *longrunningpb.Operation, 2)
 		for _, job := range []string{running, waiting} {
 			go func() {
