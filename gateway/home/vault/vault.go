@@ -164,7 +164,7 @@ func (s *Service) login(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	if out == nil || out.Auth == nil || out.Auth.ClientToken == "" {
-		return 0, errors.New("Vault gave no token")
+		return 0, errors.New("no token came from Vault")
 	}
 	s.client.SetToken(out.Auth.ClientToken)
 	return time.Duration(out.Auth.LeaseDuration) * time.Second, nil
@@ -302,11 +302,11 @@ func (s *Service) readKey(ctx context.Context) error {
 		return fmt.Errorf("%w: Vault has no such key; create it with: vault write -f %s", sealed.ErrKeysAway, path.Join(s.cfg.Mount, "keys", s.cfg.Key))
 	}
 	if out.Data["exportable"] == true || out.Data["type"] != "aes256-gcm96" || out.Data["derived"] == true {
-		return fmt.Errorf("Vault's key %s must be of type aes256-gcm96, not derived and not exportable", s.cfg.Key)
+		return fmt.Errorf("the key %s in Vault must be of type aes256-gcm96, not derived and not exportable", s.cfg.Key)
 	}
 	var version int
 	if _, err := fmt.Sscan(fmt.Sprint(out.Data["latest_version"]), &version); err != nil {
-		return errors.New("Vault's key has no version")
+		return errors.New("the key in Vault has no version")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -332,7 +332,7 @@ func (s *Service) Wrap(ctx context.Context, place string, key []byte) (string, e
 	}
 	text, _ := field(out, "ciphertext")
 	if !strings.HasPrefix(text, prefix) {
-		return "", errors.New("Vault gave no wrapped key")
+		return "", errors.New("no wrapped key came from Vault")
 	}
 	return text, nil
 }
