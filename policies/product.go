@@ -379,6 +379,11 @@ func (b *Book) runnable(p Product, at time.Time, add func(*Reason)) {
 				hint("请等待审查；进度用 sandgate product show 查看", "wait for the review; see sandgate product show"))
 		}
 	}
+	if b.registrationRequired {
+		if x := b.Registered(Target{TargetProduct, p.ID}, at); x != nil {
+			add(x)
+		}
+	}
 	if x := b.Suspended(Target{TargetProduct, p.ID}); x != nil {
 		add(x)
 	}

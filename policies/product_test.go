@@ -184,3 +184,27 @@ func TestR08_ReviewRulesAreNarrow(t *testing.T) {
 		t.Errorf("an open parameter: %v", got)
 	}
 }
+
+// R11: where registration is required, a product that is not registered, or no
+// longer, does not run.
+func TestR11_UnregisteredProductsDoNotRun(t *testing.T) {
+	b := apply(t, town(t, ""), withKeys(townRegistry)+"registration_required: true\n", "bureau")
+	b = apply(t, b, registration("first", "A-1", "2028-06-01"), "bureau")
+	b = apply(t, b, productText(t, ""), "op")
+	for _, by := range []string{"dept", "bureau"} {
+		b = apply(t, b, reviewText(b, by, true), by)
+	}
+	r := productRequest(b)
+	r.At = applied
+	if got := codesOf(b.Decide(r)); !slices.Equal(got, []string{"REGISTRATION_MISSING"}) {
+		t.Fatalf("unregistered: %v", got)
+	}
+	b = apply(t, b, strings.Replace(registration("first", "P-1", "2028-06-01"), "{kind: dataset, id: people}", "{kind: product, id: fees}", 1), "bureau")
+	if got := b.Decide(r); len(got) != 0 {
+		t.Fatalf("registered: %v", got)
+	}
+	r.At = time.Date(2028, 6, 1, 0, 0, 0, 0, time.UTC)
+	if got := codesOf(b.Decide(r)); !slices.Contains(got, "REGISTRATION_EXPIRED") {
+		t.Errorf("expired: %v", got)
+	}
+}

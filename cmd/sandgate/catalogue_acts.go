@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,7 +68,11 @@ cancel; valid for three years at most.`,
 					return usageError{err}
 				}
 			}
-			receipt, err := a.signAndApply(c, policies.KindRegistration, r)
+			text, err := policies.FormatDocument(policies.KindRegistration, r)
+			if err != nil {
+				return err
+			}
+			receipt, err := a.signAndApply(c.Context(), text)
 			if err != nil {
 				return err
 			}
@@ -90,36 +92,4 @@ cancel; valid for three years at most.`,
 	f.StringVar(&note, "note", "", "说明 note")
 	require(c, "code", "type")
 	return c
-}
-
-// signAndApply puts one document in force under the kit's signature alone. The
-// dated comment makes it a bundle of its own: the same text counts once.
-func (a *app) signAndApply(c *cobra.Command, kind policies.Kind, body any) (*sandgatev1.ApplyPolicyResponse, error) {
-	k, err := a.kit()
-	if err != nil {
-		return nil, err
-	}
-	key, err := k.SigningKey()
-	if err != nil {
-		return nil, err
-	}
-	text, err := policies.FormatDocument(kind, body)
-	if err != nil {
-		return nil, err
-	}
-	text = append(text, "# "+time.Now().UTC().Format(time.RFC3339Nano)+"\n"...)
-	env, err := policies.Sign(nil, text, k.Party, key)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := json.Marshal(env)
-	if err != nil {
-		return nil, fmt.Errorf("failed to encode envelope: %w", err)
-	}
-	cl, err := a.dial()
-	if err != nil {
-		return nil, err
-	}
-	defer cl.Close()
-	return cl.Policy.ApplyPolicy(c.Context(), &sandgatev1.ApplyPolicyRequest{Envelope: raw})
 }

@@ -131,15 +131,11 @@ func (a *app) policyApplyCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.format == "json" {
-				return a.proto(resp)
-			}
-			if check {
+			if check && a.format != "json" {
 				a.say("检查通过: %s", "would be put in force: %s", join(resp.GetKinds()))
 				return nil
 			}
-			a.say("已生效: %s（账本第 %d 条）", "in force: %s (ledger entry %d)", join(resp.GetKinds()), resp.GetReceipt().GetSeq())
-			return nil
+			return a.inForce(resp)
 		},
 	}
 	c.Flags().BoolVar(&check, "check", false, "只检查，不生效 · check only")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -50,36 +49,11 @@ func (s *statement) say(a *app, c *cobra.Command, text []byte, err error) error 
 		_, err := a.out.Write(text)
 		return err
 	}
-	k, err := a.kit()
+	resp, err := a.signAndApply(c.Context(), text)
 	if err != nil {
 		return err
 	}
-	key, err := k.SigningKey()
-	if err != nil {
-		return err
-	}
-	env, err := policies.Sign(nil, text, k.Party, key)
-	if err != nil {
-		return err
-	}
-	raw, err := json.Marshal(env)
-	if err != nil {
-		return fmt.Errorf("failed to encode envelope: %w", err)
-	}
-	cl, err := a.dial()
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	resp, err := cl.Policy.ApplyPolicy(c.Context(), &sandgatev1.ApplyPolicyRequest{Envelope: raw})
-	if err != nil {
-		return err
-	}
-	if a.format == "json" {
-		return a.proto(resp)
-	}
-	a.say("已生效: %s（账本第 %d 条）", "in force: %s (ledger entry %d)", join(resp.GetKinds()), resp.GetReceipt().GetSeq())
-	return nil
+	return a.inForce(resp)
 }
 
 // signer is the kit's party, in whose name a document speaks.

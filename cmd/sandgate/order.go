@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -108,39 +107,20 @@ func freshID(prefix string) string {
 // declare signs a document with the kit, applies it and says where it stands. out,
 // when not empty, keeps the document and its envelope.
 func (a *app) declare(ctx context.Context, doc any, name, out string) error {
-	k, err := a.kit()
-	if err != nil {
-		return err
-	}
-	key, err := k.SigningKey()
-	if err != nil {
-		return err
-	}
-	text, err := yaml.Marshal(doc)
+	document, err := yaml.Marshal(doc)
 	if err != nil {
 		return fmt.Errorf("failed to write the document: %w", err)
 	}
-	// The same words said twice are two documents: a bundle counts once.
-	text = append([]byte("# "+time.Now().UTC().Format(time.RFC3339Nano)+"\n"), text...)
-	env, err := policies.Sign(nil, text, k.Party, key)
-	if err != nil {
-		return fmt.Errorf("failed to sign the document: %w", err)
-	}
-	raw, err := json.MarshalIndent(env, "", "  ")
-	if err != nil {
-		return fmt.Errorf("failed to encode the envelope: %w", err)
-	}
-	if out != "" {
-		if err := errors.Join(os.WriteFile(out, text, 0o600), os.WriteFile(out+".dsse", raw, 0o600)); err != nil {
-			return fmt.Errorf("failed to keep the document: %w", err)
-		}
-	}
-	cl, err := a.dial()
+	text, envelope, err := a.sign(document)
 	if err != nil {
 		return err
 	}
-	defer cl.Close()
-	resp, err := cl.Policy.ApplyPolicy(ctx, &sandgatev1.ApplyPolicyRequest{Envelope: raw})
+	if out != "" {
+		if err := errors.Join(os.WriteFile(out, text, 0o600), os.WriteFile(out+".dsse", envelope, 0o600)); err != nil {
+			return fmt.Errorf("failed to keep the document: %w", err)
+		}
+	}
+	resp, err := a.apply(ctx, envelope)
 	if err != nil {
 		return err
 	}

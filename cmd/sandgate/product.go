@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
@@ -24,20 +22,6 @@ func (a *app) productCmd() *cobra.Command {
 	c := &cobra.Command{Use: "product", Short: "数据产品：拟稿、审查、运行、交付 · draft, review, run and deliver products"}
 	c.AddCommand(a.productDraftCmd(), a.productReviewCmd(), a.productListCmd(), a.productShowCmd(), a.productRunCmd(), a.productDeliverCmd())
 	return c
-}
-
-// document is a document of a bundle with its kind in front.
-type document[T any] struct {
-	Kind policies.Kind `yaml:"kind"`
-	Body T             `yaml:",inline"`
-}
-
-func documentText[T any](kind policies.Kind, body T) ([]byte, error) {
-	text, err := yaml.Marshal(document[T]{kind, body})
-	if err != nil {
-		return nil, fmt.Errorf("failed to write %s: %w", kind, err)
-	}
-	return text, nil
 }
 
 func (a *app) productDraftCmd() *cobra.Command {
@@ -89,7 +73,7 @@ Checks the text and writes the product document. Every $1, $2, … is described 
 				return a.explanation(x, spec.GetSql())
 			}
 			p.Core = x.GetForm()
-			text, err := documentText(policies.KindProduct, p)
+			text, err := documentOf(policies.KindProduct, p)
 			if err != nil {
 				return err
 			}
@@ -149,10 +133,6 @@ any change needs another review.`,
 			if err != nil {
 				return err
 			}
-			key, err := k.SigningKey()
-			if err != nil {
-				return err
-			}
 			cl, err := a.dial()
 			if err != nil {
 				return err
@@ -163,21 +143,11 @@ any change needs another review.`,
 				return err
 			}
 			r.Product, r.Digest, r.By = strings.TrimPrefix(p.GetName(), "products/"), p.GetDigest(), k.Party
-			text, err := documentText(policies.KindProductReview, r)
+			text, err := documentOf(policies.KindProductReview, r)
 			if err != nil {
 				return err
 			}
-			// The same words twice are two acts.
-			text = append(text, "# "+uuid.NewString()+"\n"...)
-			env, err := policies.Sign(nil, text, k.Party, key)
-			if err != nil {
-				return err
-			}
-			envelope, err := json.Marshal(env)
-			if err != nil {
-				return fmt.Errorf("failed to encode envelope: %w", err)
-			}
-			resp, err := cl.Policy.ApplyPolicy(c.Context(), &sandgatev1.ApplyPolicyRequest{Envelope: envelope})
+			resp, err := a.signAndApply(c.Context(), text)
 			if err != nil {
 				return err
 			}
