@@ -184,13 +184,12 @@ func (b *Book) putProductReview(r ProductReview, a act) error {
 	if r.Digest != p.Digest() {
 		return fmt.Errorf("product %q: the review is of another version; look at the one filed last", p.ID)
 	}
-	if len(r.Officers) == 0 || r.Reason.ZH == "" {
-		return fmt.Errorf("product %q: officials or reason.zh is missing", p.ID)
+	profile, _ := b.Profile()
+	if err := checkOfficials(r.Officers, nil, profile.TwoPerson); err != nil {
+		return fmt.Errorf("product %q: %w", p.ID, err)
 	}
-	for _, o := range r.Officers {
-		if err := checkID("official", o); err != nil {
-			return err
-		}
+	if err := checkWords(true, map[string]Text{"reason": r.Reason}); err != nil {
+		return fmt.Errorf("product %q: %w", p.ID, err)
 	}
 	if !r.Approve && r.Basis == "" {
 		return fmt.Errorf("product %q: a refusal states its legal basis", p.ID)

@@ -128,6 +128,8 @@ func TestR08_ProductDocumentsAreRefusedByName(t *testing.T) {
 		"review by the operator":   {filed, sub(review, "by: dept", "by: op"), []string{"op"}, "does not review"},
 		"review unsigned":          {filed, review, []string{"bureau"}, "signature of reviewer"},
 		"review of an old version": {filed, sub(review, "digest: ", "digest: 0"), []string{"dept"}, "another version"},
+		"alone where two must":     {apply(t, filed, withKeys(load(t, "profiles/chifeng.yaml")), "bureau"), review, []string{"dept"}, "two officials"},
+		"a number in the reason":   {filed, sub(review, "zh: 理由", "zh: 见 240101199001011234"), []string{"dept"}, "reason"},
 		"refusal without basis":    {filed, sub(sub(review, "approve: true", "approve: false"), "basis: 第八条\n", ""), []string{"dept"}, "legal basis"},
 		"rule without columns":     {full, "kind: ReviewRule\nid: r\nby: dept\noperator: op\npurposes: [plan]\ncolumns: {}\nnot_after: 2026-12-01T00:00:00Z\n", []string{"dept"}, "narrow"},
 		"rule for ever":            {full, "kind: ReviewRule\nid: r\nby: dept\noperator: op\npurposes: [plan]\ncolumns: {people: [fee]}\nnot_after: 2036-12-01T00:00:00Z\n", []string{"dept"}, "within 12 months"},
