@@ -20,7 +20,7 @@ import (
 func TestR34_GatewayWithVault(t *testing.T) {
 	server := vaulttest.Start(t, time.Hour)
 	cfg := server.Config()
-	cfg.Timeout = 500 * time.Millisecond
+	cfg.Timeout = 3 * time.Second // a handshake under the race detector takes its time
 	opt := gateway.Options{Vault: &cfg}
 	a := arena(t, "open", gateway.Options{})
 	a.Add(t, visits("shut", ""))

@@ -127,7 +127,7 @@ func (a *Arena) witness(t testing.TB, dataset, sql string, strike func(func() []
 // ticks the time tells them apart.
 func TestAttack08_DeathsLookAlike(t *testing.T) {
 	NeedBinary(t)
-	const tick, wall = 80 * time.Millisecond, time.Second
+	const tick, wall = 100 * time.Millisecond, time.Second
 	const timeOut = 16 * tick // the first tick after a time-out
 	a, err := New(t.TempDir(), gateway.Options{})
 	if err != nil {
