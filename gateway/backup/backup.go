@@ -187,6 +187,7 @@ func wanted(h *home.Home, s *state.State) []want {
 			want{path: at + "/key.json", of: "snapshot-" + snap.Snapshot, optional: true},
 			want{path: "snapshots/current/" + id, optional: true})
 	}
+	shared := map[string]bool{}
 	for _, id := range s.Jobs() {
 		j, _ := s.Job(id)
 		if j.Phase == state.PhaseReleased || j.Phase == state.PhaseRepeated {
@@ -195,7 +196,11 @@ func wanted(h *home.Home, s *state.State) []want {
 		if j.Released == nil {
 			continue
 		}
-		out = append(out, want{path: "releases/" + j.Released.Digest + ".json"})
+		// Two jobs that drew the same numbers share a file.
+		if path := "releases/" + j.Released.Digest + ".json"; !shared[path] {
+			shared[path] = true
+			out = append(out, want{path: path})
+		}
 		if j.Released.Cells != "" && !gone(s, j) {
 			out = append(out, want{path: "exact/" + id + ".cells"}, want{path: "exact/" + id + ".key", of: "exact-" + id, optional: true})
 		}

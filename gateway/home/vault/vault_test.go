@@ -118,7 +118,7 @@ func TestR34_VaultAtStart(t *testing.T) {
 	refused := func(name, want string, change func(c *vault.Config)) {
 		t.Helper()
 		cfg := server.Config()
-		cfg.Timeout = 500 * time.Millisecond
+		cfg.Timeout = 2 * time.Second
 		change(&cfg)
 		begin := time.Now()
 		s, err := vault.Open(t.Context(), cfg)
@@ -157,7 +157,7 @@ func TestR34_VaultAtStart(t *testing.T) {
 func TestR34_VaultGoesAndComes(t *testing.T) {
 	server := vaulttest.Start(t, time.Hour)
 	cfg := server.Config()
-	cfg.Timeout = 500 * time.Millisecond
+	cfg.Timeout = 2 * time.Second
 	var mu sync.Mutex
 	var told []string
 	cfg.Told = func(s vault.State) {
