@@ -3,8 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -183,50 +181,6 @@ func (d *Domain) attempt(ctx context.Context, p *prepared) (rel *release.Release
 		err = ctx.Err()
 	}
 	return rel, err
-}
-
-// keep writes a release and its post-processing, and returns its digest. Nobody
-// is answered from them before the ledger commits to the digest.
-func (d *Domain) keep(job string, p *prepared, rel *release.Release) (string, error) {
-	digest := rel.Digest()
-	name := fmt.Sprintf("%x", digest[:])
-	// Named by its digest, a release can never be overwritten by another run's; one
-	// that is the same to the last byte shares the file.
-	d.mu.Lock()
-	d.kept[name]++
-	d.mu.Unlock()
-	if err := writeDurable(d.releasePath(name), rel.Encode()); err != nil {
-		return name, err
-	}
-	return name, d.savePost(job, p.query.Post)
-}
-
-// discard removes a release that was never committed.
-func (d *Domain) discard(job, name string) error {
-	cells := d.dropCells(job)
-	if name == "" {
-		return cells
-	}
-	return errors.Join(cells, d.drop(name), os.Remove(d.postPath(job)))
-}
-
-// drop removes a stored release that no other job holds. What was committed by an
-// earlier run of the gateway the ledger knows; what by this one is counted.
-func (d *Domain) drop(name string) error {
-	committed := false
-	d.log.View(func() {
-		for _, id := range d.state.Jobs() {
-			j, _ := d.state.Job(id)
-			committed = committed || j.Released != nil && j.Released.Digest == name
-		}
-	})
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.kept[name]--; d.kept[name] > 0 || committed {
-		return nil
-	}
-	delete(d.kept, name)
-	return os.Remove(d.releasePath(name))
 }
 
 // commit makes a stored release the job's outcome, or ends the job without one.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -12,10 +11,8 @@ import (
 	"io/fs"
 	"math/big"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
@@ -267,59 +264,6 @@ func (d *Domain) compute(ctx context.Context, p *prepared) (*release.Release, er
 		return d.differenced(p, func(c *disclosure.Check) (*release.Release, error) { return release.Exact(p.plan, partials, c) })
 	}
 	return release.DP(p.plan, partials, release.NewSource())
-}
-
-func (d *Domain) releasePath(digest string) string {
-	return filepath.Join(d.home.Releases(), digest+".json")
-}
-
-// sweepReleases removes releases that were written but never committed: a crash
-// came between. Nobody was answered from them, and a job that is run again must
-// not leave two draws of its noise on the disk for the price of one.
-func (d *Domain) sweepReleases() error {
-	committed := map[string]bool{}
-	d.log.View(func() {
-		for _, id := range d.state.Jobs() {
-			if j, _ := d.state.Job(id); j.Released != nil {
-				committed[j.Released.Digest+".json"] = true
-			}
-		}
-	})
-	files, err := os.ReadDir(d.home.Releases())
-	if err != nil {
-		return fmt.Errorf("failed to list releases: %w", err)
-	}
-	for _, f := range files {
-		if committed[f.Name()] || strings.HasSuffix(f.Name(), ".post.json") {
-			continue
-		}
-		if err := os.Remove(filepath.Join(d.home.Releases(), f.Name())); err != nil {
-			return fmt.Errorf("failed to remove an uncommitted release: %w", err)
-		}
-	}
-	return nil
-}
-
-func (d *Domain) postPath(job string) string {
-	return filepath.Join(d.home.Releases(), job+".post.json")
-}
-
-func (d *Domain) savePost(job string, post algebra.Post) error {
-	text, err := json.Marshal(post)
-	if err != nil {
-		return fmt.Errorf("failed to encode post-processing: %w", err)
-	}
-	return writeDurable(d.postPath(job), append(d.postSeal(job, text), text...))
-}
-
-// postSeal is the line in front of a stored post-processing. The ledger commits
-// to the answer and not to how a job had it named, ordered and cut; whoever
-// changes that on disk would have another column's numbers served under a name.
-func (d *Domain) postSeal(job string, text []byte) []byte {
-	mac := hmac.New(sha256.New, d.keys.Commit)
-	fmt.Fprintf(mac, "sandgate/post/v1/%s\n", job)
-	mac.Write(text)
-	return append([]byte(hex.EncodeToString(mac.Sum(nil))), '\n')
 }
 
 // Answer is a release as its job's operator sees it: post-processed, with the

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"time"
-	"unicode"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 
@@ -454,52 +452,3 @@ func (b *Book) InForce(id string, at time.Time) *Reason {
 	}
 	return nil
 }
-
-// reasonf builds a Reason whose zh and en formats take the same arguments, all
-// of them names from policy documents or the request's own identifiers.
-func reasonf(code, rule, setBy, zh, en string, args ...any) *Reason {
-	for i, a := range args {
-		if s, ok := a.(string); ok {
-			args[i] = safeName(s)
-		}
-	}
-	return &Reason{Code: code, Rule: rule, SetBy: setBy, ZH: fmt.Sprintf(zh, args...), EN: fmt.Sprintf(en, args...)}
-}
-
-func (r *Reason) hint(zh, en string) *Reason { r.HintZH, r.HintEN = zh, en; return r }
-
-// safeName keeps an identifier that a caller typed from carrying data into a
-// refusal: a name long enough to be an identity number is not repeated.
-func safeName(s string) string {
-	digits := 0
-	for _, c := range s {
-		if unicode.IsDigit(c) {
-			digits++
-		}
-		if !unicode.IsPrint(c) {
-			return "…"
-		}
-	}
-	if len([]rune(s)) > 64 || digits >= 9 {
-		return "…"
-	}
-	return s
-}
-
-var longNumber = regexp.MustCompile(`\p{Nd}{9,}`)
-
-// plainError shows err without any number as long as an identity number.
-type plainError struct{ err error }
-
-// withoutNumbers keeps what stands in a bundle by mistake, an identity number as
-// a key or a code, out of the error that says where the mistake is.
-func withoutNumbers(err error) error {
-	if err == nil || !longNumber.MatchString(err.Error()) {
-		return err
-	}
-	return plainError{err}
-}
-
-func (e plainError) Error() string { return longNumber.ReplaceAllString(e.err.Error(), "…") }
-
-func (e plainError) Unwrap() error { return e.err }

@@ -1,0 +1,113 @@
+package gateway
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/release"
+)
+
+// keep writes a release and its post-processing, and returns its digest. Nobody
+// is answered from them before the ledger commits to the digest.
+func (d *Domain) keep(job string, p *prepared, rel *release.Release) (string, error) {
+	digest := rel.Digest()
+	name := fmt.Sprintf("%x", digest[:])
+	// Named by its digest, a release can never be overwritten by another run's; one
+	// that is the same to the last byte shares the file.
+	d.mu.Lock()
+	d.kept[name]++
+	d.mu.Unlock()
+	if err := writeDurable(d.releasePath(name), rel.Encode()); err != nil {
+		return name, err
+	}
+	return name, d.savePost(job, p.query.Post)
+}
+
+// discard removes a release that was never committed.
+func (d *Domain) discard(job, name string) error {
+	cells := d.dropCells(job)
+	if name == "" {
+		return cells
+	}
+	return errors.Join(cells, d.drop(name), os.Remove(d.postPath(job)))
+}
+
+// drop removes a stored release that no other job holds. What was committed by an
+// earlier run of the gateway the ledger knows; what by this one is counted.
+func (d *Domain) drop(name string) error {
+	committed := false
+	d.log.View(func() {
+		for _, id := range d.state.Jobs() {
+			j, _ := d.state.Job(id)
+			committed = committed || j.Released != nil && j.Released.Digest == name
+		}
+	})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.kept[name]--; d.kept[name] > 0 || committed {
+		return nil
+	}
+	delete(d.kept, name)
+	return os.Remove(d.releasePath(name))
+}
+
+func (d *Domain) releasePath(digest string) string {
+	return filepath.Join(d.home.Releases(), digest+".json")
+}
+
+// sweepReleases removes releases that were written but never committed: a crash
+// came between. Nobody was answered from them, and a job that is run again must
+// not leave two draws of its noise on the disk for the price of one.
+func (d *Domain) sweepReleases() error {
+	committed := map[string]bool{}
+	d.log.View(func() {
+		for _, id := range d.state.Jobs() {
+			if j, _ := d.state.Job(id); j.Released != nil {
+				committed[j.Released.Digest+".json"] = true
+			}
+		}
+	})
+	files, err := os.ReadDir(d.home.Releases())
+	if err != nil {
+		return fmt.Errorf("failed to list releases: %w", err)
+	}
+	for _, f := range files {
+		if committed[f.Name()] || strings.HasSuffix(f.Name(), ".post.json") {
+			continue
+		}
+		if err := os.Remove(filepath.Join(d.home.Releases(), f.Name())); err != nil {
+			return fmt.Errorf("failed to remove an uncommitted release: %w", err)
+		}
+	}
+	return nil
+}
+
+func (d *Domain) postPath(job string) string {
+	return filepath.Join(d.home.Releases(), job+".post.json")
+}
+
+func (d *Domain) savePost(job string, post algebra.Post) error {
+	text, err := json.Marshal(post)
+	if err != nil {
+		return fmt.Errorf("failed to encode post-processing: %w", err)
+	}
+	return writeDurable(d.postPath(job), append(d.postSeal(job, text), text...))
+}
+
+// postSeal is the line in front of a stored post-processing. The ledger commits
+// to the answer and not to how a job had it named, ordered and cut; whoever
+// changes that on disk would have another column's numbers served under a name.
+func (d *Domain) postSeal(job string, text []byte) []byte {
+	mac := hmac.New(sha256.New, d.keys.Commit)
+	fmt.Fprintf(mac, "sandgate/post/v1/%s\n", job)
+	mac.Write(text)
+	return append([]byte(hex.EncodeToString(mac.Sum(nil))), '\n')
+}
