@@ -425,6 +425,9 @@ func (d *Domain) Authorize(party string, act policies.Action, res policies.Resou
 	return nil
 }
 
+// maxPolicy keeps a bundle, which is written in base64, inside one ledger entry.
+const maxPolicy = 48_000
+
 // ApplyPolicy puts a signed bundle in force.
 func (d *Domain) ApplyPolicy(ctx context.Context, actor string, envelope []byte, validateOnly bool) ([]policies.Kind, ledger.Receipt, error) {
 	deflated, err := state.Deflate(envelope)
@@ -438,6 +441,11 @@ func (d *Domain) ApplyPolicy(ctx context.Context, actor string, envelope []byte,
 	docs, err := policies.ParseBundle(payload)
 	if err != nil {
 		return nil, ledger.Receipt{}, policyRefused(err)
+	}
+	if len(deflated) > maxPolicy {
+		return nil, ledger.Receipt{}, refusal(policies.Reason{Code: "POLICY_TOO_LARGE", Rule: "policy", SetBy: "sandgate",
+			ZH: fmt.Sprintf("策略文件压缩后有 %d 字节，账本一条记录至多容纳 %d 字节", len(deflated), maxPolicy), EN: fmt.Sprintf("the bundle has %d bytes when compressed; one ledger entry holds %d at most", len(deflated), maxPolicy),
+			HintZH: "请拆成几份，分别签名、提交", HintEN: "split it into several bundles, sign and apply each"})
 	}
 	p := &entry.Policy{Envelope: deflated}
 	for _, doc := range docs {

@@ -58,8 +58,8 @@ var statusCodes = map[string]codes.Code{
 	"UNAUTHENTICATED": codes.Unauthenticated, "DEADLINE_EXCEEDED": codes.DeadlineExceeded, "CANCELLED": codes.Canceled,
 	"METHOD_UNKNOWN": codes.Unimplemented, "INTERNAL": codes.Internal, "INGEST_FAILED": codes.Internal, "RELEASE_DAMAGED": codes.DataLoss, "INGEST_REFUSED": codes.InvalidArgument,
 	"SNAPSHOT_TOO_LARGE": codes.FailedPrecondition, "INGEST_TOO_LARGE": codes.ResourceExhausted, "INGEST_MEMORY": codes.ResourceExhausted,
-	"ASSESSMENT_FAILED": codes.ResourceExhausted,
-	"SNAPSHOT_LEAVING":  codes.FailedPrecondition, "SNAPSHOT_DESTROYED": codes.FailedPrecondition, "DESTRUCTION_UNFINISHED": codes.Unavailable,
+	"ASSESSMENT_FAILED": codes.ResourceExhausted, "POLICY_TOO_LARGE": codes.InvalidArgument,
+	"SNAPSHOT_LEAVING": codes.FailedPrecondition, "SNAPSHOT_DESTROYED": codes.FailedPrecondition, "DESTRUCTION_UNFINISHED": codes.Unavailable,
 	"KEYS_AWAY": codes.Unavailable, "BUDGET_UNKNOWN": codes.ResourceExhausted, "EXACT_STORE_DESTROYED": codes.FailedPrecondition,
 }
 

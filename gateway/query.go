@@ -420,7 +420,11 @@ func (d *Domain) Budgets(operator, licence string) ([]BudgetLine, error) {
 				query = 0
 			}
 			for _, c := range budget.Charges(r.Dataset, l.Operator, year, 0, limits) {
-				out = append(out, BudgetLine{Dataset: r.Dataset, Scope: c.Scope, Limit: c.Limit, Spent: d.state.Spent(c.Scope), Query: query})
+				spent := d.state.Spent(c.Scope)
+				if d.state.SpentUnknown(r.Dataset) {
+					spent = c.Limit
+				}
+				out = append(out, BudgetLine{Dataset: r.Dataset, Scope: c.Scope, Limit: c.Limit, Spent: spent, Query: query})
 			}
 			if e.Rule.Exact == nil {
 				continue

@@ -154,6 +154,9 @@ func (b *Book) putApplication(v Application, a act) error {
 	if err := b.checkApplication(v); err != nil {
 		return fmt.Errorf("application %q: %w", v.ID, err)
 	}
+	if !v.NotAfter.After(a.at) || v.NotBefore.After(a.at.AddDate(maxTerm, 0, 0)) {
+		return fmt.Errorf("application %q: the term lies in the past, or begins more than %d years from now", v.ID, maxTerm)
+	}
 	c := ApplicationCase{Application: v, State: AppFiled, Filed: a.at, Since: a.at, Steps: old.Steps, rules: b.pinned(), round: old.round + 1}
 	for _, o := range v.Scope {
 		if d := b.datasets[o.Dataset].Department; !slices.Contains(c.Reviewers, d) {

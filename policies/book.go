@@ -198,6 +198,9 @@ type act struct {
 }
 
 func (b *Book) put(doc Document, a act) error {
+	if err := checkDocumentWords(doc); err != nil {
+		return err
+	}
 	if doc.Kind != KindRegistry && !b.registered {
 		return fmt.Errorf("no registry is in force; the regulator must apply one first")
 	}

@@ -25,6 +25,9 @@ func checkID(what, id string) error {
 	if len(id) > 63 || !idPattern.MatchString(id) {
 		return fmt.Errorf("%s %q is not an id: lower-case letters, digits, _ and -, at most 63", what, safeName(id))
 	}
+	if what == "official" && longNumber.MatchString(id) {
+		return errors.New("an official's id holds a number as long as an identity number: give officials ids of your own")
+	}
 	return nil
 }
 

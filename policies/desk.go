@@ -145,7 +145,7 @@ func checkWords(needed bool, words map[string]Text) error {
 		if needed && t.ZH == "" {
 			return fmt.Errorf("%s.zh is missing", name)
 		}
-		if longNumber.MatchString(t.ZH) || longNumber.MatchString(t.EN) {
+		if longNumber.MatchString(t.ZH) || longNumber.MatchString(t.EN) || holdsPersonalNumber(t.ZH) || holdsPersonalNumber(t.EN) {
 			return fmt.Errorf("%s holds a number of nine digits or more: no person's number or telephone is written into the ledger", name)
 		}
 	}

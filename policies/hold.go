@@ -76,7 +76,14 @@ func (b *Book) Suspended(t Target) *Reason {
 	if _, ok := b.desk.objections[h.Cause]; ok {
 		rule = "objection/" + h.Cause
 	}
-	return reasonf(code, rule, h.By, "%[1]s“%[3]s”自 %[4]s 起暂停使用（%[5]s）", "%[2]s %[3]q is suspended since %[4]s (%[5]s)",
-		zh[t.Kind], en, t.ID, h.Since.UTC().Format(time.RFC3339), h.Cause).
+	since := h.Since.In(civilZone).Format(time.DateOnly)
+	if t.Kind == TargetGateway {
+		return reasonf(code, rule, h.By, "网关自 %s 起暂停使用（%s）", "the gateway is suspended since %s (%s)", since, h.Cause).
+			hint("等待作出暂停决定的单位恢复", "wait until who suspended it resumes it")
+	}
+	if order, ok := b.ended[t]; ok {
+		return reasonf(code, "order/"+order, h.By, "%[1]s“%[3]s”已由决定“%[4]s”终止，不再恢复", "%[2]s %[3]q was ended by order %[4]q for good", zh[t.Kind], en, t.ID, order)
+	}
+	return reasonf(code, rule, h.By, "%[1]s“%[3]s”自 %[4]s 起暂停使用（%[5]s）", "%[2]s %[3]q is suspended since %[4]s (%[5]s)", zh[t.Kind], en, t.ID, since, h.Cause).
 		hint("等待作出暂停决定的单位恢复", "wait until who suspended it resumes it")
 }

@@ -111,6 +111,9 @@ func (b *Book) putProduct(p Product, a act) error {
 	if old, ok := b.products[p.ID]; ok && old.Operator != p.Operator {
 		return fmt.Errorf("product %q belongs to another operator; choose another id", p.ID)
 	}
+	if order, ok := b.ended[Target{TargetProduct, p.ID}]; ok {
+		return fmt.Errorf("product %q was ended by order %q for good; file another under another id", p.ID, order)
+	}
 	if err := b.checkProduct(p); err != nil {
 		return fmt.Errorf("product %q: %w", p.ID, err)
 	}

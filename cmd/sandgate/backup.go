@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -187,7 +188,7 @@ exists; it needs the regulator's own copy (--ledger), which must not be later th
 			if mark == nil {
 				return fmt.Errorf("%s was not restored from a backup, or is confirmed already", dir)
 			}
-			if err := a.compareLedgers(dir, copied, mark); err != nil {
+			if err := a.compareLedgers(dir, copied, k.Party, mark); err != nil {
 				return err
 			}
 			text, err := policies.SignRecovery(policies.Recovery{Origin: mark.Origin, Home: mark.Home, Size: mark.Size, Root: mark.Root, Whole: whole}, k.Party, key)
@@ -215,27 +216,34 @@ exists; it needs the regulator's own copy (--ledger), which must not be later th
 
 // compareLedgers checks that the restored ledger is the one its mark names, and that
 // the regulator's copy, if one is given, is a beginning of it.
-func (a *app) compareLedgers(dir, copied string, mark *home.Restored) error {
-	read := func(from string, at ...uint64) (ledger.WriteAhead, error) {
+func (a *app) compareLedgers(dir, copied, party string, mark *home.Restored) error {
+	replayed := state.New()
+	read := func(from string, s *state.State, at ...uint64) (ledger.WriteAhead, error) {
 		f, err := os.Open(ledger.WriteAheadFile(from))
 		if err != nil {
 			return ledger.WriteAhead{}, fmt.Errorf("failed to open the ledger: %w", err)
 		}
 		defer f.Close()
-		return ledger.ReadWriteAhead(f, state.New().Apply, at...)
+		return ledger.ReadWriteAhead(f, s.Apply, at...)
 	}
 	var own ledger.WriteAhead
 	var at []uint64
 	var err error
 	if copied != "" {
-		if own, err = read(copied); err != nil {
+		if within(copied, dir) {
+			return usageError{errors.New(a.t("--ledger 须是主管部门自存的副本，不能是恢复目录中的账本", "--ledger is the regulator's own copy, not the ledger of the restored home"))}
+		}
+		if own, err = read(copied, state.New()); err != nil {
 			return err
 		}
 		at = append(at, own.Tree.Size)
 	}
-	restored, err := read((&home.Home{Dir: dir}).Ledger(), at...)
+	restored, err := read((&home.Home{Dir: dir}).Ledger(), replayed, at...)
 	if err != nil {
 		return err
+	}
+	if g := replayed.Genesis(); g == nil || g.Regulator != party {
+		return usageError{errors.New(a.t("恢复由主管部门确认：请用其密钥包", "a restoration is confirmed by the regulator: use its kit"))}
 	}
 	if restored.Tree.Size != mark.Size || hex.EncodeToString(restored.Tree.Root[:]) != mark.Root || restored.Origin != mark.Origin {
 		return errors.New("the ledger is not the one that was restored: restore the home again")
@@ -248,4 +256,19 @@ func (a *app) compareLedgers(dir, copied string, mark *home.Restored) error {
 			a.t("用 backup restore --ledger-tail 接上该副本重新恢复", "restore again and take the copy along: backup restore --ledger-tail")}
 	}
 	return nil
+}
+
+// within says whether a path lies below a directory, whatever links lead there.
+func within(path, dir string) bool {
+	real := func(p string) string {
+		if abs, err := filepath.Abs(p); err == nil {
+			p = abs
+		}
+		if target, err := filepath.EvalSymlinks(p); err == nil {
+			return target
+		}
+		return p
+	}
+	rel, err := filepath.Rel(real(dir), real(path))
+	return err == nil && filepath.IsLocal(rel)
 }

@@ -36,7 +36,7 @@ func (a *app) productDraftCmd() *cobra.Command {
 Checks the text and writes the product document. Every $1, $2, … is described by --parameter and given a sample value by
 --param. Sign it with policy sign and file it with policy apply; once departments and regulator approved it, product run.`,
 		Example: `  sandgate product draft "SELECT district, COUNT(*) AS n FROM population WHERE birth_date >= $1 GROUP BY district" --id residents \
-    --title-zh 分区人口 --title-en "residents by district" --parameter since=出生日期起 --param 1990-01-01 --licence alpha-2026 --purpose urban_planning --out residents.yaml`,
+    --title-zh 分区人口 --title-en "residents by district" --parameter since=起始年份 --param 1990 --licence alpha-2026 --purpose urban_planning --out residents.yaml`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			spec, err := a.query(q, args)
@@ -246,6 +246,7 @@ func (a *app) productShowCmd() *cobra.Command {
 			}
 			a.say("%s · %s\n运营机构 %s，授权 %s，用途 %s，读取 %s\n版本 %s\n%s", "%s · %s\noperator %s, licence %s, purposes %s, reads %s\nversion %s\n%s",
 				p.GetName(), a.t(p.GetTitleZh(), p.GetTitleEn()), p.GetOperator(), p.GetLicence(), join(p.GetPurposes()), join(p.GetDatasets()), p.GetDigest(), printable(p.GetSql()))
+			a.say("形式（每次运行须与之相同）:\n%s", "form (every run must have it):\n%s", printable(p.GetForm()))
 			for i, x := range p.GetParameters() {
 				a.say("  $%d %s · %s  %s", "  $%d %s · %s  %s", i+1, x.GetName(), x.GetTitleZh(), join(x.GetValues()))
 			}
@@ -264,8 +265,8 @@ func (a *app) productRunCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run PRODUCT",
 		Short: "在审查通过后运行产品 · run a reviewed product",
-		Example: `  sandgate product run residents --param 1990-01-01 --purpose urban_planning --kit ./kits/alpha
-  sandgate product run residents --param 1990-01-01 --purpose urban_planning -o csv > answer.csv`,
+		Example: `  sandgate product run residents --param 1990 --purpose urban_planning --kit ./kits/alpha
+  sandgate product run residents --param 1990 --purpose urban_planning -o csv > answer.csv`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if q.file != "" {

@@ -139,11 +139,15 @@ func (s *State) spentUnknown(datasets []string) *policies.Reason {
 			return &policies.Reason{Code: "BUDGET_UNKNOWN", Rule: "recovery", SetBy: s.genesis.Regulator,
 				ZH:     "网关从备份恢复时账本可能缺失，数据集“" + id + "”（" + e.Department + "）的已用预算无从得知，按用尽处理",
 				EN:     "the gateway was restored with a ledger that may lack entries: what was spent of data set \"" + id + "\" is unknown and counts as all of it",
-				HintZH: "重复已发布的同一查询不收费；新的使用须由数源部门以新编号登记数据集", HintEN: "repeating a released query is free; for new use the department registers the data under a new id"}
+				HintZH: "重复已发布的同一查询不收费；其余查询须等数源部门提供新的数据", HintEN: "repeating a released query is free; anything else waits for other data of the department"}
 		}
 	}
 	return nil
 }
+
+// SpentUnknown says whether nobody knows what was spent of a data set: all of it,
+// then.
+func (s *State) SpentUnknown(dataset string) bool { return s.unknown[dataset] }
 
 // Restoration says whether a restoration was confirmed.
 func (s *State) Restoration(home string) bool { return s.restorations[home] }
