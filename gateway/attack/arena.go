@@ -361,11 +361,23 @@ func Main(m *testing.M) {
 func (a *Arena) Crash(t testing.TB, opt gateway.Options) *Arena {
 	t.Helper()
 	dir := t.TempDir()
-	if out, err := exec.Command("cp", "-a", a.Home.Dir, filepath.Join(dir, "home")).CombinedOutput(); err != nil {
-		t.Fatalf("failed to copy the home: %v: %s", err, out)
+	// A power failure stops everything at once, a copy does not: what the guard has
+	// signed may be older than the log, as after a stop between the two, never newer.
+	guard, err := filepath.Rel(a.Home.Dir, a.Home.Guard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []string{guard, "."} {
+		to := filepath.Join(dir, "home", filepath.Dir(filepath.Join(from, "x")))
+		if err := os.MkdirAll(to, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		// -n: what was copied first stays.
+		if out, err := exec.Command("cp", "-a", "-n", filepath.Join(a.Home.Dir, from)+"/.", to).CombinedOutput(); err != nil {
+			t.Fatalf("failed to copy the home: %v: %s", err, out)
+		}
 	}
 	b := &Arena{Dir: a.Dir, Keys: a.Keys, Logs: &Logs{}, inside: a.inside, sign: a.sign, clients: map[string]*client.Client{}}
-	var err error
 	if b.Home, err = home.Open(filepath.Join(dir, "home")); err != nil {
 		t.Fatal(err)
 	}
