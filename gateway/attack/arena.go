@@ -367,15 +367,32 @@ func (a *Arena) Crash(t testing.TB, opt gateway.Options) *Arena {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, from := range []string{guard, "."} {
-		to := filepath.Join(dir, "home", filepath.Dir(filepath.Join(from, "x")))
-		if err := os.MkdirAll(to, 0o700); err != nil {
-			t.Fatal(err)
+	taken := func() ([]byte, error) {
+		for _, from := range []string{guard, "."} {
+			to := filepath.Join(dir, "home", filepath.Dir(filepath.Join(from, "x")))
+			if err := os.MkdirAll(to, 0o700); err != nil {
+				return nil, err
+			}
+			// -n: what was copied first stays.
+			if out, err := exec.Command("cp", "-a", "-n", filepath.Join(a.Home.Dir, from)+"/.", to).CombinedOutput(); err != nil {
+				return out, err
+			}
 		}
-		// -n: what was copied first stays.
-		if out, err := exec.Command("cp", "-a", "-n", filepath.Join(a.Home.Dir, from)+"/.", to).CombinedOutput(); err != nil {
-			t.Fatalf("failed to copy the home: %v: %s", err, out)
+		return nil, nil
+	}
+	out, err := taken()
+	// The gateway goes on and replaces files while they are copied.
+	for range 9 {
+		if err == nil {
+			break
 		}
+		if rerr := os.RemoveAll(filepath.Join(dir, "home")); rerr != nil {
+			t.Fatal(rerr)
+		}
+		out, err = taken()
+	}
+	if err != nil {
+		t.Fatalf("failed to copy the home: %v: %s", err, out)
 	}
 	b := &Arena{Dir: a.Dir, Keys: a.Keys, Logs: &Logs{}, inside: a.inside, sign: a.sign, clients: map[string]*client.Client{}}
 	if b.Home, err = home.Open(filepath.Join(dir, "home")); err != nil {

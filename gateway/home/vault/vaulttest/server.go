@@ -15,10 +15,12 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -95,14 +97,23 @@ func Start(t testing.TB, ttl time.Duration) *Server {
 	return s
 }
 
+// pickPort takes a free port below those that the kernel hands out: a killed server
+// comes back on the same one, which nobody else may be given meanwhile.
+func (s *Server) pickPort() error {
+	var err error
+	for range 100 {
+		var lis net.Listener
+		if lis, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+mathrand.IntN(10_000))); err == nil {
+			s.Addr = lis.Addr().String()
+			return lis.Close()
+		}
+	}
+	return err
+}
+
 // prepare writes certificate and configuration.
 func (s *Server) prepare() error {
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	s.Addr = lis.Addr().String()
-	if err := lis.Close(); err != nil {
+	if err := s.pickPort(); err != nil {
 		return err
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -146,7 +157,16 @@ func (s *Server) Run(t testing.TB) {
 	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = s.Dir, s.log, s.log
 	s.cmd.Env = append(os.Environ(), "VAULT_TOKEN=", "HOME="+s.Dir)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
+	// The kernel sends that signal when the thread that forked ends, not the process:
+	// one that the runtime retires would take the server along.
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		started <- s.cmd.Start()
+		<-t.Context().Done()
+	}()
+	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
