@@ -16,7 +16,7 @@ mkdir -p "$cache"
 work=$(mktemp -d "$cache/build-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-# Hashes of the checksum database (sum.golang.org), repeated here so that the build does not depend on its setting.
+# Hashes of the checksum database, repeated here so that the build does not depend on its setting.
 cat >pin.sum <<SUM
 github.com/hashicorp/vault v1.21.2 h1:t6/vAAhgGvKukkIAQBUPenvfLiJ5oUm8CmOMa6tgUYQ=
 github.com/hashicorp/vault/api v1.22.0 h1:+HYFquE35/B74fHoIeXlZIP2YADVboaPjaSicHEZiH0=
