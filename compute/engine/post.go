@@ -117,14 +117,20 @@ func (r *PostRunner) call(ctx context.Context, owner string, job PostJob, tables
 	if err != nil {
 		return PostHead{}, nil, err
 	}
-	var head PostHead
-	var rows [][]*string
-	frames, wall := 0, postWall
+	wall := postWall
 	if job.Check {
 		wall = postCheckWall
 	}
-	err = r.Pool.Run(ctx, sandbox.Job{Handler: PostHandler, Payload: payload, Owner: owner,
-		Limits: sandbox.Limits{Wall: wall, Memory: postMemory, Result: MaxPostResult, Threads: 1}}, func(frame []byte) error {
+	return answered(ctx, r.Pool, sandbox.Job{Handler: PostHandler, Payload: payload, Owner: owner,
+		Limits: sandbox.Limits{Wall: wall, Memory: postMemory, Result: MaxPostResult, Threads: 1}})
+}
+
+// answered runs a job that answers by a PostHead and rows in the post codec.
+func answered(ctx context.Context, pool *sandbox.Pool, job sandbox.Job) (PostHead, [][]*string, error) {
+	var head PostHead
+	var rows [][]*string
+	frames := 0
+	err := pool.Run(ctx, job, func(frame []byte) error {
 		frames++
 		if frames == 1 {
 			return json.Unmarshal(frame, &head)
@@ -138,9 +144,9 @@ func (r *PostRunner) call(ctx context.Context, owner string, job PostJob, tables
 	case errors.As(err, &killed) && killed.Cause != sandbox.CauseCancelled && killed.Cause != sandbox.CauseFailed && killed.Cause != sandbox.CauseProtocol:
 		return PostHead{}, nil, &PostError{Code: PostLimit, Offset: -1}
 	case err != nil:
-		return PostHead{}, nil, fmt.Errorf("failed to post-process: %w", err)
+		return PostHead{}, nil, fmt.Errorf("failed to run statement: %w", err)
 	case frames == 0:
-		return PostHead{}, nil, errors.New("failed to post-process: no answer")
+		return PostHead{}, nil, errors.New("failed to run statement: no answer")
 	case head.Error != nil:
 		return PostHead{}, nil, head.Error
 	}

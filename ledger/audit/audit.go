@@ -42,6 +42,9 @@ type Options struct {
 	// the ledger as it is now.
 	Earlier  [][]byte
 	Progress func(done, total uint64)
+	// Visit is told of every entry that the replay accepted, in order, with its
+	// canonical bytes, which it must not keep. Its error ends the audit.
+	Visit func(e *entry.Entry, text []byte) error
 }
 
 // Finding is one thing that is wrong, or worth knowing.
@@ -107,11 +110,14 @@ func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to read the log's verifier key: %w", err)
 	}
-	a := &auditor{report: r, trust: trust, state: state.New()}
+	a := &auditor{report: r, trust: trust, state: state.New(), tell: opt.Visit}
 	r.State = a.state
 	res, err := verify.Dir(ctx, dir, verifier, a.visit, opt.Progress)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if a.told != nil {
+		return nil, a.told
 	}
 	if err != nil {
 		r.fail("LOG_DAMAGED", "账本完整性校验失败："+err.Error(), "the log is damaged: "+err.Error())
@@ -160,6 +166,8 @@ type auditor struct {
 	trust  *Trust
 	state  *state.State
 	broken error
+	tell   func(*entry.Entry, []byte) error // may be nil
+	told   error                            // of tell
 }
 
 // visit replays one entry. After the first that does not follow from the rules
@@ -185,7 +193,10 @@ func (a *auditor) visit(seq uint64, text []byte) error {
 	}
 	a.report.Last = e.Time()
 	a.report.Kinds[e.Kind]++
-	return nil
+	if a.tell != nil {
+		a.told = a.tell(e, text)
+	}
+	return a.told
 }
 
 func (a *auditor) summarise() {
