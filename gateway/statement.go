@@ -59,5 +59,12 @@ func StatementOf(st metering.Statement) *sandgatev1.Statement {
 	for _, c := range st.Contributions {
 		out.Contributions = append(out.Contributions, &sandgatev1.Contribution{Department: c.Department, Product: c.Product, Calls: c.Calls, Share: c.Share, ChargeFen: c.Fen})
 	}
+	for _, f := range st.Feedback {
+		x := &sandgatev1.UsageFeedback{Operator: f.Operator, Licence: f.Licence, Quarter: f.Quarter, Report: f.Report}
+		if !f.Filed.IsZero() {
+			x.FileTime = timestamppb.New(f.Filed)
+		}
+		out.Feedback = append(out.Feedback, x)
+	}
 	return out
 }

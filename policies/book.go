@@ -39,6 +39,7 @@ type Book struct {
 	consents    map[string]ConsentRecord   // by id
 	ended       map[Target]string          // what an order ended for good → the order
 	desk        desk
+	usage       map[usageKey]UsageRecord // feedback (R31); replaced, never changed
 	// catalogue
 	negative             map[string]Negative // by id of the entry
 	registrations        map[Target]Registered

@@ -21,6 +21,8 @@ type desk struct {
 	// renewed is when a data set was last ingested or catalogued, updated when it
 	// was last catalogued or graded, granted when a licence was last put in force.
 	renewed, updated, granted map[string]time.Time
+	// first is when a licence was first put in force, lost when it was withdrawn.
+	first, lost map[string]time.Time
 }
 
 func newDesk() desk {
@@ -28,6 +30,7 @@ func newDesk() desk {
 		applications: map[string]ApplicationCase{}, objections: map[string]ObjectionCase{},
 		corrections: map[string]CorrectionCase{}, changes: map[string]ChangeCase{},
 		renewed: map[string]time.Time{}, updated: map[string]time.Time{}, granted: map[string]time.Time{},
+		first: map[string]time.Time{}, lost: map[string]time.Time{},
 	}
 }
 
@@ -35,6 +38,7 @@ func (d desk) clone() desk {
 	d.applications, d.objections = maps.Clone(d.applications), maps.Clone(d.objections)
 	d.corrections, d.changes = maps.Clone(d.corrections), maps.Clone(d.changes)
 	d.renewed, d.updated, d.granted = maps.Clone(d.renewed), maps.Clone(d.updated), maps.Clone(d.granted)
+	d.first, d.lost = maps.Clone(d.first), maps.Clone(d.lost)
 	return d
 }
 
@@ -69,8 +73,13 @@ func (b *Book) noted(doc Document, at time.Time) {
 			b.desk.updated[id] = at
 		}
 		b.follow(doc.Grading.Department, at)
+	case KindRevocation:
+		b.desk.lost[doc.Revocation.Licence] = at
 	case KindLicence:
 		b.desk.granted[doc.Licence.ID] = at
+		if _, ok := b.desk.first[doc.Licence.ID]; !ok {
+			b.desk.first[doc.Licence.ID] = at
+		}
 		b.grant(*doc.Licence, at)
 	}
 }

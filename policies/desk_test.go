@@ -130,7 +130,7 @@ func at(t testing.TB, b *Book, when time.Time, text string, parties ...string) *
 // desktown is the town with licences and a profile.
 func desktown(t testing.TB) *Book {
 	t.Helper()
-	b := at(t, town(t, ""), monday, load(t, "profiles/chifeng.yaml"), "bureau")
+	b := at(t, town(t, ""), monday, chifeng(t), "bureau")
 	// The town was built on another day; here that was long before.
 	b.desk.renewed, b.desk.updated = map[string]time.Time{}, map[string]time.Time{}
 	return b

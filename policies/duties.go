@@ -102,6 +102,7 @@ func (b *Book) Duties(at time.Time) []Duty {
 	for _, id := range b.Licences() {
 		a.renewal(b.licences[id])
 	}
+	a.reports()
 	a.nextYear()
 	SortDuties(a.out)
 	return a.out

@@ -35,7 +35,7 @@ func TestR24_PhasesOfADuty(t *testing.T) {
 		t.Errorf("%v", d)
 	}
 	// To whom the profile names, but never to the one who owes.
-	to := at(t, town(t, ""), monday, load(t, "profiles/chifeng.yaml")+"escalate_to: dept\n", "bureau")
+	to := at(t, town(t, ""), monday, chifeng(t)+"escalate_to: dept\n", "bureau")
 	to = play(t, to, fileIt, acceptIt)
 	for _, d := range to.Duties(cst(t, "2026-03-13 00:00:00")) {
 		if want := map[string]string{"dept": "bureau", "bureau": "dept"}[d.Owes]; d.EscalatedTo != want {
@@ -48,7 +48,7 @@ func TestR24_PhasesOfADuty(t *testing.T) {
 // the later ones.
 func TestR24_DeadlinesAreThoseOfTheFiling(t *testing.T) {
 	b := play(t, desktown(t), fileIt)
-	slow := strings.Replace(load(t, "profiles/chifeng.yaml"), "accept: 2", "accept: 10", 1)
+	slow := strings.Replace(chifeng(t), "accept: 2", "accept: 10", 1)
 	b = at(t, b, monday, slow, "bureau")
 	b = at(t, b, monday, strings.Replace(townApplication, "app-1", "app-2", 1), "op")
 	d := b.Duties(day(0))
@@ -62,7 +62,7 @@ func TestR24_DeadlinesAreThoseOfTheFiling(t *testing.T) {
 
 func TestR06_RenewalIsRemindedOf(t *testing.T) {
 	text := edited(t, townLicence, "not_after: 2031-01-01", "not_after: 2026-06-01")
-	b := at(t, town(t, "licence"), monday, load(t, "profiles/chifeng.yaml"), "bureau")
+	b := at(t, town(t, "licence"), monday, chifeng(t), "bureau")
 	b = at(t, b, monday, text, "bureau", "dept")
 	for when, want := range map[string]int{"2026-03-02 12:00:00": 0, "2026-05-15 23:59:59": 0, "2026-05-18 00:00:00": 1, "2026-05-31 23:59:59": 1, "2026-06-01 00:00:00": 0} {
 		if d := b.Duties(cst(t, when)); len(d) != want || want == 1 && (d[0].ID != "renew/l1/2026-06-01" || d[0].Phase != PhaseRemind || d[0].Owes != "op") {

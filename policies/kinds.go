@@ -63,6 +63,9 @@ func init() {
 		KindProductReview: kindOf((*Book).putProductReview),
 		KindReviewRule:    kindOf((*Book).putReviewRule),
 
+		// supervision
+		KindUsageReport: kindOf((*Book).putUsageReport, RoleOperator),
+
 		// metering
 		KindPriceCeiling: kindOf((*Book).putPriceCeiling),
 		KindTariff:       kindOf((*Book).putTariff, RoleOperator),

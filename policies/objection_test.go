@@ -167,7 +167,7 @@ func TestR25_BadObjectionsAndRulings(t *testing.T) {
 	if d := bare.Duties(day(0)); !held(bare) || len(d) != 1 || d[0].Phase != PhaseUndated || !strings.Contains(d[0].Problem, "Profile") {
 		t.Errorf("%v", d)
 	}
-	bare = at(t, bare, day(1), load(t, "profiles/chifeng.yaml"), "bureau")
+	bare = at(t, bare, day(1), chifeng(t), "bureau")
 	if d := bare.Duties(day(1)); len(d) != 1 || d[0].Phase != PhaseOpen || !d[0].Due.Equal(cst(t, "2026-03-10 00:00:00")) {
 		t.Errorf("%v", d)
 	}

@@ -250,6 +250,7 @@ func (b *Book) end(o Order, a act) error {
 			return fmt.Errorf("licence %q was revoked already", o.Target.ID)
 		}
 		b.revoked[o.Target.ID] = Revocation{Licence: o.Target.ID, By: o.By, Reason: o.Reason, order: o.ID}
+		b.desk.lost[o.Target.ID] = a.at
 	case TargetOperator:
 		p := b.parties[o.Target.ID]
 		p.Withdrawn = true

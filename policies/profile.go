@@ -35,6 +35,9 @@ type Profile struct {
 	// (R27: 3).
 	UnusedMonths int   `yaml:"unused_months" json:"unused_months"`
 	Burst        Burst `yaml:"burst" json:"burst"`
+	// UsageReport is how many working days after a quarter the holders of licences
+	// report on their use (R31); 0 sets no deadline, and a missing report is shown.
+	UsageReport int `yaml:"usage_report,omitempty" json:"usage_report,omitempty"`
 }
 
 // Burst is how many attempts outside a licence's columns, purposes or data sets
@@ -118,6 +121,9 @@ func (b *Book) putProfile(p Profile, a act) error {
 		if n.is < n.lo || n.is > n.hi {
 			return fmt.Errorf("%s is %d; it must lie in %d…%d", n.name, n.is, n.lo, n.hi)
 		}
+	}
+	if p.UsageReport < 0 || p.UsageReport > maxWorkingDays {
+		return fmt.Errorf("usage_report is %d; it must lie in 1…250 working days, or be left out", p.UsageReport)
 	}
 	if p.EscalateTo != "" {
 		if to, ok := b.parties[p.EscalateTo]; !ok || to.Role == RoleOperator || to.Withdrawn {

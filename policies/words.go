@@ -74,6 +74,10 @@ func checkDocumentWords(d Document) error {
 	case *ProductReview:
 		text("reason", v.Reason)
 		words["basis"] = v.Basis
+	case *UsageReport:
+		text("scenario", v.Scenario)
+		text("effect", v.Effect)
+		text("incidents", v.Incidents)
 	case *PriceCeiling:
 		words["basis"] = v.Basis
 	}

@@ -191,7 +191,7 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 	f.StringVar(&a.kitDir, "kit", os.Getenv("SANDGATE_KIT"), "参与方密钥包目录 the party's kit directory (or SANDGATE_KIT)")
 	f.StringVar(&a.server, "server", os.Getenv("SANDGATE_SERVER"), "网关地址 gateway HOST:PORT, overrides the kit's (or SANDGATE_SERVER)")
 	root.AddCommand(a.initCmd(), a.partyCmd(), a.serveCmd(), a.policyCmd(), a.catalogCmd(), a.ingestCmd(),
-		a.jobCmd(), a.budgetCmd(), a.ledgerCmd(), a.auditCmd(), a.demoCmd(), a.doctorCmd(), a.wasmCmd(), a.productCmd(), a.statementCmd(),
+		a.jobCmd(), a.budgetCmd(), a.ledgerCmd(), a.auditCmd(), a.demoCmd(), a.doctorCmd(), a.wasmCmd(), a.productCmd(), a.statementCmd(), a.usageCmd(), a.yearbookCmd(),
 		a.licenceCmd(), a.orderCmd(), a.consentCmd(),
 		a.applicationCmd(), a.objectionCmd(), a.correctionCmd(), a.dutiesCmd(), a.riskCmd(),
 		a.snapshotCmd(), a.keyCmd(), a.backupCmd())

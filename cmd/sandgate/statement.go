@@ -131,7 +131,16 @@ func (a *app) statementSheets(st *sandgatev1.Statement) []sheetOf {
 	for _, c := range st.GetContributions() {
 		gave.Body = append(gave.Body, []string{c.GetDepartment(), c.GetProduct(), itoa(c.GetCalls()), algebra.FormatDecimal(big.NewInt(c.GetShare()), 4), yuan(c.GetChargeFen())})
 	}
-	return []sheetOf{use, gave}
+	told := sheetOf{Title: a.t("使用情况反馈", "feedback on use"),
+		Header: []string{a.head("运营机构", "operator"), a.head("授权", "licence"), a.head("季度", "quarter"), a.head("反馈", "report"), a.head("提交时间", "filed")}}
+	for _, f := range st.GetFeedback() {
+		report := f.GetReport()
+		if f.GetFileTime() == nil {
+			report = a.t("缺", "missing")
+		}
+		told.Body = append(told.Body, []string{f.GetOperator(), f.GetLicence(), f.GetQuarter(), report, day(f.GetFileTime())})
+	}
+	return []sheetOf{use, gave, told}
 }
 
 func (a *app) statement(st *sandgatev1.Statement, span, source, page, sheet string) error {

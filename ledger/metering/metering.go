@@ -63,6 +63,18 @@ type Statement struct {
 	Period        Period         `json:"-"`
 	Lines         []Line         `json:"lines"`
 	Contributions []Contribution `json:"contributions"`
+	// Feedback is what operators reported on their use in the quarters that ended
+	// in the period, and which reports are missing (R31).
+	Feedback []Feedback `json:"feedback"`
+}
+
+// Feedback on one quarter of a licence. Filed is zero while the report is missing.
+type Feedback struct {
+	Operator string    `json:"operator"`
+	Licence  string    `json:"licence"`
+	Quarter  string    `json:"quarter"` // such as 2026Q3
+	Filed    time.Time `json:"filed,omitzero"`
+	Report   string    `json:"report,omitempty"` // id of the latest
 }
 
 // whole is one call in units of Contribution.Share.
@@ -115,6 +127,7 @@ func Of(s *state.State, p Period, f Filter) Statement {
 			c.Calls, c.Share, c.Fen = c.Calls+1, c.Share+parts[i], c.Fen+money[i]
 		}
 	}
+	out.Feedback = feedback(s, p, f)
 	for _, l := range lines {
 		out.Lines = append(out.Lines, *l)
 	}
@@ -126,6 +139,32 @@ func Of(s *state.State, p Period, f Filter) Statement {
 	})
 	slices.SortFunc(out.Contributions, func(a, b Contribution) int {
 		return cmp.Or(cmp.Compare(a.Department, b.Department), cmp.Compare(a.Product, b.Product))
+	})
+	return out
+}
+
+// feedback looks at the end of the period, or of the ledger if that is earlier: what
+// is missing is told of the ledger, not of the reader's clock.
+func feedback(s *state.State, p Period, f Filter) []Feedback {
+	book := s.Book()
+	if book == nil {
+		return nil
+	}
+	at := time.UnixMilli(s.At())
+	if p.To.Before(at) {
+		at = p.To
+	}
+	var out []Feedback
+	for _, q := range book.UsageQuarters(at) {
+		l, _ := book.Licence(q.Licence)
+		if q.End.Before(p.From) || !p.From.Before(q.End) || f.Operator != "" && q.Operator != f.Operator ||
+			f.Department != "" && !slices.Contains(book.Owners(l), f.Department) {
+			continue
+		}
+		out = append(out, Feedback{Operator: q.Operator, Licence: q.Licence, Quarter: q.Period, Filed: q.Filed.At, Report: q.Filed.Report.ID})
+	}
+	slices.SortFunc(out, func(a, b Feedback) int {
+		return cmp.Or(cmp.Compare(a.Operator, b.Operator), cmp.Compare(a.Licence, b.Licence), cmp.Compare(a.Quarter, b.Quarter))
 	})
 	return out
 }

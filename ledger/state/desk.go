@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sandgate/sandgate/ledger/entry"
@@ -154,4 +155,21 @@ func (s *State) applyDutyNoted(e *entry.Entry) error {
 	s.desk.noted[notedKey(n.Duty, n.Phase)] = e.At
 	s.desk.order = append(s.desk.order, n)
 	return nil
+}
+
+// MissedBetween lists the duties that were noted as missed in [from, to), each once,
+// sorted. What the regulator is merely shown, an unused grant or a burst, is not
+// among them.
+func (s *State) MissedBetween(from, to time.Time) []string {
+	var out []string
+	for _, n := range s.desk.order {
+		at := time.UnixMilli(s.desk.noted[notedKey(n.Duty, n.Phase)])
+		kind, _, _ := strings.Cut(n.Duty, "/")
+		if !n.Phase.Missed() || at.Before(from) || !at.Before(to) || kind == string(policies.DutyUnused) || kind == string(policies.DutyBurst) {
+			continue
+		}
+		out = append(out, n.Duty)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }

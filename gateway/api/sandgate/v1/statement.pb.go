@@ -98,6 +98,9 @@ type Statement struct {
 	Lines []*StatementLine `protobuf:"bytes,3,rep,name=lines,proto3" json:"lines,omitempty"`
 	// What each source department contributed.
 	Contributions []*Contribution `protobuf:"bytes,4,rep,name=contributions,proto3" json:"contributions,omitempty"`
+	// Feedback of operators on the quarters that ended in the period, missing reports
+	// among them.
+	Feedback      []*UsageFeedback `protobuf:"bytes,5,rep,name=feedback,proto3" json:"feedback,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -160,6 +163,95 @@ func (x *Statement) GetContributions() []*Contribution {
 	return nil
 }
 
+func (x *Statement) GetFeedback() []*UsageFeedback {
+	if x != nil {
+		return x.Feedback
+	}
+	return nil
+}
+
+// UsageFeedback 使用情况反馈 on one quarter of a licence.
+type UsageFeedback struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Operator.
+	Operator string `protobuf:"bytes,1,opt,name=operator,proto3" json:"operator,omitempty"`
+	// Licence id.
+	Licence string `protobuf:"bytes,2,opt,name=licence,proto3" json:"licence,omitempty"`
+	// Quarter, such as 2026Q3.
+	Quarter string `protobuf:"bytes,3,opt,name=quarter,proto3" json:"quarter,omitempty"`
+	// When the latest report was filed; unset while it is missing.
+	FileTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=file_time,json=fileTime,proto3" json:"file_time,omitempty"`
+	// Id of the latest report.
+	Report        string `protobuf:"bytes,5,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageFeedback) Reset() {
+	*x = UsageFeedback{}
+	mi := &file_sandgate_v1_statement_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageFeedback) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageFeedback) ProtoMessage() {}
+
+func (x *UsageFeedback) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_statement_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageFeedback.ProtoReflect.Descriptor instead.
+func (*UsageFeedback) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_statement_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UsageFeedback) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+func (x *UsageFeedback) GetLicence() string {
+	if x != nil {
+		return x.Licence
+	}
+	return ""
+}
+
+func (x *UsageFeedback) GetQuarter() string {
+	if x != nil {
+		return x.Quarter
+	}
+	return ""
+}
+
+func (x *UsageFeedback) GetFileTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FileTime
+	}
+	return nil
+}
+
+func (x *UsageFeedback) GetReport() string {
+	if x != nil {
+		return x.Report
+	}
+	return ""
+}
+
 // StatementLine is what was used on one ground.
 type StatementLine struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -199,7 +291,7 @@ type StatementLine struct {
 
 func (x *StatementLine) Reset() {
 	*x = StatementLine{}
-	mi := &file_sandgate_v1_statement_proto_msgTypes[2]
+	mi := &file_sandgate_v1_statement_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -211,7 +303,7 @@ func (x *StatementLine) String() string {
 func (*StatementLine) ProtoMessage() {}
 
 func (x *StatementLine) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_statement_proto_msgTypes[2]
+	mi := &file_sandgate_v1_statement_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -224,7 +316,7 @@ func (x *StatementLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatementLine.ProtoReflect.Descriptor instead.
 func (*StatementLine) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_statement_proto_rawDescGZIP(), []int{2}
+	return file_sandgate_v1_statement_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *StatementLine) GetOperator() string {
@@ -351,7 +443,7 @@ type Contribution struct {
 
 func (x *Contribution) Reset() {
 	*x = Contribution{}
-	mi := &file_sandgate_v1_statement_proto_msgTypes[3]
+	mi := &file_sandgate_v1_statement_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +455,7 @@ func (x *Contribution) String() string {
 func (*Contribution) ProtoMessage() {}
 
 func (x *Contribution) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_statement_proto_msgTypes[3]
+	mi := &file_sandgate_v1_statement_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +468,7 @@ func (x *Contribution) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Contribution.ProtoReflect.Descriptor instead.
 func (*Contribution) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_statement_proto_rawDescGZIP(), []int{3}
+	return file_sandgate_v1_statement_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Contribution) GetDepartment() string {
@@ -423,13 +515,20 @@ const file_sandgate_v1_statement_proto_rawDesc = "" +
 	"\n" +
 	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x02R\tstartTime\x12;\n" +
 	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x02R\aendTime\x12 \n" +
-	"\boperator\x18\x03 \x01(\tB\x04\xe2A\x01\x01R\boperator\"\xf0\x01\n" +
+	"\boperator\x18\x03 \x01(\tB\x04\xe2A\x01\x01R\boperator\"\xa8\x02\n" +
 	"\tStatement\x129\n" +
 	"\n" +
 	"start_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
 	"\bend_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x120\n" +
 	"\x05lines\x18\x03 \x03(\v2\x1a.sandgate.v1.StatementLineR\x05lines\x12?\n" +
-	"\rcontributions\x18\x04 \x03(\v2\x19.sandgate.v1.ContributionR\rcontributions\"\xa3\x03\n" +
+	"\rcontributions\x18\x04 \x03(\v2\x19.sandgate.v1.ContributionR\rcontributions\x126\n" +
+	"\bfeedback\x18\x05 \x03(\v2\x1a.sandgate.v1.UsageFeedbackR\bfeedback\"\xb0\x01\n" +
+	"\rUsageFeedback\x12\x1a\n" +
+	"\boperator\x18\x01 \x01(\tR\boperator\x12\x18\n" +
+	"\alicence\x18\x02 \x01(\tR\alicence\x12\x18\n" +
+	"\aquarter\x18\x03 \x01(\tR\aquarter\x127\n" +
+	"\tfile_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bfileTime\x12\x16\n" +
+	"\x06report\x18\x05 \x01(\tR\x06report\"\xa3\x03\n" +
 	"\rStatementLine\x12\x1a\n" +
 	"\boperator\x18\x01 \x01(\tR\boperator\x12\x18\n" +
 	"\alicence\x18\x02 \x01(\tR\alicence\x12\x18\n" +
@@ -472,28 +571,31 @@ func file_sandgate_v1_statement_proto_rawDescGZIP() []byte {
 	return file_sandgate_v1_statement_proto_rawDescData
 }
 
-var file_sandgate_v1_statement_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_sandgate_v1_statement_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_sandgate_v1_statement_proto_goTypes = []any{
 	(*GetStatementRequest)(nil),   // 0: sandgate.v1.GetStatementRequest
 	(*Statement)(nil),             // 1: sandgate.v1.Statement
-	(*StatementLine)(nil),         // 2: sandgate.v1.StatementLine
-	(*Contribution)(nil),          // 3: sandgate.v1.Contribution
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*UsageFeedback)(nil),         // 2: sandgate.v1.UsageFeedback
+	(*StatementLine)(nil),         // 3: sandgate.v1.StatementLine
+	(*Contribution)(nil),          // 4: sandgate.v1.Contribution
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_sandgate_v1_statement_proto_depIdxs = []int32{
-	4, // 0: sandgate.v1.GetStatementRequest.start_time:type_name -> google.protobuf.Timestamp
-	4, // 1: sandgate.v1.GetStatementRequest.end_time:type_name -> google.protobuf.Timestamp
-	4, // 2: sandgate.v1.Statement.start_time:type_name -> google.protobuf.Timestamp
-	4, // 3: sandgate.v1.Statement.end_time:type_name -> google.protobuf.Timestamp
-	2, // 4: sandgate.v1.Statement.lines:type_name -> sandgate.v1.StatementLine
-	3, // 5: sandgate.v1.Statement.contributions:type_name -> sandgate.v1.Contribution
-	0, // 6: sandgate.v1.StatementService.GetStatement:input_type -> sandgate.v1.GetStatementRequest
-	1, // 7: sandgate.v1.StatementService.GetStatement:output_type -> sandgate.v1.Statement
-	7, // [7:8] is the sub-list for method output_type
-	6, // [6:7] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	5, // 0: sandgate.v1.GetStatementRequest.start_time:type_name -> google.protobuf.Timestamp
+	5, // 1: sandgate.v1.GetStatementRequest.end_time:type_name -> google.protobuf.Timestamp
+	5, // 2: sandgate.v1.Statement.start_time:type_name -> google.protobuf.Timestamp
+	5, // 3: sandgate.v1.Statement.end_time:type_name -> google.protobuf.Timestamp
+	3, // 4: sandgate.v1.Statement.lines:type_name -> sandgate.v1.StatementLine
+	4, // 5: sandgate.v1.Statement.contributions:type_name -> sandgate.v1.Contribution
+	2, // 6: sandgate.v1.Statement.feedback:type_name -> sandgate.v1.UsageFeedback
+	5, // 7: sandgate.v1.UsageFeedback.file_time:type_name -> google.protobuf.Timestamp
+	0, // 8: sandgate.v1.StatementService.GetStatement:input_type -> sandgate.v1.GetStatementRequest
+	1, // 9: sandgate.v1.StatementService.GetStatement:output_type -> sandgate.v1.Statement
+	9, // [9:10] is the sub-list for method output_type
+	8, // [8:9] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_statement_proto_init() }
@@ -507,7 +609,7 @@ func file_sandgate_v1_statement_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_statement_proto_rawDesc), len(file_sandgate_v1_statement_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
