@@ -22,6 +22,7 @@ import (
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/gateway/home/vault"
 	"github.com/sandgate/sandgate/ledger"
+	"github.com/sandgate/sandgate/ledger/accesslog"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
@@ -51,6 +52,8 @@ type Options struct {
 	// not fit into SnapshotMemory; empty refuses them. LargeSnapshotsEncryptedBy
 	// declares an encryption that the host cannot show.
 	LargeSnapshots, LargeSnapshotsEncryptedBy string
+	// AccessMonths is how long raw access logs are kept; 0 is accesslog.DefaultMonths.
+	AccessMonths int
 	// Heartbeat is the interval of heartbeat entries; 0 is 5 minutes.
 	Heartbeat time.Duration
 	// Jobs is how many executions run at once, each in up to Memory; 0 is 4. A
@@ -88,6 +91,7 @@ type Domain struct {
 	store  *engine.Store
 	cells  cellStores
 	runner *engine.Runner
+	access *accesslog.Log
 	post   *engine.PostRunner
 
 	derived derivedAnswers
@@ -184,6 +188,9 @@ func (d *Domain) abandon() error {
 	if d.service != nil {
 		errs = append(errs, d.service.Close())
 	}
+	if d.access != nil {
+		errs = append(errs, d.access.Close())
+	}
 	return errors.Join(append(errs, d.pool.Close())...)
 }
 
@@ -193,6 +200,9 @@ func (d *Domain) open(ctx context.Context) (err error) {
 		return err
 	}
 	if err := d.openKeys(ctx); err != nil {
+		return err
+	}
+	if d.access, err = accesslog.Open(d.home.Access(), d.opt.AccessMonths); err != nil {
 		return err
 	}
 	opt := engine.StoreOptions{Key: d.oldest(), Keys: d.wrapper(), Memory: d.opt.SnapshotMemory, Confined: d.confined}
@@ -249,6 +259,9 @@ func (o *Options) defaults() error {
 	}
 	if o.Tick == 0 {
 		o.Tick = DefaultTick
+	}
+	if o.AccessMonths == 0 {
+		o.AccessMonths = accesslog.DefaultMonths
 	}
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 5 * time.Minute
@@ -404,8 +417,12 @@ func (d *Domain) beat() {
 		case <-d.ctx.Done():
 			return
 		case <-t.C:
-			_, err := d.append(d.ctx, func(e *entry.Entry) error {
-				e.Kind, e.Actor, e.Heartbeat = entry.KindHeartbeat, "gateway", &entry.Beat{Released: d.state.Released()}
+			head, err := d.access.Head()
+			if err != nil {
+				d.opt.Logger.Error("access log failed")
+			}
+			_, err = d.append(d.ctx, func(e *entry.Entry) error {
+				e.Kind, e.Actor, e.Heartbeat = entry.KindHeartbeat, "gateway", &entry.Beat{Released: d.state.Released(), Access: head}
 				return nil
 			})
 			if err != nil && d.ctx.Err() == nil {

@@ -22,6 +22,7 @@ import (
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/home"
+	"github.com/sandgate/sandgate/ledger/accesslog"
 )
 
 // maxMessage caps a request: a policy bundle is the largest thing a party sends
@@ -117,6 +118,7 @@ func identify(ctx context.Context) (context.Context, error) {
 }
 
 func (d *Domain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+	defer func(outer context.Context) { d.accessed(outer, ctx, info.FullMethod, err) }(ctx)
 	ctx, err = identify(ctx)
 	if err != nil {
 		return nil, statusOf(err)
@@ -134,11 +136,32 @@ func (s *identified) Context() context.Context { return s.ctx }
 
 func (d *Domain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 	ctx, err := identify(ss.Context())
+	defer func() { d.accessed(ss.Context(), ctx, info.FullMethod, err) }()
 	if err != nil {
 		return statusOf(err)
 	}
 	defer d.finish(info.FullMethod, caller(ctx), &err)
 	return next(srv, &identified{ss, ctx})
+}
+
+// accessed writes a call into the access log. outer is the context as it arrived,
+// inner the one that names the caller, nil or nameless when it was not authenticated.
+// A log that cannot be written is an error of the host: calls go on, since the ledger
+// holds every use, and the operator of the host is told.
+func (d *Domain) accessed(outer, inner context.Context, method string, err error) {
+	line := accesslog.Line{At: d.opt.Now(), Method: method, Code: status.Code(err).String()}
+	if inner != nil {
+		line.Party = caller(inner)
+	}
+	if p, ok := peer.FromContext(outer); ok {
+		line.Peer = p.Addr.String()
+		if host, _, err := net.SplitHostPort(line.Peer); err == nil {
+			line.Peer = host
+		}
+	}
+	if err := d.access.Add(line); err != nil {
+		d.opt.Logger.Error("access log failed")
+	}
 }
 
 // finish turns any outcome into a status whose text is ours. A panic is a

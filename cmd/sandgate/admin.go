@@ -17,6 +17,7 @@ import (
 
 	"github.com/sandgate/sandgate/gateway"
 	"github.com/sandgate/sandgate/gateway/home"
+	"github.com/sandgate/sandgate/ledger/accesslog"
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/sandbox"
 )
@@ -169,7 +170,7 @@ func (a *app) party(id, key, kit string) error {
 func (a *app) serveCmd() *cobra.Command {
 	var dir, listen, tier, large, encryptedBy string
 	var snapshotMemory int64
-	var jobs, perOperator, queue int
+	var jobs, perOperator, queue, months int
 	var tick, wall time.Duration
 	var keys vaultFlags
 	c := &cobra.Command{
@@ -214,7 +215,10 @@ off, which the ledger records.`,
 				tick = -1
 			}
 			logger := slog.New(slog.NewTextHandler(a.err, nil))
-			opt := gateway.Options{Tier: sandbox.Tier(tier), Logger: logger, SnapshotMemory: snapshotMemory << 20,
+			if months < accesslog.LeastMonths || months > 120 {
+				return usageError{fmt.Errorf("--access-log-months is %d to 120", accesslog.LeastMonths)}
+			}
+			opt := gateway.Options{AccessMonths: months, Tier: sandbox.Tier(tier), Logger: logger, SnapshotMemory: snapshotMemory << 20,
 				LargeSnapshots: large, LargeSnapshotsEncryptedBy: encryptedBy,
 				Jobs: jobs, JobsPerOperator: perOperator, Queue: queue, Tick: tick, Wall: wall}
 			if err := keys.options(&opt); err != nil {
@@ -237,6 +241,7 @@ off, which the ledger records.`,
 	f.DurationVar(&tick, "tick", gateway.DefaultTick, "结果可见的首个刻度，0 关闭 first tick at which an outcome is seen, 0: off")
 	f.StringVar(&large, "large-snapshots", "", "加密卷上的目录：放不进内存的快照与全部入库在此打开（无文件名），默认拒绝 directory on an encrypted volume where snapshots too large for memory and all ingests are opened, without a name; default: refuse them")
 	f.StringVar(&encryptedBy, "large-snapshots-volume-encrypted-by", "", "声明本机看不出的卷加密方式，写入账本 declares by name an encryption that this host cannot see; written to the ledger")
+	f.IntVar(&months, "access-log-months", accesslog.DefaultMonths, "原始访问日志（home/access）保存月数，至少 6 · months for which raw access logs are kept, at least 6")
 	keys.add(c)
 	require(c, "home")
 	return c

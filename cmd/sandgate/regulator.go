@@ -294,7 +294,7 @@ func unpack(root *os.Root, name string, r io.Reader) error {
 }
 
 func (a *app) auditCmd() *cobra.Command {
-	var dir, trust string
+	var dir, trust, access string
 	var receipts, checkpoints []string
 	c := &cobra.Command{
 		Use:   "audit --ledger DIR",
@@ -314,7 +314,7 @@ again by the same pure functions. Trusts nobody. Exit code 4 when something is w
 			if err != nil {
 				return err
 			}
-			opt.Progress = a.auditProgress()
+			opt.Progress, opt.Access = a.auditProgress(), access
 			r, err := audit.Run(c.Context(), dir, opt)
 			if err != nil {
 				return err
@@ -331,6 +331,7 @@ again by the same pure functions. Trusts nobody. Exit code 4 when something is w
 	f := c.Flags()
 	f.StringVar(&dir, "ledger", "", "账本副本目录 directory of the copied ledger")
 	f.StringVar(&trust, "trust", "", "信任文件 trust.json from the regulator's kit")
+	f.StringVar(&access, "access", "", "网关访问日志目录的副本（home/access） a copy of the gateway's access log, to hold against the ledger")
 	f.StringArrayVar(&receipts, "receipt", nil, "回执文件，或含回执的 -o json 输出 · a receipt, or an -o json answer that holds one, to look up in the log (repeatable)")
 	f.StringArrayVar(&checkpoints, "checkpoint", nil, "先前保存的检查点 a checkpoint saved before (repeatable)")
 	require(c, "ledger")
@@ -416,6 +417,9 @@ func (a *app) auditReport(r *audit.Report) error {
 	}
 	if r.Receipts > 0 || r.Checkpoints > 0 {
 		a.say("核对回执 %d 份，先前检查点 %d 个", "receipts checked %d, earlier checkpoints %d", r.Receipts, r.Checkpoints)
+	}
+	if r.AccessLines > 0 {
+		a.say("核对访问日志 %d 行", "access log checked, %d lines", r.AccessLines)
 	}
 	for _, f := range r.Findings {
 		mark := a.t("提示", "note")

@@ -69,6 +69,9 @@ func (h *Home) Ledger() string { return filepath.Join(h.Dir, "ledger") }
 // so that restoring an old copy of the log is noticed.
 func (h *Home) Guard() string { return filepath.Join(h.Dir, "guard") }
 
+// Access is where raw access logs are kept.
+func (h *Home) Access() string { return filepath.Join(h.Dir, "access") }
+
 // Snapshots holds the immutable ingest results.
 func (h *Home) Snapshots() string { return filepath.Join(h.Dir, "snapshots") }
 

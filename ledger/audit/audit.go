@@ -21,6 +21,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/ledger/accesslog"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/evidence"
 	"github.com/sandgate/sandgate/ledger/internal/tilefs"
@@ -42,6 +43,9 @@ type Options struct {
 	// the ledger as it is now.
 	Earlier  [][]byte
 	Progress func(done, total uint64)
+	// Access is a copy of the gateway's raw access log, held against the heads in the
+	// ledger; empty checks none.
+	Access string
 	// Visit is told of every entry that the replay accepted, in order, with its
 	// canonical bytes, which it must not keep. Its error ends the audit.
 	Visit func(e *entry.Entry, text []byte) error
@@ -77,8 +81,9 @@ type Report struct {
 	Refusals    map[string]int     `json:"refusals"`
 	Spending    []Spending         `json:"spending"`
 	Receipts    int                `json:"receipts"`
-	Checkpoints int                `json:"checkpoints"`      // earlier ones found consistent
-	Missed      []string           `json:"missed,omitempty"` // duties whose deadline was missed
+	Checkpoints int                `json:"checkpoints"`            // earlier ones found consistent
+	AccessLines int                `json:"access_lines,omitempty"` // of the access log
+	Missed      []string           `json:"missed,omitempty"`       // duties whose deadline was missed
 	Findings    []Finding          `json:"findings"`
 	// State is what the replayed entries lead to, as far as the replay came.
 	State *state.State `json:"-"`
@@ -137,6 +142,11 @@ func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
 		}
 	}
 	a.summarise()
+	if opt.Access != "" {
+		if err := a.checkAccess(opt.Access); err != nil {
+			return nil, err
+		}
+	}
 	r.OK = !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Fatal })
 	return r, nil
 }
@@ -168,6 +178,7 @@ type auditor struct {
 	broken error
 	tell   func(*entry.Entry, []byte) error // may be nil
 	told   error                            // of tell
+	heads  []accesslog.Beat                 // of the access log, as heartbeats tell
 }
 
 // visit replays one entry. After the first that does not follow from the rules
@@ -193,6 +204,9 @@ func (a *auditor) visit(seq uint64, text []byte) error {
 	}
 	a.report.Last = e.Time()
 	a.report.Kinds[e.Kind]++
+	if e.Heartbeat != nil {
+		a.heads = append(a.heads, accesslog.Beat{At: e.Time(), Head: e.Heartbeat.Access})
+	}
 	if a.tell != nil {
 		a.told = a.tell(e, text)
 	}

@@ -127,6 +127,9 @@ type Started struct {
 // Beat is a heartbeat: it shows that silence was silence.
 type Beat struct {
 	Released uint64 `json:"released"` // releases since genesis
+	// Access is the head of the raw access log's chain (ledger/accesslog), absent
+	// before its first line.
+	Access string `json:"access,omitempty"`
 }
 
 // Policy is a signed bundle in full: DSSE envelope, compressed, so that an
@@ -301,6 +304,9 @@ func (e *Entry) check() error {
 		if set != (kind == e.Kind) {
 			return fmt.Errorf("entry of kind %s must hold exactly its own body", e.Kind)
 		}
+	}
+	if e.Heartbeat != nil && e.Heartbeat.Access != "" && !isHash(e.Heartbeat.Access) {
+		return errors.New("head of the access log is not a SHA-256 hash")
 	}
 	if r := e.request(); r != nil {
 		return r.check()
