@@ -28,7 +28,7 @@ import (
 func (a *app) ledgerCmd() *cobra.Command {
 	c := &cobra.Command{Use: "ledger", Short: "账本 · the ledger"}
 	c.AddCommand(a.ledgerTailCmd(), a.ledgerShowCmd(), a.ledgerProveCmd(), a.ledgerCopyCmd())
-	c.AddCommand(a.ledgerProjectCmd(), a.ledgerSQLCmd(), a.ledgerTablesCmd())
+	c.AddCommand(a.ledgerProjectCmd(), a.ledgerSQLCmd(), a.ledgerTablesCmd(), a.ledgerStatsCmd())
 	return c
 }
 
