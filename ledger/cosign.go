@@ -201,8 +201,8 @@ func (c *cosigner) reconsider(policy witness.Policy) {
 }
 
 // round asks every witness that has not cosigned p and is not being asked already.
-// It returns when enough did, and whether so, or when nobody is left to wait for;
-// with everybody, only then.
+// It returns when enough did, and whether so, or when nobody is left to wait for.
+// With everybody it asks those that have cosigned p too, and waits for all.
 func (c *cosigner) round(ctx context.Context, p published, policy witness.Policy, everybody bool) bool {
 	answers := make(chan bool, len(policy.Parties)) // whether enough have cosigned
 	c.mu.Lock()
@@ -227,7 +227,7 @@ func (c *cosigner) round(ctx context.Context, p published, policy witness.Policy
 		}
 		s.name, s.url = w.Key.Name(), w.URL
 		_, disputed := c.disputes[key]
-		if s.busy || !disputed && slices.ContainsFunc(have, func(x witness.Cosignature) bool { return x.Name == s.name }) {
+		if s.busy || !disputed && !everybody && cosigned(have, s.name) {
 			continue
 		}
 		s.busy = true
@@ -250,6 +250,10 @@ func (c *cosigner) round(ctx context.Context, p published, policy witness.Policy
 		}
 	}
 	return enough
+}
+
+func cosigned(have []witness.Cosignature, name string) bool {
+	return slices.ContainsFunc(have, func(x witness.Cosignature) bool { return x.Name == name })
 }
 
 // ask asks one witness and reports whether enough have cosigned p now.
@@ -291,6 +295,9 @@ func (c *cosigner) ask(ctx context.Context, p published, policy witness.Policy, 
 func (c *cosigner) take(p published, policy witness.Policy, w witness.Party, line []byte) bool {
 	if c.witnessed.size > p.size || c.gathering.size != p.size {
 		return false
+	}
+	if cosigned(policy.Cosigned(c.gathering.raw), w.Key.Name()) {
+		return policy.Satisfied(c.gathering.raw)
 	}
 	signed, ok := witness.Add(c.gathering.raw, line, w.Key)
 	if !ok {
