@@ -121,3 +121,30 @@ func (b *Book) decideWitnesses(wait string) *Reason {
 		"the data ask for witnessed answers, and no witness policy is in force").
 		hint("请主管部门签发见证规则（kind: WitnessPolicy）", "the regulator signs a WitnessPolicy")
 }
+
+// Vouched verifies the signatures of a bundle by the keys of b, whether or not the
+// bundle would take effect, and returns its documents and signers; next is b with the
+// registry of the bundle in force, if it holds one. It is for a reader who has some
+// of a ledger's bundles and not all: what depends on the others is not checked.
+func (b *Book) Vouched(envelope []byte) (next *Book, docs []Document, signers map[string]bool, err error) {
+	env, payload, err := ParseEnvelope(envelope)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if signers, err = verified(env, payload, b.key); err != nil {
+		return nil, nil, nil, withoutNumbers(err)
+	}
+	if docs, err = ParseBundle(payload); err != nil {
+		return nil, nil, nil, err
+	}
+	next = b.clone()
+	for i, doc := range docs {
+		if doc.Registry == nil {
+			continue
+		}
+		if err := next.putRegistry(*doc.Registry, signers); err != nil {
+			return nil, nil, nil, withoutNumbers(fmt.Errorf("document %d (%s): %w", i+1, doc.Kind, err))
+		}
+	}
+	return next, docs, signers, nil
+}

@@ -27,7 +27,7 @@ import (
 
 func (a *app) ledgerCmd() *cobra.Command {
 	c := &cobra.Command{Use: "ledger", Short: "账本 · the ledger"}
-	c.AddCommand(a.ledgerTailCmd(), a.ledgerShowCmd(), a.ledgerProveCmd(), a.ledgerCopyCmd())
+	c.AddCommand(a.ledgerTailCmd(), a.ledgerShowCmd(), a.ledgerProveCmd(), a.ledgerCopyCmd(), a.ledgerWitnessesCmd())
 	return c
 }
 
@@ -416,6 +416,10 @@ func (a *app) auditReport(r *audit.Report) error {
 	if r.Receipts > 0 || r.Checkpoints > 0 {
 		a.say("核对回执 %d 份，先前检查点 %d 个", "receipts checked %d, earlier checkpoints %d", r.Receipts, r.Checkpoints)
 	}
+	if r.SecondReader {
+		a.say("第二个独立读取程序确认全部 %d 条记录", "a second, independent reader confirms all %d entries", r.Entries)
+	}
+	a.witnessed(r)
 	for _, f := range r.Findings {
 		mark := a.t("提示", "note")
 		if f.Fatal {
