@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+	"google.golang.org/grpc/health"
 
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/sealed"
@@ -75,6 +76,9 @@ type Options struct {
 	// Recovery is the regulator's confirmation of a home that was restored from a
 	// backup; see policies.Recovery.
 	Recovery []byte
+	// WitnessAt overrides, by the name in a witness's key, where the witness policy
+	// says that it listens.
+	WitnessAt map[string]string
 	// fault lets tests end a destruction half way.
 	fault func(string) error
 }
@@ -94,6 +98,7 @@ type Domain struct {
 	access *accesslog.Log
 	post   *engine.PostRunner
 
+	health  *health.Server
 	derived derivedAnswers
 	turns   postTurns
 
@@ -155,7 +160,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, kept: map[string]int{}, leaving: map[string]bool{}}
+	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, kept: map[string]int{}, leaving: map[string]bool{}, health: newHealth()}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
@@ -169,6 +174,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	d.jobs.Go(d.beat)
 	d.jobs.Go(d.watch)
 	d.jobs.Go(d.remind)
+	d.jobs.Go(d.watchWitnesses)
 	return d, nil
 }
 
@@ -287,6 +293,7 @@ func (d *Domain) openLedger(ctx context.Context) error {
 	d.log, err = ledger.Open(ctx, ledger.Config{
 		Dir: d.home.Ledger(), GuardDir: d.home.Guard(), Origin: d.home.Config.Origin,
 		Signer: signer, ReceiptKey: ed25519.NewKeyFromSeed(d.keys.Receipt),
+		Witnesses: d.witnessesAt,
 	}, d.state)
 	if err != nil {
 		return fmt.Errorf("failed to open the ledger: %w", err)

@@ -61,6 +61,8 @@ var statusCodes = map[string]codes.Code{
 	"ASSESSMENT_FAILED": codes.ResourceExhausted, "POLICY_TOO_LARGE": codes.InvalidArgument,
 	"SNAPSHOT_LEAVING": codes.FailedPrecondition, "SNAPSHOT_DESTROYED": codes.FailedPrecondition, "DESTRUCTION_UNFINISHED": codes.Unavailable,
 	"KEYS_AWAY": codes.Unavailable, "BUDGET_UNKNOWN": codes.ResourceExhausted, "EXACT_STORE_DESTROYED": codes.FailedPrecondition,
+	// witness:
+	"NO_WITNESSES": codes.FailedPrecondition, "WITNESSES_AWAITED": codes.Unavailable, "LEDGER_DISPUTED": codes.Unavailable, "NO_RELEASE": codes.FailedPrecondition, "EVIDENCE_OF_REPEAT": codes.PermissionDenied,
 }
 
 // statusOf renders any error for the wire. Only a Refusal speaks for itself;
@@ -82,6 +84,8 @@ func statusOf(err error) error {
 		r = invalid("CANCELLED", "已取消", "cancelled")
 	case errors.Is(err, ledger.ErrOutcomeUnknown):
 		r = invalid("OUTCOME_UNKNOWN", "结果未知：请用同一请求号重试", "the outcome is unknown: retry with the same request id")
+	case errors.Is(err, ledger.ErrDisputed):
+		return statusOf(disputed())
 	case errors.Is(err, ledger.ErrStopped), errors.Is(err, ledger.ErrClosed):
 		r = invalid("LEDGER_STOPPED", "账本已停止，网关不再受理；请联系管理员", "the ledger has stopped, so nothing is served; ask the administrator")
 	default:

@@ -158,6 +158,14 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 			_, err := c.Risk.AssessRisk(ctx, &sandgatev1.AssessRiskRequest{Dataset: "roles", Model: "enclave", ContextRisk: "0.1"})
 			return err
 		}},
+		{"GetWitnessing", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Witness.GetWitnessing(ctx, &sandgatev1.GetWitnessingRequest{})
+			return err
+		}},
+		{"GetEvidence", owner, codes.NotFound, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Witness.GetEvidence(ctx, &sandgatev1.GetEvidenceRequest{Name: "jobs/" + job})
+			return err
+		}},
 		{"ListEntries", []string{bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Regulator.ListEntries(ctx, &sandgatev1.ListEntriesRequest{})
 			return err

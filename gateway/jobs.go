@@ -49,6 +49,10 @@ func (d *Domain) submit(ctx context.Context, operator, requestID string, q Query
 	if err := d.Authorize(operator, policies.ActSubmitJob, policies.Resource{}); err != nil {
 		return "", err
 	}
+	// What a disputed ledger would charge and release nobody could answer for.
+	if d.log.Disputed() != nil {
+		return "", disputed()
+	}
 	if !requestIDPattern.MatchString(requestID) {
 		return "", invalid("REQUEST_ID", "request_id 必须是 UUID", "request_id must be a UUID")
 	}
@@ -233,13 +237,7 @@ func (d *Domain) settled(ctx context.Context, f func()) error {
 func (d *Domain) wait(ctx context.Context, core algebra.Core, seq uint64) error {
 	rule := policies.WaitPublished
 	d.log.View(func() { rule = d.state.Book().WaitOf(core) })
-	if rule == policies.WaitDurable {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, maxWait)
-	defer cancel()
-	_, err := d.log.WaitPublished(ctx, seq)
-	return err
+	return d.settledBy(ctx, rule, seq)
 }
 
 // compute runs the worker and the release kernel.

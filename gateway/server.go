@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
@@ -56,10 +55,9 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	sandgatev1.RegisterDeskServiceServer(s, &deskService{d: d})
 	sandgatev1.RegisterRiskServiceServer(s, &riskService{d: d})
 	sandgatev1.RegisterKeyServiceServer(s, &keyService{d: d})
+	sandgatev1.RegisterWitnessServiceServer(s, &witnessService{d: d})
 	longrunningpb.RegisterOperationsServer(s, &operations{d: d})
-	h := health.NewServer()
-	h.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
-	healthpb.RegisterHealthServer(s, h)
+	healthpb.RegisterHealthServer(s, d.health)
 	reflection.Register(s)
 	return s
 }

@@ -264,6 +264,9 @@ func (d *Domain) jobOf(j state.Job) *sandgatev1.Job {
 			out.State, out.QueuePosition = sandgatev1.Job_STATE_QUEUED, int32(place)
 		}
 	}
+	if waits, _ := d.waitsForWitnesses(j); waits {
+		out.State = sandgatev1.Job_STATE_WAITING_FOR_WITNESSES
+	}
 	return out
 }
 
@@ -379,7 +382,21 @@ func operationOf(ctx context.Context, d *Domain, job string) (*longrunningpb.Ope
 		}
 		return &longrunningpb.Operation{Name: name, Metadata: body}, nil
 	}
-	a, err := d.Answer(ctx, party, job)
+	var a *Answer
+	switch waits, until := d.waitsForWitnesses(j); {
+	case waits && d.log.Disputed() != nil:
+		err = disputed()
+	case waits && time.Now().Before(until):
+		body, err := anypb.New(meta)
+		if err != nil {
+			return nil, err
+		}
+		return &longrunningpb.Operation{Name: name, Metadata: body}, nil
+	case waits:
+		err = awaited() // the answer stays to be had; nobody is kept for longer
+	default:
+		a, err = d.Answer(ctx, party, job)
+	}
 	if err != nil {
 		body, aerr := anypb.New(meta)
 		if aerr != nil {
@@ -412,6 +429,7 @@ func (o *operations) WaitOperation(ctx context.Context, req *longrunningpb.WaitO
 	if err := o.d.Wait(wctx, job); err != nil && ctx.Err() != nil {
 		return nil, err
 	}
+	o.d.awaitWitnesses(wctx, caller(ctx), job)
 	return operationOf(ctx, o.d, job)
 }
 

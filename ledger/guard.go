@@ -42,6 +42,7 @@ type guard struct {
 	off         bool         // tests only: shows that the attack succeeds without the guard
 	refuse      func(error)  // told of every refusal that means a second history; must not call the guard
 	signedSize  func(uint64) // told of every signature; must not call the guard
+	held        func() error // says why nothing may be signed for now; must not call the guard
 
 	ready chan struct{} // closed when the log has been checked and signing may begin
 	down  chan struct{} // closed when the log is closed
@@ -190,6 +191,9 @@ func (g *guard) Sign(msg []byte) ([]byte, error) {
 	if g.closed {
 		return nil, ErrClosed
 	}
+	if err := g.held(); err != nil {
+		return nil, err
+	}
 	cp, err := torchwood.ParseCheckpoint(string(msg))
 	if err != nil || cp.Origin != g.Signer.Name() || cp.Extension != "" {
 		return nil, errors.New("guarded signer refuses a text that is not a plain checkpoint of its log")
@@ -228,6 +232,17 @@ func (g *guard) check(next tlog.Tree) error {
 		return fmt.Errorf("%w: the root of the tiles at %d entries differs from that of the write-ahead file", ErrRollback, next.N)
 	}
 	return nil
+}
+
+// most is the size of the largest tree that can have been signed: the last, or, of a
+// log whose guard is lost or off, all that the write-ahead file holds.
+func (g *guard) most() int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.known {
+		return int64(g.base.Size()) + int64(len(g.leaves))
+	}
+	return g.last.N
 }
 
 // close waits for a running signature and refuses all later ones.

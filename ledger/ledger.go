@@ -23,7 +23,6 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,6 +35,7 @@ import (
 
 	"github.com/sandgate/sandgate/ledger/evidence"
 	"github.com/sandgate/sandgate/ledger/wal"
+	"github.com/sandgate/sandgate/ledger/witness"
 )
 
 // Receipt is the signed promise that an entry is durable at a position; see evidence.Receipt.
@@ -88,12 +88,11 @@ type Config struct {
 	ReceiptKey ed25519.PrivateKey
 	// CheckpointInterval is the shortest time between two published checkpoints; 0 means 100 ms, the minimum.
 	CheckpointInterval time.Duration
-	// WitnessPolicy, if set, says which witnesses must cosign a checkpoint before it is published, k of n, in the
-	// policy format of Sigsum with C2SP cosignature/v1 keys. An unsatisfied policy stops publication, not appending;
-	// only a new log cannot be made while its witnesses do not answer.
-	WitnessPolicy []byte
-	// WitnessClient talks to the witnesses; nil means http.DefaultClient.
-	WitnessClient *http.Client
+	// Witnesses says who must cosign a checkpoint over size entries; it reads the
+	// machine and is called only while no command runs. A policy that is not satisfied
+	// stops the witnessed checkpoint, and neither appending nor publishing. nil asks
+	// for nobody.
+	Witnesses func(size uint64) witness.Policy
 	// Fault is a test hook, nil in production; see wal.Fault. The points are wal.create.*, wal.write, wal.sync,
 	// integrate, guard.write, guard.rename, guard.syncdir and sign, each /before and /after.
 	Fault func(point string) error
@@ -142,6 +141,8 @@ type Log struct {
 	file    *wal.File
 	guard   *guard
 	tiles   *integrator
+	// cosigner is nil when nobody is ever asked.
+	cosigner *cosigner
 
 	// turn is held by the one command that decides and applies. Its holder owns the machine and the next four.
 	turn    chan struct{}
@@ -206,6 +207,9 @@ func Open(ctx context.Context, cfg Config, machine Machine) (*Log, error) {
 	go l.commitLoop()
 	go l.integrateLoop()
 	go l.watchLoop()
+	if l.cosigner != nil {
+		go l.cosigner.run(func() published { p, _ := l.snapshot(); return p })
+	}
 	wake(l.wakeWatch)
 	return l, nil
 }
@@ -218,7 +222,10 @@ func (l *Log) open(ctx context.Context) error {
 	if l.guard, err = openGuard(l.cfg.GuardDir, l.cfg.Fault, l.cfg.unguarded, l.cfg.Signer); err != nil {
 		return err
 	}
-	l.guard.refuse = l.stop
+	l.guard.refuse, l.guard.held = l.stop, l.Disputed
+	if l.cfg.Witnesses != nil {
+		l.cosigner = l.newCosigner()
+	}
 	l.guard.signedSize = func(size uint64) {
 		l.signed.Store(size)
 		wake(l.wakeWatch)
@@ -288,6 +295,7 @@ func (l *Log) resume(ctx context.Context) error {
 	if l.file, l.chain, err = wal.Open(l.cfg.Dir, l.cfg.Origin, l.cfg.Fault, size, visit); err != nil {
 		return err
 	}
+	l.resumeWitnessed(ctx)
 	check := func(root tlog.Hash) error { return l.tiles.check(ctx, size, root) }
 	if err := l.guard.admit(size, check); err != nil {
 		return err

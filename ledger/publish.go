@@ -50,16 +50,9 @@ func openTiles(cfg *Config, signer *guard) (*integrator, error) {
 		WithCheckpointInterval(cfg.CheckpointInterval).
 		WithCheckpointRepublishInterval(max(republishAfter, cfg.CheckpointInterval)).
 		WithBatching(batchEntries, batchAge)
-	if len(cfg.WitnessPolicy) > 0 {
-		witnesses, err := tessera.NewWitnessGroupFromPolicy(cfg.WitnessPolicy)
-		if err != nil {
-			return nil, fmt.Errorf("failed to read witness policy: %w", err)
-		}
-		opts = opts.WithWitnesses(witnesses, nil)
-	}
 	// Tessera's background work must outlive the context of Open.
 	ctx, cancel := context.WithCancel(context.Background())
-	driver, err := posix.New(ctx, posix.Config{Path: cfg.Dir, HTTPClient: cfg.WitnessClient})
+	driver, err := posix.New(ctx, posix.Config{Path: cfg.Dir})
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("failed to open tiles: %w", err)
@@ -208,6 +201,9 @@ func (l *Log) refreshPublished() bool {
 		l.published = published{size, raw}
 		close(l.changed)
 		l.changed = make(chan struct{})
+		if l.cosigner != nil {
+			wake(l.cosigner.wake)
+		}
 	}
 	return l.published.size >= l.signed.Load()
 }
@@ -225,6 +221,14 @@ func checkpointTree(raw []byte) (tlog.Tree, error) {
 	return cp.Tree, nil
 }
 
+// announce makes all who wait look again.
+func (l *Log) announce() {
+	l.publishedMu.Lock()
+	defer l.publishedMu.Unlock()
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
 func (l *Log) snapshot() (published, <-chan struct{}) {
 	l.publishedMu.Lock()
 	defer l.publishedMu.Unlock()
@@ -238,13 +242,22 @@ func (l *Log) Published() (checkpoint []byte, size uint64) {
 }
 
 // WaitPublished waits until a published checkpoint covers the durable entry seq and returns that checkpoint.
+// ErrDisputed ends the wait, whatever was published before.
 func (l *Log) WaitPublished(ctx context.Context, seq uint64) ([]byte, error) {
+	return l.awaitCover(ctx, seq, func() published { p, _ := l.snapshot(); return p })
+}
+
+// awaitCover waits until what newest returns covers the durable entry seq.
+func (l *Log) awaitCover(ctx context.Context, seq uint64, newest func() published) ([]byte, error) {
 	if size := l.file.Size(); seq >= size {
 		return nil, fmt.Errorf("%w: %d of %d", ErrNotInLog, seq, size)
 	}
 	for {
-		p, changed := l.snapshot()
-		if p.raw != nil && p.size > seq {
+		_, changed := l.snapshot()
+		if err := l.Disputed(); err != nil {
+			return nil, err
+		}
+		if p := newest(); p.raw != nil && p.size > seq {
 			return append([]byte(nil), p.raw...), nil
 		}
 		select {
@@ -259,10 +272,26 @@ func (l *Log) WaitPublished(ctx context.Context, seq uint64) ([]byte, error) {
 	}
 }
 
-// Prove returns the inclusion proof of the entry at seq under the newest published checkpoint, or ErrNotPublished.
-// The proof has been checked against that checkpoint's root.
+// Prove returns the inclusion proof of the entry at seq under the newest published checkpoint, or ErrNotPublished;
+// under the newest witnessed one, where that covers it. The proof has been checked against that checkpoint's root.
 func (l *Log) Prove(ctx context.Context, seq uint64) (Proof, error) {
 	p, _ := l.snapshot()
+	if raw, size := l.Witnessed(); size > seq {
+		p = published{size, raw}
+	}
+	return l.proveIn(ctx, p, seq)
+}
+
+// ProveUnder is Prove under a checkpoint of this log that Published or Witnessed returned.
+func (l *Log) ProveUnder(ctx context.Context, checkpoint []byte, seq uint64) (Proof, error) {
+	tree, err := checkpointTree(checkpoint)
+	if err != nil {
+		return Proof{}, err
+	}
+	return l.proveIn(ctx, published{uint64(tree.N), checkpoint}, seq)
+}
+
+func (l *Log) proveIn(ctx context.Context, p published, seq uint64) (Proof, error) {
 	if p.raw == nil || seq >= p.size {
 		return Proof{}, fmt.Errorf("%w: %d of %d", ErrNotPublished, seq, p.size)
 	}
@@ -302,6 +331,7 @@ func (l *Log) close() error {
 			err = l.tiles.shutdown(ctx)
 		}
 	}
+	l.finishWitnessed(l.file.Size())
 	close(l.quitWatch)
 	<-l.watched
 	if err = errors.Join(err, l.release()); err != nil {

@@ -38,6 +38,9 @@ const (
 	// keys:
 	ActDestroySnapshot Action = "DestroySnapshot"
 	ActRotateKey       Action = "RotateKey"
+
+	// witness:
+	ActReadWitnesses Action = "ReadWitnesses"
 )
 
 // Resource is what an action is about; empty fields do not apply.

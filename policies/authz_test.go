@@ -12,7 +12,7 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 	actions := []Action{ActExplainJob, ActSubmitJob, ActReadJob, ActCancelJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadPolicy,
 		ActIngestSnapshot, ActReadSnapshot, ActAssessRisk, ActReadLedger, ActCopyLedger, ActReadProduct, ActReadStatement,
 		ActReadLicence, ActReadConsent, ActComputeSubject, ActReadDesk, ActLintCatalogue,
-		ActDestroySnapshot, ActRotateKey, "DropTables", ""}
+		ActDestroySnapshot, ActRotateKey, ActReadWitnesses, "DropTables", ""}
 	resources := map[string]Resource{
 		"none": {}, "of dept": {Department: "dept"}, "of other": {Department: "other"}, "job of op": {Operator: "op"}, "job of rival": {Operator: "rival"},
 		"withdrawn of dept": {Department: "dept", Withdrawn: true},
@@ -23,17 +23,17 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 			if act == ActReadJob || act == ActCancelJob {
 				return resource != "job of op" && resource != "job of rival" || resource == "job of "+party
 			}
-			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadProduct, ActReadStatement, ActReadLicence, ActReadDesk}, act)
+			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadProduct, ActReadStatement, ActReadLicence, ActReadDesk, ActReadWitnesses}, act)
 		case "dept", "other":
 			if act == ActIngestSnapshot || act == ActReadSnapshot || act == ActComputeSubject || act == ActLintCatalogue || act == ActAssessRisk || act == ActDestroySnapshot {
 				return resource == "of "+party || resource == "withdrawn of "+party
 			}
-			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent, ActReadDesk}, act)
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent, ActReadDesk, ActReadWitnesses}, act)
 		case "bureau":
 			if act == ActDestroySnapshot {
 				return resource == "withdrawn of dept"
 			}
-			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent, ActReadDesk, ActLintCatalogue, ActRotateKey}, act)
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent, ActReadDesk, ActLintCatalogue, ActRotateKey, ActReadWitnesses}, act)
 		}
 		return false // foreign is abroad (R38), nobody and gateway are not registered
 	}

@@ -48,6 +48,9 @@ type Book struct {
 	// masking: latest risk assessments by data set, and conversions that rest on them
 	assessed    map[string]Assessment
 	conversions map[string][]Conversion
+
+	// witness: replaced, never changed
+	witnesses *WitnessPolicy
 }
 
 // Entry is everything the departments said about one data set. Fields are nil

@@ -191,6 +191,9 @@ func (b *Book) Decide(r Request) []Reason {
 	if len(out) == 0 {
 		add(b.decideLevel(r.Core))
 	}
+	if len(out) == 0 && len(r.Core.Tables) > 0 {
+		add(b.decideWitnesses(b.WaitOf(r.Core)))
+	}
 	for _, x := range b.decideMasks(r) {
 		add(x)
 	}

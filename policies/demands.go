@@ -13,7 +13,7 @@ import (
 const (
 	WaitDurable   = "durable"   // the entry is on disk
 	WaitPublished = "published" // a signed checkpoint that covers it is published
-	waitWitnessed = "witnessed" // reserved: cosigned by an outside witness
+	WaitWitnessed = "witnessed" // enough witnesses cosigned such a checkpoint
 )
 
 // Demand is the least protection of one level. A department may ask for more and
@@ -65,27 +65,44 @@ func levelOr(level int) int {
 
 func checkWait(wait string) error {
 	switch wait {
-	case "", WaitDurable, WaitPublished:
+	case "", WaitDurable, WaitPublished, WaitWitnessed:
 		return nil
-	case waitWitnessed:
-		return fmt.Errorf("wait %q is reserved for ledgers with outside witnesses, which this version does not wait for; take %s", waitWitnessed, WaitPublished)
 	}
-	return fmt.Errorf("unknown wait %q; known: %s, %s", safeName(wait), WaitDurable, WaitPublished)
+	return fmt.Errorf("unknown wait %q; known: %s, %s, %s", safeName(wait), WaitDurable, WaitPublished, WaitWitnessed)
 }
 
 // WaitOf is what an answer to a core waits for: the strictest of what its level
-// demands and what the departments of its data sets ask for. A data set without a
-// rule in force demands the most.
+// demands, what the departments of its data sets ask for, and what the witness policy
+// asks for from its level on. A data set without a rule in force demands the most
+// there is.
 func (b *Book) WaitOf(core algebra.Core) string {
-	if DemandsOf(b.LevelOf(core).Level).Wait == WaitPublished {
-		return WaitPublished
+	level := b.LevelOf(core).Level
+	waits := []string{DemandsOf(level).Wait}
+	if b.witnesses != nil && b.witnesses.FromLevel > 0 && level >= b.witnesses.FromLevel {
+		waits = append(waits, WaitWitnessed)
 	}
 	for _, id := range core.Datasets() {
-		if e, ok := b.datasets[id]; !ok || e.Rule == nil || e.Rule.Wait == WaitPublished {
-			return WaitPublished
+		switch e := b.datasets[id]; {
+		case e.Rule != nil:
+			waits = append(waits, e.Rule.Wait)
+		case b.witnesses != nil:
+			waits = append(waits, WaitWitnessed)
+		default:
+			waits = append(waits, WaitPublished)
 		}
 	}
-	return WaitDurable
+	return longestWait(waits)
+}
+
+// longestWait of waiting rules; empty is the mildest.
+func longestWait(waits []string) string {
+	out := WaitDurable
+	for _, w := range waits {
+		if w == WaitWitnessed || w == WaitPublished && out == WaitDurable {
+			out = w
+		}
+	}
+	return out
 }
 
 // decideLevel refuses what derives important or core data. Rules keep the columns of

@@ -69,6 +69,9 @@ func init() {
 		// metering
 		KindPriceCeiling: kindOf((*Book).putPriceCeiling),
 		KindTariff:       kindOf((*Book).putTariff, RoleOperator),
+
+		// witness
+		KindWitnessPolicy: kindOf((*Book).putWitnessPolicy, RoleRegulator),
 	}
 }
 

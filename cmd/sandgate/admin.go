@@ -173,6 +173,7 @@ func (a *app) serveCmd() *cobra.Command {
 	var jobs, perOperator, queue, months int
 	var tick, wall time.Duration
 	var keys vaultFlags
+	var witnessAt []string
 	c := &cobra.Command{
 		Use:   "serve --home DIR",
 		Short: "运行网关 · run the gateway",
@@ -224,6 +225,9 @@ off, which the ledger records.`,
 			if err := keys.options(&opt); err != nil {
 				return err
 			}
+			if opt.WitnessAt, err = witnessPlaces(witnessAt); err != nil {
+				return err
+			}
 			return a.serve(c.Context(), h, listen, opt, func(addr string, layers []string) {
 				a.note("网关已就绪 %s，隔离层: %s", "gateway ready on %s, isolation: %s", addr, join(layers))
 			})
@@ -242,6 +246,7 @@ off, which the ledger records.`,
 	f.StringVar(&large, "large-snapshots", "", "加密卷上的目录：放不进内存的快照与全部入库在此打开（无文件名），默认拒绝 directory on an encrypted volume where snapshots too large for memory and all ingests are opened, without a name; default: refuse them")
 	f.StringVar(&encryptedBy, "large-snapshots-volume-encrypted-by", "", "声明本机看不出的卷加密方式，写入账本 declares by name an encryption that this host cannot see; written to the ledger")
 	f.IntVar(&months, "access-log-months", accesslog.DefaultMonths, "原始访问日志（home/access）保存月数，至少 6 · months for which raw access logs are kept, at least 6")
+	f.StringArrayVar(&witnessAt, "witness", nil, "名称=网址：见证方的地址与见证规则所写不同时 NAME=URL where a witness listens, if not where the witness policy says (repeatable)")
 	keys.add(c)
 	require(c, "home")
 	return c

@@ -13,12 +13,17 @@ func (a *app) doctorCmd() *cobra.Command {
 		Long: `逐项检查内核、用户命名空间、Landlock、seccomp 等，并在每个隔离等级真正启动一个探针进程；缺什么、怎么补，逐条说明。
 full 等级可用时退出码为 0，否则为 1。不改动主机。
 Checks kernel, user namespaces, Landlock, seccomp and more, and really starts a canary worker of each isolation
-tier; says of each missing thing what to do. Exit status 0 when the full tier works, 1 otherwise. Changes nothing.`,
+tier; says of each missing thing what to do. Exit status 0 when the full tier works, 1 otherwise. Changes nothing.
+带 --kit 时也询问网关：见证方是否沉默或有异议。 With --kit it asks the gateway too whether witnesses are silent or object.`,
 		Example: `  sandgate doctor
+  sandgate doctor --kit ./kits/data_bureau
   sandgate doctor -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			d := sandbox.Diagnose(c.Context(), "")
+			if a.kitDir != "" {
+				d.Findings = append(d.Findings, a.witnessFinding(c.Context()))
+			}
 			if err := a.diagnosis(d); err != nil {
 				return err
 			}
@@ -33,7 +38,7 @@ tier; says of each missing thing what to do. Exit status 0 when the full tier wo
 var doctorNames = map[string]string{
 	"kernel": "内核", "user namespaces": "用户命名空间", "landlock": "Landlock", "seccomp": "seccomp",
 	"memory-deny-write-execute": "禁止可写又可执行的内存", "cgroup v2": "cgroup v2", "memlock": "内存锁定上限",
-	"AppArmor restriction of user namespaces": "AppArmor 对用户命名空间的限制", "temporary directory": "临时目录", "memory": "内存", "swap": "交换区",
+	"AppArmor restriction of user namespaces": "AppArmor 对用户命名空间的限制", "temporary directory": "临时目录", "memory": "内存", "swap": "交换区", "witnesses": "见证",
 	"tier full": "隔离等级 full", "tier container": "隔离等级 container",
 }
 

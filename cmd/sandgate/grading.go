@@ -25,8 +25,11 @@ const maxHighest = 5
 // level prints what a query derives is graded, why, and what its answer waits for.
 func (a *app) level(x *sandgatev1.ExplainJobResponse) {
 	wait := a.t("账本落盘后发布", "released once its ledger entry is on disk")
-	if x.GetWait() == policies.WaitPublished {
+	switch x.GetWait() {
+	case policies.WaitPublished:
 		wait = a.t("账本检查点公布后发布", "released once a published checkpoint covers its ledger entry")
+	case policies.WaitWitnessed:
+		wait = a.t("账本检查点经足够见证方签名后发布", "released once enough witnesses cosigned a checkpoint that covers its ledger entry")
 	}
 	// A wide query has many; a few say why.
 	highest := x.GetLevelColumns()

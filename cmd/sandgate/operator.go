@@ -215,12 +215,16 @@ Submits a query. After an interruption retry with the same --request-id: nothing
 				return err
 			}
 			defer cl.Close()
-			job, place := "", int32(0)
+			job, place, waits := "", int32(0), false
 			r, err := cl.Follow(c.Context(), &sandgatev1.SubmitJobRequest{Query: spec, RequestId: q.request}, func(j *sandgatev1.Job) {
 				job = j.GetName()
 				if at := j.GetQueuePosition(); at != 0 && at != place {
 					place = at
 					a.note("%s 排队中，第 %d 位", "%s is queued, number %d", job, at)
+				}
+				if j.GetState() == sandgatev1.Job_STATE_WAITING_FOR_WITNESSES && !waits {
+					waits = true
+					a.note("%s 已入账，等待见证签名", "%s is in the ledger and waits for witnesses", job)
 				}
 			})
 			if c.Context().Err() != nil {

@@ -27,8 +27,8 @@ import (
 
 func (a *app) ledgerCmd() *cobra.Command {
 	c := &cobra.Command{Use: "ledger", Short: "账本 · the ledger"}
-	c.AddCommand(a.ledgerTailCmd(), a.ledgerShowCmd(), a.ledgerProveCmd(), a.ledgerCopyCmd())
 	c.AddCommand(a.ledgerProjectCmd(), a.ledgerSQLCmd(), a.ledgerTablesCmd(), a.ledgerStatsCmd())
+	c.AddCommand(a.ledgerTailCmd(), a.ledgerShowCmd(), a.ledgerProveCmd(), a.ledgerCopyCmd(), a.ledgerWitnessesCmd())
 	return c
 }
 
@@ -421,6 +421,10 @@ func (a *app) auditReport(r *audit.Report) error {
 	if r.AccessLines > 0 {
 		a.say("核对访问日志 %d 行", "access log checked, %d lines", r.AccessLines)
 	}
+	if r.SecondReader {
+		a.say("第二个独立读取程序确认全部 %d 条记录", "a second, independent reader confirms all %d entries", r.Entries)
+	}
+	a.witnessed(r)
 	for _, f := range r.Findings {
 		mark := a.t("提示", "note")
 		if f.Fatal {

@@ -194,9 +194,10 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 		a.jobCmd(), a.budgetCmd(), a.ledgerCmd(), a.auditCmd(), a.demoCmd(), a.doctorCmd(), a.wasmCmd(), a.productCmd(), a.statementCmd(), a.usageCmd(), a.yearbookCmd(),
 		a.licenceCmd(), a.orderCmd(), a.consentCmd(),
 		a.applicationCmd(), a.objectionCmd(), a.correctionCmd(), a.dutiesCmd(), a.riskCmd(),
-		a.snapshotCmd(), a.keyCmd(), a.backupCmd())
+		a.snapshotCmd(), a.keyCmd(), a.backupCmd(),
+		a.witnessCmd(), a.evidenceCmd())
 	for _, c := range root.Commands() {
-		if c.HasSubCommands() {
+		if c.HasSubCommands() && c.RunE == nil {
 			c.Args, c.RunE = cobra.ArbitraryArgs, a.chooseCommand
 			var examples []string
 			for _, sub := range c.Commands() {

@@ -85,6 +85,13 @@ type Report struct {
 	AccessLines int                `json:"access_lines,omitempty"` // of the access log
 	Missed      []string           `json:"missed,omitempty"`       // duties whose deadline was missed
 	Findings    []Finding          `json:"findings"`
+	// SecondReader says that a second, independent reader confirmed the Merkle part.
+	SecondReader bool `json:"second_reader"`
+	// Quorum of the witness policy in force, 0 without one; Witnessed is how many
+	// entries the newest witnessed checkpoint covers, and Cosignatures who cosigned it.
+	Quorum       int           `json:"quorum"`
+	Witnessed    uint64        `json:"witnessed"`
+	Cosignatures []Cosignature `json:"cosignatures,omitempty"`
 	// State is what the replayed entries lead to, as far as the replay came.
 	State *state.State `json:"-"`
 }
@@ -133,12 +140,12 @@ func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
 	}
 	if err == nil {
 		r.checkReceipts(ctx, dir, verifier, trust, opt.Receipts)
-		for _, old := range opt.Earlier {
-			if err := verify.Consistency(ctx, dir, verifier, old, res.Checkpoint); err != nil {
-				r.fail("INCONSISTENT", "与先前保存的检查点不一致："+err.Error(), "not consistent with a checkpoint saved before: "+err.Error())
-				continue
-			}
-			r.Checkpoints++
+		if err := r.secondReader(ctx, dir, trust.LogKey, res); err != nil {
+			return nil, err
+		}
+		r.checkEarlier(ctx, dir, trust.LogKey, verifier, res, opt.Earlier)
+		if a.broken == nil {
+			a.witnesses(ctx, dir, verifier, res)
 		}
 	}
 	a.summarise()
@@ -179,6 +186,18 @@ type auditor struct {
 	tell   func(*entry.Entry, []byte) error // may be nil
 	told   error                            // of tell
 	heads  []accesslog.Beat                 // of the access log, as heartbeats tell
+	// When entries were written, Unix milliseconds, from the first witness policy on;
+	// and which entry set the last one.
+	times       []int64
+	first, last uint64
+}
+
+// timeOf is when an entry was written, if that was after the first witness policy.
+func (a *auditor) timeOf(seq uint64) (time.Time, bool) {
+	if seq < a.first || seq-a.first >= uint64(len(a.times)) {
+		return time.Time{}, false
+	}
+	return time.UnixMilli(a.times[seq-a.first]), true
 }
 
 // visit replays one entry. After the first that does not follow from the rules
@@ -203,6 +222,15 @@ func (a *auditor) visit(seq uint64, text []byte) error {
 		a.report.First = e.Time()
 	}
 	a.report.Last = e.Time()
+	if e.Policy != nil && slices.Contains(e.Policy.Kinds, policies.KindWitnessPolicy) {
+		if a.times == nil {
+			a.first = seq
+		}
+		a.last = seq
+	}
+	if a.times != nil || a.last == seq && seq > 0 {
+		a.times = append(a.times, e.At)
+	}
 	a.report.Kinds[e.Kind]++
 	if e.Heartbeat != nil {
 		a.heads = append(a.heads, accesslog.Beat{At: e.Time(), Head: e.Heartbeat.Access})

@@ -23,6 +23,10 @@ type Proof struct {
 	Checkpoint string      `json:"checkpoint"` // signed note as published (C2SP tlog-checkpoint)
 }
 
+// WitnessedFile is the name, beside checkpoint in a log directory, of the newest checkpoint that enough witnesses
+// cosigned.
+const WitnessedFile = "checkpoint.witnessed"
+
 const (
 	proofHeader = "c2sp.org/tlog-proof@v1\n"
 	maxPath     = 63 // audit path of the largest tree tlog can express

@@ -74,6 +74,10 @@ type State struct {
 	unknown    map[string]bool // data sets of which nobody knows what was spent
 	// restorations are the random numbers of those that were confirmed.
 	restorations map[string]bool
+
+	// witness:
+	witnessed []witnessing
+	bundles   []uint64 // policy entries
 }
 
 // New returns the empty state, before genesis.
@@ -175,6 +179,7 @@ func (s *State) apply(e *entry.Entry) error {
 		if err != nil {
 			return err
 		}
+		s.noteWitnesses(e.Seq, next.Witnesses())
 		s.book = next
 		return nil
 	case entry.KindSnapshot:

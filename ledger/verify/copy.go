@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/sandgate/sandgate/ledger/evidence"
 	"github.com/sandgate/sandgate/ledger/internal/tilefs"
 	"github.com/sandgate/sandgate/ledger/wal"
 )
@@ -26,6 +27,11 @@ func Copy(ctx context.Context, from, to string, verifier note.Verifier) (uint64,
 		return 0, fmt.Errorf("failed to open log directory: %w", err)
 	}
 	defer root.Close()
+	// Read first, so that the newest checkpoint covers it.
+	witnessed, err := fs.ReadFile(root.FS(), evidence.WitnessedFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("failed to read witnessed checkpoint: %w", err)
+	}
 	raw, cp, err := openCheckpoint(root.FS(), verifier)
 	if err != nil {
 		return 0, err
@@ -49,6 +55,11 @@ func Copy(ctx context.Context, from, to string, verifier note.Verifier) (uint64,
 	}
 	if err := os.WriteFile(filepath.Join(to, checkpointFile), raw, 0o644); err != nil {
 		return 0, fmt.Errorf("failed to write checkpoint of the copy: %w", err)
+	}
+	if witnessed != nil {
+		if err := os.WriteFile(filepath.Join(to, evidence.WitnessedFile), witnessed, 0o644); err != nil {
+			return 0, fmt.Errorf("failed to write witnessed checkpoint of the copy: %w", err)
+		}
 	}
 	return uint64(cp.N), copyWAL(root, to)
 }

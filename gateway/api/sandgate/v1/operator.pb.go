@@ -335,7 +335,7 @@ type ExplainJobResponse struct {
 	Level int32 `protobuf:"varint,13,opt,name=level,proto3" json:"level,omitempty"`
 	// Columns that have that level, as dataset.column.
 	LevelColumns []string `protobuf:"bytes,14,rep,name=level_columns,json=levelColumns,proto3" json:"level_columns,omitempty"`
-	// What the answer waits for: durable or published.
+	// What the answer waits for: durable, published or witnessed.
 	Wait          string `protobuf:"bytes,15,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

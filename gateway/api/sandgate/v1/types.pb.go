@@ -96,6 +96,8 @@ const (
 	Job_STATE_FAILED Job_State = 4
 	// Budget is reserved and the job waits for a worker.
 	Job_STATE_QUEUED Job_State = 5
+	// The release is in the ledger and is answered when enough witnesses cosigned it.
+	Job_STATE_WAITING_FOR_WITNESSES Job_State = 6
 )
 
 // Enum value maps for Job_State.
@@ -107,14 +109,16 @@ var (
 		3: "STATE_REFUSED",
 		4: "STATE_FAILED",
 		5: "STATE_QUEUED",
+		6: "STATE_WAITING_FOR_WITNESSES",
 	}
 	Job_State_value = map[string]int32{
-		"STATE_UNSPECIFIED": 0,
-		"STATE_RUNNING":     1,
-		"STATE_SUCCEEDED":   2,
-		"STATE_REFUSED":     3,
-		"STATE_FAILED":      4,
-		"STATE_QUEUED":      5,
+		"STATE_UNSPECIFIED":           0,
+		"STATE_RUNNING":               1,
+		"STATE_SUCCEEDED":             2,
+		"STATE_REFUSED":               3,
+		"STATE_FAILED":                4,
+		"STATE_QUEUED":                5,
+		"STATE_WAITING_FOR_WITNESSES": 6,
 	}
 )
 
@@ -1672,7 +1676,7 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\aReceipt\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1b\n" +
 	"\tleaf_hash\x18\x02 \x01(\fR\bleafHash\x12\x12\n" +
-	"\x04json\x18\x03 \x01(\fR\x04json\"\xb7\x04\n" +
+	"\x04json\x18\x03 \x01(\fR\x04json\"\xd9\x04\n" +
 	"\x03Job\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x18\n" +
@@ -1689,14 +1693,15 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"error_code\x18\v \x01(\tR\terrorCode\x12%\n" +
 	"\x0equeue_position\x18\f \x01(\x05R\rqueuePosition\x12\x18\n" +
-	"\aproduct\x18\r \x01(\tR\aproduct\"}\n" +
+	"\aproduct\x18\r \x01(\tR\aproduct\"\x9e\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_RUNNING\x10\x01\x12\x13\n" +
 	"\x0fSTATE_SUCCEEDED\x10\x02\x12\x11\n" +
 	"\rSTATE_REFUSED\x10\x03\x12\x10\n" +
 	"\fSTATE_FAILED\x10\x04\x12\x10\n" +
-	"\fSTATE_QUEUED\x10\x05\"\xf7\x01\n" +
+	"\fSTATE_QUEUED\x10\x05\x12\x1f\n" +
+	"\x1bSTATE_WAITING_FOR_WITNESSES\x10\x06\"\xf7\x01\n" +
 	"\x06Budget\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x14\n" +
 	"\x05scope\x18\x02 \x01(\tR\x05scope\x12$\n" +
