@@ -330,7 +330,7 @@ func (d *Domain) begin(ctx context.Context) error {
 	}
 	_, err = d.append(ctx, func(e *entry.Entry) error {
 		e.Kind, e.Actor = entry.KindStarted, "gateway"
-		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: d.storage, Tick: ticks(d.opt.Tick).String()}
+		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: d.storage, Tick: ticks(d.opt.Tick).String(), Heartbeat: d.opt.Heartbeat.String()}
 		return nil
 	})
 	return err

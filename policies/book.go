@@ -47,6 +47,9 @@ type Book struct {
 	// masking: latest risk assessments by data set, and conversions that rest on them
 	assessed    map[string]Assessment
 	conversions map[string][]Conversion
+	// auto:
+	standing map[string]StandingRecord // by id
+	executed map[executedKey][]string  // orders that a standing order gave on a target
 }
 
 // Entry is everything the departments said about one data set. Fields are nil
@@ -88,6 +91,8 @@ func NewBook(regulator string, key ed25519.PublicKey) *Book {
 		registrations: map[Target]Registered{},
 		schemes:       map[string]GradingScheme{},
 		assessed:      map[string]Assessment{}, conversions: map[string][]Conversion{},
+		// auto:
+		standing: map[string]StandingRecord{}, executed: map[executedKey][]string{},
 	}
 }
 
@@ -109,6 +114,8 @@ func (b *Book) clone() *Book {
 	c.registrations = maps.Clone(b.registrations)
 	c.schemes = maps.Clone(b.schemes)
 	c.assessed, c.conversions = maps.Clone(b.assessed), cloneConversions(b.conversions)
+	// auto:
+	c.standing, c.executed = maps.Clone(b.standing), maps.Clone(b.executed)
 	return &c
 }
 

@@ -66,6 +66,10 @@ func init() {
 		// metering
 		KindPriceCeiling: kindOf((*Book).putPriceCeiling),
 		KindTariff:       kindOf((*Book).putTariff, RoleOperator),
+
+		// auto
+		KindStandingOrder:           kindOf((*Book).putStandingOrder),
+		KindStandingOrderWithdrawal: kindOf((*Book).putStandingOrderWithdrawal),
 	}
 }
 

@@ -160,6 +160,7 @@ type auditor struct {
 	trust  *Trust
 	state  *state.State
 	broken error
+	watch  watcher
 }
 
 // visit replays one entry. After the first that does not follow from the rules
@@ -173,6 +174,7 @@ func (a *auditor) visit(seq uint64, text []byte) error {
 		err = errors.New("the first entry names other keys than the auditor trusts")
 	}
 	if err == nil {
+		a.look(e)
 		err = a.state.ApplyEntry(seq, e)
 	}
 	if err != nil {

@@ -74,6 +74,11 @@ type State struct {
 	unknown    map[string]bool // data sets of which nobody knows what was spent
 	// restorations are the random numbers of those that were confirmed.
 	restorations map[string]bool
+
+	// auto:
+	conduct conduct
+	starts  []weakening // that weakened the isolation of workers
+	tier    string
 }
 
 // New returns the empty state, before genesis.
@@ -83,6 +88,7 @@ func New() *State {
 		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, acquired: map[string]int64{}, open: map[string]bool{}, used: map[string]usage{}, filter: &budget.Filter{},
 		desk:      newDesk(),
 		destroyed: map[string][]Destruction{}, unknown: map[string]bool{}, restorations: map[string]bool{},
+		conduct: newConduct(),
 	}
 }
 
@@ -195,7 +201,11 @@ func (s *State) apply(e *entry.Entry) error {
 		}
 		return s.gateway(e)
 	case entry.KindStarted, entry.KindStopped:
-		return s.gateway(e)
+		if err := s.gateway(e); err != nil {
+			return err
+		}
+		s.started(e)
+		return nil
 
 		// masking:
 	case entry.KindRisk:
@@ -220,6 +230,10 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyRotated(e)
 	case entry.KindRestored:
 		return s.applyRestored(e)
+
+	// auto:
+	case entry.KindOrdered:
+		return s.applyOrdered(e)
 	}
 	return fmt.Errorf("kind is unknown")
 }

@@ -1,0 +1,6 @@
+package policies
+
+import (
+	"strings"
+	"testing"
+)
