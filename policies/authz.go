@@ -38,6 +38,9 @@ const (
 	// keys:
 	ActDestroySnapshot Action = "DestroySnapshot"
 	ActRotateKey       Action = "RotateKey"
+
+	// auto:
+	ActReadAlerts Action = "ReadAlerts"
 )
 
 // Resource is what an action is about; empty fields do not apply.

@@ -35,6 +35,9 @@ type Client struct {
 	Catalogue  sandgatev1.CatalogueServiceClient
 	Risk       sandgatev1.RiskServiceClient
 	Keys       sandgatev1.KeyServiceClient
+	// auto:
+	Supervision sandgatev1.SupervisionServiceClient
+
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
 }
@@ -64,7 +67,10 @@ func Dial(kit *home.Kit, server string) (*Client, error) {
 		Desk:       sandgatev1.NewDeskServiceClient(conn),
 		Catalogue:  sandgatev1.NewCatalogueServiceClient(conn),
 		Department: sandgatev1.NewDepartmentServiceClient(conn), Regulator: sandgatev1.NewRegulatorServiceClient(conn), Risk: sandgatev1.NewRiskServiceClient(conn),
-		Keys:       sandgatev1.NewKeyServiceClient(conn),
+		Keys: sandgatev1.NewKeyServiceClient(conn),
+		// auto:
+		Supervision: sandgatev1.NewSupervisionServiceClient(conn),
+
 		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
 	}, nil
 }
