@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandgate/sandgate/gateway"
+	"github.com/sandgate/sandgate/gateway/alert"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/sandbox"
@@ -172,6 +173,7 @@ func (a *app) serveCmd() *cobra.Command {
 	var jobs, perOperator, queue int
 	var tick, wall time.Duration
 	var keys vaultFlags
+	var alerts string
 	c := &cobra.Command{
 		Use:   "serve --home DIR",
 		Short: "运行网关 · run the gateway",
@@ -217,6 +219,13 @@ off, which the ledger records.`,
 			opt := gateway.Options{Tier: sandbox.Tier(tier), Logger: logger, SnapshotMemory: snapshotMemory << 20,
 				LargeSnapshots: large, LargeSnapshotsEncryptedBy: encryptedBy,
 				Jobs: jobs, JobsPerOperator: perOperator, Queue: queue, Tick: tick, Wall: wall}
+			if alerts != "" {
+				conf, err := alert.ReadConfig(alerts)
+				if err != nil {
+					return err
+				}
+				opt.Alerts = &conf
+			}
 			if err := keys.options(&opt); err != nil {
 				return err
 			}
@@ -237,6 +246,7 @@ off, which the ledger records.`,
 	f.DurationVar(&tick, "tick", gateway.DefaultTick, "结果可见的首个刻度，0 关闭 first tick at which an outcome is seen, 0: off")
 	f.StringVar(&large, "large-snapshots", "", "加密卷上的目录：放不进内存的快照与全部入库在此打开（无文件名），默认拒绝 directory on an encrypted volume where snapshots too large for memory and all ingests are opened, without a name; default: refuse them")
 	f.StringVar(&encryptedBy, "large-snapshots-volume-encrypted-by", "", "声明本机看不出的卷加密方式，写入账本 declares by name an encryption that this host cannot see; written to the ledger")
+	f.StringVar(&alerts, "alerts", "", "预警推送配置（YAML，见 docs/alerts.md），默认不推送 whom to send alerts (YAML, docs/alerts.md); default: nobody")
 	keys.add(c)
 	require(c, "home")
 	return c

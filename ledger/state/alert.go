@@ -156,9 +156,12 @@ func (a *alerts) licences(rules AlertRules) {
 		l, _ := b.Licence(id)
 		about := "licence/" + id
 		counted := func(kind AlertKind, times []int64, f Frequency, severity Severity, zh, en string) {
+			if f.Count == 0 {
+				return // no profile says what a burst is
+			}
 			ms, ok := latestBurst(times, f.Count, f.Hours)
 			last := time.UnixMilli(ms)
-			if f.Count == 0 || !ok || a.at.Sub(last) >= shown {
+			if !ok || a.at.Sub(last) >= shown {
 				return
 			}
 			// One a day and licence: whoever goes on all day is one event.
