@@ -307,6 +307,9 @@ func (b *Book) putCatalogue(c Catalogue, signers map[string]bool) error {
 	if err := b.department(c.Department, signers); err != nil {
 		return err
 	}
+	if len(c.Datasets) == 0 {
+		return errors.New("datasets is empty: a Catalogue that lists nothing would be in force and say nothing")
+	}
 	seen := map[string]bool{}
 	for _, d := range c.Datasets {
 		if seen[d.ID] {
