@@ -20,6 +20,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/sealed"
+	"github.com/sandgate/sandgate/gateway/alert"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/gateway/home/vault"
 	"github.com/sandgate/sandgate/ledger"
@@ -55,6 +56,8 @@ type Options struct {
 	LargeSnapshots, LargeSnapshotsEncryptedBy string
 	// AccessMonths is how long raw access logs are kept; 0 is accesslog.DefaultMonths.
 	AccessMonths int
+	// Alerts are the thresholds and the receivers of alerts; nil delivers none.
+	Alerts *alert.Config
 	// Heartbeat is the interval of heartbeat entries; 0 is 5 minutes.
 	Heartbeat time.Duration
 	// Jobs is how many executions run at once, each in up to Memory; 0 is 4. A
@@ -114,6 +117,12 @@ type Domain struct {
 	wraps    sealed.Wrapper
 	service  home.KeyService // nil: the keyring wraps
 
+	// auto:
+	alerts *alert.Dispatcher // nil delivers none
+	// silent names the witnesses that have not signed for too long at an instant, with
+	// their last signature; nil while there are none.
+	silent func(at time.Time) map[string]time.Time
+
 	mu sync.Mutex
 	// kept counts the jobs that hold or have committed the stored release of a digest:
 	// two that drew the same numbers share one file.
@@ -165,7 +174,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
 	}
-	if err := errors.Join(d.sweepReleases(), d.sweepCells()); err != nil {
+	if err := errors.Join(d.sweepReleases(), d.sweepCells(), d.openAlerts()); err != nil {
 		return nil, errors.Join(err, d.log.Close(), d.abandon())
 	}
 	if swapping() {
@@ -175,6 +184,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	d.jobs.Go(d.watch)
 	d.jobs.Go(d.remind)
 	d.jobs.Go(d.watchWitnesses)
+	d.jobs.Go(d.warn)
 	return d, nil
 }
 
@@ -350,7 +360,7 @@ func (d *Domain) begin(ctx context.Context) error {
 	}
 	_, err = d.append(ctx, func(e *entry.Entry) error {
 		e.Kind, e.Actor = entry.KindStarted, "gateway"
-		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: d.storage, Tick: ticks(d.opt.Tick).String()}
+		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: d.storage, Tick: ticks(d.opt.Tick).String(), Heartbeat: d.opt.Heartbeat.String()}
 		return nil
 	})
 	return err

@@ -12,6 +12,7 @@ import (
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/sandbox"
 )
 
 // ErrorDomain stands in the ErrorInfo of every error.
@@ -54,7 +55,7 @@ var statusCodes = map[string]codes.Code{
 	"POLICY_INVALID": codes.FailedPrecondition, "POLICY_REFUSED": codes.FailedPrecondition,
 	"NOT_FOUND": codes.NotFound, "POST_LIMIT": codes.ResourceExhausted, "REQUEST_ID_REUSED": codes.AlreadyExists,
 	"EXECUTION_FAILED": codes.Internal, "LICENCE_ENDED": codes.PermissionDenied,
-	"OUTCOME_UNKNOWN": codes.Aborted, "BUSY": codes.ResourceExhausted, "WORKERS_DOWN": codes.Unavailable, "NOT_CANCELLABLE": codes.FailedPrecondition, "LEDGER_STOPPED": codes.Unavailable,
+	"OUTCOME_UNKNOWN": codes.Aborted, "BUSY": codes.ResourceExhausted, "WORKERS_DOWN": codes.Unavailable, "WORKER_LOST": codes.Unavailable, "NOT_CANCELLABLE": codes.FailedPrecondition, "LEDGER_STOPPED": codes.Unavailable,
 	"UNAUTHENTICATED": codes.Unauthenticated, "DEADLINE_EXCEEDED": codes.DeadlineExceeded, "CANCELLED": codes.Canceled,
 	"METHOD_UNKNOWN": codes.Unimplemented, "INTERNAL": codes.Internal, "INGEST_FAILED": codes.Internal, "RELEASE_DAMAGED": codes.DataLoss, "INGEST_REFUSED": codes.InvalidArgument,
 	"SNAPSHOT_TOO_LARGE": codes.FailedPrecondition, "INGEST_TOO_LARGE": codes.ResourceExhausted, "INGEST_MEMORY": codes.ResourceExhausted,
@@ -88,11 +89,18 @@ func statusOf(err error) error {
 		return statusOf(disputed())
 	case errors.Is(err, ledger.ErrStopped), errors.Is(err, ledger.ErrClosed):
 		r = invalid("LEDGER_STOPPED", "账本已停止，网关不再受理；请联系管理员", "the ledger has stopped, so nothing is served; ask the administrator")
+	case errors.Is(err, sandbox.ErrLost):
+		r = workerLost
 	default:
 		r = invalid("INTERNAL", "内部错误", "internal error")
 	}
 	return r.status()
 }
+
+// workerLost is a worker that somebody or something ended at its start.
+var workerLost = refusal(policies.Reason{Code: "WORKER_LOST", Rule: "sandbox", SetBy: "sandgate",
+	ZH: "工作进程在启动时被终止，本次请求未执行，不扣减预算", EN: "a worker was ended at its start; the request was not carried out and nothing is charged for it",
+	HintZH: "请用同一 request_id 重试；若反复出现，请网关管理员查看内存与系统日志，并执行 sandgate doctor", HintEN: "retry with the same request_id; if it happens again, the gateway's administrator looks at memory and the system's log, and runs sandgate doctor"})
 
 // transport adds details to a status of the gRPC library, whose text speaks of
 // messages and streams only.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"time"
 
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/sealed"
@@ -43,6 +44,9 @@ func (d *Domain) ParseOn(ctx context.Context, p *sandbox.Pool) error {
 	d.parsers = s
 	return old.Close()
 }
+
+// StatusOf is how an error is told to a caller.
+func StatusOf(err error) error { return statusOf(err) }
 
 // PublishedSize is the size of the last published checkpoint's tree.
 func (d *Domain) PublishedSize() uint64 {
@@ -87,4 +91,15 @@ func WithFault(opt Options, f func(step string) error) Options {
 func (d *Domain) KeysAnswer() bool {
 	_, err := d.wrapper().Wrap(context.Background(), "probe", make([]byte, sealed.KeySize))
 	return err == nil
+}
+
+// ParseWithin gives operators' texts so long, until the returned function is called.
+func (d *Domain) ParseWithin(ctx context.Context, wall time.Duration) (restore func(), err error) {
+	s, err := d.pool.Sessions(ctx, engine.AnalyseHandler, parserSessions, sandbox.Limits{Wall: wall, Memory: analyserMemory})
+	if err != nil {
+		return nil, err
+	}
+	old := d.parsers
+	d.parsers = s
+	return func() { d.parsers = old; _ = s.Close() }, nil
 }

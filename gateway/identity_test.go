@@ -154,6 +154,15 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 			_, err := c.Catalogue.ListNegativeEntries(ctx, &sandgatev1.ListNegativeEntriesRequest{})
 			return err
 		}},
+		// auto:
+		{"ListAlerts", []string{bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Supervision.ListAlerts(ctx, &sandgatev1.ListAlertsRequest{})
+			return err
+		}},
+		{"ListStandingOrders", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Supervision.ListStandingOrders(ctx, &sandgatev1.ListStandingOrdersRequest{})
+			return err
+		}},
 		{"AssessRisk", []string{dept}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Risk.AssessRisk(ctx, &sandgatev1.AssessRiskRequest{Dataset: "roles", Model: "enclave", ContextRisk: "0.1"})
 			return err

@@ -192,7 +192,11 @@ func (d *Domain) known(ctx context.Context, operator, job string, p *prepared) (
 	if err := d.settled(ctx, func() { j, ok = d.state.Job(job) }); err != nil || !ok {
 		return false, err
 	}
-	if j.Request.Query != p.request.Query || j.Request.Licence != p.request.Licence || j.Request.Purpose != p.request.Purpose || j.Request.Price != p.request.Price || j.Request.Product != p.request.Product {
+	told, other := d.sameText(j, p)
+	if other != nil {
+		return true, other
+	}
+	if !told || j.Request.Licence != p.request.Licence || j.Request.Purpose != p.request.Purpose || j.Request.Price != p.request.Price || j.Request.Product != p.request.Product {
 		return true, invalid("REQUEST_ID_REUSED", "该 request_id 已用于另一请求", "the request_id was used for another request")
 	}
 	switch j.Phase {
@@ -222,6 +226,22 @@ func (d *Domain) known(ctx context.Context, operator, job string, p *prepared) (
 		d.start(job, p)
 	}
 	return true, nil
+}
+
+// sameText says whether a job asked what p asks. A text whose analysis ran out of time
+// is committed to as it stands, so whether it did decides what the commitment covers:
+// asked again under another load, the same text must not look like another.
+func (d *Domain) sameText(j state.Job, p *prepared) (same bool, undecided error) {
+	if j.Request.Query == p.request.Query {
+		return true, nil
+	}
+	if late := slices.Contains(p.analysis, tooComplex); late && j.Request.Core != nil {
+		return false, refusal(policies.Reason{Code: "BUSY", Rule: "core language", SetBy: "sandgate",
+			ZH: "这次未能在时限内分析语句，无法确认是否为同一请求；没有再次受理或扣减", EN: "the text could not be analysed in time, so whether this is the same request is not known; nothing was taken in or charged again",
+			HintZH: "请稍后用同一 request_id 重试", HintEN: "retry with the same request_id a little later"})
+	}
+	asText, _ := entry.Commit(d.keys.Commit, []byte("text\n"+p.text))
+	return j.Phase == state.PhaseRefused && j.Request.Core == nil && j.Request.Query == asText, nil
 }
 
 // settled runs f on the state and returns once all that f can have seen is

@@ -70,7 +70,7 @@ func (d *Domain) parse(ctx context.Context, sessions *sandbox.Sessions, operator
 	}
 	out, err := sessions.Call(ctx, operator, payload)
 	var killed *sandbox.ErrKilled
-	if errors.As(err, &killed) && killed.Cause == sandbox.CauseCrashed {
+	if errors.Is(err, sandbox.ErrLost) || errors.As(err, &killed) && killed.Cause == sandbox.CauseCrashed {
 		// Somebody outside may have ended it. A text that ends its analyser does so
 		// again; any other must not stand in the ledger as too complex.
 		out, err = sessions.Call(ctx, operator, payload)

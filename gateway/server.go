@@ -56,6 +56,9 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	sandgatev1.RegisterRiskServiceServer(s, &riskService{d: d})
 	sandgatev1.RegisterKeyServiceServer(s, &keyService{d: d})
 	sandgatev1.RegisterWitnessServiceServer(s, &witnessService{d: d})
+	// auto:
+	sandgatev1.RegisterSupervisionServiceServer(s, &supervisionService{d: d})
+
 	longrunningpb.RegisterOperationsServer(s, &operations{d: d})
 	healthpb.RegisterHealthServer(s, d.health)
 	reflection.Register(s)

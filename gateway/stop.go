@@ -93,11 +93,17 @@ func (d *Domain) kill(jobs []string) {
 func (d *Domain) watch() {
 	t := time.NewTicker(watchInterval)
 	defer t.Stop()
+	var standing rounds
 	for {
 		select {
 		case <-d.ctx.Done():
 			return
 		case <-t.C:
+			if standing.due(d.log.Size(), d.opt.Now(), d.opt.Heartbeat) {
+				if err := d.carryOut(d.ctx); err != nil && d.ctx.Err() == nil {
+					d.opt.Logger.Error("a standing order could not be carried out")
+				}
+			}
 			if err := d.expire(d.ctx); err != nil && d.ctx.Err() == nil {
 				d.opt.Logger.Error("jobs that may run no longer could not be ended")
 			}

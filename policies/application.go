@@ -127,14 +127,9 @@ func (c ApplicationCase) Granted() ([]LicenceObject, time.Time) {
 	return slices.DeleteFunc(scope, func(o LicenceObject) bool { return len(o.Columns) == 0 }), until
 }
 
-// filers are the officials who filed or refiled.
-func (c ApplicationCase) filers() (out []string) {
-	for _, s := range c.Steps {
-		if s.Decision == "filed" {
-			out = append(out, s.Officials...)
-		}
-	}
-	return out
+// filings are the acts of those who filed or refiled.
+func (c ApplicationCase) filings() []Step {
+	return slices.DeleteFunc(slices.Clone(c.Steps), func(s Step) bool { return s.Decision != "filed" })
 }
 
 func (b *Book) putApplication(v Application, a act) error {
@@ -276,7 +271,7 @@ func (b *Book) review(c *ApplicationCase, v Review, a act) error {
 		return err
 	}
 	decides := v.Decision == "approve" || v.Decision == "refuse"
-	if err := checkOfficials(v.Officials, c.filers(), c.rules.twoPerson && decides); err != nil {
+	if err := checkOfficials(v.By, v.Officials, c.filings(), c.rules.twoPerson && decides); err != nil {
 		return err
 	}
 	if err := checkWords(true, map[string]Text{"reason": v.Reason}); err != nil {

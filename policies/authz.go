@@ -41,6 +41,9 @@ const (
 
 	// witness:
 	ActReadWitnesses Action = "ReadWitnesses"
+
+	// auto:
+	ActReadAlerts Action = "ReadAlerts"
 )
 
 // Resource is what an action is about; empty fields do not apply.

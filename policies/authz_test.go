@@ -12,7 +12,7 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 	actions := []Action{ActExplainJob, ActSubmitJob, ActReadJob, ActCancelJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadPolicy,
 		ActIngestSnapshot, ActReadSnapshot, ActAssessRisk, ActReadLedger, ActCopyLedger, ActReadProduct, ActReadStatement,
 		ActReadLicence, ActReadConsent, ActComputeSubject, ActReadDesk, ActLintCatalogue,
-		ActDestroySnapshot, ActRotateKey, ActReadWitnesses, "DropTables", ""}
+		ActDestroySnapshot, ActRotateKey, ActReadWitnesses, ActReadAlerts, "DropTables", ""}
 	resources := map[string]Resource{
 		"none": {}, "of dept": {Department: "dept"}, "of other": {Department: "other"}, "job of op": {Operator: "op"}, "job of rival": {Operator: "rival"},
 		"withdrawn of dept": {Department: "dept", Withdrawn: true},
@@ -33,7 +33,7 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 			if act == ActDestroySnapshot {
 				return resource == "withdrawn of dept"
 			}
-			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent, ActReadDesk, ActLintCatalogue, ActRotateKey, ActReadWitnesses}, act)
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent, ActReadDesk, ActLintCatalogue, ActRotateKey, ActReadWitnesses, ActReadAlerts}, act)
 		}
 		return false // foreign is abroad (R38), nobody and gateway are not registered
 	}

@@ -51,6 +51,9 @@ type Book struct {
 
 	// witness: replaced, never changed
 	witnesses *WitnessPolicy
+	// auto:
+	standing map[string]StandingRecord // by id
+	executed map[executedKey][]string  // orders that a standing order gave on a target
 }
 
 // Entry is everything the departments said about one data set. Fields are nil
@@ -92,6 +95,8 @@ func NewBook(regulator string, key ed25519.PublicKey) *Book {
 		registrations: map[Target]Registered{},
 		schemes:       map[string]GradingScheme{},
 		assessed:      map[string]Assessment{}, conversions: map[string][]Conversion{},
+		// auto:
+		standing: map[string]StandingRecord{}, executed: map[executedKey][]string{},
 	}
 }
 
@@ -113,6 +118,8 @@ func (b *Book) clone() *Book {
 	c.registrations = maps.Clone(b.registrations)
 	c.schemes = maps.Clone(b.schemes)
 	c.assessed, c.conversions = maps.Clone(b.assessed), cloneConversions(b.conversions)
+	// auto:
+	c.standing, c.executed = maps.Clone(b.standing), maps.Clone(b.executed)
 	return &c
 }
 
@@ -303,6 +310,9 @@ func ceilingOf(r Registry) (budget.Nano, error) {
 func (b *Book) putCatalogue(c Catalogue, signers map[string]bool) error {
 	if err := b.department(c.Department, signers); err != nil {
 		return err
+	}
+	if len(c.Datasets) == 0 {
+		return errors.New("datasets is empty: a Catalogue that lists nothing would be in force and say nothing")
 	}
 	seen := map[string]bool{}
 	for _, d := range c.Datasets {

@@ -124,7 +124,7 @@ func (b *Book) reviewChange(v Review, a act) error {
 	if c.State != ChangeFollowed {
 		return fmt.Errorf("change %q is %s, not followed", v.Change, c.State)
 	}
-	if err := checkOfficials(v.Officials, nil, c.rules.twoPerson); err != nil {
+	if err := checkOfficials(v.By, v.Officials, nil, c.rules.twoPerson); err != nil {
 		return fmt.Errorf("change %q: %w", v.Change, err)
 	}
 	if err := checkWords(true, map[string]Text{"reason": v.Reason}); err != nil {

@@ -123,9 +123,11 @@ func (b *Book) decider(by, owner string, a act) error {
 	return err
 }
 
-// checkOfficials checks the officials who act: distinct, two where the profile
-// says so, and none of them one of those who filed the case.
-func checkOfficials(officials, filed []string, two bool) error {
+// checkOfficials checks the officials of a party who act: distinct, two where the
+// profile says so, and none of them one of those of the same party who did what they
+// decide on. An official's id is his party's: what another party calls its own
+// officials disqualifies nobody, or an applicant could name its reviewers.
+func checkOfficials(by string, officials []string, did []Step, two bool) error {
 	if len(officials) == 0 || len(officials) > 2 {
 		return errors.New("officials must name one or two officials")
 	}
@@ -133,7 +135,7 @@ func checkOfficials(officials, filed []string, two bool) error {
 		if err := checkID("official", o); err != nil {
 			return err
 		}
-		if slices.Contains(filed, o) {
+		if slices.ContainsFunc(did, func(s Step) bool { return s.By == by && slices.Contains(s.Officials, o) }) {
 			return fmt.Errorf("official %q filed this and cannot decide on it", o)
 		}
 	}

@@ -45,7 +45,7 @@ func ParseBundle(text []byte) ([]Document, error) {
 		if err := dec.Decode(&node); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
-			return nil, withoutNumbers(fmt.Errorf("document %d: failed to parse YAML: %w", n, err))
+			return nil, malformed(n, err, own, nil)
 		}
 		if n > maxDocuments {
 			return nil, fmt.Errorf("bundle holds more than %d documents", maxDocuments)
@@ -53,9 +53,9 @@ func ParseBundle(text []byte) ([]Document, error) {
 		if line := alias(&node); line > 0 {
 			return nil, fmt.Errorf("document %d: line %d: aliases and merge keys are not allowed; write the text out", n, line)
 		}
-		doc, err := parseDocument(&node)
+		doc, err := parseDocument(n, &node)
 		if err != nil {
-			return nil, withoutNumbers(fmt.Errorf("document %d: %w", n, err))
+			return nil, err
 		}
 		docs = append(docs, doc)
 	}
@@ -80,13 +80,38 @@ func alias(node *yaml.Node) int {
 	return 0
 }
 
-func parseDocument(node *yaml.Node) (Document, error) {
+// own is the line of a text that is the document itself.
+func own(line int) int { return line }
+
+func parseDocument(n int, node *yaml.Node) (Document, error) {
+	doc, err := readDocument(node)
+	var read *readError
+	switch {
+	case err == nil:
+		return doc, nil
+	case errors.As(err, &read):
+		return doc, malformed(n, read.err, read.at, read.types)
+	}
+	return doc, withoutNumbers(fmt.Errorf("document %d: %w", n, err))
+}
+
+// readError is an error of the YAML reader with what it takes to say it in words;
+// see malformed.
+type readError struct {
+	err   error
+	at    func(int) int
+	types map[string]reflect.Type
+}
+
+func (e *readError) Error() string { return "the document is malformed" }
+
+func readDocument(node *yaml.Node) (Document, error) {
 	var head struct {
 		Kind Kind           `yaml:"kind"`
 		Rest map[string]any `yaml:",inline"`
 	}
 	if err := node.Decode(&head); err != nil {
-		return Document{}, fmt.Errorf("failed to read kind: %w", err)
+		return Document{}, &readError{err, own, map[string]reflect.Type{"map[string]interface {}": reflect.TypeFor[map[string]any](), "policies.Kind": reflect.TypeFor[Kind]()}}
 	}
 	doc := Document{Kind: head.Kind}
 	var err error
@@ -131,7 +156,7 @@ func decodeAs[T any](node *yaml.Node) (*T, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(&v); err != nil {
-		return nil, fmt.Errorf("failed to decode %s: %w", node.Tag, err)
+		return nil, &readError{err, linesOf(node, text, reflect.TypeFor[T]()), typesOf(reflect.TypeFor[T](), map[string]reflect.Type{})}
 	}
 	if line := fraction(node, reflect.TypeFor[T]()); line > 0 {
 		return nil, fmt.Errorf("line %d: a whole number is needed", line)

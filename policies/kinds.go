@@ -72,6 +72,10 @@ func init() {
 
 		// witness
 		KindWitnessPolicy: kindOf((*Book).putWitnessPolicy, RoleRegulator),
+
+		// auto
+		KindStandingOrder:           kindOf((*Book).putStandingOrder),
+		KindStandingOrderWithdrawal: kindOf((*Book).putStandingOrderWithdrawal),
 	}
 }
 

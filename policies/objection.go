@@ -199,7 +199,7 @@ func (b *Book) rule(c *ObjectionCase, v Ruling, a act) error {
 	if err := b.decider(v.By, b.datasets[dataset].Department, a); err != nil {
 		return err
 	}
-	if err := checkOfficials(v.Officials, []string{c.Objection.Official}, b.of(c.rules).twoPerson); err != nil {
+	if err := checkOfficials(v.By, v.Officials, c.Steps[:1], b.of(c.rules).twoPerson); err != nil {
 		return err
 	}
 	if err := checkWords(true, map[string]Text{"reason": v.Reason, "basis": v.Basis}); err != nil {
@@ -304,7 +304,7 @@ func (b *Book) replyObjection(c *ObjectionCase, v Reply, step Step, a act) error
 	if err := b.decider(v.By, b.datasets[c.Objection.Dataset].Department, a); err != nil {
 		return err
 	}
-	if err := checkOfficials(v.Officials, []string{c.Objection.Official}, false); err != nil {
+	if err := checkOfficials(v.By, v.Officials, c.Steps[:1], false); err != nil {
 		return err
 	}
 	c.State, c.Since, c.Steps = CaseAnswered, a.at, follows(c.Steps, step)
@@ -313,7 +313,7 @@ func (b *Book) replyObjection(c *ObjectionCase, v Reply, step Step, a act) error
 
 func (b *Book) replyCorrection(c *CorrectionCase, v Reply, step Step, a act) error {
 	owner := b.datasets[c.Correction.Dataset].Department
-	filed := []string{c.Correction.Official}
+	did := c.Steps[:1]
 	next := CaseAnswered
 	switch c.State {
 	case CaseOpen:
@@ -329,13 +329,11 @@ func (b *Book) replyCorrection(c *CorrectionCase, v Reply, step Step, a act) err
 		}
 		next = CaseSettled
 		// Whoever answered first does not decide on the dispute about it.
-		for _, s := range c.Steps {
-			filed = append(filed, s.Officials...)
-		}
+		did = c.Steps
 	default:
 		return fmt.Errorf("it is %s", c.State)
 	}
-	if err := checkOfficials(v.Officials, filed, b.of(c.rules).twoPerson); err != nil {
+	if err := checkOfficials(v.By, v.Officials, did, b.of(c.rules).twoPerson); err != nil {
 		return err
 	}
 	switch v.Outcome {

@@ -108,6 +108,7 @@ func TestR25_MissingAnswerIsOwed(t *testing.T) {
 func TestR25_BadObjectionsAndRulings(t *testing.T) {
 	b := desktown(t)
 	objected := play(t, b, objectIt)
+	byOwner := play(t, b, bundleStep{strings.NewReplacer("by: other", "by: dept", "o-desk", "d-one").Replace(townObjection), []string{"dept"}})
 	for name, c := range map[string]struct {
 		b        *Book
 		text     string
@@ -132,7 +133,7 @@ func TestR25_BadObjectionsAndRulings(t *testing.T) {
 		"no objection to rule on":  {b, townRuling, "", "", []string{"dept"}, "nothing to rule on"},
 		"the wrong department":     {objected, townRuling, "by: dept", "by: other", []string{"other"}, "may not act"},
 		"ruled without signature":  {objected, townRuling, "", "", []string{"other"}, `signature of "dept"`},
-		"ruled by who filed it":    {objected, townRuling, "d-one", "o-desk", []string{"dept"}, "filed this"},
+		"ruled by who filed it":    {byOwner, townRuling, "", "", []string{"dept"}, "filed this"},
 		"one official":             {objected, townRuling, "[d-one, d-two]", "[d-one]", []string{"dept"}, "two officials"},
 		"no basis":                 {objected, townRuling, "basis: {zh: 目录所列用途}\n", "", []string{"dept"}, "basis.zh"},
 		"unknown outcome":          {objected, townRuling, "outcome: resume", "outcome: ignore", []string{"dept"}, `unknown outcome "ignore"`},
@@ -205,6 +206,8 @@ func TestR26_CorrectionAnsweredDisputedSettled(t *testing.T) {
 		t.Errorf("owed %q", got)
 	}
 	settled := play(t, disputed, settleIt)
+	own := play(t, desktown(t), bundleStep{strings.NewReplacer("by: op", "by: dept", "op-clerk", "d-one").Replace(townCorrection), []string{"dept"}})
+	ruled := play(t, b, bundleStep{strings.NewReplacer("by: dept", "by: bureau", "d-one", "b-one").Replace(townReply), []string{"bureau"}}, disputeIt)
 	if c, _ := settled.CorrectionCase("cor-1"); c.State != CaseSettled || len(c.Steps) != 4 || len(settled.Duties(day(30))) > 0 {
 		t.Errorf("%+v", c)
 	}
@@ -220,14 +223,14 @@ func TestR26_CorrectionAnsweredDisputedSettled(t *testing.T) {
 		"a record's number":          {desktown(t), edited(t, townCorrection, "费用单位", "110101199003078515"), []string{"op"}, "error holds a number"},
 		"answer to nothing":          {desktown(t), townReply, []string{"dept"}, "was not filed"},
 		"answered by another":        {b, edited(t, townReply, "by: dept", "by: other"), []string{"other"}, "may not act"},
-		"answered by the reporter":   {b, edited(t, townReply, "d-one", "op-clerk"), []string{"dept"}, "filed this"},
+		"answered by the reporter":   {own, townReply, []string{"dept"}, "filed this"},
 		"refused without basis":      {b, edited(t, townReply, "basis: {zh: 目录说明}\n", ""), []string{"dept"}, "basis.zh"},
 		"unknown outcome":            {b, edited(t, townReply, "outcome: unfounded", "outcome: perhaps"), []string{"dept"}, "unknown outcome"},
 		"disputed unanswered":        {b, townDispute, []string{"op"}, "only an answer can be disputed"},
 		"disputed by another":        {answered, edited(t, townDispute, "by: op", "by: rival"), []string{"rival"}, "reported no error"},
 		"disputed twice":             {settled, townDispute + "# x\n", []string{"op"}, "only an answer"},
 		"settled by the department":  {disputed, townReply + "# x\n", []string{"dept"}, "the regulator settles"},
-		"settled by who answered":    {disputed, edited(t, townSettle, "b-one", "d-one"), []string{"bureau"}, "filed this"},
+		"settled by who answered":    {ruled, townSettle, []string{"bureau"}, "filed this"},
 		"answered when it is closed": {settled, townSettle + "# x\n", []string{"bureau"}, "is settled"},
 	} {
 		if got := refused(t, c.b, c.text, c.signers...); !strings.Contains(got, c.want) {

@@ -20,6 +20,8 @@ const (
 	StageSuspend OrderStage = "suspend" // 暂停
 	StageResume  OrderStage = "resume"  // 恢复
 	StageEnd     OrderStage = "end"     // 终止
+	// StageNotice 提示 holds nothing up; a StandingOrder alone gives it.
+	StageNotice OrderStage = "notice"
 )
 
 // Order 监管决定 of the regulator, on anything, or of a department, on its own data
@@ -45,6 +47,9 @@ type OrderRecord struct {
 	// Closed is the order that lifted or fulfilled it; empty while it is open.
 	Closed   string
 	ClosedAt time.Time
+	// Standing is the standing order that the gateway carried out by it, and Occasion
+	// what met its condition; empty of an order that a party gave itself.
+	Standing, Occasion string
 }
 
 // Overdue says whether an order to rectify has run out without being closed.
@@ -150,6 +155,11 @@ func (b *Book) putOrder(o Order, a act) error {
 	if err := b.checkOrder(o, a); err != nil {
 		return fmt.Errorf("order %q: %w", safeName(o.ID), err)
 	}
+	return b.give(o, a)
+}
+
+// give puts a checked order in force.
+func (b *Book) give(o Order, a act) error {
 	var err error
 	switch o.Stage {
 	case StageSuspend:

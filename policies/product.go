@@ -188,7 +188,7 @@ func (b *Book) putProductReview(r ProductReview, a act) error {
 		return fmt.Errorf("product %q: the review is of another version; look at the one filed last", p.ID)
 	}
 	profile, _ := b.Profile()
-	if err := checkOfficials(r.Officers, nil, profile.TwoPerson); err != nil {
+	if err := checkOfficials(r.By, r.Officers, nil, profile.TwoPerson); err != nil {
 		return fmt.Errorf("product %q: %w", p.ID, err)
 	}
 	if err := checkWords(true, map[string]Text{"reason": r.Reason}); err != nil {

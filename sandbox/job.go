@@ -58,6 +58,10 @@ type Job struct {
 // Cause says why a worker did not finish its job. It is all a caller may learn.
 type Cause string
 
+// ErrLost is a worker that ended, or was ended by somebody, before it was ready: it
+// was given nothing, so whatever needed it may be tried again.
+var ErrLost = errors.New("it died before it was ready")
+
 // Causes of ErrKilled.
 const (
 	CauseTimeout   Cause = "TIMEOUT"    // wall clock

@@ -30,6 +30,10 @@ func init() {
 		return emit(p)
 	})
 	Register("hostile", hostile)
+	RegisterWith("stillborn", Registration{
+		Handler: func(context.Context, []byte, []*os.File, func([]byte) error) error { return nil },
+		Warm:    func() error { os.Exit(3); return nil },
+	})
 	Register("pids", func(_ context.Context, _ []byte, _ []*os.File, emit func([]byte) error) error {
 		return emit([]byte(strconv.Itoa(os.Getpid())))
 	})
@@ -293,8 +297,15 @@ func TestWarmUpFailureIsNamedNotQuoted(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "warm-up") || strings.Contains(err.Error(), "canary") {
 		t.Fatalf("got %v", err)
 	}
-	if err := pool(t).Run(context.Background(), Job{Handler: "nobody"}, nil); err == nil {
-		t.Fatal("an unknown handler ran")
+	if err := pool(t).Run(context.Background(), Job{Handler: "nobody"}, nil); err == nil || errors.Is(err, ErrLost) {
+		t.Fatalf("an unknown handler: %v", err)
+	}
+	// One that dies is told from one that refuses: it may be tried again.
+	if errors.Is(err, ErrLost) {
+		t.Errorf("a failed warm-up passes for a lost worker: %v", err)
+	}
+	if err := pool(t).Run(context.Background(), Job{Handler: "stillborn"}, nil); !errors.Is(err, ErrLost) {
+		t.Errorf("a worker that died at its start: %v", err)
 	}
 }
 

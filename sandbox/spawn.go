@@ -98,16 +98,17 @@ func (p *Pool) start(ctx context.Context, handler string, memory int64, session,
 		if err == nil && len(frame) > 0 && frame[0] == kindRefuse {
 			return nil, missing(p.tier, string(frame[1:]))
 		}
-		return nil, fmt.Errorf("failed to start worker %q: it died before it was ready; see whether this program runs without a worker's limits", handler)
+		return nil, fmt.Errorf("failed to start worker %q: %w; see whether this program runs without a worker's limits", handler, ErrLost)
 	}
 	_ = result.SetReadDeadline(time.Time{})
 	err = verify(proc.pid, p.tier, p.set)
 	if err == nil && group != "" && !inGroup(proc.pid, group) {
 		err = missing(p.tier, "verification from outside failed: cgroup")
 	}
-	if err == nil && !proc.alive() {
-		// Only a process that still lives is certain to be the one inspected.
-		err = fmt.Errorf("failed to start worker %q: it died while it was verified", handler)
+	if !proc.alive() {
+		// Only a process that still lives is certain to be the one inspected, and what
+		// a dead one lacks is no finding about its isolation.
+		err = fmt.Errorf("failed to start worker %q: %w, while it was verified", handler, ErrLost)
 	}
 	if err != nil {
 		proc.kill()

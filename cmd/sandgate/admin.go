@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandgate/sandgate/gateway"
+	"github.com/sandgate/sandgate/gateway/alert"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/ledger/accesslog"
 	"github.com/sandgate/sandgate/ledger/audit"
@@ -174,6 +175,7 @@ func (a *app) serveCmd() *cobra.Command {
 	var tick, wall time.Duration
 	var keys vaultFlags
 	var witnessAt []string
+	var alerts string
 	c := &cobra.Command{
 		Use:   "serve --home DIR",
 		Short: "运行网关 · run the gateway",
@@ -222,6 +224,13 @@ off, which the ledger records.`,
 			opt := gateway.Options{AccessMonths: months, Tier: sandbox.Tier(tier), Logger: logger, SnapshotMemory: snapshotMemory << 20,
 				LargeSnapshots: large, LargeSnapshotsEncryptedBy: encryptedBy,
 				Jobs: jobs, JobsPerOperator: perOperator, Queue: queue, Tick: tick, Wall: wall}
+			if alerts != "" {
+				conf, err := alert.ReadConfig(alerts)
+				if err != nil {
+					return err
+				}
+				opt.Alerts = &conf
+			}
 			if err := keys.options(&opt); err != nil {
 				return err
 			}
@@ -247,6 +256,7 @@ off, which the ledger records.`,
 	f.StringVar(&encryptedBy, "large-snapshots-volume-encrypted-by", "", "声明本机看不出的卷加密方式，写入账本 declares by name an encryption that this host cannot see; written to the ledger")
 	f.IntVar(&months, "access-log-months", accesslog.DefaultMonths, "原始访问日志（home/access）保存月数，至少 6 · months for which raw access logs are kept, at least 6")
 	f.StringArrayVar(&witnessAt, "witness", nil, "名称=网址：见证方的地址与见证规则所写不同时 NAME=URL where a witness listens, if not where the witness policy says (repeatable)")
+	f.StringVar(&alerts, "alerts", "", "预警推送配置（YAML，见 docs/alerts.md），默认不推送 whom to send alerts (YAML, docs/alerts.md); default: nobody")
 	keys.add(c)
 	require(c, "home")
 	return c

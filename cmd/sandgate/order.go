@@ -23,7 +23,7 @@ func (a *app) orderCmd() *cobra.Command {
 		a.orderGiveCmd(policies.StageSuspend, "暂停，运行中的作业立即停止 · suspend; running jobs stop at once", "  sandgate order suspend --target licence/alpha-2026 --reason-zh 安全异常 --basis 协议第九条 --kit ./kits/data_bureau"),
 		a.orderGiveCmd(policies.StageResume, "恢复 · resume what was suspended", "  sandgate order resume --target licence/alpha-2026 --reason-zh 已整改 --basis 协议第九条 --kit ./kits/data_bureau"),
 		a.orderGiveCmd(policies.StageEnd, "终止，不可恢复 · end for good", "  sandgate order end --target licence/alpha-2026 --reason-zh 逾期未整改 --basis 协议第十条 --kit ./kits/data_bureau"),
-		a.orderListCmd())
+		a.orderListCmd(), a.orderStandingCmd())
 	return c
 }
 
@@ -159,7 +159,7 @@ func (a *app) orderListCmd() *cobra.Command {
 						due += a.head(" 已逾期", " overdue")
 					}
 					body = append(body, []string{strings.TrimPrefix(o.GetName(), "orders/"), o.GetCreateTime().AsTime().Local().Format(time.DateTime), o.GetBy(), o.GetTarget(),
-						o.GetStage(), due, strings.TrimPrefix(o.GetClosedBy(), "orders/"), a.t(o.GetReasonZh(), o.GetReasonEn()), a.t(o.GetBasisZh(), o.GetBasisEn())})
+						o.GetStage(), due, strings.TrimPrefix(o.GetClosedBy(), "orders/"), a.either(o.GetReasonZh(), o.GetReasonEn()), a.either(o.GetBasisZh(), o.GetBasisEn())})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
 					break

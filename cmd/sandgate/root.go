@@ -44,6 +44,18 @@ func (a *app) t(zh, en string) string {
 	return zh
 }
 
+// either is t for a text that its author may have given in one language alone: the
+// other stands in for it, marked.
+func (a *app) either(zh, en string) string {
+	switch {
+	case a.lang == "en" && en == "" && zh != "":
+		return "[zh] " + zh
+	case a.lang != "en" && zh == "" && en != "":
+		return "[en] " + en
+	}
+	return a.t(zh, en)
+}
+
 func (a *app) say(zh, en string, args ...any) { fmt.Fprintf(a.out, a.t(zh, en)+"\n", args...) }
 
 func (a *app) note(zh, en string, args ...any) { fmt.Fprintf(a.err, a.t(zh, en)+"\n", args...) }
@@ -195,7 +207,9 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 		a.licenceCmd(), a.orderCmd(), a.consentCmd(),
 		a.applicationCmd(), a.objectionCmd(), a.correctionCmd(), a.dutiesCmd(), a.riskCmd(),
 		a.snapshotCmd(), a.keyCmd(), a.backupCmd(),
-		a.witnessCmd(), a.evidenceCmd())
+		a.witnessCmd(), a.evidenceCmd(),
+		// auto:
+		a.alertCmd())
 	for _, c := range root.Commands() {
 		if c.HasSubCommands() && c.RunE == nil {
 			c.Args, c.RunE = cobra.ArbitraryArgs, a.chooseCommand

@@ -36,6 +36,9 @@ type Client struct {
 	Risk       sandgatev1.RiskServiceClient
 	Keys       sandgatev1.KeyServiceClient
 	Witness    sandgatev1.WitnessServiceClient
+	// auto:
+	Supervision sandgatev1.SupervisionServiceClient
+
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
 }
@@ -65,8 +68,11 @@ func Dial(kit *home.Kit, server string) (*Client, error) {
 		Desk:       sandgatev1.NewDeskServiceClient(conn),
 		Catalogue:  sandgatev1.NewCatalogueServiceClient(conn),
 		Department: sandgatev1.NewDepartmentServiceClient(conn), Regulator: sandgatev1.NewRegulatorServiceClient(conn), Risk: sandgatev1.NewRiskServiceClient(conn),
-		Keys:       sandgatev1.NewKeyServiceClient(conn),
-		Witness:    sandgatev1.NewWitnessServiceClient(conn),
+		Keys:    sandgatev1.NewKeyServiceClient(conn),
+		Witness: sandgatev1.NewWitnessServiceClient(conn),
+		// auto:
+		Supervision: sandgatev1.NewSupervisionServiceClient(conn),
+
 		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
 	}, nil
 }

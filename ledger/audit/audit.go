@@ -198,6 +198,7 @@ func (a *auditor) timeOf(seq uint64) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	return time.UnixMilli(a.times[seq-a.first]), true
+	watch  watcher
 }
 
 // visit replays one entry. After the first that does not follow from the rules
@@ -211,6 +212,7 @@ func (a *auditor) visit(seq uint64, text []byte) error {
 		err = errors.New("the first entry names other keys than the auditor trusts")
 	}
 	if err == nil {
+		a.look(e)
 		err = a.state.ApplyEntry(seq, e)
 	}
 	if err != nil {

@@ -99,6 +99,9 @@ type Entry struct {
 	Destroyed *Destroyed `json:"destroyed,omitempty"`
 	Rotated   *Rotated   `json:"rotated,omitempty"`
 	Restored  *Restored  `json:"restored,omitempty"`
+
+	// auto:
+	Ordered *Ordered `json:"ordered,omitempty"`
 }
 
 // Time returns At as a time in UTC.
@@ -122,6 +125,9 @@ type Started struct {
 	// Tick is the first instant after a job's start at which its outcome can be
 	// seen, a Go duration, or "off"; absent from gateways that knew no ticks.
 	Tick string `json:"tick,omitempty"`
+	// Heartbeat is the interval of heartbeats, a Go duration; absent from gateways
+	// that knew no standing orders.
+	Heartbeat string `json:"heartbeat,omitempty"`
 }
 
 // Beat is a heartbeat: it shows that silence was silence.
@@ -296,6 +302,9 @@ func (e *Entry) check() error {
 
 		// keys:
 		KindDestroyed: e.Destroyed != nil, KindRotated: e.Rotated != nil, KindRestored: e.Restored != nil,
+
+		// auto:
+		KindOrdered: e.Ordered != nil,
 	}
 	if _, known := bodies[e.Kind]; !known && e.Kind != KindStopped {
 		return fmt.Errorf("entry kind %q is unknown", e.Kind)

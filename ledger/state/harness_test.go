@@ -138,6 +138,7 @@ func (w *world) forked(t testing.TB) *world {
 	s.open, s.used = maps.Clone(s.open), maps.Clone(s.used)
 	s.desk = desk{used: maps.Clone(s.desk.used), stray: maps.Clone(s.desk.stray), noted: maps.Clone(s.desk.noted), order: slices.Clone(s.desk.order)}
 	s.destroyed, s.unknown, s.restorations = maps.Clone(s.destroyed), maps.Clone(s.unknown), maps.Clone(s.restorations)
+	s.conduct, s.starts = s.conduct.clone(), slices.Clone(s.starts)
 	s.filter, s.order, s.jobs = s.filter.Clone(), slices.Clone(s.order), map[string]*Job{}
 	for id, j := range w.s.jobs {
 		own := *j
@@ -278,6 +279,7 @@ func picture(t testing.TB, s *State) string {
 			p, _ := b.Party(id)
 			book = append(book, p)
 		}
+		book = append(book, b.Orders(), b.StandingOrders())
 		for _, id := range b.Licences() {
 			l, _ := b.Licence(id)
 			book = append(book, l, b.InForce(id, start))
@@ -288,7 +290,8 @@ func picture(t testing.TB, s *State) string {
 			book = append(book, d, d.SpecDigest(), snap, ok)
 		}
 	}
-	raw, err := json.Marshal([]any{s.Size(), s.At(), s.Genesis(), book, jobs, s.Released(), s.filter, s.answers, s.requests, s.Open(), fmt.Sprint(s.used), s.desk.used, s.desk.stray, s.desk.noted, s.Noted()})
+	raw, err := json.Marshal([]any{s.Size(), s.At(), s.Genesis(), book, jobs, s.Released(), s.filter, s.answers, s.requests, s.Open(), fmt.Sprint(s.used), s.desk.used, s.desk.stray, s.desk.noted, s.Noted(),
+		s.conduct.refused, fmt.Sprint(s.conduct.asked), fmt.Sprint(s.starts, s.tier)})
 	if err != nil {
 		t.Fatal(err)
 	}

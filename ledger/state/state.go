@@ -78,6 +78,11 @@ type State struct {
 	// witness:
 	witnessed []witnessing
 	bundles   []uint64 // policy entries
+
+	// auto:
+	conduct conduct
+	starts  []weakening // that weakened the isolation of workers
+	tier    string
 }
 
 // New returns the empty state, before genesis.
@@ -87,6 +92,7 @@ func New() *State {
 		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, acquired: map[string]int64{}, open: map[string]bool{}, used: map[string]usage{}, filter: &budget.Filter{},
 		desk:      newDesk(),
 		destroyed: map[string][]Destruction{}, unknown: map[string]bool{}, restorations: map[string]bool{},
+		conduct: newConduct(),
 	}
 }
 
@@ -200,7 +206,11 @@ func (s *State) apply(e *entry.Entry) error {
 		}
 		return s.gateway(e)
 	case entry.KindStarted, entry.KindStopped:
-		return s.gateway(e)
+		if err := s.gateway(e); err != nil {
+			return err
+		}
+		s.started(e)
+		return nil
 
 		// masking:
 	case entry.KindRisk:
@@ -225,6 +235,10 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyRotated(e)
 	case entry.KindRestored:
 		return s.applyRestored(e)
+
+	// auto:
+	case entry.KindOrdered:
+		return s.applyOrdered(e)
 	}
 	return fmt.Errorf("kind is unknown")
 }
