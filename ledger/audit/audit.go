@@ -190,6 +190,7 @@ type auditor struct {
 	// and which entry set the last one.
 	times       []int64
 	first, last uint64
+	watch       watcher
 }
 
 // timeOf is when an entry was written, if that was after the first witness policy.
@@ -198,7 +199,6 @@ func (a *auditor) timeOf(seq uint64) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	return time.UnixMilli(a.times[seq-a.first]), true
-	watch  watcher
 }
 
 // visit replays one entry. After the first that does not follow from the rules
