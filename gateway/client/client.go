@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
@@ -37,10 +38,12 @@ type Client struct {
 	Keys       sandgatev1.KeyServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
+	signer     func() (*Signer, error)
 }
 
-// Dial connects with a kit. server overrides the kit's address when not empty.
-func Dial(kit *home.Kit, server string) (*Client, error) {
+// Dial connects with a kit, whose key signs what the party asks for. server
+// overrides the kit's address when not empty; with sets up the signer.
+func Dial(kit *home.Kit, server string, with ...func(*Signer)) (*Client, error) {
 	conf, err := kit.TLS()
 	if err != nil {
 		return nil, err
@@ -56,8 +59,8 @@ func Dial(kit *home.Kit, server string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to dial gateway: %w", err)
 	}
-	return &Client{
-		Operator: sandgatev1.NewOperatorServiceClient(conn), Policy: sandgatev1.NewPolicyServiceClient(conn),
+	c := &Client{
+		Policy:     sandgatev1.NewPolicyServiceClient(conn),
 		Product:    sandgatev1.NewProductServiceClient(conn),
 		Statement:  sandgatev1.NewStatementServiceClient(conn),
 		Licence:    sandgatev1.NewLicenceServiceClient(conn),
@@ -66,7 +69,20 @@ func Dial(kit *home.Kit, server string) (*Client, error) {
 		Department: sandgatev1.NewDepartmentServiceClient(conn), Regulator: sandgatev1.NewRegulatorServiceClient(conn), Risk: sandgatev1.NewRiskServiceClient(conn),
 		Keys:       sandgatev1.NewKeyServiceClient(conn),
 		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
-	}, nil
+	}
+	// The key is read when something is to be signed: looking needs none.
+	c.signer = sync.OnceValues(func() (*Signer, error) {
+		s, err := SignerOf(kit)
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range with {
+			w(s)
+		}
+		return s, nil
+	})
+	c.Operator = signing{sandgatev1.NewOperatorServiceClient(conn), c}
+	return c, nil
 }
 
 // Close ends the connection.

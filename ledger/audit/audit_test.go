@@ -28,6 +28,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/evidence"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 const origin = "sandgate.test/city"
@@ -148,12 +149,24 @@ func (b *book) ask(text string) state.Ask {
 	return state.Ask{Operator: "alpha", At: b.now, Request: entry.Request{Job: state.JobID("alpha", id), Request: id, Licence: "alpha-2026", Purpose: "urban_planning", Core: core, Query: q}}
 }
 
+// signed is what an operator signs for an ask, by somebody's key.
+func (b *book) signed(a state.Ask, by string) *request.Signed {
+	b.t.Helper()
+	out, err := request.Sign(request.Statement{V: request.Version, Origin: origin, Party: a.Operator, Method: request.MethodQuery, Request: a.Request.Request, Licence: a.Request.Licence,
+		Purpose: a.Request.Purpose, IssuedAt: b.now.UnixMilli(), NotAfter: b.now.Add(request.Validity).UnixMilli(), Body: a.Request.Query}, keyOf(by))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
 // decide records what the rules decide; change may forge it.
 func (b *book) decide(a state.Ask, change func(*entry.Entry)) string {
 	b.t.Helper()
 	d := b.s.Decide(a)
 	b.add(change != nil, d.Kind(), a.Operator, func(e *entry.Entry) {
 		e.Refused, e.Repeated, e.Reserved = d.Refused, d.Repeated, d.Reserved
+		e.Signed = b.signed(a, "alpha")
 		if change != nil {
 			change(e)
 		}

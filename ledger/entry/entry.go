@@ -23,6 +23,7 @@ import (
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 // Version of the entry format. A reader refuses every other.
@@ -99,6 +100,9 @@ type Entry struct {
 	Destroyed *Destroyed `json:"destroyed,omitempty"`
 	Rotated   *Rotated   `json:"rotated,omitempty"`
 	Restored  *Restored  `json:"restored,omitempty"`
+
+	// signed:
+	Signed *request.Signed `json:"signed,omitempty"` // what the party signed that asked for it
 }
 
 // Time returns At as a time in UTC.
@@ -300,6 +304,12 @@ func (e *Entry) check() error {
 	for kind, set := range bodies {
 		if set != (kind == e.Kind) {
 			return fmt.Errorf("entry of kind %s must hold exactly its own body", e.Kind)
+		}
+	}
+	// signed:
+	if e.Signed != nil {
+		if err := e.Signed.Statement.Check(); err != nil {
+			return err
 		}
 	}
 	if r := e.request(); r != nil {

@@ -205,13 +205,17 @@ func answerKey(query string, snapshots []string) string {
 }
 
 // ask rebuilds the ask that an entry records. It refuses a job id or request id
-// that does not fit, and a request id that was used before.
+// that does not fit, a request id that was used before, and a request that the
+// operator did not sign: nobody else may ask in his name.
 func (s *State) ask(e *entry.Entry, r entry.Request, analysis []policies.Reason) (Ask, error) {
 	if r.Job != JobID(e.Actor, r.Request) {
 		return Ask{}, errors.New("job id is not derived from operator and request id")
 	}
 	if _, used := s.jobs[r.Job]; used {
 		return Ask{}, errors.New("request id was used before")
+	}
+	if x := s.CheckRequest(e.Signed, e.Actor, r, e.Time()); x != nil {
+		return Ask{}, x
 	}
 	return Ask{Operator: e.Actor, Request: r, Analysis: analysis, At: e.Time()}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 func keyOf(party string) ed25519.PrivateKey {
@@ -134,7 +136,7 @@ var departments = []string{"civil_affairs", "health", "housing_fund_centre", "hr
 func (w *world) forked(t testing.TB) *world {
 	s := *w.s
 	s.snapshots, s.answers, s.requests = maps.Clone(s.snapshots), maps.Clone(s.answers), maps.Clone(s.requests)
-	s.exact = maps.Clone(s.exact)
+	s.exact, s.acts = maps.Clone(s.exact), maps.Clone(s.acts)
 	s.open, s.used = maps.Clone(s.open), maps.Clone(s.used)
 	s.desk = desk{used: maps.Clone(s.desk.used), stray: maps.Clone(s.desk.stray), noted: maps.Clone(s.desk.noted), order: slices.Clone(s.desk.order)}
 	s.destroyed, s.unknown, s.restorations = maps.Clone(s.destroyed), maps.Clone(s.unknown), maps.Clone(s.restorations)
@@ -219,7 +221,33 @@ func (w *world) entryOf(a Ask) *entry.Entry {
 	d := w.s.Decide(a)
 	e := w.next(d.Kind(), a.Operator)
 	e.Refused, e.Repeated, e.Reserved = d.Refused, d.Repeated, d.Reserved
+	e.Signed = w.signed(a, nil)
 	return e
+}
+
+// signed is what an ask's operator signs for it; change alters it before he does.
+func (w *world) signed(a Ask, change func(*request.Statement)) *request.Signed {
+	w.t.Helper()
+	r := a.Request
+	st := request.Statement{V: request.Version, Origin: w.s.Genesis().Origin, Party: a.Operator, Method: request.MethodQuery, Request: r.Request, Licence: r.Licence, Purpose: r.Purpose,
+		Terms: map[string]string{}, IssuedAt: w.now.UnixMilli(), NotAfter: w.now.Add(request.Validity).UnixMilli(), Body: r.Query}
+	if r.Price != 0 {
+		st.Terms[request.TermPrice] = strconv.FormatInt(int64(r.Price), 10)
+	}
+	if r.Product != "" {
+		st.Method, st.Terms[request.TermProduct] = request.MethodProduct, r.Product
+		if r.Version != "" {
+			st.Terms[request.TermDigest] = r.Version
+		}
+	}
+	if change != nil {
+		change(&st)
+	}
+	out, err := request.Sign(st, keyOf(a.Operator))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
 }
 
 // submit decides and records; it returns the job.
@@ -288,7 +316,7 @@ func picture(t testing.TB, s *State) string {
 			book = append(book, d, d.SpecDigest(), snap, ok)
 		}
 	}
-	raw, err := json.Marshal([]any{s.Size(), s.At(), s.Genesis(), book, jobs, s.Released(), s.filter, s.answers, s.requests, s.Open(), fmt.Sprint(s.used), s.desk.used, s.desk.stray, s.desk.noted, s.Noted()})
+	raw, err := json.Marshal([]any{s.Size(), s.At(), s.Genesis(), book, jobs, s.Released(), s.filter, s.answers, s.requests, s.Open(), fmt.Sprint(s.used), s.desk.used, s.desk.stray, s.desk.noted, s.Noted(), s.acts})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,6 +74,9 @@ type State struct {
 	unknown    map[string]bool // data sets of which nobody knows what was spent
 	// restorations are the random numbers of those that were confirmed.
 	restorations map[string]bool
+
+	// signed:
+	acts map[string]bool // party + request id of signed acts that are no jobs
 }
 
 // New returns the empty state, before genesis.
@@ -83,6 +86,7 @@ func New() *State {
 		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, acquired: map[string]int64{}, open: map[string]bool{}, used: map[string]usage{}, filter: &budget.Filter{},
 		desk:      newDesk(),
 		destroyed: map[string][]Destruction{}, unknown: map[string]bool{}, restorations: map[string]bool{},
+		acts: map[string]bool{},
 	}
 }
 
@@ -154,6 +158,9 @@ func (s *State) ApplyEntry(seq uint64, e *entry.Entry) error {
 	}
 	if (s.genesis == nil) != (e.Kind == entry.KindGenesis) {
 		return fmt.Errorf("entry %d: genesis must be the first entry and no other", seq)
+	}
+	if err := unsigned(e); err != nil {
+		return fmt.Errorf("entry %d (%s): %w", seq, e.Kind, err)
 	}
 	if err := s.apply(e); err != nil {
 		return fmt.Errorf("entry %d (%s): %w", seq, e.Kind, err)
