@@ -7,6 +7,7 @@ package audit
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/ledger/verify"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 // Trust is what an auditor pins: the keys he got from the regulator by another
@@ -42,6 +44,10 @@ type Options struct {
 	// the ledger as it is now.
 	Earlier  [][]byte
 	Progress func(done, total uint64)
+	// Openings are what operators disclosed of requests they signed; Read, needed
+	// with them, reads their texts.
+	Openings []*request.Opening
+	Read     Reader
 }
 
 // Finding is one thing that is wrong, or worth knowing.
@@ -74,8 +80,9 @@ type Report struct {
 	Refusals    map[string]int     `json:"refusals"`
 	Spending    []Spending         `json:"spending"`
 	Receipts    int                `json:"receipts"`
-	Checkpoints int                `json:"checkpoints"`      // earlier ones found consistent
-	Missed      []string           `json:"missed,omitempty"` // duties whose deadline was missed
+	Checkpoints int                `json:"checkpoints"`         // earlier ones found consistent
+	Missed      []string           `json:"missed,omitempty"`    // duties whose deadline was missed
+	Disclosed   int                `json:"disclosed,omitempty"` // requests whose disclosed text fits their entry
 	Findings    []Finding          `json:"findings"`
 	// State is what the replayed entries lead to, as far as the replay came.
 	State *state.State `json:"-"`
@@ -107,7 +114,7 @@ func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to read the log's verifier key: %w", err)
 	}
-	a := &auditor{report: r, trust: trust, state: state.New()}
+	a := &auditor{report: r, trust: trust, state: state.New(), openings: disclosures(opt.Openings), read: opt.Read, byQuery: map[[sha256.Size]byte]string{}, byCommitment: map[string][sha256.Size]byte{}}
 	r.State = a.state
 	res, err := verify.Dir(ctx, dir, verifier, a.visit, opt.Progress)
 	if ctx.Err() != nil {
@@ -160,6 +167,11 @@ type auditor struct {
 	trust  *Trust
 	state  *state.State
 	broken error
+
+	openings     map[string]*disclosure
+	read         Reader
+	byQuery      map[[sha256.Size]byte]string // disclosed canonical query → the gateway's commitment
+	byCommitment map[string][sha256.Size]byte
 }
 
 // visit replays one entry. After the first that does not follow from the rules
@@ -172,8 +184,14 @@ func (a *auditor) visit(seq uint64, text []byte) error {
 	if err == nil && seq == 0 && (e.Genesis == nil || *e.Genesis != *a.trust) {
 		err = errors.New("the first entry names other keys than the auditor trusts")
 	}
+	book := a.state.Book()
 	if err == nil {
 		err = a.state.ApplyEntry(seq, e)
+	}
+	if err == nil {
+		if derr := a.disclosed(e, book); derr != nil {
+			return derr
+		}
 	}
 	if err != nil {
 		a.broken = err
@@ -191,6 +209,7 @@ func (a *auditor) visit(seq uint64, text []byte) error {
 func (a *auditor) summarise() {
 	r := a.report
 	a.desk()
+	a.undisclosed()
 	limits := map[string]budget.Charge{}
 	for _, id := range a.state.Jobs() {
 		j, _ := a.state.Job(id)
