@@ -57,15 +57,17 @@ type Arena struct {
 	Addr   string
 	Logs   *Logs
 
-	inside  bool // never the real program
-	proc    *process
-	skew    atomic.Int64 // nanoseconds the gateway's clock is ahead
-	ahead   atomic.Int64 // the furthest it ever was: the ledger's time does not go back, so requests are signed for that
-	sign    map[string]ed25519.PrivateKey
-	mu      sync.Mutex
-	clients map[string]*client.Client
-	stop    context.CancelFunc
-	served  chan error
+	inside bool // never the real program
+	proc   *process
+	skew   atomic.Int64 // nanoseconds the gateway's clock is ahead
+	ahead  atomic.Int64 // the furthest it ever was: the ledger's time does not go back, so requests are signed for that
+	sign   map[string]ed25519.PrivateKey
+	// registry is the one in force since the arena was made.
+	registry string
+	mu       sync.Mutex
+	clients  map[string]*client.Client
+	stop     context.CancelFunc
+	served   chan error
 }
 
 // Logs gathers what the gateway logs.
@@ -228,6 +230,7 @@ func (a *Arena) enrol() error {
 		}
 	}
 	text += fmt.Sprintf("purposes:\n  - {id: %s, title: {zh: 规划}, fee: governance}\n  - {id: other, title: {zh: 其他}, fee: industry}\n", Purpose)
+	a.registry = text
 	_, err := a.Apply(Regulator, text, Regulator)
 	return err
 }

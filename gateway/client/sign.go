@@ -148,3 +148,9 @@ func (s signing) SubmitJob(ctx context.Context, in *sandgatev1.SubmitJobRequest,
 	}
 	return s.OperatorServiceClient.SubmitJob(ctx, in, opts...)
 }
+
+// Unsigned is a client's operator service as it is, without signatures: for tests
+// of what the gateway says then.
+func Unsigned(c *Client) sandgatev1.OperatorServiceClient {
+	return sandgatev1.NewOperatorServiceClient(c.conn)
+}
