@@ -1,9 +1,17 @@
 package gateway
 
 import (
+	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"hash"
+	"io"
 	"time"
 
+	"google.golang.org/grpc/metadata"
+
+	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/policies/request"
@@ -48,4 +56,91 @@ func sameRequest(operator string, p *prepared) error {
 		return x
 	}
 	return nil
+}
+
+// SignedHeader is the gRPC metadata that carries the envelope of an act whose
+// request message has no field for one, such as google.longrunning's cancellation.
+const SignedHeader = "sandgate-signed-request-bin"
+
+type envelopeKey struct{}
+
+// act is what a party signed of a call under way.
+type act struct {
+	envelope []byte
+	signed   *request.Signed // nil until it was opened
+}
+
+// withEnvelope takes the envelope of a call from its metadata.
+func withEnvelope(ctx context.Context) context.Context {
+	if values := metadata.ValueFromIncomingContext(ctx, SignedHeader); len(values) == 1 {
+		return WithSigned(ctx, []byte(values[0]))
+	}
+	return ctx
+}
+
+// WithSigned carries the envelope of an act to the method that asks for one.
+func WithSigned(ctx context.Context, envelope []byte) context.Context {
+	return context.WithValue(ctx, envelopeKey{}, &act{envelope: envelope})
+}
+
+// signedOf is what was signed of a call, once signedAct or the end of a file has
+// opened it.
+func signedOf(ctx context.Context) *request.Signed {
+	a, _ := ctx.Value(envelopeKey{}).(*act)
+	if a == nil {
+		return nil
+	}
+	return a.signed
+}
+
+// signedAct opens what a party signed of an act and checks it, before anything is
+// done that cannot be undone. The entry's own check comes on top.
+func (d *Domain) signedAct(ctx context.Context, party string, want state.Act) error {
+	a, _ := ctx.Value(envelopeKey{}).(*act)
+	if a == nil {
+		return policies.SignatureFault(request.ErrMissing, party)
+	}
+	if a.signed == nil {
+		signed, err := request.Open(a.envelope)
+		if err != nil {
+			return policies.SignatureFault(err, party)
+		}
+		a.signed = signed
+	}
+	var x *policies.Reason
+	d.log.View(func() { x = d.state.CheckAct(a.signed, party, want, d.instant()) })
+	if x != nil {
+		return x
+	}
+	return nil
+}
+
+// signedFile is a file under way with what its department signs of it.
+type signedFile struct {
+	head      *sandgatev1.IngestHeader
+	party     string
+	sum       hash.Hash // of the bytes that came
+	signature *sandgatev1.IngestSignature
+	act       *act
+}
+
+// withFile prepares a context for the signature that comes behind a file.
+func withFile(ctx context.Context, head *sandgatev1.IngestHeader) (context.Context, *signedFile) {
+	f := &signedFile{head: head, party: caller(ctx), sum: sha256.New(), act: &act{}}
+	return context.WithValue(ctx, envelopeKey{}, f.act), f
+}
+
+// end is io.EOF for a file that is signed as it came. Who signed, the entry's
+// check says, and that comes before the snapshot is in service.
+func (f *signedFile) end() error {
+	signed, err := request.Open(f.signature.GetSignedRequest())
+	if err == nil {
+		body := request.FileFields(hex.EncodeToString(f.sum.Sum(nil)), f.head.GetFormat(), f.head.GetAllowEmpty())
+		err = signed.Statement.CheckBody(f.signature.GetSalt(), body)
+	}
+	if err != nil {
+		return policies.SignatureFault(err, f.party)
+	}
+	f.act.signed = signed
+	return io.EOF
 }

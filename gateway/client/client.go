@@ -4,6 +4,7 @@ package client
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -81,6 +82,7 @@ func Dial(kit *home.Kit, server string, with ...func(*Signer)) (*Client, error) 
 		}
 		return s, nil
 	})
+	c.Operations, c.Keys, c.Risk = signingOperations{c.Operations, c}, signingKeys{c.Keys, c}, signingRisk{c.Risk, c}
 	c.Operator = signing{sandgatev1.NewOperatorServiceClient(conn), c}
 	return c, nil
 }
@@ -155,7 +157,7 @@ func (c *Client) Ingest(ctx context.Context, dataset, format string, r io.Reader
 	}
 	readFailed := make(chan error, 1)
 	go func() {
-		err := sendChunks(stream, r)
+		err := c.sendFile(stream, head, r)
 		if err != nil {
 			// Half a file must not be taken for a whole one.
 			cancel()
@@ -186,17 +188,27 @@ func (c *Client) Ingest(ctx context.Context, dataset, format string, r io.Reader
 	}
 }
 
-func sendChunks(stream grpc.BidiStreamingClient[sandgatev1.IngestSnapshotRequest, sandgatev1.IngestSnapshotResponse], r io.Reader) error {
+// sendFile sends a file and, behind it, the party's signature over what was sent.
+func (c *Client) sendFile(stream grpc.BidiStreamingClient[sandgatev1.IngestSnapshotRequest, sandgatev1.IngestSnapshotResponse], head *sandgatev1.IngestHeader, r io.Reader) error {
 	buf := make([]byte, 256<<10)
+	sum := sha256.New()
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {
+			sum.Write(buf[:n])
 			part := &sandgatev1.IngestSnapshotRequest_Chunk{Chunk: append([]byte(nil), buf[:n]...)}
 			if serr := stream.Send(&sandgatev1.IngestSnapshotRequest{Part: part}); serr != nil {
 				return nil // the gateway has ended the stream; Recv says why
 			}
 		}
 		if errors.Is(err, io.EOF) {
+			signature, err := c.signFile(head, sum.Sum(nil))
+			if err != nil {
+				return err
+			}
+			if err := stream.Send(&sandgatev1.IngestSnapshotRequest{Part: &sandgatev1.IngestSnapshotRequest_Signature{Signature: signature}}); err != nil {
+				return nil // the gateway has ended the stream; Recv says why
+			}
 			return stream.CloseSend()
 		}
 		if err != nil {

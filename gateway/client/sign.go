@@ -4,16 +4,21 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/home"
@@ -149,8 +154,87 @@ func (s signing) SubmitJob(ctx context.Context, in *sandgatev1.SubmitJobRequest,
 	return s.OperatorServiceClient.SubmitJob(ctx, in, opts...)
 }
 
-// Unsigned is a client's operator service as it is, without signatures: for tests
-// of what the gateway says then.
-func Unsigned(c *Client) sandgatev1.OperatorServiceClient {
-	return sandgatev1.NewOperatorServiceClient(c.conn)
+// SignedHeader is the gRPC metadata of a signed act whose request message has no
+// field for it; the gateway knows it by the same name.
+const SignedHeader = "sandgate-signed-request-bin"
+
+// act signs an act that is no job and puts the envelope into the call's metadata.
+func (c *Client) act(ctx context.Context, method string, terms map[string]string, public []request.Field) (context.Context, error) {
+	s, err := c.signer()
+	if err != nil {
+		return nil, err
+	}
+	st := request.Statement{Method: method, Request: uuid.NewString(), Terms: terms}
+	if public != nil {
+		st.Body = request.Commit(nil, public)
+	}
+	envelope, _, err := s.Sign(st, nil)
+	var f *request.Fault
+	if errors.As(err, &f) {
+		return ctx, nil // a name that cannot be one: the gateway says what is wrong with it
+	}
+	if err != nil {
+		return nil, err
+	}
+	return metadata.AppendToOutgoingContext(ctx, SignedHeader, string(envelope)), nil
+}
+
+// signingOperations is google.longrunning with every cancellation signed.
+type signingOperations struct {
+	longrunningpb.OperationsClient
+	c *Client
+}
+
+func (s signingOperations) CancelOperation(ctx context.Context, in *longrunningpb.CancelOperationRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	job := strings.TrimPrefix(in.GetName(), "operations/")
+	if job != "" {
+		var err error
+		if ctx, err = s.c.act(ctx, request.MethodCancel, map[string]string{request.TermJob: job}, nil); err != nil {
+			return nil, err
+		}
+	}
+	return s.OperationsClient.CancelOperation(ctx, in, opts...)
+}
+
+// signingKeys is the key service with every destruction signed.
+type signingKeys struct {
+	sandgatev1.KeyServiceClient
+	c *Client
+}
+
+func (s signingKeys) DestroySnapshot(ctx context.Context, in *sandgatev1.DestroySnapshotRequest, opts ...grpc.CallOption) (*sandgatev1.DestroySnapshotResponse, error) {
+	ctx, err := s.c.act(ctx, request.MethodDestroy, map[string]string{request.TermDataset: in.GetDataset()}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return s.KeyServiceClient.DestroySnapshot(ctx, in, opts...)
+}
+
+// signingRisk is the risk service with every assessment signed.
+type signingRisk struct {
+	sandgatev1.RiskServiceClient
+	c *Client
+}
+
+func (s signingRisk) AssessRisk(ctx context.Context, in *sandgatev1.AssessRiskRequest, opts ...grpc.CallOption) (*sandgatev1.RiskAssessment, error) {
+	ctx, err := s.c.act(ctx, request.MethodRisk, map[string]string{request.TermDataset: in.GetDataset()},
+		request.RiskFields(in.GetQuasi(), in.GetSensitive(), in.GetModel(), in.GetContextRisk()))
+	if err != nil {
+		return nil, err
+	}
+	return s.RiskServiceClient.AssessRisk(ctx, in, opts...)
+}
+
+// signFile signs what was sent of a file.
+func (c *Client) signFile(head *sandgatev1.IngestHeader, sum []byte) (*sandgatev1.IngestSignature, error) {
+	s, err := c.signer()
+	if err != nil {
+		return nil, err
+	}
+	st := request.Statement{Method: request.MethodIngest, Request: uuid.NewString(), Terms: map[string]string{request.TermDataset: head.GetDataset()}}
+	envelope, salt, err := s.Sign(st, request.FileFields(hex.EncodeToString(sum), head.GetFormat(), head.GetAllowEmpty()))
+	if err != nil {
+		return nil, err
+	}
+	return &sandgatev1.IngestSignature{SignedRequest: envelope, Salt: salt}, nil
 }

@@ -136,6 +136,7 @@ func begun(t testing.TB) *book {
 		d, _ := b.s.Book().Dataset(id)
 		b.add(false, entry.KindSnapshot, d.Department, func(e *entry.Entry) {
 			e.Snapshot = &entry.Snapshot{Dataset: id, Snapshot: id + "-1", Manifest: "m", Spec: d.SpecDigest()}
+			e.Signed = signedFile(t, id, d.Department, b.now)
 		})
 	}
 	return b
@@ -147,6 +148,18 @@ func (b *book) ask(text string) state.Ask {
 	district := algebra.Col{Name: "district", Type: algebra.Type{Kind: algebra.Text}}
 	core := &algebra.Core{Tables: []algebra.Table{{Dataset: "population"}}, Keys: []algebra.Col{district}, Aggs: []algebra.Agg{{Func: algebra.CountRows}}}
 	return state.Ask{Operator: "alpha", At: b.now, Request: entry.Request{Job: state.JobID("alpha", id), Request: id, Licence: "alpha-2026", Purpose: "urban_planning", Core: core, Query: q}}
+}
+
+// signedFile is what a department signs of a file.
+func signedFile(t testing.TB, dataset, department string, at time.Time) *request.Signed {
+	t.Helper()
+	act := state.ActIngest(dataset)
+	out, err := request.Sign(request.Statement{V: request.Version, Origin: origin, Party: department, Method: act.Method, Request: "file-" + dataset, Terms: act.Terms,
+		IssuedAt: at.UnixMilli(), NotAfter: at.Add(request.Validity).UnixMilli(), Body: request.Commit(seedOf("salt"), nil)}, keyOf(department))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // signed is what an operator signs for an ask, by somebody's key.

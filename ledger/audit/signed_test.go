@@ -20,10 +20,10 @@ func TestAttack_StolenGatewayKeysMakeNoJob(t *testing.T) {
 		want  string
 		forge func(b *book, a state.Ask, e *entry.Entry)
 	}{
-		"control: the operator signed it":  {"", func(*book, state.Ask, *entry.Entry) {}},
-		"unsigned":                         {"SIGNATURE_MISSING", func(_ *book, _ state.Ask, e *entry.Entry) { e.Signed = nil }},
-		"signed by the log's key":          {"SIGNATURE_INVALID", func(b *book, a state.Ask, e *entry.Entry) { e.Signed = b.signed(a, "log") }},
-		"signed by the receipts' key":      {"SIGNATURE_INVALID", func(b *book, a state.Ask, e *entry.Entry) { e.Signed = b.signed(a, "receipts") }},
+		"control: the operator signed it": {"", func(*book, state.Ask, *entry.Entry) {}},
+		"unsigned":                        {"SIGNATURE_MISSING", func(_ *book, _ state.Ask, e *entry.Entry) { e.Signed = nil }},
+		"signed by the log's key":         {"SIGNATURE_INVALID", func(b *book, a state.Ask, e *entry.Entry) { e.Signed = b.signed(a, "log") }},
+		"signed by the receipts' key":     {"SIGNATURE_INVALID", func(b *book, a state.Ask, e *entry.Entry) { e.Signed = b.signed(a, "receipts") }},
 		"with the signature of an old job": {"SIGNED_REQUEST_MISMATCH", func(b *book, a state.Ask, e *entry.Entry) {
 			a.Request.Request = "request-0"
 			e.Signed = b.signed(a, "alpha")

@@ -321,6 +321,12 @@ func (s *State) applyFailed(e *entry.Entry) error {
 	if err := s.checkFailed(e.Failed, e.Time()); err != nil {
 		return err
 	}
+	if err := s.checkCancelled(e); err != nil {
+		return err
+	}
+	if e.Signed != nil {
+		s.acted(e, e.Failed.By)
+	}
 	delete(s.open, e.Failed.Job)
 	j.Phase, j.FailCode, j.FailRule, j.FailBy, j.FinishSeq, j.FinishAt = PhaseFailed, e.Failed.Code, e.Failed.Rule, e.Failed.By, e.Seq, e.At
 	return nil

@@ -53,6 +53,7 @@ type world struct {
 	s       *State
 	entries []*entry.Entry
 	now     time.Time
+	acts    int // signed so far
 }
 
 var start = time.Date(2026, 3, 1, 4, 0, 0, 0, time.UTC)
@@ -126,7 +127,27 @@ func (w *world) snapshotOf(dataset string) *entry.Entry {
 	if w.s.Exact(dataset) {
 		e.Snapshot.Units = 8200
 	}
+	e.Signed = w.act(d.Department, ActIngest(dataset))
 	return e
+}
+
+// act is what a party signs of an act that is no job.
+func (w *world) act(party string, a Act) *request.Signed {
+	w.t.Helper()
+	w.acts++
+	st := request.Statement{V: request.Version, Origin: w.s.Genesis().Origin, Party: party, Method: a.Method, Request: fmt.Sprint("act-", w.acts), Terms: a.Terms,
+		IssuedAt: w.now.UnixMilli(), NotAfter: w.now.Add(request.Validity).UnixMilli()}
+	switch {
+	case a.Public != nil:
+		st.Body = request.Commit(nil, a.Public)
+	case a.Secret:
+		st.Body = request.Commit([]byte("salt"), nil)
+	}
+	out, err := request.Sign(st, keyOf(party))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
 }
 
 var departments = []string{"civil_affairs", "health", "housing_fund_centre", "hrss", "market_regulation", "natural_resources", "public_security"}
@@ -145,7 +166,7 @@ func (w *world) forked(t testing.TB) *world {
 		own := *j
 		s.jobs[id] = &own
 	}
-	return &world{t: t, s: &s, now: w.now, entries: slices.Clone(w.entries)}
+	return &world{t: t, s: &s, now: w.now, entries: slices.Clone(w.entries), acts: w.acts}
 }
 
 var cityOnce *world

@@ -73,7 +73,10 @@ func SameRequest(st request.Statement, operator string, r entry.Request) *polici
 type Act struct {
 	Method string
 	Terms  map[string]string
-	Body   bool // the statement commits to a body
+	// Secret says that the statement commits to a body under a salt; Public is a body
+	// that the entry itself shows, committed to without one.
+	Secret bool
+	Public []request.Field
 }
 
 // CheckAct says whether a party signed the very act, for the first time.
@@ -88,7 +91,7 @@ func (s *State) CheckAct(signed *request.Signed, party string, a Act, at time.Ti
 		what = "method"
 	case !maps.Equal(st.Terms, a.Terms):
 		what = "terms"
-	case (st.Body != "") != a.Body:
+	case a.Public != nil && st.Body != request.Commit(nil, a.Public), a.Public == nil && (st.Body != "") != a.Secret:
 		what = "body"
 	case st.Licence != "" || st.Purpose != "":
 		what = "licence"
@@ -125,4 +128,39 @@ func unsigned(e *entry.Entry) error {
 }
 
 // signedKinds are the entries that a party's signed request stands in.
-var signedKinds = []entry.Kind{entry.KindRefused, entry.KindReserved, entry.KindRepeated}
+var signedKinds = []entry.Kind{entry.KindRefused, entry.KindReserved, entry.KindRepeated, entry.KindFailed, entry.KindSnapshot, entry.KindRisk, entry.KindDestroyed}
+
+// Cancelled is the code of a job that somebody cancelled, who signed that he does.
+const Cancelled = "CANCELLED"
+
+// ActCancel is what a party signs to cancel a job.
+func ActCancel(job string) Act {
+	return Act{Method: request.MethodCancel, Terms: map[string]string{request.TermJob: job}}
+}
+
+// ActIngest is what a department signs of a file; the body commits to its bytes.
+func ActIngest(dataset string) Act {
+	return Act{Method: request.MethodIngest, Terms: map[string]string{request.TermDataset: dataset}, Secret: true}
+}
+
+// ActDestroy is what a party signs to have the snapshot of a data set destroyed.
+func ActDestroy(dataset string) Act {
+	return Act{Method: request.MethodDestroy, Terms: map[string]string{request.TermDataset: dataset}}
+}
+
+// ActRisk is what a department signs to have its data set assessed.
+func ActRisk(r *entry.Risk) Act {
+	return Act{Method: request.MethodRisk, Terms: map[string]string{request.TermDataset: r.Dataset}, Public: request.RiskFields(r.Quasi, r.Sensitive, r.Model, r.Context)}
+}
+
+// checkCancelled wants the signature of whoever a job was cancelled by; no other
+// failure holds one.
+func (s *State) checkCancelled(e *entry.Entry) error {
+	if e.Failed.Code != Cancelled {
+		if e.Signed != nil {
+			return errors.New("the entry holds a signed request, which its kind does not take")
+		}
+		return nil
+	}
+	return s.signedAct(e, e.Failed.By, ActCancel(e.Failed.Job))
+}

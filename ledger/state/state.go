@@ -328,6 +328,10 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 	if err := s.checkUnits(e.Snapshot); err != nil {
 		return err
 	}
+	if err := s.signedAct(e, e.Actor, ActIngest(e.Snapshot.Dataset)); err != nil {
+		return err
+	}
+	s.acted(e, e.Actor)
 	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
 	s.acquired[e.Snapshot.Snapshot] = e.At
 	s.book = s.book.Ingested(e.Snapshot.Dataset, e.Time())

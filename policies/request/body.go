@@ -82,6 +82,25 @@ func (q Query) Fields() []Field {
 	return out
 }
 
+// RiskFields is the body of an assessment, which the ledger shows: it is committed
+// to without a salt.
+func RiskFields(quasi, sensitive []string, model, context string) []Field {
+	var out []Field
+	for _, c := range quasi {
+		out = append(out, Field{"quasi", c})
+	}
+	for _, c := range sensitive {
+		out = append(out, Field{"sensitive", c})
+	}
+	return append(out, Field{"model", model}, Field{"context_risk", context})
+}
+
+// FileFields is the body of an ingest: the SHA-256 of the file's bytes, hex, and
+// how it is to be read.
+func FileFields(sha256, format string, allowEmpty bool) []Field {
+	return []Field{{"sha256", sha256}, {"format", format}, {"allow_empty", strconv.FormatBool(allowEmpty)}}
+}
+
 // QueryOf is the inverse of Fields.
 func QueryOf(body []Field) (Query, error) {
 	var q Query
