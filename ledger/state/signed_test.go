@@ -160,3 +160,73 @@ func TestSignatureStandsOnlyWhereItIsChecked(t *testing.T) {
 		t.Error("a heartbeat holds a signed request")
 	}
 }
+
+// Acts that are no jobs stand under a signature of their own, once.
+func TestAttack_NobodyActsInAPartysName(t *testing.T) {
+	w := city(t)
+	open := w.submit(w.ask("alpha", "open", counted("population")), entry.KindReserved)
+	cancelled := func(by string) *entry.Entry {
+		e := w.next(entry.KindFailed, "gateway")
+		e.Failed = &entry.Failed{Job: open, Code: Cancelled, By: by}
+		e.Signed = w.act("alpha", ActCancel(open))
+		return e
+	}
+	acts := map[string]func() *entry.Entry{
+		"ingest":  func() *entry.Entry { return w.snapshotOf("visits") },
+		"assess":  func() *entry.Entry { return w.assessed(nil) },
+		"destroy": func() *entry.Entry { return w.destroyed("health", "visits") },
+		"cancel":  func() *entry.Entry { return cancelled("alpha") },
+	}
+	for _, name := range []string{"ingest", "assess", "cancel", "destroy"} {
+		make := acts[name]
+		for what, c := range map[string]struct {
+			want  string
+			forge func(e *entry.Entry)
+		}{
+			"unsigned":       {"SIGNATURE_MISSING", func(e *entry.Entry) { e.Signed = nil }},
+			"by the gateway": {"SIGNATURE_INVALID", func(e *entry.Entry) { e.Signed = signedAgain(t, e.Signed, keyOf("gateway"), nil) }},
+			"another act": {"SIGNED_REQUEST_MISMATCH", func(e *entry.Entry) {
+				e.Signed = signedAgain(t, e.Signed, keyOf(e.Signed.Statement.Party), func(s *request.Statement) { s.Method = request.MethodQuery })
+			}},
+			"on another thing": {"SIGNED_REQUEST_MISMATCH", func(e *entry.Entry) {
+				e.Signed = signedAgain(t, e.Signed, keyOf(e.Signed.Statement.Party), func(s *request.Statement) { s.Terms = map[string]string{"dataset": "x"} })
+			}},
+			"another body": {"SIGNED_REQUEST_MISMATCH", func(e *entry.Entry) {
+				e.Signed = signedAgain(t, e.Signed, keyOf(e.Signed.Statement.Party), func(s *request.Statement) {
+					if s.Body != "" && name == "ingest" {
+						s.Body = ""
+						return
+					}
+					s.Body = request.Commit(nil, []request.Field{{Name: "x", Value: "y"}})
+				})
+			}},
+			"expired": {"SIGNED_REQUEST_EXPIRED", func(e *entry.Entry) { e.At += time.Hour.Milliseconds() }},
+		} {
+			before := picture(t, w.s)
+			e := copied(t, make())
+			c.forge(e)
+			if got := codeOf(w.try(e)); got != c.want {
+				t.Errorf("%s, %s: %q, want %q", name, what, got, c.want)
+			}
+			if picture(t, w.s) != before {
+				t.Errorf("%s, %s: a refused entry changed the state", name, what)
+			}
+		}
+		e := make()
+		w.must(e) // control
+		if name != "cancel" && name != "destroy" {
+			again := make()
+			again.Signed = e.Signed
+			if got := codeOf(w.try(again)); got != "SIGNED_REQUEST_REUSED" {
+				t.Errorf("%s with a used signature: %q", name, got)
+			}
+		}
+	}
+	// A failure that nobody asked for holds no signature.
+	job := w.submit(w.ask("alpha", "another", counted("population")), entry.KindReserved)
+	e := w.failed(job)
+	e.Signed = w.act("alpha", ActCancel(job))
+	if w.try(e) == nil {
+		t.Error("a failed execution holds a signed request")
+	}
+}
