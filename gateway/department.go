@@ -57,7 +57,8 @@ func (s *departmentService) IngestSnapshot(stream grpc.BidiStreamingServer[sandg
 	}
 	pr, pw := io.Pipe()
 	defer pr.Close()
-	go receive(stream, pw)
+	ctx, file := withFile(stream.Context(), head)
+	go receive(stream, pw, file)
 	// gRPC streams take one sender at a time; progress comes from another
 	// goroutine than the final answer.
 	var mu sync.Mutex
@@ -73,7 +74,7 @@ func (s *departmentService) IngestSnapshot(stream grpc.BidiStreamingServer[sandg
 		// client is noticed by the next Recv.
 		_ = stream.Send(&sandgatev1.IngestSnapshotResponse{RowsRead: rows})
 	}
-	m, receipt, err := s.d.Ingest(stream.Context(), caller(stream.Context()), head.GetDataset(), head.GetFormat(), head.GetAllowEmpty(), pr, progress)
+	m, receipt, err := s.d.Ingest(ctx, caller(ctx), head.GetDataset(), head.GetFormat(), head.GetAllowEmpty(), pr, progress)
 	if err != nil {
 		return err
 	}
@@ -86,18 +87,24 @@ func (s *departmentService) IngestSnapshot(stream grpc.BidiStreamingServer[sandg
 
 // receive copies the chunks of a stream into a pipe. A stream that breaks off
 // breaks the pipe with an error, so that half a file is never taken for a whole.
-func receive(stream grpc.BidiStreamingServer[sandgatev1.IngestSnapshotRequest, sandgatev1.IngestSnapshotResponse], pw *io.PipeWriter) {
+func receive(stream grpc.BidiStreamingServer[sandgatev1.IngestSnapshotRequest, sandgatev1.IngestSnapshotResponse], pw *io.PipeWriter, file *signedFile) {
 	for {
 		msg, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			pw.Close()
+			// A file is whole only with its department's signature under it.
+			pw.CloseWithError(file.end())
 			return
 		}
 		if err != nil {
 			pw.CloseWithError(err)
 			return
 		}
+		if s := msg.GetSignature(); s != nil {
+			file.signature = s
+			continue
+		}
 		chunk := msg.GetChunk()
+		file.sum.Write(chunk)
 		if len(chunk) > maxChunk {
 			pw.CloseWithError(invalid("CHUNK_TOO_LARGE", "单条消息超过 1 MiB", "a chunk is larger than 1 MiB"))
 			return

@@ -12,6 +12,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 	"github.com/sandgate/sandgate/sandbox"
 )
 
@@ -215,12 +216,15 @@ func (d *Domain) commit(job, name string, rel *release.Release) error {
 var errEnded = errors.New("the job has ended")
 
 // fail ends a reserved job without a release.
-func (d *Domain) fail(job, code, by string) error {
+func (d *Domain) fail(job, code, by string) error { return d.failSigned(job, code, by, nil) }
+
+// failSigned is fail under the signature of whoever ended the job.
+func (d *Domain) failSigned(job, code, by string, signed *request.Signed) error {
 	_, err := d.append(context.Background(), func(e *entry.Entry) error {
 		if j, _ := d.state.Job(job); j.Phase != state.PhaseReserved {
 			return errEnded
 		}
-		e.Kind, e.Actor, e.Failed = entry.KindFailed, "gateway", &entry.Failed{Job: job, Code: code, By: by}
+		e.Kind, e.Actor, e.Failed, e.Signed = entry.KindFailed, "gateway", &entry.Failed{Job: job, Code: code, By: by}, signed
 		return nil
 	})
 	return err
@@ -236,7 +240,7 @@ func (d *Domain) fail(job, code, by string) error {
 // for the worker, and the seat is free on the same tick either way. So there is
 // no instant at which a cancellation finds out whether an execution has ended.
 // Cancelling again changes nothing; a job with another outcome is NOT_CANCELLABLE.
-func (d *Domain) Cancel(_ context.Context, party, job string) error {
+func (d *Domain) Cancel(ctx context.Context, party, job string) error {
 	var j state.Job
 	var err error
 	d.log.View(func() { j, err = d.job(party, job) })
@@ -246,13 +250,16 @@ func (d *Domain) Cancel(_ context.Context, party, job string) error {
 	if err := d.Authorize(party, policies.ActCancelJob, policies.Resource{Operator: j.Operator}); err != nil {
 		return err
 	}
+	if err := d.signedAct(ctx, party, state.ActCancel(job)); err != nil {
+		return err
+	}
 	r := d.runOf(job)
 	if r != nil && j.Phase == state.PhaseReserved {
 		r.at.CompareAndSwap(0, time.Now().UnixNano())
 		r.cancel()
 	}
 	// A caller that goes away has still cancelled.
-	err = d.fail(job, "CANCELLED", party)
+	err = d.failSigned(job, state.Cancelled, party, signedOf(ctx))
 	if errors.Is(err, errEnded) {
 		d.log.View(func() { j, _ = d.state.Job(job) })
 		if j.FailCode == "CANCELLED" {

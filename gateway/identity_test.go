@@ -461,6 +461,13 @@ func TestAttack15_AbsurdInputs(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		calls++
+		// Signed, so that the absurd field is looked at; what cannot be signed goes as
+		// it is.
+		if r, ok := req.(*sandgatev1.SubmitJobRequest); ok && len(r.GetSignedRequest()) == 0 && p == attack.Op(0) {
+			if s, err := a.Client(p).SignJob(ctx, r); err == nil {
+				req = s
+			}
+		}
 		name := fmt.Sprintf("/%s/%s", m.Parent().FullName(), m.Name())
 		err = conns[p].Invoke(ctx, name, req, out.New().Interface())
 		if err == nil {

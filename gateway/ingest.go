@@ -93,7 +93,7 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 		if d.store.Method(m.Snapshot) == engine.MethodAbsent {
 			return leaving(dataset)
 		}
-		x.Kind, x.Actor = entry.KindSnapshot, actor
+		x.Kind, x.Actor, x.Signed = entry.KindSnapshot, actor, signedOf(ctx)
 		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.Snapshot, Manifest: manifest, Spec: e.SpecDigest()}
 		if d.state.Exact(dataset) {
 			x.Snapshot.Units = disclosure.PublicUnits(m.Units)

@@ -56,11 +56,19 @@ func (d *Domain) submit(ctx context.Context, operator, requestID string, q Query
 	if !requestIDPattern.MatchString(requestID) {
 		return "", invalid("REQUEST_ID", "request_id 必须是 UUID", "request_id must be a UUID")
 	}
+	signed, err := d.asked(operator, requestID, q)
+	if err != nil {
+		return "", err
+	}
 	p, err := d.prepare(ctx, operator, requestID, q)
 	if err != nil {
 		return "", err
 	}
 	defer p.settle()
+	p.signed = signed
+	if err := sameRequest(operator, p); err != nil {
+		return "", err
+	}
 	job = p.request.Job
 	if known, err := d.known(ctx, operator, job, p); known || err != nil {
 		return job, err
@@ -126,7 +134,7 @@ func (d *Domain) record(e *entry.Entry, operator string, p *prepared) error {
 	p.ask.At = e.Time()
 	planned := p.plan != nil
 	p.decision = d.state.Decide(p.ask)
-	e.Kind, e.Actor = p.decision.Kind(), operator
+	e.Kind, e.Actor, e.Signed = p.decision.Kind(), operator, p.signed
 	e.Refused, e.Repeated, e.Reserved = p.decision.Refused, p.decision.Repeated, p.decision.Reserved
 	if r := p.decision.Reserved; r != nil {
 		// What will run is what was planned and gated; if the ground moved, plan

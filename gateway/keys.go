@@ -92,6 +92,9 @@ func (d *Domain) Destroy(ctx context.Context, actor, dataset string) (state.Dest
 	if reason != nil {
 		return state.Destruction{}, none, refusal(*reason)
 	}
+	if err := d.signedAct(ctx, actor, state.ActDestroy(dataset)); err != nil {
+		return state.Destruction{}, none, err
+	}
 	if err := d.endJobsOn(ctx, actor, dataset); err != nil {
 		return state.Destruction{}, none, err
 	}
@@ -108,7 +111,7 @@ func (d *Domain) Destroy(ctx context.Context, actor, dataset string) (state.Dest
 			return refusal(*x)
 		}
 		snap, _ := d.state.Snapshot(dataset)
-		e.Kind, e.Actor = entry.KindDestroyed, actor
+		e.Kind, e.Actor, e.Signed = entry.KindDestroyed, actor, signedOf(ctx)
 		e.Destroyed = &entry.Destroyed{Dataset: dataset, Snapshot: snap.Snapshot, Manifest: snap.Manifest, Method: d.store.Method(snap.Snapshot)}
 		out = state.Destruction{Destroyed: *e.Destroyed, Seq: e.Seq}
 		return nil

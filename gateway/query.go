@@ -18,6 +18,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 	"github.com/sandgate/sandgate/sandbox"
 )
 
@@ -33,6 +34,9 @@ type Query struct {
 	Targets []TargetError
 	// Product is the id of a filed product; its text then stands for SQL.
 	Product string
+	// Signed is the DSSE envelope of what the operator signed, Salt that of its
+	// commitment. Explaining needs neither.
+	Signed, Salt []byte
 }
 
 // prepared is a query that passed the closed language, with the plan that the
@@ -55,6 +59,7 @@ type prepared struct {
 	ask      state.Ask
 	ticket   *sandbox.Ticket // room in the queue; nil until admitted
 	owed     bool            // the job is reserved already: only its execution is missing
+	signed   *request.Signed // what the operator signed; nil in an explanation
 }
 
 // parse sends one request to analyser sessions, which hold schemas and no data.

@@ -58,6 +58,9 @@ func (d *Domain) AssessRisk(ctx context.Context, actor string, q RiskQuestion) (
 	if reason != nil {
 		return RiskAnswer{}, refusal(*reason)
 	}
+	if err == nil {
+		err = d.signedAct(ctx, actor, state.ActRisk(r))
+	}
 	if err != nil {
 		return RiskAnswer{}, err
 	}
@@ -77,7 +80,7 @@ func (d *Domain) AssessRisk(ctx context.Context, actor string, q RiskQuestion) (
 		if reason := d.state.CheckRisk(actor, r); reason != nil {
 			return refusal(*reason)
 		}
-		x.Kind, x.Actor, x.Risk = entry.KindRisk, actor, r
+		x.Kind, x.Actor, x.Risk, x.Signed = entry.KindRisk, actor, r, signedOf(ctx)
 		out.ID = state.RiskID(x.Seq)
 		return nil
 	})

@@ -115,7 +115,7 @@ func identify(ctx context.Context) (context.Context, error) {
 	if err != nil {
 		return nil, unauthenticated
 	}
-	return context.WithValue(ctx, partyKey{}, party), nil
+	return withEnvelope(context.WithValue(ctx, partyKey{}, party)), nil
 }
 
 func (d *Domain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {

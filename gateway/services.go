@@ -79,6 +79,7 @@ func (s *operatorService) SubmitJob(ctx context.Context, req *sandgatev1.SubmitJ
 		}
 		return done("operations/explain", nil, explanation(x))
 	}
+	q.Signed, q.Salt = req.GetSignedRequest(), req.GetSalt()
 	if a, ok, err := s.d.Free(ctx, caller(ctx), q); err != nil {
 		return nil, err
 	} else if ok {

@@ -23,6 +23,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/evidence"
+	"github.com/sandgate/sandgate/sandbox"
 )
 
 func (a *app) ledgerCmd() *cobra.Command {
@@ -294,8 +295,8 @@ func unpack(root *os.Root, name string, r io.Reader) error {
 }
 
 func (a *app) auditCmd() *cobra.Command {
-	var dir, trust, access string
-	var receipts, checkpoints []string
+	var dir, trust, access, tier string
+	var receipts, checkpoints, openings []string
 	c := &cobra.Command{
 		Use:   "audit --ledger DIR",
 		Short: "离线审计：逐条重放全部决定 · offline audit: every decision decided again",
@@ -303,9 +304,10 @@ func (a *app) auditCmd() *cobra.Command {
 Audits a copy of the ledger offline: signatures, hashes, gapless order, and every decision and every budget decided
 again by the same pure functions. Trusts nobody. Exit code 4 when something is wrong.`,
 		Example: `  sandgate audit --ledger ./ledger-copy --trust ./kits/data_bureau/trust.json
-  sandgate audit --ledger ./ledger-copy --receipt answer.json --checkpoint saved-checkpoint -o json`,
+  sandgate audit --ledger ./ledger-copy --receipt answer.json --checkpoint saved-checkpoint -o json
+  sandgate audit --ledger ./ledger-copy --opening ./kits/alpha/requests/7f8b1c1e-3d5a-4a7e-9a61-0d6a0f3c2b11.json`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
+		RunE: func(c *cobra.Command, _ []string) (err error) {
 			// A wrong path is a slip of the auditor, not a finding about the ledger.
 			if _, err := os.ReadDir(dir); err != nil {
 				return fmt.Errorf("failed to read ledger copy: %w", err)
@@ -315,6 +317,21 @@ again by the same pure functions. Trusts nobody. Exit code 4 when something is w
 				return err
 			}
 			opt.Progress, opt.Access = a.auditProgress(), access
+			for _, path := range openings {
+				o, err := openingIn(path)
+				if err != nil {
+					return err
+				}
+				opt.Openings = append(opt.Openings, o)
+			}
+			if len(openings) > 0 {
+				read, done, err := reader(c.Context(), sandbox.Tier(tier))
+				if err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, done()) }()
+				opt.Read = read
+			}
 			r, err := audit.Run(c.Context(), dir, opt)
 			if err != nil {
 				return err
@@ -334,6 +351,8 @@ again by the same pure functions. Trusts nobody. Exit code 4 when something is w
 	f.StringVar(&access, "access", "", "网关访问日志目录的副本（home/access） a copy of the gateway's access log, to hold against the ledger")
 	f.StringArrayVar(&receipts, "receipt", nil, "回执文件，或含回执的 -o json 输出 · a receipt, or an -o json answer that holds one, to look up in the log (repeatable)")
 	f.StringArrayVar(&checkpoints, "checkpoint", nil, "先前保存的检查点 a checkpoint saved before (repeatable)")
+	f.StringArrayVar(&openings, "opening", nil, "运营机构披露的请求记录（密钥包 requests/）：核对账本所记查询出自所签文本 · a request that its operator discloses (requests/ of its kit): is the query in the ledger that of the text signed? (repeatable)")
+	f.StringVar(&tier, "isolation", string(sandbox.TierFull), "读取所披露文本的进程的隔离级别 · isolation of the process that reads disclosed texts")
 	require(c, "ledger")
 	return c
 }
@@ -425,6 +444,9 @@ func (a *app) auditReport(r *audit.Report) error {
 		a.say("第二个独立读取程序确认全部 %d 条记录", "a second, independent reader confirms all %d entries", r.Entries)
 	}
 	a.witnessed(r)
+	if r.Disclosed > 0 {
+		a.say("核对披露的请求 %d 份：账本所记查询出自所签文本", "disclosed requests checked: %d; the queries in the ledger are those of the texts signed", r.Disclosed)
+	}
 	for _, f := range r.Findings {
 		mark := a.t("提示", "note")
 		if f.Fatal {

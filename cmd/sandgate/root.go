@@ -251,5 +251,5 @@ func (a *app) dial() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.Dial(k, a.server)
+	return client.Dial(k, a.server, a.signs(k))
 }

@@ -57,14 +57,17 @@ type Arena struct {
 	Addr   string
 	Logs   *Logs
 
-	inside  bool // never the real program
-	proc    *process
-	skew    atomic.Int64 // nanoseconds the gateway's clock is ahead
-	sign    map[string]ed25519.PrivateKey
-	mu      sync.Mutex
-	clients map[string]*client.Client
-	stop    context.CancelFunc
-	served  chan error
+	inside bool // never the real program
+	proc   *process
+	skew   atomic.Int64 // nanoseconds the gateway's clock is ahead
+	ahead  atomic.Int64 // the furthest it ever was: the ledger's time does not go back, so requests are signed for that
+	sign   map[string]ed25519.PrivateKey
+	// registry is the one in force since the arena was made.
+	registry string
+	mu       sync.Mutex
+	clients  map[string]*client.Client
+	stop     context.CancelFunc
+	served   chan error
 }
 
 // Logs gathers what the gateway logs.
@@ -184,7 +187,13 @@ func (a *Arena) Running() bool { return a.Domain != nil || a.proc != nil }
 
 // Wind sets how far the gateway's clock stands ahead of the machine's; the real
 // program has a clock that nobody sets.
-func (a *Arena) Wind(d time.Duration) { a.skew.Store(int64(d)) }
+func (a *Arena) Wind(d time.Duration) {
+	a.skew.Store(int64(d))
+	a.ahead.Store(max(a.ahead.Load(), int64(d)))
+}
+
+// Clock is the parties' clock, which goes with the ledger's.
+func (a *Arena) Clock() time.Time { return time.Now().Add(time.Duration(a.ahead.Load())) }
 
 func (a *Arena) parties() []string {
 	out := []string{Department, Other}
@@ -221,6 +230,7 @@ func (a *Arena) enrol() error {
 		}
 	}
 	text += fmt.Sprintf("purposes:\n  - {id: %s, title: {zh: 规划}, fee: governance}\n  - {id: other, title: {zh: 其他}, fee: industry}\n", Purpose)
+	a.registry = text
 	_, err := a.Apply(Regulator, text, Regulator)
 	return err
 }
@@ -239,7 +249,7 @@ func (a *Arena) Client(party string) *client.Client {
 	if err != nil {
 		panic(fmt.Sprintf("attack: kit of %s: %v", party, err))
 	}
-	c, err := client.Dial(kit, a.Addr)
+	c, err := client.Dial(kit, a.Addr, func(s *client.Signer) { s.Now = a.Clock })
 	if err != nil {
 		panic(fmt.Sprintf("attack: dial as %s: %v", party, err))
 	}
@@ -395,6 +405,7 @@ func (a *Arena) Crash(t testing.TB, opt gateway.Options) *Arena {
 		t.Fatalf("failed to copy the home: %v: %s", err, out)
 	}
 	b := &Arena{Dir: a.Dir, Keys: a.Keys, Logs: &Logs{}, inside: a.inside, sign: a.sign, clients: map[string]*client.Client{}}
+	b.ahead.Store(a.ahead.Load())
 	if b.Home, err = home.Open(filepath.Join(dir, "home")); err != nil {
 		t.Fatal(err)
 	}

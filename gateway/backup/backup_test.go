@@ -430,7 +430,7 @@ func TestR35R36_BackupOfDestroyed(t *testing.T) {
 	to, ids := key(t)
 	dir := filepath.Join(t.TempDir(), "backups")
 	one := create(t, a, dir, to)
-	if _, _, err := a.Domain.Destroy(t.Context(), attack.Department, "leaving"); err != nil {
+	if _, err := a.Client(attack.Department).Keys.DestroySnapshot(t.Context(), &sandgatev1.DestroySnapshotRequest{Dataset: "leaving"}); err != nil {
 		t.Fatal(err)
 	}
 	if keys, _ := filepath.Glob(filepath.Join(dir, "keys", "*", "*")); len(keys) != 2 {

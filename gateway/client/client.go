@@ -4,10 +4,12 @@ package client
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
@@ -41,10 +43,12 @@ type Client struct {
 
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
+	signer     func() (*Signer, error)
 }
 
-// Dial connects with a kit. server overrides the kit's address when not empty.
-func Dial(kit *home.Kit, server string) (*Client, error) {
+// Dial connects with a kit, whose key signs what the party asks for. server
+// overrides the kit's address when not empty; with sets up the signer.
+func Dial(kit *home.Kit, server string, with ...func(*Signer)) (*Client, error) {
 	conf, err := kit.TLS()
 	if err != nil {
 		return nil, err
@@ -60,8 +64,8 @@ func Dial(kit *home.Kit, server string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to dial gateway: %w", err)
 	}
-	return &Client{
-		Operator: sandgatev1.NewOperatorServiceClient(conn), Policy: sandgatev1.NewPolicyServiceClient(conn),
+	c := &Client{
+		Policy:     sandgatev1.NewPolicyServiceClient(conn),
 		Product:    sandgatev1.NewProductServiceClient(conn),
 		Statement:  sandgatev1.NewStatementServiceClient(conn),
 		Licence:    sandgatev1.NewLicenceServiceClient(conn),
@@ -74,7 +78,21 @@ func Dial(kit *home.Kit, server string) (*Client, error) {
 		Supervision: sandgatev1.NewSupervisionServiceClient(conn),
 
 		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
-	}, nil
+	}
+	// The key is read when something is to be signed: looking needs none.
+	c.signer = sync.OnceValues(func() (*Signer, error) {
+		s, err := SignerOf(kit)
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range with {
+			w(s)
+		}
+		return s, nil
+	})
+	c.Operations, c.Keys, c.Risk = signingOperations{c.Operations, c}, signingKeys{c.Keys, c}, signingRisk{c.Risk, c}
+	c.Operator = signing{sandgatev1.NewOperatorServiceClient(conn), c}
+	return c, nil
 }
 
 // Close ends the connection.
@@ -147,7 +165,7 @@ func (c *Client) Ingest(ctx context.Context, dataset, format string, r io.Reader
 	}
 	readFailed := make(chan error, 1)
 	go func() {
-		err := sendChunks(stream, r)
+		err := c.sendFile(stream, head, r)
 		if err != nil {
 			// Half a file must not be taken for a whole one.
 			cancel()
@@ -178,17 +196,27 @@ func (c *Client) Ingest(ctx context.Context, dataset, format string, r io.Reader
 	}
 }
 
-func sendChunks(stream grpc.BidiStreamingClient[sandgatev1.IngestSnapshotRequest, sandgatev1.IngestSnapshotResponse], r io.Reader) error {
+// sendFile sends a file and, behind it, the party's signature over what was sent.
+func (c *Client) sendFile(stream grpc.BidiStreamingClient[sandgatev1.IngestSnapshotRequest, sandgatev1.IngestSnapshotResponse], head *sandgatev1.IngestHeader, r io.Reader) error {
 	buf := make([]byte, 256<<10)
+	sum := sha256.New()
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {
+			sum.Write(buf[:n])
 			part := &sandgatev1.IngestSnapshotRequest_Chunk{Chunk: append([]byte(nil), buf[:n]...)}
 			if serr := stream.Send(&sandgatev1.IngestSnapshotRequest{Part: part}); serr != nil {
 				return nil // the gateway has ended the stream; Recv says why
 			}
 		}
 		if errors.Is(err, io.EOF) {
+			signature, err := c.signFile(head, sum.Sum(nil))
+			if err != nil {
+				return err
+			}
+			if err := stream.Send(&sandgatev1.IngestSnapshotRequest{Part: &sandgatev1.IngestSnapshotRequest_Signature{Signature: signature}}); err != nil {
+				return nil // the gateway has ended the stream; Recv says why
+			}
 			return stream.CloseSend()
 		}
 		if err != nil {

@@ -24,6 +24,7 @@ type Kit struct {
 	Party   string `json:"party"`
 	Server  string `json:"server"` // host:port of the gateway
 	Version int    `json:"version"`
+	Origin  string `json:"origin"` // of the gateway's ledger, which signed requests name
 }
 
 const (
@@ -98,7 +99,7 @@ func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign ed25519
 	if err != nil {
 		return nil, fmt.Errorf("failed to encode TLS key: %w", err)
 	}
-	k := &Kit{Dir: dir, Party: party, Server: server, Version: 1}
+	k := &Kit{Dir: dir, Party: party, Server: server, Version: 1, Origin: h.Config.Origin}
 	text, err := json.MarshalIndent(k, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("failed to encode kit: %w", err)

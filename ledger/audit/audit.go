@@ -7,6 +7,7 @@ package audit
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/ledger/verify"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 // Trust is what an auditor pins: the keys he got from the regulator by another
@@ -49,6 +51,10 @@ type Options struct {
 	// Visit is told of every entry that the replay accepted, in order, with its
 	// canonical bytes, which it must not keep. Its error ends the audit.
 	Visit func(e *entry.Entry, text []byte) error
+	// Openings are what operators disclosed of requests they signed; Read, needed
+	// with them, reads their texts.
+	Openings []*request.Opening
+	Read     Reader
 }
 
 // Finding is one thing that is wrong, or worth knowing.
@@ -84,6 +90,7 @@ type Report struct {
 	Checkpoints int                `json:"checkpoints"`            // earlier ones found consistent
 	AccessLines int                `json:"access_lines,omitempty"` // of the access log
 	Missed      []string           `json:"missed,omitempty"`       // duties whose deadline was missed
+	Disclosed   int                `json:"disclosed,omitempty"` // requests whose disclosed text fits their entry
 	Findings    []Finding          `json:"findings"`
 	// SecondReader says that a second, independent reader confirmed the Merkle part.
 	SecondReader bool `json:"second_reader"`
@@ -122,7 +129,7 @@ func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to read the log's verifier key: %w", err)
 	}
-	a := &auditor{report: r, trust: trust, state: state.New(), tell: opt.Visit}
+	a := &auditor{report: r, trust: trust, state: state.New(), tell: opt.Visit, openings: disclosures(opt.Openings), read: opt.Read, byQuery: map[[sha256.Size]byte]string{}, byCommitment: map[string][sha256.Size]byte{}}
 	r.State = a.state
 	res, err := verify.Dir(ctx, dir, verifier, a.visit, opt.Progress)
 	if ctx.Err() != nil {
@@ -199,6 +206,11 @@ func (a *auditor) timeOf(seq uint64) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	return time.UnixMilli(a.times[seq-a.first]), true
+
+	openings     map[string]*disclosure
+	read         Reader
+	byQuery      map[[sha256.Size]byte]string // disclosed canonical query → the gateway's commitment
+	byCommitment map[string][sha256.Size]byte
 }
 
 // visit replays one entry. After the first that does not follow from the rules
@@ -211,9 +223,15 @@ func (a *auditor) visit(seq uint64, text []byte) error {
 	if err == nil && seq == 0 && (e.Genesis == nil || *e.Genesis != *a.trust) {
 		err = errors.New("the first entry names other keys than the auditor trusts")
 	}
+	book := a.state.Book()
 	if err == nil {
 		a.look(e)
 		err = a.state.ApplyEntry(seq, e)
+	}
+	if err == nil {
+		if derr := a.disclosed(e, book); derr != nil {
+			return derr
+		}
 	}
 	if err != nil {
 		a.broken = err
@@ -246,6 +264,7 @@ func (a *auditor) visit(seq uint64, text []byte) error {
 func (a *auditor) summarise() {
 	r := a.report
 	a.desk()
+	a.undisclosed()
 	limits := map[string]budget.Charge{}
 	for _, id := range a.state.Jobs() {
 		j, _ := a.state.Job(id)

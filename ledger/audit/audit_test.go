@@ -28,6 +28,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/evidence"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 const origin = "sandgate.test/city"
@@ -135,6 +136,7 @@ func begun(t testing.TB) *book {
 		d, _ := b.s.Book().Dataset(id)
 		b.add(false, entry.KindSnapshot, d.Department, func(e *entry.Entry) {
 			e.Snapshot = &entry.Snapshot{Dataset: id, Snapshot: id + "-1", Manifest: "m", Spec: d.SpecDigest()}
+			e.Signed = signedFile(t, id, d.Department, b.now)
 		})
 	}
 	return b
@@ -148,12 +150,36 @@ func (b *book) ask(text string) state.Ask {
 	return state.Ask{Operator: "alpha", At: b.now, Request: entry.Request{Job: state.JobID("alpha", id), Request: id, Licence: "alpha-2026", Purpose: "urban_planning", Core: core, Query: q}}
 }
 
+// signedFile is what a department signs of a file.
+func signedFile(t testing.TB, dataset, department string, at time.Time) *request.Signed {
+	t.Helper()
+	act := state.ActIngest(dataset)
+	out, err := request.Sign(request.Statement{V: request.Version, Origin: origin, Party: department, Method: act.Method, Request: "file-" + dataset, Terms: act.Terms,
+		IssuedAt: at.UnixMilli(), NotAfter: at.Add(request.Validity).UnixMilli(), Body: request.Commit(seedOf("salt"), nil)}, keyOf(department))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// signed is what an operator signs for an ask, by somebody's key.
+func (b *book) signed(a state.Ask, by string) *request.Signed {
+	b.t.Helper()
+	out, err := request.Sign(request.Statement{V: request.Version, Origin: origin, Party: a.Operator, Method: request.MethodQuery, Request: a.Request.Request, Licence: a.Request.Licence,
+		Purpose: a.Request.Purpose, IssuedAt: b.now.UnixMilli(), NotAfter: b.now.Add(request.Validity).UnixMilli(), Body: a.Request.Query}, keyOf(by))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
 // decide records what the rules decide; change may forge it.
 func (b *book) decide(a state.Ask, change func(*entry.Entry)) string {
 	b.t.Helper()
 	d := b.s.Decide(a)
 	b.add(change != nil, d.Kind(), a.Operator, func(e *entry.Entry) {
 		e.Refused, e.Repeated, e.Reserved = d.Refused, d.Repeated, d.Reserved
+		e.Signed = b.signed(a, "alpha")
 		if change != nil {
 			change(e)
 		}

@@ -23,6 +23,7 @@ import (
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 // Version of the entry format. A reader refuses every other.
@@ -102,6 +103,9 @@ type Entry struct {
 
 	// auto:
 	Ordered *Ordered `json:"ordered,omitempty"`
+
+	// signed:
+	Signed *request.Signed `json:"signed,omitempty"` // what the party signed that asked for it
 }
 
 // Time returns At as a time in UTC.
@@ -316,6 +320,12 @@ func (e *Entry) check() error {
 	}
 	if e.Heartbeat != nil && e.Heartbeat.Access != "" && !isHash(e.Heartbeat.Access) {
 		return errors.New("head of the access log is not a SHA-256 hash")
+	}
+	// signed:
+	if e.Signed != nil {
+		if err := e.Signed.Statement.Check(); err != nil {
+			return err
+		}
 	}
 	if r := e.request(); r != nil {
 		return r.check()

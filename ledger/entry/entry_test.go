@@ -13,7 +13,7 @@ import (
 
 var commitment, _ = Commit([]byte("key"), []byte("query"))
 
-func request() Request {
+func asking() Request {
 	text := algebra.Type{Kind: algebra.Text}
 	district := algebra.Col{Name: "district", Type: text}
 	return Request{Job: "j", Request: "r", Licence: "l", Purpose: "p", Query: commitment, Core: &algebra.Core{
@@ -34,9 +34,9 @@ func each() []*Entry {
 		{Kind: KindHeartbeat, Actor: "gateway", Heartbeat: &Beat{Released: 3}},
 		{Kind: KindPolicy, Actor: "hrss", Policy: &Policy{Envelope: []byte{1, 2, 3}, Kinds: []policies.Kind{policies.KindGrading}}},
 		{Kind: KindSnapshot, Actor: "hrss", Snapshot: &Snapshot{Dataset: "d", Snapshot: "s", Manifest: "m", Spec: "x"}},
-		{Kind: KindRefused, Actor: "alpha", Refused: &Refused{Request: request(), Analysis: reasons, Reasons: reasons}},
-		{Kind: KindReserved, Actor: "alpha", Reserved: &Reserved{Request: request(), Mode: "dp", Snapshots: []string{"s"}, Price: 5, Charges: charges}},
-		{Kind: KindRepeated, Actor: "alpha", Repeated: &Repeated{Request: request(), Of: "j0"}},
+		{Kind: KindRefused, Actor: "alpha", Refused: &Refused{Request: asking(), Analysis: reasons, Reasons: reasons}},
+		{Kind: KindReserved, Actor: "alpha", Reserved: &Reserved{Request: asking(), Mode: "dp", Snapshots: []string{"s"}, Price: 5, Charges: charges}},
+		{Kind: KindRepeated, Actor: "alpha", Repeated: &Repeated{Request: asking(), Of: "j0"}},
 		{Kind: KindReleased, Actor: "gateway", Released: &Released{Job: "j", Digest: "d"}},
 		{Kind: KindFailed, Actor: "gateway", Failed: &Failed{Job: "j", Code: "EXECUTION_FAILED"}},
 		{Kind: KindFailed, Actor: "gateway", Failed: &Failed{Job: "j", Code: "CANCELLED", By: "alpha"}},

@@ -205,13 +205,17 @@ func answerKey(query string, snapshots []string) string {
 }
 
 // ask rebuilds the ask that an entry records. It refuses a job id or request id
-// that does not fit, and a request id that was used before.
+// that does not fit, a request id that was used before, and a request that the
+// operator did not sign: nobody else may ask in his name.
 func (s *State) ask(e *entry.Entry, r entry.Request, analysis []policies.Reason) (Ask, error) {
 	if r.Job != JobID(e.Actor, r.Request) {
 		return Ask{}, errors.New("job id is not derived from operator and request id")
 	}
 	if _, used := s.jobs[r.Job]; used {
 		return Ask{}, errors.New("request id was used before")
+	}
+	if x := s.CheckRequest(e.Signed, e.Actor, r, e.Time()); x != nil {
+		return Ask{}, x
 	}
 	return Ask{Operator: e.Actor, Request: r, Analysis: analysis, At: e.Time()}, nil
 }
@@ -316,6 +320,12 @@ func (s *State) applyFailed(e *entry.Entry) error {
 	}
 	if err := s.checkFailed(e.Failed, e.Time()); err != nil {
 		return err
+	}
+	if err := s.checkCancelled(e); err != nil {
+		return err
+	}
+	if e.Signed != nil {
+		s.acted(e, e.Failed.By)
 	}
 	delete(s.open, e.Failed.Job)
 	j.Phase, j.FailCode, j.FailRule, j.FailBy, j.FinishSeq, j.FinishAt = PhaseFailed, e.Failed.Code, e.Failed.Rule, e.Failed.By, e.Seq, e.At

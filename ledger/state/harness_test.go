@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 func keyOf(party string) ed25519.PrivateKey {
@@ -51,6 +53,7 @@ type world struct {
 	s       *State
 	entries []*entry.Entry
 	now     time.Time
+	acts    int // signed so far
 }
 
 var start = time.Date(2026, 3, 1, 4, 0, 0, 0, time.UTC)
@@ -124,7 +127,27 @@ func (w *world) snapshotOf(dataset string) *entry.Entry {
 	if w.s.Exact(dataset) {
 		e.Snapshot.Units = 8200
 	}
+	e.Signed = w.act(d.Department, ActIngest(dataset))
 	return e
+}
+
+// act is what a party signs of an act that is no job.
+func (w *world) act(party string, a Act) *request.Signed {
+	w.t.Helper()
+	w.acts++
+	st := request.Statement{V: request.Version, Origin: w.s.Genesis().Origin, Party: party, Method: a.Method, Request: fmt.Sprint("act-", w.acts), Terms: a.Terms,
+		IssuedAt: w.now.UnixMilli(), NotAfter: w.now.Add(request.Validity).UnixMilli()}
+	switch {
+	case a.Public != nil:
+		st.Body = request.Commit(nil, a.Public)
+	case a.Secret:
+		st.Body = request.Commit([]byte("salt"), nil)
+	}
+	out, err := request.Sign(st, keyOf(party))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
 }
 
 var departments = []string{"civil_affairs", "health", "housing_fund_centre", "hrss", "market_regulation", "natural_resources", "public_security"}
@@ -134,7 +157,7 @@ var departments = []string{"civil_affairs", "health", "housing_fund_centre", "hr
 func (w *world) forked(t testing.TB) *world {
 	s := *w.s
 	s.snapshots, s.answers, s.requests = maps.Clone(s.snapshots), maps.Clone(s.answers), maps.Clone(s.requests)
-	s.exact = maps.Clone(s.exact)
+	s.exact, s.acts = maps.Clone(s.exact), maps.Clone(s.acts)
 	s.open, s.used = maps.Clone(s.open), maps.Clone(s.used)
 	s.desk = desk{used: maps.Clone(s.desk.used), stray: maps.Clone(s.desk.stray), noted: maps.Clone(s.desk.noted), order: slices.Clone(s.desk.order)}
 	s.destroyed, s.unknown, s.restorations = maps.Clone(s.destroyed), maps.Clone(s.unknown), maps.Clone(s.restorations)
@@ -144,7 +167,7 @@ func (w *world) forked(t testing.TB) *world {
 		own := *j
 		s.jobs[id] = &own
 	}
-	return &world{t: t, s: &s, now: w.now, entries: slices.Clone(w.entries)}
+	return &world{t: t, s: &s, now: w.now, entries: slices.Clone(w.entries), acts: w.acts}
 }
 
 var cityOnce *world
@@ -220,7 +243,33 @@ func (w *world) entryOf(a Ask) *entry.Entry {
 	d := w.s.Decide(a)
 	e := w.next(d.Kind(), a.Operator)
 	e.Refused, e.Repeated, e.Reserved = d.Refused, d.Repeated, d.Reserved
+	e.Signed = w.signed(a, nil)
 	return e
+}
+
+// signed is what an ask's operator signs for it; change alters it before he does.
+func (w *world) signed(a Ask, change func(*request.Statement)) *request.Signed {
+	w.t.Helper()
+	r := a.Request
+	st := request.Statement{V: request.Version, Origin: w.s.Genesis().Origin, Party: a.Operator, Method: request.MethodQuery, Request: r.Request, Licence: r.Licence, Purpose: r.Purpose,
+		Terms: map[string]string{}, IssuedAt: w.now.UnixMilli(), NotAfter: w.now.Add(request.Validity).UnixMilli(), Body: r.Query}
+	if r.Price != 0 {
+		st.Terms[request.TermPrice] = strconv.FormatInt(int64(r.Price), 10)
+	}
+	if r.Product != "" {
+		st.Method, st.Terms[request.TermProduct] = request.MethodProduct, r.Product
+		if r.Version != "" {
+			st.Terms[request.TermDigest] = r.Version
+		}
+	}
+	if change != nil {
+		change(&st)
+	}
+	out, err := request.Sign(st, keyOf(a.Operator))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
 }
 
 // submit decides and records; it returns the job.
@@ -291,7 +340,7 @@ func picture(t testing.TB, s *State) string {
 		}
 	}
 	raw, err := json.Marshal([]any{s.Size(), s.At(), s.Genesis(), book, jobs, s.Released(), s.filter, s.answers, s.requests, s.Open(), fmt.Sprint(s.used), s.desk.used, s.desk.stray, s.desk.noted, s.Noted(),
-		s.conduct.refused, fmt.Sprint(s.conduct.asked), fmt.Sprint(s.starts, s.tier)})
+		s.conduct.refused, fmt.Sprint(s.conduct.asked), fmt.Sprint(s.starts, s.tier), s.acts})
 	if err != nil {
 		t.Fatal(err)
 	}

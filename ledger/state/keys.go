@@ -67,6 +67,10 @@ func (s *State) applyDestroyed(e *entry.Entry) error {
 	if len(s.OpenOn(d.Dataset)) > 0 {
 		return errors.New("a snapshot was destroyed under an open reservation")
 	}
+	if err := s.signedAct(e, e.Actor, ActDestroy(d.Dataset)); err != nil {
+		return err
+	}
+	s.acted(e, e.Actor)
 	delete(s.snapshots, d.Dataset)
 	s.destroyed[d.Dataset] = append(s.destroyed[d.Dataset], Destruction{*d, e.Seq})
 	return nil

@@ -15,6 +15,9 @@ func (w *world) destroyed(actor, dataset string) *entry.Entry {
 	snap, _ := w.s.Snapshot(dataset)
 	e := w.next(entry.KindDestroyed, actor)
 	e.Destroyed = &entry.Destroyed{Dataset: dataset, Snapshot: snap.Snapshot, Manifest: snap.Manifest, Method: "crypto-erase"}
+	if actor != "gateway" {
+		e.Signed = w.act(actor, ActDestroy(dataset))
+	}
 	return e
 }
 

@@ -45,6 +45,10 @@ func (s *State) applyRisk(e *entry.Entry) error {
 	if h, err := hex.DecodeString(r.Figures); err != nil || len(h) != 32 {
 		return errors.New("the commitment to the figures is not a SHA-256 hash")
 	}
+	if err := s.signedAct(e, e.Actor, ActRisk(r)); err != nil {
+		return err
+	}
+	s.acted(e, e.Actor)
 	s.book = s.book.WithAssessment(policies.Assessment{ID: RiskID(e.Seq), Dataset: r.Dataset, Spec: r.Spec, Model: policies.SharingModel(r.Model), Within: r.Within})
 	return nil
 }

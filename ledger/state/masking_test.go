@@ -16,6 +16,7 @@ func (w *world) assessed(change func(*entry.Risk)) *entry.Entry {
 	if change != nil {
 		change(e.Risk)
 	}
+	e.Signed = w.act("health", ActRisk(e.Risk))
 	return e
 }
 

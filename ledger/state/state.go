@@ -83,6 +83,9 @@ type State struct {
 	conduct conduct
 	starts  []weakening // that weakened the isolation of workers
 	tier    string
+
+	// signed:
+	acts map[string]bool // party + request id of signed acts that are no jobs
 }
 
 // New returns the empty state, before genesis.
@@ -93,6 +96,7 @@ func New() *State {
 		desk:      newDesk(),
 		destroyed: map[string][]Destruction{}, unknown: map[string]bool{}, restorations: map[string]bool{},
 		conduct: newConduct(),
+		acts:    map[string]bool{},
 	}
 }
 
@@ -164,6 +168,9 @@ func (s *State) ApplyEntry(seq uint64, e *entry.Entry) error {
 	}
 	if (s.genesis == nil) != (e.Kind == entry.KindGenesis) {
 		return fmt.Errorf("entry %d: genesis must be the first entry and no other", seq)
+	}
+	if err := unsigned(e); err != nil {
+		return fmt.Errorf("entry %d (%s): %w", seq, e.Kind, err)
 	}
 	if err := s.apply(e); err != nil {
 		return fmt.Errorf("entry %d (%s): %w", seq, e.Kind, err)
@@ -340,6 +347,10 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 	if err := s.checkUnits(e.Snapshot); err != nil {
 		return err
 	}
+	if err := s.signedAct(e, e.Actor, ActIngest(e.Snapshot.Dataset)); err != nil {
+		return err
+	}
+	s.acted(e, e.Actor)
 	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
 	s.acquired[e.Snapshot.Snapshot] = e.At
 	s.book = s.book.Ingested(e.Snapshot.Dataset, e.Time())

@@ -197,15 +197,71 @@ func (x *IngestHeader) GetAllowEmpty() bool {
 	return false
 }
 
-// IngestSnapshotRequest is the header, then chunks.
+// IngestSignature is the department's word that the file is its own.
+type IngestSignature struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// DSSE envelope (JSON), method snapshot.ingest; docs/requests.md lists the bytes.
+	SignedRequest []byte `protobuf:"bytes,1,opt,name=signed_request,json=signedRequest,proto3" json:"signed_request,omitempty"`
+	// The 32 random bytes that the signed commitment to the file is salted with.
+	Salt          []byte `protobuf:"bytes,2,opt,name=salt,proto3" json:"salt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IngestSignature) Reset() {
+	*x = IngestSignature{}
+	mi := &file_sandgate_v1_department_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IngestSignature) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IngestSignature) ProtoMessage() {}
+
+func (x *IngestSignature) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_department_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IngestSignature.ProtoReflect.Descriptor instead.
+func (*IngestSignature) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_department_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *IngestSignature) GetSignedRequest() []byte {
+	if x != nil {
+		return x.SignedRequest
+	}
+	return nil
+}
+
+func (x *IngestSignature) GetSalt() []byte {
+	if x != nil {
+		return x.Salt
+	}
+	return nil
+}
+
+// IngestSnapshotRequest is the header, then chunks, then the signature.
 type IngestSnapshotRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Header first, then chunks of the file.
+	// Header first, then chunks of the file, the signature last.
 	//
 	// Types that are valid to be assigned to Part:
 	//
 	//	*IngestSnapshotRequest_Header
 	//	*IngestSnapshotRequest_Chunk
+	//	*IngestSnapshotRequest_Signature
 	Part          isIngestSnapshotRequest_Part `protobuf_oneof:"part"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -213,7 +269,7 @@ type IngestSnapshotRequest struct {
 
 func (x *IngestSnapshotRequest) Reset() {
 	*x = IngestSnapshotRequest{}
-	mi := &file_sandgate_v1_department_proto_msgTypes[3]
+	mi := &file_sandgate_v1_department_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -225,7 +281,7 @@ func (x *IngestSnapshotRequest) String() string {
 func (*IngestSnapshotRequest) ProtoMessage() {}
 
 func (x *IngestSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_department_proto_msgTypes[3]
+	mi := &file_sandgate_v1_department_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -238,7 +294,7 @@ func (x *IngestSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*IngestSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_department_proto_rawDescGZIP(), []int{3}
+	return file_sandgate_v1_department_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *IngestSnapshotRequest) GetPart() isIngestSnapshotRequest_Part {
@@ -266,6 +322,15 @@ func (x *IngestSnapshotRequest) GetChunk() []byte {
 	return nil
 }
 
+func (x *IngestSnapshotRequest) GetSignature() *IngestSignature {
+	if x != nil {
+		if x, ok := x.Part.(*IngestSnapshotRequest_Signature); ok {
+			return x.Signature
+		}
+	}
+	return nil
+}
+
 type isIngestSnapshotRequest_Part interface {
 	isIngestSnapshotRequest_Part()
 }
@@ -280,9 +345,16 @@ type IngestSnapshotRequest_Chunk struct {
 	Chunk []byte `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
 }
 
+type IngestSnapshotRequest_Signature struct {
+	// Last message.
+	Signature *IngestSignature `protobuf:"bytes,3,opt,name=signature,proto3,oneof"`
+}
+
 func (*IngestSnapshotRequest_Header) isIngestSnapshotRequest_Part() {}
 
 func (*IngestSnapshotRequest_Chunk) isIngestSnapshotRequest_Part() {}
+
+func (*IngestSnapshotRequest_Signature) isIngestSnapshotRequest_Part() {}
 
 // IngestSnapshotResponse reports progress, and at the end the snapshot.
 type IngestSnapshotResponse struct {
@@ -297,7 +369,7 @@ type IngestSnapshotResponse struct {
 
 func (x *IngestSnapshotResponse) Reset() {
 	*x = IngestSnapshotResponse{}
-	mi := &file_sandgate_v1_department_proto_msgTypes[4]
+	mi := &file_sandgate_v1_department_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -309,7 +381,7 @@ func (x *IngestSnapshotResponse) String() string {
 func (*IngestSnapshotResponse) ProtoMessage() {}
 
 func (x *IngestSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_department_proto_msgTypes[4]
+	mi := &file_sandgate_v1_department_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -322,7 +394,7 @@ func (x *IngestSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngestSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*IngestSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_department_proto_rawDescGZIP(), []int{4}
+	return file_sandgate_v1_department_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *IngestSnapshotResponse) GetRowsRead() int64 {
@@ -363,7 +435,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_sandgate_v1_department_proto_msgTypes[5]
+	mi := &file_sandgate_v1_department_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -375,7 +447,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_department_proto_msgTypes[5]
+	mi := &file_sandgate_v1_department_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -388,7 +460,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_department_proto_rawDescGZIP(), []int{5}
+	return file_sandgate_v1_department_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Snapshot) GetName() string {
@@ -453,7 +525,7 @@ type ListSnapshotsRequest struct {
 
 func (x *ListSnapshotsRequest) Reset() {
 	*x = ListSnapshotsRequest{}
-	mi := &file_sandgate_v1_department_proto_msgTypes[6]
+	mi := &file_sandgate_v1_department_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -465,7 +537,7 @@ func (x *ListSnapshotsRequest) String() string {
 func (*ListSnapshotsRequest) ProtoMessage() {}
 
 func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_department_proto_msgTypes[6]
+	mi := &file_sandgate_v1_department_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -478,7 +550,7 @@ func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_department_proto_rawDescGZIP(), []int{6}
+	return file_sandgate_v1_department_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListSnapshotsRequest) GetPageSize() int32 {
@@ -508,7 +580,7 @@ type ListSnapshotsResponse struct {
 
 func (x *ListSnapshotsResponse) Reset() {
 	*x = ListSnapshotsResponse{}
-	mi := &file_sandgate_v1_department_proto_msgTypes[7]
+	mi := &file_sandgate_v1_department_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +592,7 @@ func (x *ListSnapshotsResponse) String() string {
 func (*ListSnapshotsResponse) ProtoMessage() {}
 
 func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_department_proto_msgTypes[7]
+	mi := &file_sandgate_v1_department_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +605,7 @@ func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_department_proto_rawDescGZIP(), []int{7}
+	return file_sandgate_v1_department_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -565,10 +637,14 @@ const file_sandgate_v1_department_proto_rawDesc = "" +
 	"\adataset\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\adataset\x12\x1c\n" +
 	"\x06format\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x06format\x12%\n" +
 	"\vallow_empty\x18\x03 \x01(\bB\x04\xe2A\x01\x01R\n" +
-	"allowEmpty\"l\n" +
+	"allowEmpty\"X\n" +
+	"\x0fIngestSignature\x12+\n" +
+	"\x0esigned_request\x18\x01 \x01(\fB\x04\xe2A\x01\x02R\rsignedRequest\x12\x18\n" +
+	"\x04salt\x18\x02 \x01(\fB\x04\xe2A\x01\x02R\x04salt\"\xaa\x01\n" +
 	"\x15IngestSnapshotRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x19.sandgate.v1.IngestHeaderH\x00R\x06header\x12\x16\n" +
-	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\x06\n" +
+	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunk\x12<\n" +
+	"\tsignature\x18\x03 \x01(\v2\x1c.sandgate.v1.IngestSignatureH\x00R\tsignatureB\x06\n" +
 	"\x04part\"h\n" +
 	"\x16IngestSnapshotResponse\x12\x1b\n" +
 	"\trows_read\x18\x01 \x01(\x03R\browsRead\x121\n" +
@@ -607,37 +683,39 @@ func file_sandgate_v1_department_proto_rawDescGZIP() []byte {
 	return file_sandgate_v1_department_proto_rawDescData
 }
 
-var file_sandgate_v1_department_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_sandgate_v1_department_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_sandgate_v1_department_proto_goTypes = []any{
 	(*ApplyPolicyRequest)(nil),     // 0: sandgate.v1.ApplyPolicyRequest
 	(*ApplyPolicyResponse)(nil),    // 1: sandgate.v1.ApplyPolicyResponse
 	(*IngestHeader)(nil),           // 2: sandgate.v1.IngestHeader
-	(*IngestSnapshotRequest)(nil),  // 3: sandgate.v1.IngestSnapshotRequest
-	(*IngestSnapshotResponse)(nil), // 4: sandgate.v1.IngestSnapshotResponse
-	(*Snapshot)(nil),               // 5: sandgate.v1.Snapshot
-	(*ListSnapshotsRequest)(nil),   // 6: sandgate.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),  // 7: sandgate.v1.ListSnapshotsResponse
-	(*Receipt)(nil),                // 8: sandgate.v1.Receipt
-	(*timestamppb.Timestamp)(nil),  // 9: google.protobuf.Timestamp
+	(*IngestSignature)(nil),        // 3: sandgate.v1.IngestSignature
+	(*IngestSnapshotRequest)(nil),  // 4: sandgate.v1.IngestSnapshotRequest
+	(*IngestSnapshotResponse)(nil), // 5: sandgate.v1.IngestSnapshotResponse
+	(*Snapshot)(nil),               // 6: sandgate.v1.Snapshot
+	(*ListSnapshotsRequest)(nil),   // 7: sandgate.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),  // 8: sandgate.v1.ListSnapshotsResponse
+	(*Receipt)(nil),                // 9: sandgate.v1.Receipt
+	(*timestamppb.Timestamp)(nil),  // 10: google.protobuf.Timestamp
 }
 var file_sandgate_v1_department_proto_depIdxs = []int32{
-	8, // 0: sandgate.v1.ApplyPolicyResponse.receipt:type_name -> sandgate.v1.Receipt
-	2, // 1: sandgate.v1.IngestSnapshotRequest.header:type_name -> sandgate.v1.IngestHeader
-	5, // 2: sandgate.v1.IngestSnapshotResponse.snapshot:type_name -> sandgate.v1.Snapshot
-	9, // 3: sandgate.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
-	8, // 4: sandgate.v1.Snapshot.receipt:type_name -> sandgate.v1.Receipt
-	5, // 5: sandgate.v1.ListSnapshotsResponse.snapshots:type_name -> sandgate.v1.Snapshot
-	0, // 6: sandgate.v1.PolicyService.ApplyPolicy:input_type -> sandgate.v1.ApplyPolicyRequest
-	3, // 7: sandgate.v1.DepartmentService.IngestSnapshot:input_type -> sandgate.v1.IngestSnapshotRequest
-	6, // 8: sandgate.v1.DepartmentService.ListSnapshots:input_type -> sandgate.v1.ListSnapshotsRequest
-	1, // 9: sandgate.v1.PolicyService.ApplyPolicy:output_type -> sandgate.v1.ApplyPolicyResponse
-	4, // 10: sandgate.v1.DepartmentService.IngestSnapshot:output_type -> sandgate.v1.IngestSnapshotResponse
-	7, // 11: sandgate.v1.DepartmentService.ListSnapshots:output_type -> sandgate.v1.ListSnapshotsResponse
-	9, // [9:12] is the sub-list for method output_type
-	6, // [6:9] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	9,  // 0: sandgate.v1.ApplyPolicyResponse.receipt:type_name -> sandgate.v1.Receipt
+	2,  // 1: sandgate.v1.IngestSnapshotRequest.header:type_name -> sandgate.v1.IngestHeader
+	3,  // 2: sandgate.v1.IngestSnapshotRequest.signature:type_name -> sandgate.v1.IngestSignature
+	6,  // 3: sandgate.v1.IngestSnapshotResponse.snapshot:type_name -> sandgate.v1.Snapshot
+	10, // 4: sandgate.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 5: sandgate.v1.Snapshot.receipt:type_name -> sandgate.v1.Receipt
+	6,  // 6: sandgate.v1.ListSnapshotsResponse.snapshots:type_name -> sandgate.v1.Snapshot
+	0,  // 7: sandgate.v1.PolicyService.ApplyPolicy:input_type -> sandgate.v1.ApplyPolicyRequest
+	4,  // 8: sandgate.v1.DepartmentService.IngestSnapshot:input_type -> sandgate.v1.IngestSnapshotRequest
+	7,  // 9: sandgate.v1.DepartmentService.ListSnapshots:input_type -> sandgate.v1.ListSnapshotsRequest
+	1,  // 10: sandgate.v1.PolicyService.ApplyPolicy:output_type -> sandgate.v1.ApplyPolicyResponse
+	5,  // 11: sandgate.v1.DepartmentService.IngestSnapshot:output_type -> sandgate.v1.IngestSnapshotResponse
+	8,  // 12: sandgate.v1.DepartmentService.ListSnapshots:output_type -> sandgate.v1.ListSnapshotsResponse
+	10, // [10:13] is the sub-list for method output_type
+	7,  // [7:10] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_department_proto_init() }
@@ -646,9 +724,10 @@ func file_sandgate_v1_department_proto_init() {
 		return
 	}
 	file_sandgate_v1_types_proto_init()
-	file_sandgate_v1_department_proto_msgTypes[3].OneofWrappers = []any{
+	file_sandgate_v1_department_proto_msgTypes[4].OneofWrappers = []any{
 		(*IngestSnapshotRequest_Header)(nil),
 		(*IngestSnapshotRequest_Chunk)(nil),
+		(*IngestSnapshotRequest_Signature)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -656,7 +735,7 @@ func file_sandgate_v1_department_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_department_proto_rawDesc), len(file_sandgate_v1_department_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

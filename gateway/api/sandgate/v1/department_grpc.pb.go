@@ -142,7 +142,8 @@ const (
 // DepartmentService is what a source department 数源部门 may call.
 type DepartmentServiceClient interface {
 	// IngestSnapshot streams a raw file into a new immutable snapshot. The first
-	// message names it, the others carry its bytes.
+	// message names it, the others carry its bytes, the last the department's
+	// signature over them.
 	IngestSnapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[IngestSnapshotRequest, IngestSnapshotResponse], error)
 	// ListSnapshots lists the current snapshots of the caller's data sets.
 	ListSnapshots(ctx context.Context, in *ListSnapshotsRequest, opts ...grpc.CallOption) (*ListSnapshotsResponse, error)
@@ -186,7 +187,8 @@ func (c *departmentServiceClient) ListSnapshots(ctx context.Context, in *ListSna
 // DepartmentService is what a source department 数源部门 may call.
 type DepartmentServiceServer interface {
 	// IngestSnapshot streams a raw file into a new immutable snapshot. The first
-	// message names it, the others carry its bytes.
+	// message names it, the others carry its bytes, the last the department's
+	// signature over them.
 	IngestSnapshot(grpc.BidiStreamingServer[IngestSnapshotRequest, IngestSnapshotResponse]) error
 	// ListSnapshots lists the current snapshots of the caller's data sets.
 	ListSnapshots(context.Context, *ListSnapshotsRequest) (*ListSnapshotsResponse, error)

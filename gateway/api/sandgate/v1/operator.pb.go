@@ -199,7 +199,15 @@ type SubmitJobRequest struct {
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Only explain: same checks, nothing run, charged or recorded. The operation
 	// is done at once with an ExplainJobResponse.
-	ValidateOnly  bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	ValidateOnly bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// DSSE envelope (JSON) over what the operator asks, signed with its registered
+	// key; docs/requests.md lists the exact bytes. It stands in the ledger beside the
+	// decision, whoever replays that checks it. Not needed with validate_only, which
+	// spends nothing.
+	SignedRequest []byte `protobuf:"bytes,4,opt,name=signed_request,json=signedRequest,proto3" json:"signed_request,omitempty"`
+	// The 32 random bytes that the signed commitment to text, parameters and target
+	// errors is salted with. The gateway checks the commitment and keeps no salt.
+	Salt          []byte `protobuf:"bytes,5,opt,name=salt,proto3" json:"salt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -253,6 +261,20 @@ func (x *SubmitJobRequest) GetValidateOnly() bool {
 		return x.ValidateOnly
 	}
 	return false
+}
+
+func (x *SubmitJobRequest) GetSignedRequest() []byte {
+	if x != nil {
+		return x.SignedRequest
+	}
+	return nil
+}
+
+func (x *SubmitJobRequest) GetSalt() []byte {
+	if x != nil {
+		return x.Salt
+	}
+	return nil
 }
 
 // ExplainJobRequest asks what a query would do.
@@ -1101,12 +1123,14 @@ const file_sandgate_v1_operator_proto_rawDesc = "" +
 	"\x06column\x18\x01 \x01(\tB\x04\xe2A\x01\x01R\x06column\x12#\n" +
 	"\n" +
 	"half_width\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\thalfWidth\x12\x1c\n" +
-	"\x06values\x18\x03 \x01(\x03B\x04\xe2A\x01\x01R\x06values\"\x96\x01\n" +
+	"\x06values\x18\x03 \x01(\x03B\x04\xe2A\x01\x01R\x06values\"\xdd\x01\n" +
 	"\x10SubmitJobRequest\x122\n" +
 	"\x05query\x18\x01 \x01(\v2\x16.sandgate.v1.QuerySpecB\x04\xe2A\x01\x02R\x05query\x12#\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\trequestId\x12)\n" +
-	"\rvalidate_only\x18\x03 \x01(\bB\x04\xe2A\x01\x01R\fvalidateOnly\"G\n" +
+	"\rvalidate_only\x18\x03 \x01(\bB\x04\xe2A\x01\x01R\fvalidateOnly\x12+\n" +
+	"\x0esigned_request\x18\x04 \x01(\fB\x04\xe2A\x01\x02R\rsignedRequest\x12\x18\n" +
+	"\x04salt\x18\x05 \x01(\fB\x04\xe2A\x01\x02R\x04salt\"G\n" +
 	"\x11ExplainJobRequest\x122\n" +
 	"\x05query\x18\x01 \x01(\v2\x16.sandgate.v1.QuerySpecB\x04\xe2A\x01\x02R\x05query\"\xfd\x03\n" +
 	"\x12ExplainJobResponse\x12\x18\n" +
