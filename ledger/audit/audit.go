@@ -90,7 +90,7 @@ type Report struct {
 	Checkpoints int                `json:"checkpoints"`            // earlier ones found consistent
 	AccessLines int                `json:"access_lines,omitempty"` // of the access log
 	Missed      []string           `json:"missed,omitempty"`       // duties whose deadline was missed
-	Disclosed   int                `json:"disclosed,omitempty"` // requests whose disclosed text fits their entry
+	Disclosed   int                `json:"disclosed,omitempty"`    // requests whose disclosed text fits their entry
 	Findings    []Finding          `json:"findings"`
 	// SecondReader says that a second, independent reader confirmed the Merkle part.
 	SecondReader bool `json:"second_reader"`
@@ -198,6 +198,11 @@ type auditor struct {
 	times       []int64
 	first, last uint64
 	watch       watcher
+
+	openings     map[string]*disclosure
+	read         Reader
+	byQuery      map[[sha256.Size]byte]string // disclosed canonical query → the gateway's commitment
+	byCommitment map[string][sha256.Size]byte
 }
 
 // timeOf is when an entry was written, if that was after the first witness policy.
@@ -206,11 +211,6 @@ func (a *auditor) timeOf(seq uint64) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	return time.UnixMilli(a.times[seq-a.first]), true
-
-	openings     map[string]*disclosure
-	read         Reader
-	byQuery      map[[sha256.Size]byte]string // disclosed canonical query → the gateway's commitment
-	byCommitment map[string][sha256.Size]byte
 }
 
 // visit replays one entry. After the first that does not follow from the rules
