@@ -86,6 +86,9 @@ type Config struct {
 	Signer note.Signer
 	// ReceiptKey signs receipts. It should not be the key of Signer.
 	ReceiptKey ed25519.PrivateKey
+	// Keys, if set, is asked once, after the replay and before a replayed tree is signed, which keys the log says
+	// are in force; Signer and ReceiptKey are then those of a new log. An error keeps the log from opening.
+	Keys func() (Keys, error)
 	// CheckpointInterval is the shortest time between two published checkpoints; 0 means 100 ms, the minimum.
 	CheckpointInterval time.Duration
 	// WitnessPolicy, if set, says which witnesses must cosign a checkpoint before it is published, k of n, in the
@@ -142,6 +145,8 @@ type Log struct {
 	file    *wal.File
 	guard   *guard
 	tiles   *integrator
+
+	receipts receipts
 
 	// turn is held by the one command that decides and applies. Its holder owns the machine and the next four.
 	turn    chan struct{}
@@ -200,6 +205,7 @@ func Open(ctx context.Context, cfg Config, machine Machine) (*Log, error) {
 		committed: make(chan struct{}), integrated: make(chan struct{}), watched: make(chan struct{}),
 		changed: make(chan struct{}), stopped: make(chan struct{}),
 	}
+	l.receipts.key = cfg.ReceiptKey
 	if err := l.open(ctx); err != nil {
 		return nil, fmt.Errorf("failed to open ledger: %w", errors.Join(err, l.release()))
 	}
@@ -286,6 +292,9 @@ func (l *Log) resume(ctx context.Context) error {
 		return l.replay(c)
 	}
 	if l.file, l.chain, err = wal.Open(l.cfg.Dir, l.cfg.Origin, l.cfg.Fault, size, visit); err != nil {
+		return err
+	}
+	if err := l.takeKeys(); err != nil {
 		return err
 	}
 	check := func(root tlog.Hash) error { return l.tiles.check(ctx, size, root) }

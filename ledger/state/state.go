@@ -74,6 +74,9 @@ type State struct {
 	unknown    map[string]bool // data sets of which nobody knows what was spent
 	// restorations are the random numbers of those that were confirmed.
 	restorations map[string]bool
+
+	// rotation:
+	keys rotation
 }
 
 // New returns the empty state, before genesis.
@@ -83,6 +86,7 @@ func New() *State {
 		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, acquired: map[string]int64{}, open: map[string]bool{}, used: map[string]usage{}, filter: &budget.Filter{},
 		desk:      newDesk(),
 		destroyed: map[string][]Destruction{}, unknown: map[string]bool{}, restorations: map[string]bool{},
+		keys: newRotation(),
 	}
 }
 
@@ -169,7 +173,7 @@ func (s *State) apply(e *entry.Entry) error {
 		if err := s.gateway(e); err != nil {
 			return err
 		}
-		return s.applyGenesis(e.Genesis)
+		return s.applyGenesis(e.Genesis, e.At)
 	case entry.KindPolicy:
 		next, err := s.CheckPolicy(e.Policy, e.Actor, e.Time())
 		if err != nil {
@@ -220,6 +224,12 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyRotated(e)
 	case entry.KindRestored:
 		return s.applyRestored(e)
+
+		// rotation:
+	case entry.KindAnnounced:
+		return s.applyAnnounced(e)
+	case entry.KindErased:
+		return s.applyErased(e)
 	}
 	return fmt.Errorf("kind is unknown")
 }
@@ -231,13 +241,17 @@ func (s *State) gateway(e *entry.Entry) error {
 	return nil
 }
 
-func (s *State) applyGenesis(g *entry.Genesis) error {
+func (s *State) applyGenesis(g *entry.Genesis, at int64) error {
 	key, err := policies.ParseKey(g.RegulatorKey)
 	if err != nil {
 		return fmt.Errorf("regulator: %w", err)
 	}
-	if _, err := policies.ParseKey(g.ReceiptKey); err != nil {
+	receipt, err := policies.ParseKey(g.ReceiptKey)
+	if err != nil {
 		return fmt.Errorf("receipt key: %w", err)
+	}
+	if err := s.keys.begin(g, receipt, at); err != nil {
+		return err
 	}
 	s.genesis, s.book = g, policies.NewBook(g.Regulator, key)
 	return nil
@@ -320,6 +334,9 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 	}
 	if err := s.checkUnits(e.Snapshot); err != nil {
 		return err
+	}
+	if x := s.CheckEpoch(e.Snapshot.Epoch); x != nil {
+		return x
 	}
 	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
 	s.acquired[e.Snapshot.Snapshot] = e.At
