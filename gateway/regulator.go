@@ -17,6 +17,7 @@ import (
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/ledger"
+	"github.com/sandgate/sandgate/ledger/evidence"
 	"github.com/sandgate/sandgate/ledger/verify"
 	"github.com/sandgate/sandgate/policies"
 )
@@ -121,10 +122,8 @@ func (s *regulatorService) CopyLedger(_ *sandgatev1.CopyLedgerRequest, stream gr
 			return err
 		}
 	}
-	verifier, _, err := LogVerifier(s.d.home.Config.Origin, s.d.keys.Log)
-	if err != nil {
-		return err
-	}
+	var verifier *evidence.Chain
+	s.d.log.View(func() { verifier = s.d.state.LogKeys() })
 	tmp, err := os.MkdirTemp("", "sandgate-copy-")
 	if err != nil {
 		return fmt.Errorf("failed to create directory: %w", err)

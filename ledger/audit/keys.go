@@ -80,9 +80,7 @@ func follow(ctx context.Context, tiles tilefs.Reader, size int64, chain *evidenc
 			if err != nil {
 				return nil
 			}
-			if next = handOver(chain, seq, e, next); next == nil && e.Announced != nil {
-				return nil
-			}
+			next = handOver(chain, seq, e, next)
 		}
 	}
 	return nil

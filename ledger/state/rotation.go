@@ -126,13 +126,12 @@ func (s *State) CheckRotate(actor string) *policies.Reason {
 	return s.book.Authorize(actor, policies.ActRotateKey, policies.Resource{})
 }
 
+// applyAnnounced takes an announcement; it replaces one that waits, whose key may
+// be lost.
 func (s *State) applyAnnounced(e *entry.Entry) error {
 	a := e.Announced
 	if x := s.CheckRotate(e.Actor); x != nil {
 		return x
-	}
-	if s.keys.announced != nil {
-		return errors.New("another checkpoint key is announced already")
 	}
 	now := s.keys.chain.Newest()
 	if a.From != now.Key {
