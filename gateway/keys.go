@@ -116,6 +116,7 @@ func (d *Domain) Destroy(ctx context.Context, actor, dataset string) (state.Dest
 	if err != nil {
 		return out, receipt, err
 	}
+	defer d.eraseTokens(ctx)
 	return d.certified(ctx, out)
 }
 

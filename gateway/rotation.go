@@ -297,14 +297,20 @@ func (d *Domain) rotateSecret(ctx context.Context, actor, name string) (entry.Ro
 	if err := d.promote(name); err != nil {
 		return out, receipt, err
 	}
-	return out, receipt, d.eraseUnused(ctx)
+	d.eraseLater(ctx)
+	return out, receipt, nil
 }
 
-// eraseTokens erases token keys that nothing in force was made by any more. A
-// failure keeps a key too long and is made up for at the next ingest or start.
+// eraseTokens erases token keys that nothing in force was made by any more.
 func (d *Domain) eraseTokens(ctx context.Context) {
 	d.rotating.Lock()
 	defer d.rotating.Unlock()
+	d.eraseLater(ctx)
+}
+
+// eraseLater is eraseUnused for who has done what he was asked: a failure keeps a key
+// too long and is made up for at the next ingest or start.
+func (d *Domain) eraseLater(ctx context.Context) {
 	if err := d.eraseUnused(context.WithoutCancel(ctx)); err != nil {
 		d.opt.Logger.Error("token keys of before could not be erased")
 	}

@@ -2,11 +2,12 @@ package home
 
 import (
 	"crypto/ed25519"
-	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/ledger/evidence"
 	"github.com/sandgate/sandgate/ledger/state"
 )
 
@@ -56,6 +57,16 @@ func (h *Home) Follow(keys *Keys, s *state.State) (*Keys, ledger.Keys, error) {
 	return keys, k, err
 }
 
+// known says whether a public key was ever in force.
+func known(s *state.State, key string) bool {
+	for _, t := range s.LogKeys().Terms() {
+		if t.Key == key {
+			return true
+		}
+	}
+	return slices.ContainsFunc(s.ReceiptKeys(), func(t evidence.ReceiptTerm) bool { return PublicKey(t.Key) == key })
+}
+
 func (h *Home) follow(keys *Keys, name string, s *state.State) (*Keys, error) {
 	want := s.KeyInForce(name).Name
 	switch name {
@@ -74,7 +85,7 @@ func (h *Home) follow(keys *Keys, name string, s *state.State) (*Keys, error) {
 			return h.Promote(keys, name)
 		}
 		if keys.Epochs[name] > s.KeyEpoch(name) {
-			return nil, errors.New("the ledger ends before a key of this home came into force: it is an old copy; bring back the newest")
+			return nil, ErrLedgerOlder
 		}
 		return nil, ErrKeyringOlder
 	}
@@ -87,6 +98,9 @@ func (h *Home) follow(keys *Keys, name string, s *state.State) (*Keys, error) {
 		if have, err = h.KeyName(name, next.Key); err != nil {
 			return nil, err
 		}
+	}
+	if !waiting && !known(s, have) {
+		return nil, fmt.Errorf("the %s key of this home is not in the ledger: %w", name, ErrLedgerOlder)
 	}
 	if !waiting || have != want {
 		return nil, fmt.Errorf("the %s key of this home is not the one that the ledger says is in force: %w", name, ErrKeyringOlder)

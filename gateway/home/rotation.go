@@ -26,6 +26,9 @@ type Held struct {
 // it was restored from a backup that was made before the key was changed.
 var ErrKeyringOlder = errors.New("the keyring lacks a key that the ledger says is in force: it is older than the ledger; bring back the keyring that was saved after the last rotation")
 
+// ErrLedgerOlder is a ledger that ends before a key of the home came into force.
+var ErrLedgerOlder = errors.New("the ledger ends before a key of this home came into force: an old copy of it was put back, or it is another home's; bring back the newest")
+
 // wrapToken has a token key wrapped. What was wrapped must unwrap before the only
 // other copy goes.
 func wrapToken(ctx context.Context, s sealed.Wrapper, key []byte) (string, error) {
