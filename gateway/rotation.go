@@ -303,6 +303,11 @@ func (d *Domain) rotateSecret(ctx context.Context, actor, name string) (entry.Ro
 
 // eraseTokens erases token keys that nothing in force was made by any more.
 func (d *Domain) eraseTokens(ctx context.Context) {
+	idle := false
+	d.log.View(func() { idle = d.state.CheckErase(d.state.KeyEpoch(entry.KeyToken)-1) == nil })
+	if !idle {
+		return // without waiting for a rotation that goes on
+	}
 	d.rotating.Lock()
 	defer d.rotating.Unlock()
 	d.eraseLater(ctx)

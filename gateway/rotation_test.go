@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,6 +79,26 @@ func auditPinned(t *testing.T, a *attack.Arena, receipts []evidence.Receipt, sav
 	return r
 }
 
+// served is the serial number of the certificate that a new connection gets.
+func served(t *testing.T, a *attack.Arena) string {
+	t.Helper()
+	kit, err := home.OpenKit(a.KitDir(attack.Op(0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf, err := kit.TLS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf.NextProtos = []string{"h2"}
+	c, err := tls.Dial("tcp", a.Addr, conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return c.ConnectionState().PeerCertificates[0].SerialNumber.String()
+}
+
 var everyKey = []string{"storage", "log", "receipt", "token", "commit", "server"}
 
 // R34: every key is rotated, twice, while jobs run. Every job succeeds, repeats are
@@ -131,6 +152,7 @@ func TestR34_RotateEveryKeyUnderLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	serial := served(t, a)
 	names := map[string]string{}
 	for range 2 {
 		for _, key := range everyKey {
@@ -146,6 +168,9 @@ func TestR34_RotateEveryKeyUnderLoad(t *testing.T) {
 	}
 	close(stop)
 	load.Wait()
+	if served(t, a) == serial {
+		t.Error("new connections get the certificate of before")
+	}
 	list, err := a.Client(attack.Regulator).Keys.ListKeys(t.Context(), &sandgatev1.ListKeysRequest{})
 	if err != nil || len(list.GetKeys()) != 8 {
 		t.Fatalf("list: %v, %v", list, err)
