@@ -6,6 +6,7 @@ package gateway
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -122,6 +124,9 @@ type Domain struct {
 	// silent names the witnesses that have not signed for too long at an instant, with
 	// their last signature; nil while there are none.
 	silent func(at time.Time) map[string]time.Time
+
+	// tls is what new connections are served with; nil until Serve.
+	tls atomic.Pointer[tls.Config]
 
 	mu sync.Mutex
 	// kept counts the jobs that hold or have committed the stored release of a digest:
@@ -244,7 +249,7 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	if err := d.openLedger(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(d.finishDestructions(ctx), d.finishRotation(ctx)); err != nil {
+	if err := errors.Join(d.finishDestructions(ctx), d.finishRotation(ctx), d.finishKeys(ctx)); err != nil {
 		return errors.Join(err, d.log.Close())
 	}
 	d.pruneSnapshots()
@@ -296,14 +301,14 @@ func (o *Options) defaults() error {
 }
 
 func (d *Domain) openLedger(ctx context.Context) error {
-	signer, _, err := ledger.NewSignerFromSeed(d.home.Config.Origin, d.keys.Log)
+	first, err := d.newestKeys()
 	if err != nil {
-		return fmt.Errorf("failed to make the checkpoint signer: %w", err)
+		return err
 	}
 	d.log, err = ledger.Open(ctx, ledger.Config{
 		Dir: d.home.Ledger(), GuardDir: d.home.Guard(), Origin: d.home.Config.Origin,
-		Signer: signer, ReceiptKey: ed25519.NewKeyFromSeed(d.keys.Receipt),
 		Witnesses: d.witnessesAt,
+		Signer:    first.Signer, ReceiptKey: first.ReceiptKey, Keys: d.keysInForce,
 	}, d.state)
 	if err != nil {
 		return fmt.Errorf("failed to open the ledger: %w", err)
@@ -352,7 +357,7 @@ func (d *Domain) begin(ctx context.Context) error {
 			e.Kind, e.Actor, e.Genesis = entry.KindGenesis, "gateway", &want
 			return nil
 		})
-	} else if *have != want {
+	} else if have.Origin != want.Origin || have.Regulator != want.Regulator || have.RegulatorKey != want.RegulatorKey {
 		err = errors.New("the ledger's first entry names other keys than this home: it is not this home's ledger")
 	}
 	if err != nil {

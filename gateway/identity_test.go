@@ -270,6 +270,10 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 			_, err := c.Keys.RotateKey(ctx, &sandgatev1.RotateKeyRequest{Key: "storage"})
 			return err
 		}},
+		{"ListKeys", []string{bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Keys.ListKeys(ctx, &sandgatev1.ListKeysRequest{})
+			return err
+		}},
 		{"DestroySnapshot", []string{dept}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Keys.DestroySnapshot(ctx, &sandgatev1.DestroySnapshotRequest{Dataset: "roles-leaving"})
 			return err

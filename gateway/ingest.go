@@ -61,8 +61,9 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 		d.opt.Logger.Error("workers cannot be started")
 		return engine.Manifest{}, none, workersDown()
 	}
+	keys, epoch := d.ingestKeys(e)
 	m, err := engine.IngestVia(ctx, d.pool, d.store, r, engine.IngestOptions{
-		Spec: spec, Format: ingest.Format(format), Keys: d.ingestKeys(e), Created: d.opt.Now(), Progress: progress,
+		Spec: spec, Format: ingest.Format(format), Keys: keys, Created: d.opt.Now(), Progress: progress,
 		Limits: sandbox.Limits{Wall: ingestWall, Memory: d.opt.Memory, Threads: 2},
 	})
 	if err != nil {
@@ -90,11 +91,14 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 		if err := d.isLeaving(dataset); err != nil {
 			return err
 		}
+		if reason := d.state.CheckEpoch(epoch); reason != nil {
+			return refusal(*reason)
+		}
 		if d.store.Method(m.Snapshot) == engine.MethodAbsent {
 			return leaving(dataset)
 		}
 		x.Kind, x.Actor, x.Signed = entry.KindSnapshot, actor, signedOf(ctx)
-		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.Snapshot, Manifest: manifest, Spec: e.SpecDigest()}
+		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.Snapshot, Manifest: manifest, Spec: e.SpecDigest(), Epoch: epoch}
 		if d.state.Exact(dataset) {
 			x.Snapshot.Units = disclosure.PublicUnits(m.Units)
 		}
@@ -103,6 +107,7 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 	if err == nil {
 		d.pruneSnapshots()
 		d.store.Evacuate() // the level may have been raised meanwhile
+		d.eraseTokens(ctx)
 		return m, receipt, nil
 	}
 	var held bool
@@ -146,10 +151,12 @@ func (d *Domain) isDepartment(party string) bool {
 
 // ingestKeys derives the secrets of one data set's ingest. The unit key is one
 // for the whole pool, so that one person is one unit in every table; ranks and
-// pseudonyms are keyed by data set, so that two tables' pseudonyms do not join.
-func (d *Domain) ingestKeys(e policies.Entry) ingest.Keys {
+// pseudonyms are keyed by data set, so that two tables' pseudonyms do not join. The
+// epoch is that of the token key they come from.
+func (d *Domain) ingestKeys(e policies.Entry) (keys ingest.Keys, epoch int) {
+	epoch, token := d.tokenKey()
 	derive := func(label string) []byte {
-		mac := hmac.New(sha256.New, d.keys.Token)
+		mac := hmac.New(sha256.New, token)
 		mac.Write([]byte("sandgate/ingest/v1/" + label))
 		return mac.Sum(nil)
 	}
@@ -157,7 +164,7 @@ func (d *Domain) ingestKeys(e policies.Entry) ingest.Keys {
 	if e.Dataset.Unit != nil {
 		kind = string(e.Dataset.Unit.Kind)
 	}
-	return ingest.Keys{Unit: derive("unit/" + kind), Rank: derive("rank/" + e.Dataset.ID), Pseudonym: derive("pseudonym/" + e.Dataset.ID)}
+	return ingest.Keys{Unit: derive("unit/" + kind), Rank: derive("rank/" + e.Dataset.ID), Pseudonym: derive("pseudonym/" + e.Dataset.ID)}, epoch
 }
 
 // ingestSpec is the catalogue and masking of a data set as ingest wants them.

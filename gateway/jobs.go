@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -439,7 +438,7 @@ func (d *Domain) load(job string, digest [32]byte) (*release.Release, *algebra.P
 		return nil, nil, fmt.Errorf("failed to read post-processing: %w", err)
 	}
 	seal, text, _ := bytes.Cut(text, []byte("\n"))
-	if !hmac.Equal(append(seal, '\n'), d.postSeal(job, text)) {
+	if !d.sealedPost(job, append(seal, '\n'), text) {
 		return nil, nil, errors.New("stored post-processing was changed")
 	}
 	var post algebra.Post

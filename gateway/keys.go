@@ -119,6 +119,7 @@ func (d *Domain) Destroy(ctx context.Context, actor, dataset string) (state.Dest
 	if err != nil {
 		return out, receipt, err
 	}
+	defer d.eraseTokens(ctx)
 	return d.certified(ctx, out)
 }
 
@@ -295,22 +296,13 @@ func (d *Domain) wrapper() sealed.Wrapper {
 	return d.wraps
 }
 
-// Rotate draws a new storage key, or has the key service do so, and wraps every
-// data key by it while jobs go on.
-func (d *Domain) Rotate(ctx context.Context, actor, key string) (entry.Rotated, ledger.Receipt, error) {
-	var none ledger.Receipt
-	if err := d.Authorize(actor, policies.ActRotateKey, policies.Resource{}); err != nil {
-		return entry.Rotated{}, none, err
-	}
-	if key != "storage" {
-		return entry.Rotated{}, none, invalid("KEY_UNKNOWN", "只能轮换 storage（快照主密钥）", "the key that can be rotated is storage")
-	}
-	d.rotating.Lock()
-	defer d.rotating.Unlock()
+// rotateStorage draws a new storage key, or has the key service do so, and wraps
+// every data key by it while jobs go on.
+func (d *Domain) rotateStorage(ctx context.Context, actor string) (entry.Rotated, ledger.Receipt, error) {
 	from := d.wrapper().ID()
 	to, err := d.nextWrapper(ctx)
 	if err != nil {
-		return entry.Rotated{}, none, keysRefused(err)
+		return entry.Rotated{}, ledger.Receipt{}, keysRefused(err)
 	}
 	return d.rewrap(ctx, actor, from, to)
 }
@@ -476,12 +468,4 @@ func (s *keyService) DestroySnapshot(ctx context.Context, req *sandgatev1.Destro
 		return nil, err
 	}
 	return &sandgatev1.DestroySnapshotResponse{Name: "datasets/" + c.Dataset + "/snapshots/" + c.Snapshot, Manifest: c.Manifest, Method: c.Method, Receipt: receiptOf(receipt)}, nil
-}
-
-func (s *keyService) RotateKey(ctx context.Context, req *sandgatev1.RotateKeyRequest) (*sandgatev1.RotateKeyResponse, error) {
-	r, receipt, err := s.d.Rotate(ctx, caller(ctx), req.GetKey())
-	if err != nil {
-		return nil, err
-	}
-	return &sandgatev1.RotateKeyResponse{From: r.From, To: r.To, Moved: int32(r.Moved), Left: int32(r.Left), Receipt: receiptOf(receipt)}, nil
 }

@@ -233,9 +233,7 @@ func (d *Domain) subject(kind policies.UnitKind, id string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	key := hmac.New(sha256.New, d.keys.Token)
-	key.Write([]byte("sandgate/consent-subject/v1"))
-	mac := hmac.New(sha256.New, key.Sum(nil))
+	mac := hmac.New(sha256.New, d.consentKey())
 	mac.Write([]byte(string(kind) + "\x00" + canonical))
 	return hex.EncodeToString(mac.Sum(nil)), true
 }

@@ -133,7 +133,7 @@ func (d *Domain) prepare(ctx context.Context, operator, requestID string, q Quer
 	if p.free() {
 		return nil, invalid("POST_WITHOUT_CORE", "此语句只读取已有的发布结果，无须作为作业受理", "this text reads earlier releases only; it is no job")
 	}
-	p.request.Query, _ = entry.Commit(d.keys.Commit, canonical)
+	p.request.Query, p.request.Epoch = d.commitment(canonical, p.request.Core)
 	if err := d.priceTargets(p, q.Targets); err != nil {
 		return nil, err
 	}

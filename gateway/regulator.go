@@ -17,6 +17,7 @@ import (
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/ledger"
+	"github.com/sandgate/sandgate/ledger/evidence"
 	"github.com/sandgate/sandgate/ledger/verify"
 	"github.com/sandgate/sandgate/policies"
 )
@@ -123,17 +124,13 @@ func (s *regulatorService) CopyLedger(_ *sandgatev1.CopyLedgerRequest, stream gr
 		}
 		s.d.copyWitnessed(ctx, n-1)
 	}
-	verifier, _, err := LogVerifier(s.d.home.Config.Origin, s.d.keys.Log)
-	if err != nil {
-		return err
-	}
 	tmp, err := os.MkdirTemp("", "sandgate-copy-")
 	if err != nil {
 		return fmt.Errorf("failed to create directory: %w", err)
 	}
 	defer os.RemoveAll(tmp)
 	root := filepath.Join(tmp, "ledger")
-	if _, err := verify.Copy(ctx, s.d.home.Ledger(), root, verifier); err != nil {
+	if err := s.copyLog(ctx, root); err != nil {
 		return fmt.Errorf("failed to copy the ledger: %w", err)
 	}
 	w := tar.NewWriter(chunks{stream})
@@ -148,6 +145,19 @@ func (s *regulatorService) CopyLedger(_ *sandgatev1.CopyLedgerRequest, stream gr
 		return addFile(w, path, filepath.ToSlash(name))
 	})
 	return errors.Join(err, w.Close())
+}
+
+// copyLog copies the log as the newest checkpoint has it. Where the log's key is
+// replaced between the look at the keys and that at the checkpoint, it looks again.
+func (s *regulatorService) copyLog(ctx context.Context, to string) (err error) {
+	for range 2 {
+		var keys *evidence.Chain
+		s.d.log.View(func() { keys = s.d.state.LogKeys() })
+		if _, err = verify.Copy(ctx, s.d.home.Ledger(), to, keys); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 func addFile(w *tar.Writer, path, name string) error {

@@ -99,14 +99,14 @@ func (d *Domain) savePost(job string, post algebra.Post) error {
 	if err != nil {
 		return fmt.Errorf("failed to encode post-processing: %w", err)
 	}
-	return writeDurable(d.postPath(job), append(d.postSeal(job, text), text...))
+	return writeDurable(d.postPath(job), append(postSeal(d.commitKey(), job, text), text...))
 }
 
 // postSeal is the line in front of a stored post-processing. The ledger commits
 // to the answer and not to how a job had it named, ordered and cut; whoever
 // changes that on disk would have another column's numbers served under a name.
-func (d *Domain) postSeal(job string, text []byte) []byte {
-	mac := hmac.New(sha256.New, d.keys.Commit)
+func postSeal(key []byte, job string, text []byte) []byte {
+	mac := hmac.New(sha256.New, key)
 	fmt.Fprintf(mac, "sandgate/post/v1/%s\n", job)
 	mac.Write(text)
 	return append([]byte(hex.EncodeToString(mac.Sum(nil))), '\n')

@@ -72,7 +72,7 @@ func (d *Domain) AssessRisk(ctx context.Context, actor string, q RiskQuestion) (
 	if out.Figures, err = json.Marshal(report); err != nil {
 		return RiskAnswer{}, fmt.Errorf("failed to encode figures: %w", err)
 	}
-	r.Figures, out.Salt = entry.Commit(d.keys.Commit, append([]byte(figuresLabel), out.Figures...))
+	r.Figures, out.Salt = entry.Commit(d.commitKey(), append([]byte(figuresLabel), out.Figures...))
 	r.Least, _ = risk.Model(q.Model).K()
 	out.Least, r.Level, r.Within = r.Least, string(report.Level), report.Within
 	out.Receipt, err = d.append(ctx, func(x *entry.Entry) error {

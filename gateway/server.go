@@ -67,10 +67,12 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 
 // Serve opens a home and serves it on a listener until ctx ends.
 func Serve(ctx context.Context, d *Domain, lis net.Listener) error {
-	conf, err := d.home.ServerTLS(d.keys)
-	if err != nil {
+	if err := d.renewTLS(); err != nil {
 		return err
 	}
+	conf := d.tls.Load().Clone()
+	// A connection takes the certificate that is in force when it begins.
+	conf.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return d.tls.Load(), nil }
 	s := NewServer(d, conf)
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(lis) }()

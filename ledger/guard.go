@@ -35,14 +35,14 @@ var ErrRollback = errors.New("log is not an extension of the last signed checkpo
 // It cannot see a roll-back to a state between the last signed checkpoint and the end of the log (at most one
 // checkpoint interval of entries); receipts handed out for those entries prove it, see verify.Receipts.
 type guard struct {
-	note.Signer              // signs once the guard agrees
-	path        string       // of guardFile
-	lock        *os.File     // held while open: two processes cannot sign for one guard
-	fault       wal.Fault    // test hook
-	off         bool         // tests only: shows that the attack succeeds without the guard
-	refuse      func(error)  // told of every refusal that means a second history; must not call the guard
-	signedSize  func(uint64) // told of every signature; must not call the guard
-	held        func() error // says why nothing may be signed for now; must not call the guard
+	path       string       // of guardFile
+	lock       *os.File     // held while open: two processes cannot sign for one guard
+	fault      wal.Fault    // test hook
+	off        bool         // tests only: shows that the attack succeeds without the guard
+	refuse     func(error)  // told of every refusal that means a second history; must not call the guard
+	signedSize func(uint64) // told of every signature; must not call the guard
+	held       func() error // says why nothing may be signed for now; must not call the guard
+	origin     string       // the name of every key
 
 	ready chan struct{} // closed when the log has been checked and signing may begin
 	down  chan struct{} // closed when the log is closed
@@ -53,7 +53,13 @@ type guard struct {
 	last   tlog.Tree      // what guardFile holds; the empty tree if it does not exist
 	base   *frontier.Tree // the tree at last.N, once that many leaves have been told
 	leaves []tlog.Hash    // leaf hashes that follow base
+
+	terms   []term      // keys and the trees they sign, in order; never empty
+	offered note.Signer // whose hash KeyHash gave last
 }
+
+// Name implements note.Signer.
+func (g *guard) Name() string { return g.origin }
 
 func openGuard(dir string, fault wal.Fault, off bool, signer note.Signer) (g *guard, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -72,7 +78,7 @@ func openGuard(dir string, fault wal.Fault, off bool, signer note.Signer) (g *gu
 		return nil, fmt.Errorf("failed to lock guard directory, another process signs for this log: %w", err)
 	}
 	g = &guard{
-		Signer: signer, path: filepath.Join(dir, guardFile), lock: lock, fault: fault, off: off,
+		origin: signer.Name(), terms: []term{{0, signer}}, offered: signer, path: filepath.Join(dir, guardFile), lock: lock, fault: fault, off: off,
 		ready: make(chan struct{}), down: make(chan struct{}), base: &frontier.Tree{},
 		last: tlog.Tree{Hash: sha256.Sum256(nil)},
 	}
@@ -170,7 +176,7 @@ func (g *guard) remember(t tlog.Tree) error {
 	if g.known && g.last == t {
 		return nil
 	}
-	text := torchwood.Checkpoint{Origin: g.Signer.Name(), Tree: t}.String()
+	text := torchwood.Checkpoint{Origin: g.origin, Tree: t}.String()
 	if err := wal.WriteDurable(g.path, []byte(text), "guard", g.fault); err != nil {
 		return err
 	}
@@ -195,8 +201,12 @@ func (g *guard) Sign(msg []byte) ([]byte, error) {
 		return nil, err
 	}
 	cp, err := torchwood.ParseCheckpoint(string(msg))
-	if err != nil || cp.Origin != g.Signer.Name() || cp.Extension != "" {
+	if err != nil || cp.Origin != g.origin || cp.Extension != "" {
 		return nil, errors.New("guarded signer refuses a text that is not a plain checkpoint of its log")
+	}
+	signer, err := g.signerOf(uint64(cp.N))
+	if err != nil {
+		return nil, err
 	}
 	if !g.off {
 		if err := g.check(cp.Tree); err != nil {
@@ -210,7 +220,7 @@ func (g *guard) Sign(msg []byte) ([]byte, error) {
 	}
 	var sig []byte
 	err = g.fault.Around("sign", func() error {
-		sig, err = g.Signer.Sign(msg)
+		sig, err = signer.Sign(msg)
 		return err
 	})
 	if err != nil {

@@ -86,6 +86,9 @@ type Config struct {
 	Signer note.Signer
 	// ReceiptKey signs receipts. It should not be the key of Signer.
 	ReceiptKey ed25519.PrivateKey
+	// Keys, if set, is asked once, after the replay and before a replayed tree is signed, which keys the log says
+	// are in force; Signer and ReceiptKey are then those of a new log. An error keeps the log from opening.
+	Keys func() (Keys, error)
 	// CheckpointInterval is the shortest time between two published checkpoints; 0 means 100 ms, the minimum.
 	CheckpointInterval time.Duration
 	// Witnesses says who must cosign a checkpoint over size entries; it reads the
@@ -144,6 +147,8 @@ type Log struct {
 	// cosigner is nil when nobody is ever asked.
 	cosigner *cosigner
 
+	receipts receipts
+
 	// turn is held by the one command that decides and applies. Its holder owns the machine and the next four.
 	turn    chan struct{}
 	next    uint64   // sequence number of the next entry
@@ -201,6 +206,7 @@ func Open(ctx context.Context, cfg Config, machine Machine) (*Log, error) {
 		committed: make(chan struct{}), integrated: make(chan struct{}), watched: make(chan struct{}),
 		changed: make(chan struct{}), stopped: make(chan struct{}),
 	}
+	l.receipts.key = cfg.ReceiptKey
 	if err := l.open(ctx); err != nil {
 		return nil, fmt.Errorf("failed to open ledger: %w", errors.Join(err, l.release()))
 	}
@@ -296,6 +302,9 @@ func (l *Log) resume(ctx context.Context) error {
 		return err
 	}
 	l.resumeWitnessed(ctx)
+	if err := l.takeKeys(); err != nil {
+		return err
+	}
 	check := func(root tlog.Hash) error { return l.tiles.check(ctx, size, root) }
 	if err := l.guard.admit(size, check); err != nil {
 		return err

@@ -107,6 +107,9 @@ func (l *Log) rebuild(ctx context.Context) error {
 	if l.file, l.chain, err = wal.Open(l.cfg.Dir, l.cfg.Origin, l.cfg.Fault, 0, l.replay); err != nil {
 		return err
 	}
+	if err := l.takeKeys(); err != nil {
+		return err
+	}
 	l.tiles.told = l.next
 	return l.integrateAll(ctx)
 }

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/mod/sumdb/tlog"
-
-	"github.com/sandgate/sandgate/ledger/evidence"
 	"github.com/sandgate/sandgate/ledger/wal"
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 // Do runs one command. While it holds the turn, decide looks at the machine's state and returns the entries to
@@ -24,6 +22,11 @@ import (
 // log. If Apply refuses an entry after it accepted an earlier one of the same command the state no longer is that
 // of the log, and the log stops.
 func (l *Log) Do(ctx context.Context, decide func() ([][]byte, error)) ([]Receipt, error) {
+	return l.do(ctx, decide, nil)
+}
+
+// do is Do; before is told the number of the first entry while nobody can have signed anything over it.
+func (l *Log) do(ctx context.Context, decide func() ([][]byte, error), before func(seq uint64)) ([]Receipt, error) {
 	select {
 	case l.turn <- struct{}{}:
 	case <-l.stopped:
@@ -31,7 +34,7 @@ func (l *Log) Do(ctx context.Context, decide func() ([][]byte, error)) ([]Receip
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	first, entries, newest, err := l.step(ctx, decide)
+	first, entries, newest, err := l.step(ctx, decide, before)
 	if newest == nil {
 		return nil, err
 	}
@@ -46,14 +49,14 @@ func (l *Log) Do(ctx context.Context, decide func() ([][]byte, error)) ([]Receip
 	}
 	receipts := make([]Receipt, len(entries))
 	for i, entry := range entries {
-		receipts[i] = evidence.SignReceipt(l.cfg.ReceiptKey, l.cfg.Origin, first+uint64(i), tlog.RecordHash(entry))
+		receipts[i] = l.receipt(first+uint64(i), tlog.RecordHash(entry))
 	}
 	return receipts, nil
 }
 
 // step decides, applies and hands over to the committer. It gives the turn back. The caller answers only when
 // newest, unless nil, is durable.
-func (l *Log) step(ctx context.Context, decide func() ([][]byte, error)) (first uint64, entries [][]byte, newest *batch, err error) {
+func (l *Log) step(ctx context.Context, decide func() ([][]byte, error), before func(seq uint64)) (first uint64, entries [][]byte, newest *batch, err error) {
 	applying := false
 	defer func() {
 		if applying {
@@ -92,6 +95,9 @@ func (l *Log) step(ctx context.Context, decide func() ([][]byte, error)) (first 
 		}
 	}
 	first = l.next
+	if before != nil {
+		before(first)
+	}
 	l.enqueue(entries)
 	return first, entries, l.newest, nil
 }
@@ -190,11 +196,12 @@ func (l *Log) Entry(seq uint64) ([]byte, error) {
 	return entries[0], nil
 }
 
-// Receipt makes the receipt of a durable entry again, the same as Do gave.
+// Receipt makes the receipt of a durable entry again, the same as Do gave but for the key, which is the one now in
+// force.
 func (l *Log) Receipt(seq uint64) (Receipt, error) {
 	entry, err := l.Entry(seq)
 	if err != nil {
 		return Receipt{}, err
 	}
-	return evidence.SignReceipt(l.cfg.ReceiptKey, l.cfg.Origin, seq, tlog.RecordHash(entry)), nil
+	return l.receipt(seq, tlog.RecordHash(entry)), nil
 }

@@ -155,7 +155,7 @@ regulator signs (kind: Registry). Prints the public key to put there.`,
 	f.StringVar(&out, "out", "", "密钥包目录 where the kit goes")
 	f.StringVar(&server, "gateway", defaultServer, "写入密钥包的网关地址 gateway address written into the kit")
 	require(create, "home", "id", "out")
-	c.AddCommand(create)
+	c.AddCommand(create, a.partyRenewCmd())
 	return c
 }
 

@@ -45,37 +45,6 @@ suspended, or whose department is withdrawn, the regulator may. For copies in ba
 	return c
 }
 
-func (a *app) keyCmd() *cobra.Command {
-	c := &cobra.Command{Use: "key", Short: "密钥轮换 · rotation of keys"}
-	c.AddCommand(&cobra.Command{
-		Use:   "rotate storage",
-		Short: "轮换快照主密钥，不停机 · put a new storage key in force without stopping",
-		Long: `生成新的快照主密钥（使用 Vault 时由其生成新版本），重新包裹每个快照的数据密钥；文件不重写，作业不停；写入账本。
-Draws a new storage key (with Vault: a new version there) and wraps the key of every snapshot by it. No file is written
-anew and no job stops; the ledger records it.`,
-		Example: "  sandgate key rotate storage --kit ./kits/data_bureau",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := a.dial()
-			if err != nil {
-				return err
-			}
-			defer cl.Close()
-			resp, err := cl.Keys.RotateKey(c.Context(), &sandgatev1.RotateKeyRequest{Key: args[0]})
-			if err != nil {
-				return err
-			}
-			if a.format == "json" {
-				return a.proto(resp)
-			}
-			a.say("主密钥 %s 换为 %s\n重新包裹数据密钥 %d 个，仍需旧密钥的旧文件 %d 个（账本第 %d 条）", "master key %s replaced by %s\ndata keys wrapped anew: %d, files of before that need the old key: %d (ledger entry %d)",
-				resp.GetFrom(), resp.GetTo(), resp.GetMoved(), resp.GetLeft(), resp.GetReceipt().GetSeq())
-			return nil
-		},
-	})
-	return c
-}
-
 // vaultFlags are the flags of serve that keep the storage key in Vault.
 type vaultFlags struct {
 	config   vault.Config

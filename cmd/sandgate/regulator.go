@@ -126,6 +126,10 @@ func (a *app) entrySummary(e *entry.Entry) string {
 		return e.DutyNoted.Duty + " " + string(e.DutyNoted.Phase)
 	case entry.KindDestroyed:
 		return e.Destroyed.Dataset + " " + short(e.Destroyed.Snapshot) + " " + e.Destroyed.Method
+	case entry.KindAnnounced:
+		return e.Announced.Key + " " + e.Announced.From + " → " + e.Announced.To
+	case entry.KindErased:
+		return fmt.Sprintf("%s ≤ %d", e.Erased.Key, e.Erased.Epoch)
 	case entry.KindRotated:
 		return e.Rotated.Key + " " + e.Rotated.From + " → " + e.Rotated.To
 	case entry.KindRestored:
@@ -433,6 +437,11 @@ func (a *app) auditReport(r *audit.Report) error {
 			body = append(body, []string{s.Scope.Dataset, a.t(t[0], t[1]), s.Scope.Operator, s.Spent.String(), s.Limit.String()})
 		}
 		printTable(a.out, []string{a.t("数据集", "dataset"), a.t("预算范围", "scope"), a.t("运营机构", "operator"), a.t("重算已用 ρ", "recomputed ρ"), a.t("上限 ρ", "limit ρ")}, body, 3, 4)
+	}
+	if len(r.Keys) > 1 {
+		for _, k := range r.Keys {
+			a.say("检查点密钥 %s：自第 %d 条记录起", "checkpoint key %s: from %d entries on", k.Key, k.From)
+		}
 	}
 	if r.Receipts > 0 || r.Checkpoints > 0 {
 		a.say("核对回执 %d 份，先前检查点 %d 个", "receipts checked %d, earlier checkpoints %d", r.Receipts, r.Checkpoints)

@@ -2,7 +2,6 @@ package backup
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,7 +15,6 @@ import (
 	"strings"
 
 	"filippo.io/age"
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/ledger"
@@ -254,11 +252,10 @@ func takeTail(ctx context.Context, m *Manifest, tail, to string) error {
 	if root, ok := later.Roots[m.Tree.Size]; !ok || root != m.Tree.Root {
 		return errors.New("the ledger copy does not go on where the backup ends: it is older, or of another history")
 	}
-	verifier, err := note.NewVerifier(s.Genesis().LogKey)
-	if err != nil {
-		return fmt.Errorf("failed to read the log's verifier key: %w", err)
+	if s.LogKeys() == nil {
+		return errors.New("the ledger copy is empty")
 	}
-	if _, err := verify.Dir(ctx, tail, verifier, func(uint64, []byte) error { return nil }, nil); err != nil {
+	if _, err := verify.Dir(ctx, tail, s.LogKeys(), func(uint64, []byte) error { return nil }, nil); err != nil {
 		return fmt.Errorf("the ledger copy is damaged: %w", err)
 	}
 	in, err := os.Open(ledger.WriteAheadFile(tail))
@@ -296,12 +293,13 @@ func rebuild(ctx context.Context, to string, m *Manifest, mark *home.Restored, r
 	if log.Roots[m.Tree.Size] != m.Tree.Root || log.Origin != h.Config.Origin {
 		return errors.New("the restored ledger is not the one that the backup names")
 	}
-	signer, _, err := ledger.NewSignerFromSeed(h.Config.Origin, keys.Log)
+	_, signs, err := h.Follow(keys, s)
 	if err != nil {
 		return err
 	}
 	if err := ledger.Rebuild(ctx, ledger.Config{
-		Dir: h.Ledger(), GuardDir: h.Guard(), Origin: h.Config.Origin, Signer: signer, ReceiptKey: ed25519.NewKeyFromSeed(keys.Receipt),
+		Dir: h.Ledger(), GuardDir: h.Guard(), Origin: h.Config.Origin, Signer: signs.Signer, ReceiptKey: signs.ReceiptKey,
+		Keys: func() (ledger.Keys, error) { return signs, nil },
 	}, state.New()); err != nil {
 		return err
 	}

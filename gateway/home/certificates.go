@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"net"
 	"net/url"
@@ -123,9 +124,14 @@ func readCert(path string) (*x509.Certificate, []byte, error) {
 	return cert, text, nil
 }
 
+// renewBefore is how long before its end a certificate is worth a warning, and the
+// gateway's own is made anew at a start.
+const renewBefore = 30 * 24 * time.Hour
+
 // ServerTLS is the gateway's mutual TLS: version 1.3, and no connection without
-// a certificate of this home's authority.
-func (h *Home) ServerTLS(keys *Keys) (*tls.Config, error) {
+// a certificate of this home's authority. The gateway's certificate is made anew when
+// it is not of the key in force, or ends soon.
+func (h *Home) ServerTLS(keys *Keys, now time.Time) (*tls.Config, error) {
 	ca, _, err := readCert(h.CACert())
 	if err != nil {
 		return nil, err
@@ -134,13 +140,53 @@ func (h *Home) ServerTLS(keys *Keys) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	key := ed25519.NewKeyFromSeed(keys.Server)
+	if have, ok := cert.PublicKey.(ed25519.PublicKey); !ok || !have.Equal(key.Public()) || now.Add(renewBefore).After(cert.NotAfter) {
+		text, err := issueServer(ca, ed25519.NewKeyFromSeed(keys.CA), key, h.Config.Hosts, now)
+		if err != nil {
+			return nil, err
+		}
+		if err := writeFile(h.Dir, serverFile, text); err != nil {
+			return nil, err
+		}
+		if cert, _, err = readCert(filepath.Join(h.Dir, serverFile)); err != nil {
+			return nil, err
+		}
+	}
 	pool := x509.NewCertPool()
 	pool.AddCert(ca)
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 		ClientCAs:    pool,
-		Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: ed25519.NewKeyFromSeed(keys.Server), Leaf: cert}},
+		Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}},
 		NextProtos:   []string{"h2"},
 	}, nil
+}
+
+// Certificate is one that ends at some time.
+type Certificate struct {
+	File  string    `json:"file"`
+	Until time.Time `json:"until"`
+	Soon  bool      `json:"soon"` // ends within a month, or has ended
+}
+
+// Certificates are those of a home or of a party's kit, with when they end.
+func Certificates(dir string, now time.Time) ([]Certificate, error) {
+	var out []Certificate
+	for _, name := range []string{caFile, serverFile, kitCert} {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		cert, _, err := readCert(path)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Certificate{path, cert.NotAfter.UTC(), now.Add(renewBefore).After(cert.NotAfter)})
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s holds no certificate: name a gateway's home or a party's kit", dir)
+	}
+	return out, nil
 }

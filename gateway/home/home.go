@@ -52,6 +52,15 @@ type Keys struct {
 	// VaultToken is Token as Vault wrapped it. With it there is no Storage, and
 	// Token is there once Vault was asked.
 	VaultToken string `json:"vault_token,omitempty"`
+
+	// Epochs counts the rotations of the token and the commit key.
+	Epochs map[string]int `json:"epochs,omitempty"`
+	// Old are token and commit keys of before, oldest first, by the key's name; and
+	// the key of consents, once it no longer comes from the token key.
+	Old map[string][]Held `json:"old,omitempty"`
+	// Next are keys that were drawn and are not in force yet, by name: the ledger says
+	// whether they came into force.
+	Next map[string]Held `json:"next,omitempty"`
 }
 
 const (

@@ -51,7 +51,7 @@ func (k *Keys) complete() bool {
 			return false
 		}
 	}
-	return true
+	return k.heldComplete()
 }
 
 // OpenKeys makes the wrapper of data keys. With cfg they are kept in Vault; the
@@ -76,6 +76,9 @@ func (h *Home) OpenKeys(ctx context.Context, keys *Keys, cfg *vault.Config) (by 
 	} else {
 		keys.Token, err = s.Unwrap(ctx, tokenPlace, keys.VaultToken)
 	}
+	if err == nil {
+		err = h.openHeld(ctx, keys, s)
+	}
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("failed to open the key of unit tokens by Vault: %w", err), s.Close())
 	}
@@ -90,17 +93,9 @@ func (h *Home) OpenKeys(ctx context.Context, keys *Keys, cfg *vault.Config) (by 
 }
 
 func (h *Home) moveToVault(ctx context.Context, keys *Keys, s sealed.Wrapper) error {
-	wrapped, err := s.Wrap(ctx, tokenPlace, keys.Token)
+	wrapped, err := wrapToken(ctx, s, keys.Token)
 	if err != nil {
 		return err
-	}
-	// What was wrapped must unwrap before the only other copy goes.
-	again, err := s.Unwrap(ctx, tokenPlace, wrapped)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(again, keys.Token) {
-		return sealed.ErrKeyLost
 	}
 	keys.VaultToken = wrapped
 	keys.Storage, keys.Retired = nil, append([][]byte{keys.Storage}, keys.Retired...)
@@ -118,6 +113,7 @@ func (h *Home) Save(keys *Keys) error {
 	if stored.VaultToken != "" {
 		stored.Token = nil
 	}
+	stored.Old, stored.Next = stored.withoutWrapped()
 	if !stored.complete() {
 		return errors.New("failed to save the keyring: it lacks a key")
 	}

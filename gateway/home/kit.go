@@ -87,17 +87,9 @@ func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign ed25519
 	if err != nil {
 		return nil, err
 	}
-	tlsPub, tlsKey, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("failed to draw a TLS key: %w", err)
-	}
-	cert, err := issueParty(ca, ed25519.NewKeyFromSeed(keys.CA), tlsPub, party, now)
+	cert, tlsKey, err := newPair(ca, keys, party, now)
 	if err != nil {
 		return nil, err
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(tlsKey)
-	if err != nil {
-		return nil, fmt.Errorf("failed to encode TLS key: %w", err)
 	}
 	k := &Kit{Dir: dir, Party: party, Server: server, Version: 1, Origin: h.Config.Origin}
 	text, err := json.MarshalIndent(k, "", "  ")
@@ -106,7 +98,7 @@ func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign ed25519
 	}
 	files := map[string][]byte{
 		kitFile: append(text, '\n'), caFile: caPEM, kitCert: cert,
-		kitKey:     pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}),
+		kitKey:     tlsKey,
 		kitSignKey: EncodeSigningKey(sign),
 	}
 	for name, data := range files {
@@ -152,6 +144,38 @@ func OpenKit(dir string) (*Kit, error) {
 		return nil, fmt.Errorf("%s is not of a version this program knows", kitFile)
 	}
 	return k, nil
+}
+
+// Renew issues a new certificate with a new TLS key to a kit's party. Its signing
+// key, which the registry names, stays. The old certificate ends at its own time.
+func (h *Home) Renew(keys *Keys, k *Kit, now time.Time) error {
+	ca, caPEM, err := readCert(h.CACert())
+	if err != nil {
+		return err
+	}
+	cert, key, err := newPair(ca, keys, k.Party, now)
+	if err != nil {
+		return err
+	}
+	// The pair is written key first: a crash between leaves a pair that does not load,
+	// and the command is repeated.
+	return errors.Join(writeFile(k.Dir, kitKey, key), writeFile(k.Dir, kitCert, cert), writeFile(k.Dir, caFile, caPEM))
+}
+
+// newPair draws a TLS key and issues its certificate, both PEM.
+func newPair(ca *x509.Certificate, keys *Keys, party string, now time.Time) (cert, key []byte, err error) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("failed to draw a TLS key: %w", err)
+	}
+	if cert, err = issueParty(ca, ed25519.NewKeyFromSeed(keys.CA), public, party, now); err != nil {
+		return nil, nil, err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, nil, fmt.Errorf("failed to encode TLS key: %w", err)
+	}
+	return cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), nil
 }
 
 // SigningKey returns the party's signing key.

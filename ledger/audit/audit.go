@@ -28,7 +28,6 @@ import (
 	"github.com/sandgate/sandgate/ledger/internal/tilefs"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/ledger/verify"
-	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/policies/request"
 )
 
@@ -99,6 +98,8 @@ type Report struct {
 	Quorum       int           `json:"quorum"`
 	Witnessed    uint64        `json:"witnessed"`
 	Cosignatures []Cosignature `json:"cosignatures,omitempty"`
+	// Keys are the checkpoint keys in order, as the replay found them.
+	Keys []CheckpointKey `json:"keys,omitempty"`
 	// State is what the replayed entries lead to, as far as the replay came.
 	State *state.State `json:"-"`
 }
@@ -125,9 +126,9 @@ func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
 		r.notice("KEYS_FROM_LOG", "未指定信任文件：公钥取自账本首条记录，请用 --trust 指定主管部门另行提供的信任文件",
 			"no trust file was given: the keys are those of the log's own first entry; pin them with --trust")
 	}
-	verifier, err := note.NewVerifier(trust.LogKey)
+	verifier, err := Keys(ctx, dir, trust.LogKey)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read the log's verifier key: %w", err)
+		return nil, err
 	}
 	a := &auditor{report: r, trust: trust, state: state.New(), tell: opt.Visit, openings: disclosures(opt.Openings), read: opt.Read, byQuery: map[[sha256.Size]byte]string{}, byCommitment: map[string][sha256.Size]byte{}}
 	r.State = a.state
@@ -145,14 +146,17 @@ func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
 	if err == nil && a.broken == nil && a.state.Genesis() == nil {
 		r.fail("EMPTY", "账本为空", "the ledger is empty")
 	}
+	if err == nil && a.broken == nil {
+		verifier = r.checkKeys(ctx, dir, verifier, a.state, res.Checkpoint)
+	}
 	if err == nil {
-		r.checkReceipts(ctx, dir, verifier, trust, opt.Receipts)
 		if err := r.secondReader(ctx, dir, trust.LogKey, res); err != nil {
 			return nil, err
 		}
 		r.checkEarlier(ctx, dir, trust.LogKey, verifier, res, opt.Earlier)
 		if a.broken == nil {
 			a.witnesses(ctx, dir, verifier, res)
+			r.checkReceipts(ctx, dir, verifier, receiptKeys(a.state, trust), opt.Receipts)
 		}
 	}
 	a.summarise()
@@ -165,16 +169,11 @@ func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
 	return r, nil
 }
 
-func (r *Report) checkReceipts(ctx context.Context, dir string, v note.Verifier, trust *Trust, receipts []evidence.Receipt) {
+func (r *Report) checkReceipts(ctx context.Context, dir string, v note.Verifier, keys []evidence.ReceiptTerm, receipts []evidence.Receipt) {
 	if len(receipts) == 0 {
 		return
 	}
-	key, err := policies.ParseKey(trust.ReceiptKey)
-	if err != nil {
-		r.fail("RECEIPT_KEY", "回执公钥无法读取", "the receipt key cannot be read")
-		return
-	}
-	broken, err := verify.Receipts(ctx, dir, v, key, receipts)
+	broken, err := verify.ReceiptsBy(ctx, dir, v, keys, receipts)
 	if err != nil {
 		r.fail("RECEIPTS", "回执无法核对："+err.Error(), "receipts cannot be checked: "+err.Error())
 		return

@@ -106,6 +106,10 @@ type Entry struct {
 
 	// signed:
 	Signed *request.Signed `json:"signed,omitempty"` // what the party signed that asked for it
+
+	// rotation:
+	Announced *Announced `json:"announced,omitempty"`
+	Erased    *Erased    `json:"erased,omitempty"`
 }
 
 // Time returns At as a time in UTC.
@@ -159,6 +163,8 @@ type Snapshot struct {
 	Manifest string `json:"manifest"` // SHA-256 of the manifest, which holds a random salt
 	Spec     string `json:"spec"`     // policies.Entry.SpecDigest at ingest
 	Units    int64  `json:"units,omitempty"`
+	// Epoch is that of the token key by which units were tokenised.
+	Epoch int `json:"token_epoch,omitempty"`
 }
 
 // Request is what an operator asked, without its literals.
@@ -173,6 +179,8 @@ type Request struct {
 	// Product it runs under, and the digest of the version; empty for none.
 	Product string `json:"product,omitempty"`
 	Version string `json:"product_version,omitempty"`
+	// Epoch is that of the key that the salt of Query was derived by.
+	Epoch int `json:"commit_epoch,omitempty"`
 }
 
 // Refused is a refusal 拒绝. Analysis holds the reasons found before policy was
@@ -309,6 +317,9 @@ func (e *Entry) check() error {
 
 		// auto:
 		KindOrdered: e.Ordered != nil,
+
+		// rotation:
+		KindAnnounced: e.Announced != nil, KindErased: e.Erased != nil,
 	}
 	if _, known := bodies[e.Kind]; !known && e.Kind != KindStopped {
 		return fmt.Errorf("entry kind %q is unknown", e.Kind)

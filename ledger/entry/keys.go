@@ -28,15 +28,22 @@ type Destroyed struct {
 	Method string `json:"method"`
 }
 
-// Rotated says that data keys are wrapped by another master key from here on.
+// Rotated says that another key is in force from here on.
 type Rotated struct {
-	Key  string `json:"key"`  // which: storage
+	Key  string `json:"key"`  // KeyStorage, …
 	From string `json:"from"` // name of the old key; it tells nothing of it
 	To   string `json:"to"`
 	// Moved is how many data keys were wrapped anew, Left how many files of before
 	// have none and still need the old key.
 	Moved int `json:"moved"`
 	Left  int `json:"left"`
+	// Epoch is the number of the new token or commit key; the first there was is 0.
+	Epoch int `json:"epoch,omitempty"`
+	// Old and New are the signatures of both receipt keys over evidence.RotationText.
+	Old []byte `json:"old,omitempty"`
+	New []byte `json:"new,omitempty"`
+	// Checkpoint is one of the old log key over the announcement of the new.
+	Checkpoint string `json:"checkpoint,omitempty"`
 }
 
 // Restored says that the gateway was brought back from a backup, and under which
@@ -60,13 +67,6 @@ func (d *Destroyed) check() error {
 	return nil
 }
 
-func (r *Rotated) check() error {
-	if r.Key != "storage" || r.From == "" || r.To == "" || r.Moved < 0 || r.Left < 0 {
-		return errors.New("rotation does not name its keys")
-	}
-	return nil
-}
-
 func (r *Restored) check() error {
 	if !isHash(r.Root) || !isHash(r.Home) {
 		return errors.New("restoration does not name itself and its tree")
@@ -82,6 +82,10 @@ func (e *Entry) checkKeys() error {
 		return e.Rotated.check()
 	case e.Restored != nil:
 		return e.Restored.check()
+	case e.Announced != nil:
+		return e.Announced.check()
+	case e.Erased != nil:
+		return e.Erased.check()
 	}
 	return nil
 }

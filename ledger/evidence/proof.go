@@ -50,9 +50,10 @@ func (p Proof) Verify(verifier note.Verifier) error {
 	return nil
 }
 
-// OpenCheckpoint checks a signed checkpoint: signature, form and that its origin is the verifier's name.
+// OpenCheckpoint checks a signed checkpoint: signature, form, that its origin is the verifier's name, and of a
+// Chain that the key was in force for a tree of this size.
 func OpenCheckpoint(raw []byte, verifier note.Verifier) (torchwood.Checkpoint, error) {
-	n, err := note.Open(raw, note.VerifierList(verifier))
+	n, err := note.Open(raw, verifiersOf(verifier))
 	if err != nil {
 		return torchwood.Checkpoint{}, fmt.Errorf("failed to verify checkpoint signature: %w", err)
 	}
@@ -62,6 +63,9 @@ func OpenCheckpoint(raw []byte, verifier note.Verifier) (torchwood.Checkpoint, e
 	}
 	if cp.Origin != verifier.Name() {
 		return torchwood.Checkpoint{}, fmt.Errorf("checkpoint is of log %q, not of %q", cp.Origin, verifier.Name())
+	}
+	if err := inTerm(verifier, n, cp); err != nil {
+		return torchwood.Checkpoint{}, err
 	}
 	return cp, nil
 }

@@ -103,6 +103,9 @@ func (s *State) Decide(a Ask) Decision {
 	if x := s.spentUnknown(core.Datasets()); x != nil {
 		return refuse(*x)
 	}
+	if x := s.exactEpoch(core.Tables[0].Dataset); x != nil && plan.Mode == protect.ModeExact {
+		return refuse(*x)
+	}
 	information, reason := s.information(core, plan)
 	if reason != nil {
 		return refuse(*reason)
@@ -156,6 +159,9 @@ func (s *State) Facts(core algebra.Core) ([]protect.Facts, []string, *policies.R
 			return nil, nil, missing("POLICY_INVALID", id, e.Department, "数据集“%s”的规则无法读取", "the rules of data set %q cannot be read")
 		}
 		facts, snapshots = append(facts, f), append(snapshots, snap.Snapshot)
+	}
+	if x := s.oneEpoch(core); x != nil {
+		return nil, nil, x
 	}
 	return facts, snapshots, nil
 }
@@ -217,6 +223,9 @@ func (s *State) ask(e *entry.Entry, r entry.Request, analysis []policies.Reason)
 	if x := s.CheckRequest(e.Signed, e.Actor, r, e.Time()); x != nil {
 		return Ask{}, x
 	}
+	if err := s.checkCommitEpoch(r); err != nil {
+		return Ask{}, err
+	}
 	return Ask{Operator: e.Actor, Request: r, Analysis: analysis, At: e.Time()}, nil
 }
 
@@ -263,6 +272,7 @@ func (s *State) applyReserved(e *entry.Entry) error {
 	}
 	s.begin(e, e.Reserved.Request, PhaseReserved).Reserved = e.Reserved
 	s.use(e.Reserved.Request.Licence, e.Time(), e.Reserved.Price)
+	s.exactReserved(e.Reserved)
 	s.open[e.Reserved.Request.Job] = true
 	s.seen(e, e.Reserved.Request, nil)
 	return nil

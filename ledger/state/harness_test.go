@@ -187,7 +187,7 @@ func built(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, s: New(), now: start}
 	e := w.next(entry.KindGenesis, "gateway")
-	e.Genesis = &entry.Genesis{Origin: "sandgate.test/city", Regulator: "data_bureau", RegulatorKey: publicText("data_bureau"), LogKey: "log", ReceiptKey: publicText("gateway")}
+	e.Genesis = &entry.Genesis{Origin: "sandgate.test/city", Regulator: "data_bureau", RegulatorKey: publicText("data_bureau"), LogKey: logKeyOf("log"), ReceiptKey: publicText("gateway")}
 	w.must(e)
 	e = w.next(entry.KindStarted, "gateway")
 	e.Started = &entry.Started{Version: "test", Tier: "full", Layers: []string{"seccomp"}, Storage: "plain"}

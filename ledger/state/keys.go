@@ -80,19 +80,6 @@ func (s *State) applyDestroyed(e *entry.Entry) error {
 // rotation, "" before the first.
 func (s *State) StorageKey() string { return s.storageKey }
 
-func (s *State) applyRotated(e *entry.Entry) error {
-	if e.Actor != "gateway" {
-		if x := s.book.Authorize(e.Actor, policies.ActRotateKey, policies.Resource{}); x != nil {
-			return x
-		}
-	}
-	if e.Rotated.From == e.Rotated.To {
-		return errors.New("a rotation names one key twice")
-	}
-	s.storageKey = e.Rotated.To
-	return nil
-}
-
 // applyRestored takes the confirmation under which a restored gateway serves. What
 // was spent in entries that may be lost is unknown, so it counts as all there was.
 func (s *State) applyRestored(e *entry.Entry) error {

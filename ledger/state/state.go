@@ -86,6 +86,9 @@ type State struct {
 
 	// signed:
 	acts map[string]bool // party + request id of signed acts that are no jobs
+
+	// rotation:
+	keys rotation
 }
 
 // New returns the empty state, before genesis.
@@ -97,6 +100,7 @@ func New() *State {
 		destroyed: map[string][]Destruction{}, unknown: map[string]bool{}, restorations: map[string]bool{},
 		conduct: newConduct(),
 		acts:    map[string]bool{},
+		keys:    newRotation(),
 	}
 }
 
@@ -186,7 +190,7 @@ func (s *State) apply(e *entry.Entry) error {
 		if err := s.gateway(e); err != nil {
 			return err
 		}
-		return s.applyGenesis(e.Genesis)
+		return s.applyGenesis(e.Genesis, e.At)
 	case entry.KindPolicy:
 		next, err := s.CheckPolicy(e.Policy, e.Actor, e.Time())
 		if err != nil {
@@ -246,6 +250,12 @@ func (s *State) apply(e *entry.Entry) error {
 	// auto:
 	case entry.KindOrdered:
 		return s.applyOrdered(e)
+
+		// rotation:
+	case entry.KindAnnounced:
+		return s.applyAnnounced(e)
+	case entry.KindErased:
+		return s.applyErased(e)
 	}
 	return fmt.Errorf("kind is unknown")
 }
@@ -257,13 +267,17 @@ func (s *State) gateway(e *entry.Entry) error {
 	return nil
 }
 
-func (s *State) applyGenesis(g *entry.Genesis) error {
+func (s *State) applyGenesis(g *entry.Genesis, at int64) error {
 	key, err := policies.ParseKey(g.RegulatorKey)
 	if err != nil {
 		return fmt.Errorf("regulator: %w", err)
 	}
-	if _, err := policies.ParseKey(g.ReceiptKey); err != nil {
+	receipt, err := policies.ParseKey(g.ReceiptKey)
+	if err != nil {
 		return fmt.Errorf("receipt key: %w", err)
+	}
+	if err := s.keys.begin(g, receipt, at); err != nil {
+		return err
 	}
 	s.genesis, s.book = g, policies.NewBook(g.Regulator, key)
 	return nil
@@ -351,6 +365,9 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 		return err
 	}
 	s.acted(e, e.Actor)
+	if x := s.CheckEpoch(e.Snapshot.Epoch); x != nil {
+		return x
+	}
 	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
 	s.acquired[e.Snapshot.Snapshot] = e.At
 	s.book = s.book.Ingested(e.Snapshot.Dataset, e.Time())

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 
 	"filippo.io/torchwood"
@@ -34,6 +35,11 @@ func (b *BrokenReceipt) Error() string {
 // at that position, in the signed tree or, beyond it, in the write-ahead file. It returns those that are broken.
 // Call Dir first: Receipts authenticates only the tiles it needs.
 func Receipts(ctx context.Context, dir string, verifier note.Verifier, key ed25519.PublicKey, receipts []evidence.Receipt) ([]*BrokenReceipt, error) {
+	return ReceiptsBy(ctx, dir, verifier, []evidence.ReceiptTerm{{Key: key, Until: math.MaxUint64}}, receipts)
+}
+
+// ReceiptsBy is Receipts for a log whose receipt key was replaced.
+func ReceiptsBy(ctx context.Context, dir string, verifier note.Verifier, keys []evidence.ReceiptTerm, receipts []evidence.Receipt) ([]*BrokenReceipt, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("failed to open log directory: %w", err)
@@ -47,8 +53,10 @@ func Receipts(ctx context.Context, dir string, verifier note.Verifier, key ed255
 	var inTree []evidence.Receipt
 	beyond := make(map[uint64][]evidence.Receipt)
 	for _, r := range receipts {
-		switch {
-		case r.Verify(key) != nil:
+		switch err := r.VerifyBy(keys); {
+		case errors.Is(err, evidence.ErrRetiredReceiptKey):
+			broken = append(broken, &BrokenReceipt{r, false, "its key was retired before this entry"})
+		case err != nil:
 			broken = append(broken, &BrokenReceipt{r, false, "the receipt key did not sign it"})
 		case r.Origin != cp.Origin:
 			broken = append(broken, &BrokenReceipt{r, true, fmt.Sprintf("it is of log %q, not of %q", r.Origin, cp.Origin)})

@@ -10,6 +10,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -144,7 +145,9 @@ func (x *DestroySnapshotResponse) GetReceipt() *Receipt {
 // RotateKeyRequest names a key.
 type RotateKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Key: storage, which wraps the keys of snapshots.
+	// Key: storage, which wraps the keys of snapshots; log, which signs checkpoints;
+	// receipt; token, which tokenises units; commit, which commits to queries; or
+	// server, with the gateway's certificate.
 	Key           string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -199,7 +202,15 @@ type RotateKeyResponse struct {
 	// Files of before that still need the old key.
 	Left int32 `protobuf:"varint,4,opt,name=left,proto3" json:"left,omitempty"`
 	// Receipt of the ledger entry.
-	Receipt       *Receipt `protobuf:"bytes,5,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Receipt *Receipt `protobuf:"bytes,5,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// Number of the key in force, of a token or commit key; the first there was is 0.
+	Epoch int32 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Of a token key: data sets to be ingested again before they can be joined with
+	// such as were, and before the old key is erased.
+	Waiting []string `protobuf:"bytes,7,rep,name=waiting,proto3" json:"waiting,omitempty"`
+	// Of a token key: data sets in exact mode that will answer nothing exactly once
+	// they are ingested again.
+	Closing       []string `protobuf:"bytes,8,rep,name=closing,proto3" json:"closing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -269,11 +280,259 @@ func (x *RotateKeyResponse) GetReceipt() *Receipt {
 	return nil
 }
 
+func (x *RotateKeyResponse) GetEpoch() int32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *RotateKeyResponse) GetWaiting() []string {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *RotateKeyResponse) GetClosing() []string {
+	if x != nil {
+		return x.Closing
+	}
+	return nil
+}
+
+// ListKeysRequest asks for the list.
+type ListKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListKeysRequest) Reset() {
+	*x = ListKeysRequest{}
+	mi := &file_sandgate_v1_keys_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListKeysRequest) ProtoMessage() {}
+
+func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_keys_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
+func (*ListKeysRequest) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_keys_proto_rawDescGZIP(), []int{4}
+}
+
+// ListKeysResponse is the list.
+type ListKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Keys, in a fixed order.
+	Keys          []*Key `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListKeysResponse) Reset() {
+	*x = ListKeysResponse{}
+	mi := &file_sandgate_v1_keys_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListKeysResponse) ProtoMessage() {}
+
+func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_keys_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
+func (*ListKeysResponse) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_keys_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListKeysResponse) GetKeys() []*Key {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// Key is what is said of a key.
+type Key struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id to rotate it by.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Name of the key in force: a public key in full, of a secret one what tells nothing
+	// of it.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Purpose, in Chinese and in English.
+	PurposeZh string `protobuf:"bytes,3,opt,name=purpose_zh,json=purposeZh,proto3" json:"purpose_zh,omitempty"`
+	PurposeEn string `protobuf:"bytes,4,opt,name=purpose_en,json=purposeEn,proto3" json:"purpose_en,omitempty"`
+	// When it came into force.
+	Since *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	// Ledger entry that put it in force.
+	Seq uint64 `protobuf:"varint,6,opt,name=seq,proto3" json:"seq,omitempty"`
+	// Number of the key, where there are epochs.
+	Epoch int32 `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Where it is kept: keyring or vault.
+	Kept string `protobuf:"bytes,8,opt,name=kept,proto3" json:"kept,omitempty"`
+	// How it is rotated, in Chinese and in English.
+	RotationZh string `protobuf:"bytes,9,opt,name=rotation_zh,json=rotationZh,proto3" json:"rotation_zh,omitempty"`
+	RotationEn string `protobuf:"bytes,10,opt,name=rotation_en,json=rotationEn,proto3" json:"rotation_en,omitempty"`
+	// Data sets that wait for another ingest; see RotateKeyResponse.
+	Waiting []string `protobuf:"bytes,11,rep,name=waiting,proto3" json:"waiting,omitempty"`
+	// Earlier keys that are still held.
+	Held          int32 `protobuf:"varint,12,opt,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Key) Reset() {
+	*x = Key{}
+	mi := &file_sandgate_v1_keys_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Key) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Key) ProtoMessage() {}
+
+func (x *Key) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_keys_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Key.ProtoReflect.Descriptor instead.
+func (*Key) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_keys_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Key) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Key) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Key) GetPurposeZh() string {
+	if x != nil {
+		return x.PurposeZh
+	}
+	return ""
+}
+
+func (x *Key) GetPurposeEn() string {
+	if x != nil {
+		return x.PurposeEn
+	}
+	return ""
+}
+
+func (x *Key) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Key) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Key) GetEpoch() int32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Key) GetKept() string {
+	if x != nil {
+		return x.Kept
+	}
+	return ""
+}
+
+func (x *Key) GetRotationZh() string {
+	if x != nil {
+		return x.RotationZh
+	}
+	return ""
+}
+
+func (x *Key) GetRotationEn() string {
+	if x != nil {
+		return x.RotationEn
+	}
+	return ""
+}
+
+func (x *Key) GetWaiting() []string {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *Key) GetHeld() int32 {
+	if x != nil {
+		return x.Held
+	}
+	return 0
+}
+
 var File_sandgate_v1_keys_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_keys_proto_rawDesc = "" +
 	"\n" +
-	"\x16sandgate/v1/keys.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x17sandgate/v1/types.proto\"8\n" +
+	"\x16sandgate/v1/keys.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sandgate/v1/types.proto\"8\n" +
 	"\x16DestroySnapshotRequest\x12\x1e\n" +
 	"\adataset\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\adataset\"\x91\x01\n" +
 	"\x17DestroySnapshotResponse\x12\x12\n" +
@@ -282,17 +541,42 @@ const file_sandgate_v1_keys_proto_rawDesc = "" +
 	"\x06method\x18\x03 \x01(\tR\x06method\x12.\n" +
 	"\areceipt\x18\x04 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\"*\n" +
 	"\x10RotateKeyRequest\x12\x16\n" +
-	"\x03key\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x03key\"\x91\x01\n" +
+	"\x03key\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x03key\"\xdb\x01\n" +
 	"\x11RotateKeyResponse\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
 	"\x05moved\x18\x03 \x01(\x05R\x05moved\x12\x12\n" +
 	"\x04left\x18\x04 \x01(\x05R\x04left\x12.\n" +
-	"\areceipt\x18\x05 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt2\xb6\x01\n" +
+	"\areceipt\x18\x05 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\x12\x14\n" +
+	"\x05epoch\x18\x06 \x01(\x05R\x05epoch\x12\x18\n" +
+	"\awaiting\x18\a \x03(\tR\awaiting\x12\x18\n" +
+	"\aclosing\x18\b \x03(\tR\aclosing\"\x11\n" +
+	"\x0fListKeysRequest\"8\n" +
+	"\x10ListKeysResponse\x12$\n" +
+	"\x04keys\x18\x01 \x03(\v2\x10.sandgate.v1.KeyR\x04keys\"\xc5\x02\n" +
+	"\x03Key\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1d\n" +
+	"\n" +
+	"purpose_zh\x18\x03 \x01(\tR\tpurposeZh\x12\x1d\n" +
+	"\n" +
+	"purpose_en\x18\x04 \x01(\tR\tpurposeEn\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x10\n" +
+	"\x03seq\x18\x06 \x01(\x04R\x03seq\x12\x14\n" +
+	"\x05epoch\x18\a \x01(\x05R\x05epoch\x12\x12\n" +
+	"\x04kept\x18\b \x01(\tR\x04kept\x12\x1f\n" +
+	"\vrotation_zh\x18\t \x01(\tR\n" +
+	"rotationZh\x12\x1f\n" +
+	"\vrotation_en\x18\n" +
+	" \x01(\tR\n" +
+	"rotationEn\x12\x18\n" +
+	"\awaiting\x18\v \x03(\tR\awaiting\x12\x12\n" +
+	"\x04held\x18\f \x01(\x05R\x04held2\xff\x01\n" +
 	"\n" +
 	"KeyService\x12\\\n" +
 	"\x0fDestroySnapshot\x12#.sandgate.v1.DestroySnapshotRequest\x1a$.sandgate.v1.DestroySnapshotResponse\x12J\n" +
-	"\tRotateKey\x12\x1d.sandgate.v1.RotateKeyRequest\x1a\x1e.sandgate.v1.RotateKeyResponseBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
+	"\tRotateKey\x12\x1d.sandgate.v1.RotateKeyRequest\x1a\x1e.sandgate.v1.RotateKeyResponse\x12G\n" +
+	"\bListKeys\x12\x1c.sandgate.v1.ListKeysRequest\x1a\x1d.sandgate.v1.ListKeysResponseBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
 
 var (
 	file_sandgate_v1_keys_proto_rawDescOnce sync.Once
@@ -306,26 +590,34 @@ func file_sandgate_v1_keys_proto_rawDescGZIP() []byte {
 	return file_sandgate_v1_keys_proto_rawDescData
 }
 
-var file_sandgate_v1_keys_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_sandgate_v1_keys_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_sandgate_v1_keys_proto_goTypes = []any{
 	(*DestroySnapshotRequest)(nil),  // 0: sandgate.v1.DestroySnapshotRequest
 	(*DestroySnapshotResponse)(nil), // 1: sandgate.v1.DestroySnapshotResponse
 	(*RotateKeyRequest)(nil),        // 2: sandgate.v1.RotateKeyRequest
 	(*RotateKeyResponse)(nil),       // 3: sandgate.v1.RotateKeyResponse
-	(*Receipt)(nil),                 // 4: sandgate.v1.Receipt
+	(*ListKeysRequest)(nil),         // 4: sandgate.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),        // 5: sandgate.v1.ListKeysResponse
+	(*Key)(nil),                     // 6: sandgate.v1.Key
+	(*Receipt)(nil),                 // 7: sandgate.v1.Receipt
+	(*timestamppb.Timestamp)(nil),   // 8: google.protobuf.Timestamp
 }
 var file_sandgate_v1_keys_proto_depIdxs = []int32{
-	4, // 0: sandgate.v1.DestroySnapshotResponse.receipt:type_name -> sandgate.v1.Receipt
-	4, // 1: sandgate.v1.RotateKeyResponse.receipt:type_name -> sandgate.v1.Receipt
-	0, // 2: sandgate.v1.KeyService.DestroySnapshot:input_type -> sandgate.v1.DestroySnapshotRequest
-	2, // 3: sandgate.v1.KeyService.RotateKey:input_type -> sandgate.v1.RotateKeyRequest
-	1, // 4: sandgate.v1.KeyService.DestroySnapshot:output_type -> sandgate.v1.DestroySnapshotResponse
-	3, // 5: sandgate.v1.KeyService.RotateKey:output_type -> sandgate.v1.RotateKeyResponse
-	4, // [4:6] is the sub-list for method output_type
-	2, // [2:4] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	7, // 0: sandgate.v1.DestroySnapshotResponse.receipt:type_name -> sandgate.v1.Receipt
+	7, // 1: sandgate.v1.RotateKeyResponse.receipt:type_name -> sandgate.v1.Receipt
+	6, // 2: sandgate.v1.ListKeysResponse.keys:type_name -> sandgate.v1.Key
+	8, // 3: sandgate.v1.Key.since:type_name -> google.protobuf.Timestamp
+	0, // 4: sandgate.v1.KeyService.DestroySnapshot:input_type -> sandgate.v1.DestroySnapshotRequest
+	2, // 5: sandgate.v1.KeyService.RotateKey:input_type -> sandgate.v1.RotateKeyRequest
+	4, // 6: sandgate.v1.KeyService.ListKeys:input_type -> sandgate.v1.ListKeysRequest
+	1, // 7: sandgate.v1.KeyService.DestroySnapshot:output_type -> sandgate.v1.DestroySnapshotResponse
+	3, // 8: sandgate.v1.KeyService.RotateKey:output_type -> sandgate.v1.RotateKeyResponse
+	5, // 9: sandgate.v1.KeyService.ListKeys:output_type -> sandgate.v1.ListKeysResponse
+	7, // [7:10] is the sub-list for method output_type
+	4, // [4:7] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_keys_proto_init() }
@@ -340,7 +632,7 @@ func file_sandgate_v1_keys_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_keys_proto_rawDesc), len(file_sandgate_v1_keys_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
