@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,14 +10,13 @@ import (
 	"strconv"
 	"strings"
 
-	"filippo.io/torchwood"
 	"github.com/spf13/cobra"
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/gateway"
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/ledger/evidence"
 	"github.com/sandgate/sandgate/ledger/projection"
 	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/sandbox"
@@ -217,7 +215,7 @@ func sameTree(ctx context.Context, pool *sandbox.Pool, f *os.File, src *ledgerSo
 	if err != nil {
 		return err
 	}
-	verifier, err := note.NewVerifier(opt.Trust.LogKey)
+	verifier, err := audit.Keys(ctx, src.dir, opt.Trust.LogKey)
 	if err != nil {
 		return fmt.Errorf("failed to read the log's verifier key: %w", err)
 	}
@@ -225,13 +223,9 @@ func sameTree(ctx context.Context, pool *sandbox.Pool, f *os.File, src *ledgerSo
 	if err != nil {
 		return fmt.Errorf("failed to read checkpoint: %w", err)
 	}
-	n, err := note.Open(bytes.Clone(text), note.VerifierList(verifier))
+	cp, err := evidence.OpenCheckpoint(text, verifier)
 	if err != nil {
-		return errors.New("the copy's checkpoint is not signed by the log's key")
-	}
-	cp, err := torchwood.ParseCheckpoint(n.Text)
-	if err != nil {
-		return errors.New("the copy's checkpoint cannot be read")
+		return fmt.Errorf("the copy's checkpoint is not what the log's key signed: %w", err)
 	}
 	meta, err := engine.Search(ctx, pool, f, "SELECT origin, entries, root FROM meta")
 	if err != nil {

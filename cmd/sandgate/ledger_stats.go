@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/mod/sumdb/note"
 
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/ledger/entry"
@@ -76,7 +75,7 @@ ever deletes the ledger; partial tiles are removed by the gateway, within a minu
 }
 
 func statsOf(c *cobra.Command, dir string, trust *audit.Trust) (*ledgerStats, error) {
-	verifier, err := note.NewVerifier(trust.LogKey)
+	verifier, err := audit.Keys(c.Context(), dir, trust.LogKey)
 	if err != nil {
 		return nil, fmt.Errorf("failed to read the log's verifier key: %w", err)
 	}
