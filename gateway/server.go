@@ -55,6 +55,7 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	sandgatev1.RegisterDeskServiceServer(s, &deskService{d: d})
 	sandgatev1.RegisterRiskServiceServer(s, &riskService{d: d})
 	sandgatev1.RegisterKeyServiceServer(s, &keyService{d: d})
+	sandgatev1.RegisterVerificationServiceServer(s, &verificationService{d: d})
 	longrunningpb.RegisterOperationsServer(s, &operations{d: d})
 	h := health.NewServer()
 	h.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)

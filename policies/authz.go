@@ -38,6 +38,10 @@ const (
 	// keys:
 	ActDestroySnapshot Action = "DestroySnapshot"
 	ActRotateKey       Action = "RotateKey"
+
+	// verification:
+	ActVerify           Action = "Verify"
+	ActReadVerification Action = "ReadVerification"
 )
 
 // Resource is what an action is about; empty fields do not apply.

@@ -35,6 +35,7 @@ type Client struct {
 	Catalogue  sandgatev1.CatalogueServiceClient
 	Risk       sandgatev1.RiskServiceClient
 	Keys       sandgatev1.KeyServiceClient
+	Verify     sandgatev1.VerificationServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
 }
@@ -65,6 +66,7 @@ func Dial(kit *home.Kit, server string) (*Client, error) {
 		Catalogue:  sandgatev1.NewCatalogueServiceClient(conn),
 		Department: sandgatev1.NewDepartmentServiceClient(conn), Regulator: sandgatev1.NewRegulatorServiceClient(conn), Risk: sandgatev1.NewRiskServiceClient(conn),
 		Keys:       sandgatev1.NewKeyServiceClient(conn),
+		Verify:     sandgatev1.NewVerificationServiceClient(conn),
 		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
 	}, nil
 }

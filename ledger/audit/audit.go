@@ -72,11 +72,14 @@ type Report struct {
 	Kinds       map[entry.Kind]int `json:"kinds"`
 	Jobs        map[string]int     `json:"jobs"` // by phase
 	Refusals    map[string]int     `json:"refusals"`
-	Spending    []Spending         `json:"spending"`
-	Receipts    int                `json:"receipts"`
-	Checkpoints int                `json:"checkpoints"`      // earlier ones found consistent
-	Missed      []string           `json:"missed,omitempty"` // duties whose deadline was missed
-	Findings    []Finding          `json:"findings"`
+	// Verifications are counted by phase; absent when there was none.
+	Verifications map[string]int `json:"verifications,omitempty"`
+
+	Spending    []Spending `json:"spending"`
+	Receipts    int        `json:"receipts"`
+	Checkpoints int        `json:"checkpoints"`      // earlier ones found consistent
+	Missed      []string   `json:"missed,omitempty"` // duties whose deadline was missed
+	Findings    []Finding  `json:"findings"`
 	// State is what the replayed entries lead to, as far as the replay came.
 	State *state.State `json:"-"`
 }
@@ -191,6 +194,7 @@ func (a *auditor) visit(seq uint64, text []byte) error {
 func (a *auditor) summarise() {
 	r := a.report
 	a.desk()
+	a.verifications()
 	limits := map[string]budget.Charge{}
 	for _, id := range a.state.Jobs() {
 		j, _ := a.state.Job(id)

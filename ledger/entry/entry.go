@@ -99,6 +99,12 @@ type Entry struct {
 	Destroyed *Destroyed `json:"destroyed,omitempty"`
 	Rotated   *Rotated   `json:"rotated,omitempty"`
 	Restored  *Restored  `json:"restored,omitempty"`
+
+	// verification:
+	VerificationRefused  *VerificationRefused  `json:"verification_refused,omitempty"`
+	VerificationReserved *VerificationReserved `json:"verification_reserved,omitempty"`
+	VerificationAnswered *VerificationAnswered `json:"verification_answered,omitempty"`
+	VerificationFailed   *VerificationFailed   `json:"verification_failed,omitempty"`
 }
 
 // Time returns At as a time in UTC.
@@ -293,6 +299,10 @@ func (e *Entry) check() error {
 
 		// keys:
 		KindDestroyed: e.Destroyed != nil, KindRotated: e.Rotated != nil, KindRestored: e.Restored != nil,
+
+		// verification:
+		KindVerificationRefused: e.VerificationRefused != nil, KindVerificationReserved: e.VerificationReserved != nil,
+		KindVerificationAnswered: e.VerificationAnswered != nil, KindVerificationFailed: e.VerificationFailed != nil,
 	}
 	if _, known := bodies[e.Kind]; !known && e.Kind != KindStopped {
 		return fmt.Errorf("entry kind %q is unknown", e.Kind)
@@ -304,6 +314,10 @@ func (e *Entry) check() error {
 	}
 	if r := e.request(); r != nil {
 		return r.check()
+	}
+	// verification:
+	if err := e.checkVerification(); err != nil {
+		return err
 	}
 	return e.checkKeys()
 }

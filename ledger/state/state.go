@@ -74,6 +74,8 @@ type State struct {
 	unknown    map[string]bool // data sets of which nobody knows what was spent
 	// restorations are the random numbers of those that were confirmed.
 	restorations map[string]bool
+
+	verifications verifications
 }
 
 // New returns the empty state, before genesis.
@@ -83,6 +85,7 @@ func New() *State {
 		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, acquired: map[string]int64{}, open: map[string]bool{}, used: map[string]usage{}, filter: &budget.Filter{},
 		desk:      newDesk(),
 		destroyed: map[string][]Destruction{}, unknown: map[string]bool{}, restorations: map[string]bool{},
+		verifications: newVerifications(),
 	}
 }
 
@@ -220,6 +223,16 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyRotated(e)
 	case entry.KindRestored:
 		return s.applyRestored(e)
+
+	// verification:
+	case entry.KindVerificationRefused:
+		return s.applyVerificationRefused(e)
+	case entry.KindVerificationReserved:
+		return s.applyVerificationReserved(e)
+	case entry.KindVerificationAnswered:
+		return s.applyVerificationAnswered(e)
+	case entry.KindVerificationFailed:
+		return s.applyVerificationFailed(e)
 	}
 	return fmt.Errorf("kind is unknown")
 }
