@@ -97,6 +97,9 @@ func productOf(b *policies.Book, p policies.Product, reviews []policies.ReviewSt
 		TitleZh: p.Title.ZH, TitleEn: p.Title.EN, AbstractZh: p.Abstract.ZH, AbstractEn: p.Abstract.EN, Sql: p.SQL, Form: p.Core,
 		Datasets: p.Datasets(), Runnable: b.Runnable(p.ID, now) == nil,
 	}
+	if q := p.Predicate; q != nil {
+		out.Predicate = &sandgatev1.VerificationPredicate{Dataset: q.Dataset, Columns: q.Columns, Op: string(q.Op), Threshold: q.Threshold, Codes: q.Codes}
+	}
 	for _, x := range p.Parameters {
 		out.Parameters = append(out.Parameters, &sandgatev1.ProductParameter{Name: x.Name, TitleZh: x.Title.ZH, TitleEn: x.Title.EN, Values: x.Values})
 	}

@@ -194,7 +194,8 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 		a.jobCmd(), a.budgetCmd(), a.ledgerCmd(), a.auditCmd(), a.demoCmd(), a.doctorCmd(), a.wasmCmd(), a.productCmd(), a.statementCmd(),
 		a.licenceCmd(), a.orderCmd(), a.consentCmd(),
 		a.applicationCmd(), a.objectionCmd(), a.correctionCmd(), a.dutiesCmd(), a.riskCmd(),
-		a.snapshotCmd(), a.keyCmd(), a.backupCmd())
+		a.snapshotCmd(), a.keyCmd(), a.backupCmd(),
+		a.verifyCmd())
 	for _, c := range root.Commands() {
 		if c.HasSubCommands() {
 			c.Args, c.RunE = cobra.ArbitraryArgs, a.chooseCommand
