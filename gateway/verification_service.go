@@ -116,13 +116,14 @@ func (s *verificationService) ListVerifications(ctx context.Context, req *sandga
 	var err error
 	if serr := d.settled(ctx, func() {
 		regulator := d.isRegulator(party)
+		_, published := d.log.Published()
 		for _, id := range slices.Backward(d.state.Verifications()) {
 			v, _ := d.state.Verification(id)
 			if !regulator && v.Operator != party {
 				continue
 			}
 			// An answer that waits for its publication is not told by the list.
-			if v.Phase == state.PhaseReleased && d.state.Book().WaitOfVerification(v.Request.Product) == policies.WaitPublished {
+			if v.Phase == state.PhaseReleased && v.FinishSeq >= published && d.state.Book().WaitOfVerification(v.Request.Product) == policies.WaitPublished {
 				v.Answered = nil
 			}
 			one, verr := d.verificationOf(party, v)
