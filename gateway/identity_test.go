@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -276,6 +277,27 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 		}},
 		{"DestroySnapshot", []string{dept}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Keys.DestroySnapshot(ctx, &sandgatev1.DestroySnapshotRequest{Dataset: "roles-leaving"})
+			return err
+		}},
+		// verification:
+		{"Verify", operators, codes.PermissionDenied, func(ctx context.Context, c *client.Client, as string) error {
+			_, err := c.Verify.Verify(ctx, &sandgatev1.VerifyRequest{RequestId: uuid.NewString(), Licence: attack.LicenceID(as, "roles"), Purpose: attack.Purpose, Product: "none", SubjectId: "u1"})
+			if attack.Reason(err) == "JOB_KIND_NOT_LICENSED" {
+				return nil // past the door
+			}
+			return err
+		}},
+		{"GetVerification", nil, codes.NotFound, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Verify.GetVerification(ctx, &sandgatev1.GetVerificationRequest{Name: "verifications/none"})
+			return err
+		}},
+		{"ListVerifications", []string{op0, op1, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, as string) error {
+			r, err := c.Verify.ListVerifications(ctx, &sandgatev1.ListVerificationsRequest{PageSize: 200})
+			for _, v := range r.GetVerifications() {
+				if as != bureau && (v.GetOperator() != as || v.GetInsight() != nil) {
+					return fmt.Errorf("%s is shown a verification of %s", as, v.GetOperator())
+				}
+			}
 			return err
 		}},
 		{"DeleteOperation", nil, codes.InvalidArgument, func(ctx context.Context, c *client.Client, _ string) error {

@@ -21,7 +21,7 @@ func (d *Domain) product(operator string, p *prepared, q *Query) error {
 	var ok bool
 	d.log.View(func() { x, ok = d.state.Book().Product(q.Product) })
 	p.request.Product = q.Product
-	if !ok || x.Operator != operator {
+	if !ok || x.Operator != operator || x.Predicate != nil {
 		p.analysis = []policies.Reason{{Code: "NO_QUERY", Rule: "product", SetBy: "sandgate", ZH: "没有可运行的产品文本", EN: "there is no product text to run",
 			HintZH: "用 sandgate product list 查看本机构的产品", HintEN: "see sandgate product list for your products"}}
 		return nil
@@ -96,6 +96,9 @@ func productOf(b *policies.Book, p policies.Product, reviews []policies.ReviewSt
 		Name: "products/" + p.ID, Operator: p.Operator, Licence: p.Licence, Purposes: p.Purposes, Digest: p.Digest(),
 		TitleZh: p.Title.ZH, TitleEn: p.Title.EN, AbstractZh: p.Abstract.ZH, AbstractEn: p.Abstract.EN, Sql: p.SQL, Form: p.Core,
 		Datasets: p.Datasets(), Runnable: b.Runnable(p.ID, now) == nil,
+	}
+	if q := p.Predicate; q != nil {
+		out.Predicate = &sandgatev1.VerificationPredicate{Dataset: q.Dataset, Columns: q.Columns, Op: string(q.Op), Threshold: q.Threshold, Codes: q.Codes}
 	}
 	for _, x := range p.Parameters {
 		out.Parameters = append(out.Parameters, &sandgatev1.ProductParameter{Name: x.Name, TitleZh: x.Title.ZH, TitleEn: x.Title.EN, Values: x.Values})

@@ -59,6 +59,7 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	// auto:
 	sandgatev1.RegisterSupervisionServiceServer(s, &supervisionService{d: d})
 
+	sandgatev1.RegisterVerificationServiceServer(s, &verificationService{d: d})
 	longrunningpb.RegisterOperationsServer(s, &operations{d: d})
 	healthpb.RegisterHealthServer(s, d.health)
 	reflection.Register(s)

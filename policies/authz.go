@@ -44,6 +44,10 @@ const (
 
 	// auto:
 	ActReadAlerts Action = "ReadAlerts"
+
+	// verification:
+	ActVerify           Action = "Verify"
+	ActReadVerification Action = "ReadVerification"
 )
 
 // Resource is what an action is about; empty fields do not apply.

@@ -3,6 +3,7 @@ package policies
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -175,7 +176,7 @@ func (l *linter) classified() {
 		{"OPENING_BASIS_MISSING", "开放属性的法律依据", "the legal basis of the opening class", "opening.basis", d.Opening}} {
 		l.missing((c.a.Class == ClassConditional || c.a.Class == ClassNone) && c.a.Basis == "", SeverityError, c.code, "R19", c.zh, c.en, c.field)
 	}
-	if d.Sharing.Class == ClassNone && l.e.Rule != nil {
+	if d.Sharing.Class == ClassNone && l.e.Rule != nil && slices.ContainsFunc(slices.Collect(maps.Values(l.e.Rule.Uses)), queried) {
 		l.add(SeverityWarning, "NOT_SHARED_WITH_RULE", "R19", "", "不予共享的数据集设有披露规则，查询仍会被拒绝", "a data set that is not shared has a disclosure rule; queries are refused all the same",
 			"只做核验，或调整共享属性", "offer verification only, or change the class")
 	}

@@ -309,14 +309,14 @@ func (b *Book) checkRule(e Entry, r DisclosureRule) error {
 			return fmt.Errorf("unknown column %q", safeName(name))
 		}
 		for _, u := range uses {
-			if !slices.Contains([]Use{UseKey, UseFilter, UseMeasure, UseJoin}, u) {
-				return fmt.Errorf("column %q: unknown use %q; known: key, filter, measure, join", name, safeName(string(u)))
+			if !slices.Contains([]Use{UseKey, UseFilter, UseMeasure, UseJoin, UseVerify}, u) {
+				return fmt.Errorf("column %q: unknown use %q; known: key, filter, measure, join, verify", name, safeName(string(u)))
 			}
 			if u == UseMeasure && !e.Dataset.Public && (c.Bounds == nil || c.Type.Kind != algebra.Int && c.Type.Kind != algebra.Decimal) {
 				return fmt.Errorf("column %q: a measure needs an int or decimal column with registered bounds", name)
 			}
 		}
-		if (c.Column.Identifier != "" || c.Drop) && len(uses) > 0 && !e.Dataset.Public {
+		if (c.Column.Identifier != "" && queried(uses) || c.Drop && len(uses) > 0) && !e.Dataset.Public {
 			return fmt.Errorf("column %q identifies a unit or is not stored, and cannot be used in queries", name)
 		}
 		if lvl := e.Levels[name]; !DemandsOf(lvl).Queries && len(uses) > 0 {
@@ -334,6 +334,9 @@ func (b *Book) checkRule(e Entry, r DisclosureRule) error {
 		}
 	}
 	if err := checkWait(r.Wait); err != nil {
+		return err
+	}
+	if err := e.checkVerificationRule(r); err != nil {
 		return err
 	}
 	if e.Dataset.Public {

@@ -27,6 +27,7 @@ const (
 	DutyCalendar DutyKind = "calendar" // regulator: apply next year's holidays
 	DutyUnused   DutyKind = "unused"   // regulator: look at a grant that is not used (R27)
 	DutyBurst    DutyKind = "burst"    // regulator: look at attempts outside a licence (R27)
+	DutyProbe    DutyKind = "probe"    // regulator: look at verifications that search or enumerate (R27)
 )
 
 // DutyPhase is how urgent a duty is.

@@ -37,6 +37,10 @@ type Product struct {
 	// under the product must have exactly this form, so that whoever replays the
 	// ledger can tell that it was this product which ran.
 	Core string `yaml:"core" json:"core"`
+	// Job is JobVerification for a product that verifies Predicate and has no text;
+	// both are absent from one that queries.
+	Job       JobKind                `yaml:"job,omitempty" json:"job,omitempty"`
+	Predicate *VerificationPredicate `yaml:"predicate,omitempty" json:"predicate,omitempty"`
 }
 
 // Parameter of a product: what $n stands for.
@@ -143,6 +147,9 @@ func (b *Book) checkProduct(p Product) error {
 			return fmt.Errorf("licence %q does not grant purpose %q", l.ID, safeName(u))
 		}
 	}
+	if p.Job != "" || p.Predicate != nil {
+		return b.checkVerificationProduct(l, p)
+	}
 	if p.SQL == "" || len(p.SQL) > maxProductSQL || len(p.Parameters) > maxParameters {
 		return fmt.Errorf("sql must hold 1 to %d bytes and at most %d parameters", maxProductSQL, maxParameters)
 	}
@@ -247,7 +254,7 @@ type reviewKey struct{ product, by string }
 // the regulator.
 func (b *Book) reviewersOf(p Product) []string {
 	var out []string
-	for _, id := range p.form().Datasets() {
+	for _, id := range p.Datasets() {
 		if d := b.datasets[id].Department; !slices.Contains(out, d) {
 			out = append(out, d)
 		}
@@ -299,7 +306,8 @@ func (b *Book) ruleFor(p Product, by string, at time.Time) string {
 }
 
 func (r ReviewRule) covers(p Product) bool {
-	if r.Operator != p.Operator {
+	// A predicate about single persons is never approved without a look.
+	if r.Operator != p.Operator || p.Predicate != nil {
 		return false
 	}
 	for _, u := range p.Purposes {
@@ -340,6 +348,10 @@ func (b *Book) decideProduct(r Request, l Licence) []Reason {
 	if !ok || p.Operator != r.Operator {
 		return []Reason{*reasonf("PRODUCT_UNKNOWN", "product", b.root, "您没有编号为“%s”的产品", "you have no product %q", r.Product)}
 	}
+	if p.Predicate != nil {
+		return []Reason{*reasonf("PRODUCT_UNKNOWN", "product/"+p.ID, p.Operator, "产品“%s”是核验产品，不能作查询运行", "product %q verifies and cannot be run as a query", p.ID).
+			hint("用 sandgate verify run 运行", "run it with sandgate verify run")}
+	}
 	var out []Reason
 	if p.Licence != r.Licence || !slices.Contains(p.Purposes, r.Purpose) {
 		out = append(out, *reasonf("PRODUCT_SCOPE", "product/"+p.ID, p.Operator, "产品“%s”登记的授权或用途与本次请求不同", "product %q was filed for another licence or other purposes", p.ID))
@@ -353,7 +365,12 @@ func (b *Book) decideProduct(r Request, l Licence) []Reason {
 }
 
 // Datasets are the data sets a checked product reads.
-func (p Product) Datasets() []string { return p.form().Datasets() }
+func (p Product) Datasets() []string {
+	if p.Predicate != nil {
+		return []string{p.Predicate.Dataset}
+	}
+	return p.form().Datasets()
+}
 
 // Runnable says why a product may not be run at an instant, as far as its reviews
 // and suspensions go; nil when it may.

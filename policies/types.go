@@ -274,6 +274,8 @@ type DisclosureRule struct {
 	Budget      BudgetRule `yaml:"budget,omitempty" json:"budget,omitzero"`
 	Exact       *ExactRule `yaml:"exact,omitempty" json:"exact,omitempty"`
 	Wait        string     `yaml:"wait,omitempty" json:"wait,omitempty"` // durable | published; the level may ask for more
+	// verification: limits of columns with use verify
+	Verification *VerificationRule `yaml:"verification,omitempty" json:"verification,omitempty"`
 }
 
 // BudgetRule holds the four scopes of disclosure control, in ρ.

@@ -246,7 +246,11 @@ func (a *app) productShowCmd() *cobra.Command {
 			}
 			a.say("%s · %s\n运营机构 %s，授权 %s，用途 %s，读取 %s\n版本 %s\n%s", "%s · %s\noperator %s, licence %s, purposes %s, reads %s\nversion %s\n%s",
 				p.GetName(), a.t(p.GetTitleZh(), p.GetTitleEn()), p.GetOperator(), p.GetLicence(), join(p.GetPurposes()), join(p.GetDatasets()), p.GetDigest(), printable(p.GetSql()))
-			a.say("形式（每次运行须与之相同）:\n%s", "form (every run must have it):\n%s", printable(p.GetForm()))
+			if q := p.GetPredicate(); q != nil {
+				a.say("核验谓词: %s.%s %s %s%s", "predicate: %s.%s %s %s%s", q.GetDataset(), join(q.GetColumns()), q.GetOp(), q.GetThreshold(), join(q.GetCodes()))
+			} else {
+				a.say("形式（每次运行须与之相同）:\n%s", "form (every run must have it):\n%s", printable(p.GetForm()))
+			}
 			for i, x := range p.GetParameters() {
 				a.say("  $%d %s · %s  %s", "  $%d %s · %s  %s", i+1, x.GetName(), x.GetTitleZh(), join(x.GetValues()))
 			}

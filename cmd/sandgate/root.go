@@ -209,7 +209,8 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 		a.snapshotCmd(), a.keyCmd(), a.backupCmd(),
 		a.witnessCmd(), a.evidenceCmd(),
 		// auto:
-		a.alertCmd())
+		a.alertCmd(),
+		a.verifyCmd())
 	for _, c := range root.Commands() {
 		if c.HasSubCommands() && c.RunE == nil {
 			c.Args, c.RunE = cobra.ArbitraryArgs, a.chooseCommand

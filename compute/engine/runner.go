@@ -22,6 +22,8 @@ const (
 type ExecuteJob struct {
 	SQL    string `json:"sql"`
 	Schema Schema `json:"schema"`
+	// Args are bound to the text's ?, in order; see Runner.Verify.
+	Args []Arg `json:"args,omitempty"`
 }
 
 // Runner executes rendered SQL in workers of Pool. It is safe for concurrent use.

@@ -41,6 +41,7 @@ type Client struct {
 	// auto:
 	Supervision sandgatev1.SupervisionServiceClient
 
+	Verify     sandgatev1.VerificationServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
 	signer     func() (*Signer, error)
@@ -77,6 +78,7 @@ func Dial(kit *home.Kit, server string, with ...func(*Signer)) (*Client, error) 
 		// auto:
 		Supervision: sandgatev1.NewSupervisionServiceClient(conn),
 
+		Verify:     sandgatev1.NewVerificationServiceClient(conn),
 		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
 	}
 	// The key is read when something is to be signed: looking needs none.

@@ -101,6 +101,9 @@ type Report struct {
 	Cosignatures []Cosignature `json:"cosignatures,omitempty"`
 	// Keys are the checkpoint keys in order, as the replay found them.
 	Keys []CheckpointKey `json:"keys,omitempty"`
+	// Verifications are counted by phase; absent when there was none.
+	Verifications map[string]int `json:"verifications,omitempty"`
+
 	// State is what the replayed entries lead to, as far as the replay came.
 	State *state.State `json:"-"`
 }
@@ -265,6 +268,7 @@ func (a *auditor) summarise() {
 	r := a.report
 	a.desk()
 	a.undisclosed()
+	a.verifications()
 	limits := map[string]budget.Charge{}
 	for _, id := range a.state.Jobs() {
 		j, _ := a.state.Job(id)

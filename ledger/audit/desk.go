@@ -29,7 +29,7 @@ func (a *auditor) desk() {
 	// Shown to the regulator from the start; nobody missed anything.
 	r.Missed = slices.DeleteFunc(r.Missed, func(id string) bool {
 		kind, _, _ := strings.Cut(id, "/")
-		return kind == string(policies.DutyUnused) || kind == string(policies.DutyBurst)
+		return kind == string(policies.DutyUnused) || kind == string(policies.DutyBurst) || kind == string(policies.DutyProbe)
 	})
 	slices.Sort(r.Missed)
 	if n := len(r.Missed); n > 0 {

@@ -110,6 +110,12 @@ type Entry struct {
 	// rotation:
 	Announced *Announced `json:"announced,omitempty"`
 	Erased    *Erased    `json:"erased,omitempty"`
+
+	// verification:
+	VerificationRefused  *VerificationRefused  `json:"verification_refused,omitempty"`
+	VerificationReserved *VerificationReserved `json:"verification_reserved,omitempty"`
+	VerificationAnswered *VerificationAnswered `json:"verification_answered,omitempty"`
+	VerificationFailed   *VerificationFailed   `json:"verification_failed,omitempty"`
 }
 
 // Time returns At as a time in UTC.
@@ -320,6 +326,10 @@ func (e *Entry) check() error {
 
 		// rotation:
 		KindAnnounced: e.Announced != nil, KindErased: e.Erased != nil,
+
+		// verification:
+		KindVerificationRefused: e.VerificationRefused != nil, KindVerificationReserved: e.VerificationReserved != nil,
+		KindVerificationAnswered: e.VerificationAnswered != nil, KindVerificationFailed: e.VerificationFailed != nil,
 	}
 	if _, known := bodies[e.Kind]; !known && e.Kind != KindStopped {
 		return fmt.Errorf("entry kind %q is unknown", e.Kind)
@@ -340,6 +350,10 @@ func (e *Entry) check() error {
 	}
 	if r := e.request(); r != nil {
 		return r.check()
+	}
+	// verification:
+	if err := e.checkVerification(); err != nil {
+		return err
 	}
 	return e.checkKeys()
 }

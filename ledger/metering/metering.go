@@ -86,39 +86,33 @@ func Of(s *state.State, p Period, f Filter) Statement {
 	out := Statement{Period: p}
 	lines := map[Line]*Line{}
 	shares := map[Contribution]*Contribution{}
-	for _, id := range s.Jobs() {
-		j, _ := s.Job(id)
-		at := time.UnixMilli(j.At)
-		if !p.holds(at) || f.Operator != "" && j.Operator != f.Operator {
+	for _, u := range uses(s) {
+		if !p.holds(u.at) || f.Operator != "" && u.operator != f.Operator || f.Department != "" && u.split[f.Department] == 0 {
 			continue
 		}
-		split := columnsOf(s, j)
-		if f.Department != "" && split[f.Department] == 0 {
-			continue
-		}
-		purpose, _ := s.Book().Purpose(j.Request.Purpose)
-		key := Line{Operator: j.Operator, Licence: j.Request.Licence, Product: j.Request.Product, Purpose: j.Request.Purpose, Fee: purpose.Fee}
+		purpose, _ := s.Book().Purpose(u.purpose)
+		key := Line{Operator: u.operator, Licence: u.licence, Product: u.product, Purpose: u.purpose, Fee: purpose.Fee}
 		if lines[key] == nil {
 			x := key
 			lines[key] = &x
 		}
 		l := lines[key]
-		l.add(s, j)
-		if j.Phase != state.PhaseReleased && j.Phase != state.PhaseRepeated {
+		u.count(l)
+		if !u.answered {
 			continue
 		}
-		fen, cut := s.Book().Charge(j.Operator, j.Request.Licence, j.Request.Product, j.Request.Purpose, at)
+		fen, cut := s.Book().Charge(u.operator, u.licence, u.product, u.purpose, u.at)
 		l.Fen += fen
 		if cut {
 			l.Capped++
 		}
-		departments, parts := divide(split, whole)
-		_, money := divide(split, fen)
+		departments, parts := divide(u.split, whole)
+		_, money := divide(u.split, fen)
 		for i, d := range departments {
 			if f.Department != "" && d != f.Department {
 				continue
 			}
-			key := Contribution{Department: d, Product: j.Request.Product}
+			key := Contribution{Department: d, Product: u.product}
 			if shares[key] == nil {
 				x := key
 				shares[key] = &x

@@ -86,16 +86,9 @@ func (s *State) Bursts(at time.Time) map[string]time.Time {
 	if !ok {
 		return out
 	}
-	span := (time.Duration(p.Burst.Hours) * time.Hour).Milliseconds()
 	for id, times := range s.desk.stray {
-		for i := len(times) - 1; i >= p.Burst.Refusals-1; i-- {
-			if times[i]-times[i-p.Burst.Refusals+1] > span {
-				continue
-			}
-			if last := time.UnixMilli(times[i]).UTC(); at.Sub(last) < shown {
-				out[id] = last
-			}
-			break
+		if last, ok := completed(times, p.Burst.Refusals, time.Duration(p.Burst.Hours)*time.Hour); ok && at.Sub(last) < shown {
+			out[id] = last
 		}
 	}
 	return out
@@ -118,6 +111,8 @@ func (s *State) Duties(at time.Time) []policies.Duty {
 	}
 	shown(policies.DutyUnused, s.Unused(at), s.book.UnusedLimit)
 	shown(policies.DutyBurst, s.Bursts(at), func(since time.Time) time.Time { return since })
+	// verification:
+	out = append(out, s.probeDuties(at)...)
 	policies.SortDuties(out)
 	return out
 }

@@ -162,6 +162,7 @@ func (w *world) forked(t testing.TB) *world {
 	s.desk = desk{used: maps.Clone(s.desk.used), stray: maps.Clone(s.desk.stray), noted: maps.Clone(s.desk.noted), order: slices.Clone(s.desk.order)}
 	s.destroyed, s.unknown, s.restorations = maps.Clone(s.destroyed), maps.Clone(s.unknown), maps.Clone(s.restorations)
 	s.conduct, s.starts = s.conduct.clone(), slices.Clone(s.starts)
+	s.verifications = s.verifications.clone()
 	s.filter, s.order, s.jobs = s.filter.Clone(), slices.Clone(s.order), map[string]*Job{}
 	for id, j := range w.s.jobs {
 		own := *j

@@ -89,6 +89,8 @@ type State struct {
 
 	// rotation:
 	keys rotation
+
+	verifications verifications
 }
 
 // New returns the empty state, before genesis.
@@ -98,9 +100,10 @@ func New() *State {
 		answers: map[string]string{}, requests: map[string]string{}, exact: map[string]int{}, acquired: map[string]int64{}, open: map[string]bool{}, used: map[string]usage{}, filter: &budget.Filter{},
 		desk:      newDesk(),
 		destroyed: map[string][]Destruction{}, unknown: map[string]bool{}, restorations: map[string]bool{},
-		conduct: newConduct(),
-		acts:    map[string]bool{},
-		keys:    newRotation(),
+		conduct:       newConduct(),
+		acts:          map[string]bool{},
+		keys:          newRotation(),
+		verifications: newVerifications(),
 	}
 }
 
@@ -256,6 +259,16 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyAnnounced(e)
 	case entry.KindErased:
 		return s.applyErased(e)
+
+	// verification:
+	case entry.KindVerificationRefused:
+		return s.applyVerificationRefused(e)
+	case entry.KindVerificationReserved:
+		return s.applyVerificationReserved(e)
+	case entry.KindVerificationAnswered:
+		return s.applyVerificationAnswered(e)
+	case entry.KindVerificationFailed:
+		return s.applyVerificationFailed(e)
 	}
 	return fmt.Errorf("kind is unknown")
 }

@@ -55,7 +55,7 @@ func execute(ctx context.Context, payload []byte, files []*os.File, emit func([]
 		return mapError(err)
 	}
 	encoder := engine.NewEncoder(job.Schema, emit)
-	err = s.each(job.SQL, job.Schema.Columns(), func(values []driver.Value) error {
+	err = s.eachWith(job.SQL, boundOf(job.Args), job.Schema.Columns(), func(values []driver.Value) error {
 		row, err := resultRow(job.Schema, values)
 		if err != nil {
 			return err

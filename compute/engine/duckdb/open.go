@@ -97,6 +97,11 @@ func (s *session) lock() error {
 // each runs the one SELECT that text must be and calls row for each result row,
 // whose values are valid during the call.
 func (s *session) each(text string, columns int, row func([]driver.Value) error) error {
+	return s.eachWith(text, nil, columns, row)
+}
+
+// eachWith is each with values bound to the text's ?, neither more nor fewer.
+func (s *session) eachWith(text string, args []driver.NamedValue, columns int, row func([]driver.Value) error) error {
 	// Prepare refuses any number of statements but one.
 	prepared, err := s.conn.Prepare(text)
 	if err != nil {
@@ -107,10 +112,10 @@ func (s *session) each(text string, columns int, row func([]driver.Value) error)
 	if !ok {
 		return errEngine
 	}
-	if kind, err := stmt.StatementType(); err != nil || kind != duck.STATEMENT_TYPE_SELECT || stmt.NumInput() != 0 {
+	if kind, err := stmt.StatementType(); err != nil || kind != duck.STATEMENT_TYPE_SELECT || stmt.NumInput() != len(args) {
 		return errEngine
 	}
-	rows, err := stmt.QueryContext(context.Background(), nil)
+	rows, err := stmt.QueryContext(context.Background(), args)
 	if err != nil {
 		return mapError(err)
 	}

@@ -294,11 +294,8 @@ func (in *reader) unitToken(text string) (uint64, bool) {
 	if !ok {
 		return 0, false
 	}
-	in.token.Reset()
 	in.buf = append(append(append(in.buf[:0], in.spec.UnitKind...), 0), canonical...)
-	_, _ = in.token.Write(in.buf)
-	in.buf = in.token.Sum(in.buf[:0])
-	t := binary.BigEndian.Uint64(in.buf)
+	t := tokenOf(in.token, in.buf)
 	if len(in.tokens) < maxTokens {
 		in.tokens[strings.Clone(text)] = t
 	}

@@ -77,7 +77,7 @@ func (x ProductReview_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ProductReview_State.Descriptor instead.
 func (ProductReview_State) EnumDescriptor() ([]byte, []int) {
-	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{2, 0}
+	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{3, 0}
 }
 
 // Product is a job template that is reviewed once and run many times.
@@ -112,7 +112,9 @@ type Product struct {
 	// Reviews it needs, in order.
 	Reviews []*ProductReview `protobuf:"bytes,14,rep,name=reviews,proto3" json:"reviews,omitempty"`
 	// True when every review approves and nothing suspends it.
-	Runnable      bool `protobuf:"varint,15,opt,name=runnable,proto3" json:"runnable,omitempty"`
+	Runnable bool `protobuf:"varint,15,opt,name=runnable,proto3" json:"runnable,omitempty"`
+	// verification: predicate of a product that verifies, instead of sql and form.
+	Predicate     *VerificationPredicate `protobuf:"bytes,20,opt,name=predicate,proto3" json:"predicate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,6 +254,95 @@ func (x *Product) GetRunnable() bool {
 	return false
 }
 
+func (x *Product) GetPredicate() *VerificationPredicate {
+	if x != nil {
+		return x.Predicate
+	}
+	return nil
+}
+
+// VerificationPredicate 核验谓词 is fixed in a product and evaluated on what is stored.
+type VerificationPredicate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Data set.
+	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	// Columns.
+	Columns []string `protobuf:"bytes,2,rep,name=columns,proto3" json:"columns,omitempty"`
+	// equals, at_least, less_than, in_list, exists or valid_on.
+	Op string `protobuf:"bytes,3,opt,name=op,proto3" json:"op,omitempty"`
+	// Edge of the registered grid, of at_least and less_than.
+	Threshold string `protobuf:"bytes,4,opt,name=threshold,proto3" json:"threshold,omitempty"`
+	// Codes of in_list.
+	Codes         []string `protobuf:"bytes,5,rep,name=codes,proto3" json:"codes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerificationPredicate) Reset() {
+	*x = VerificationPredicate{}
+	mi := &file_sandgate_v1_product_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerificationPredicate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerificationPredicate) ProtoMessage() {}
+
+func (x *VerificationPredicate) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_product_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerificationPredicate.ProtoReflect.Descriptor instead.
+func (*VerificationPredicate) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *VerificationPredicate) GetDataset() string {
+	if x != nil {
+		return x.Dataset
+	}
+	return ""
+}
+
+func (x *VerificationPredicate) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *VerificationPredicate) GetOp() string {
+	if x != nil {
+		return x.Op
+	}
+	return ""
+}
+
+func (x *VerificationPredicate) GetThreshold() string {
+	if x != nil {
+		return x.Threshold
+	}
+	return ""
+}
+
+func (x *VerificationPredicate) GetCodes() []string {
+	if x != nil {
+		return x.Codes
+	}
+	return nil
+}
+
 // ProductParameter is one placeholder.
 type ProductParameter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -269,7 +360,7 @@ type ProductParameter struct {
 
 func (x *ProductParameter) Reset() {
 	*x = ProductParameter{}
-	mi := &file_sandgate_v1_product_proto_msgTypes[1]
+	mi := &file_sandgate_v1_product_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -281,7 +372,7 @@ func (x *ProductParameter) String() string {
 func (*ProductParameter) ProtoMessage() {}
 
 func (x *ProductParameter) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_product_proto_msgTypes[1]
+	mi := &file_sandgate_v1_product_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -294,7 +385,7 @@ func (x *ProductParameter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProductParameter.ProtoReflect.Descriptor instead.
 func (*ProductParameter) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{1}
+	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ProductParameter) GetName() string {
@@ -348,7 +439,7 @@ type ProductReview struct {
 
 func (x *ProductReview) Reset() {
 	*x = ProductReview{}
-	mi := &file_sandgate_v1_product_proto_msgTypes[2]
+	mi := &file_sandgate_v1_product_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -360,7 +451,7 @@ func (x *ProductReview) String() string {
 func (*ProductReview) ProtoMessage() {}
 
 func (x *ProductReview) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_product_proto_msgTypes[2]
+	mi := &file_sandgate_v1_product_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -373,7 +464,7 @@ func (x *ProductReview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProductReview.ProtoReflect.Descriptor instead.
 func (*ProductReview) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{2}
+	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ProductReview) GetBy() string {
@@ -438,7 +529,7 @@ type ListProductsRequest struct {
 
 func (x *ListProductsRequest) Reset() {
 	*x = ListProductsRequest{}
-	mi := &file_sandgate_v1_product_proto_msgTypes[3]
+	mi := &file_sandgate_v1_product_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -450,7 +541,7 @@ func (x *ListProductsRequest) String() string {
 func (*ListProductsRequest) ProtoMessage() {}
 
 func (x *ListProductsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_product_proto_msgTypes[3]
+	mi := &file_sandgate_v1_product_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -463,7 +554,7 @@ func (x *ListProductsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProductsRequest.ProtoReflect.Descriptor instead.
 func (*ListProductsRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{3}
+	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListProductsRequest) GetPageSize() int32 {
@@ -493,7 +584,7 @@ type ListProductsResponse struct {
 
 func (x *ListProductsResponse) Reset() {
 	*x = ListProductsResponse{}
-	mi := &file_sandgate_v1_product_proto_msgTypes[4]
+	mi := &file_sandgate_v1_product_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +596,7 @@ func (x *ListProductsResponse) String() string {
 func (*ListProductsResponse) ProtoMessage() {}
 
 func (x *ListProductsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_product_proto_msgTypes[4]
+	mi := &file_sandgate_v1_product_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +609,7 @@ func (x *ListProductsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListProductsResponse.ProtoReflect.Descriptor instead.
 func (*ListProductsResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{4}
+	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListProductsResponse) GetProducts() []*Product {
@@ -546,7 +637,7 @@ type GetProductRequest struct {
 
 func (x *GetProductRequest) Reset() {
 	*x = GetProductRequest{}
-	mi := &file_sandgate_v1_product_proto_msgTypes[5]
+	mi := &file_sandgate_v1_product_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -558,7 +649,7 @@ func (x *GetProductRequest) String() string {
 func (*GetProductRequest) ProtoMessage() {}
 
 func (x *GetProductRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_product_proto_msgTypes[5]
+	mi := &file_sandgate_v1_product_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -571,7 +662,7 @@ func (x *GetProductRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetProductRequest.ProtoReflect.Descriptor instead.
 func (*GetProductRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{5}
+	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetProductRequest) GetName() string {
@@ -592,7 +683,7 @@ type GetDeliveryRequest struct {
 
 func (x *GetDeliveryRequest) Reset() {
 	*x = GetDeliveryRequest{}
-	mi := &file_sandgate_v1_product_proto_msgTypes[6]
+	mi := &file_sandgate_v1_product_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +695,7 @@ func (x *GetDeliveryRequest) String() string {
 func (*GetDeliveryRequest) ProtoMessage() {}
 
 func (x *GetDeliveryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_product_proto_msgTypes[6]
+	mi := &file_sandgate_v1_product_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +708,7 @@ func (x *GetDeliveryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeliveryRequest.ProtoReflect.Descriptor instead.
 func (*GetDeliveryRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{6}
+	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetDeliveryRequest) GetName() string {
@@ -658,7 +749,7 @@ type Delivery struct {
 
 func (x *Delivery) Reset() {
 	*x = Delivery{}
-	mi := &file_sandgate_v1_product_proto_msgTypes[7]
+	mi := &file_sandgate_v1_product_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -670,7 +761,7 @@ func (x *Delivery) String() string {
 func (*Delivery) ProtoMessage() {}
 
 func (x *Delivery) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_product_proto_msgTypes[7]
+	mi := &file_sandgate_v1_product_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -683,7 +774,7 @@ func (x *Delivery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
 func (*Delivery) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{7}
+	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Delivery) GetJob() *Job {
@@ -788,7 +879,7 @@ type DeliverySource struct {
 
 func (x *DeliverySource) Reset() {
 	*x = DeliverySource{}
-	mi := &file_sandgate_v1_product_proto_msgTypes[8]
+	mi := &file_sandgate_v1_product_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +891,7 @@ func (x *DeliverySource) String() string {
 func (*DeliverySource) ProtoMessage() {}
 
 func (x *DeliverySource) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_product_proto_msgTypes[8]
+	mi := &file_sandgate_v1_product_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +904,7 @@ func (x *DeliverySource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverySource.ProtoReflect.Descriptor instead.
 func (*DeliverySource) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{8}
+	return file_sandgate_v1_product_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DeliverySource) GetDataset() string {
@@ -876,7 +967,7 @@ var File_sandgate_v1_product_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_product_proto_rawDesc = "" +
 	"\n" +
-	"\x19sandgate/v1/product.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sandgate/v1/types.proto\"\xd2\x03\n" +
+	"\x19sandgate/v1/product.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sandgate/v1/types.proto\"\x94\x04\n" +
 	"\aProduct\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x18\n" +
@@ -897,7 +988,14 @@ const file_sandgate_v1_product_proto_rawDesc = "" +
 	"\x06digest\x18\f \x01(\tR\x06digest\x12\x1a\n" +
 	"\bdatasets\x18\r \x03(\tR\bdatasets\x124\n" +
 	"\areviews\x18\x0e \x03(\v2\x1a.sandgate.v1.ProductReviewR\areviews\x12\x1a\n" +
-	"\brunnable\x18\x0f \x01(\bR\brunnable\"t\n" +
+	"\brunnable\x18\x0f \x01(\bR\brunnable\x12@\n" +
+	"\tpredicate\x18\x14 \x01(\v2\".sandgate.v1.VerificationPredicateR\tpredicate\"\x8f\x01\n" +
+	"\x15VerificationPredicate\x12\x18\n" +
+	"\adataset\x18\x01 \x01(\tR\adataset\x12\x18\n" +
+	"\acolumns\x18\x02 \x03(\tR\acolumns\x12\x0e\n" +
+	"\x02op\x18\x03 \x01(\tR\x02op\x12\x1c\n" +
+	"\tthreshold\x18\x04 \x01(\tR\tthreshold\x12\x14\n" +
+	"\x05codes\x18\x05 \x03(\tR\x05codes\"t\n" +
 	"\x10ProductParameter\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\btitle_zh\x18\x02 \x01(\tR\atitleZh\x12\x19\n" +
@@ -971,43 +1069,45 @@ func file_sandgate_v1_product_proto_rawDescGZIP() []byte {
 }
 
 var file_sandgate_v1_product_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_sandgate_v1_product_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_sandgate_v1_product_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_sandgate_v1_product_proto_goTypes = []any{
 	(ProductReview_State)(0),      // 0: sandgate.v1.ProductReview.State
 	(*Product)(nil),               // 1: sandgate.v1.Product
-	(*ProductParameter)(nil),      // 2: sandgate.v1.ProductParameter
-	(*ProductReview)(nil),         // 3: sandgate.v1.ProductReview
-	(*ListProductsRequest)(nil),   // 4: sandgate.v1.ListProductsRequest
-	(*ListProductsResponse)(nil),  // 5: sandgate.v1.ListProductsResponse
-	(*GetProductRequest)(nil),     // 6: sandgate.v1.GetProductRequest
-	(*GetDeliveryRequest)(nil),    // 7: sandgate.v1.GetDeliveryRequest
-	(*Delivery)(nil),              // 8: sandgate.v1.Delivery
-	(*DeliverySource)(nil),        // 9: sandgate.v1.DeliverySource
-	(*Job)(nil),                   // 10: sandgate.v1.Job
-	(*Release)(nil),               // 11: sandgate.v1.Release
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*VerificationPredicate)(nil), // 2: sandgate.v1.VerificationPredicate
+	(*ProductParameter)(nil),      // 3: sandgate.v1.ProductParameter
+	(*ProductReview)(nil),         // 4: sandgate.v1.ProductReview
+	(*ListProductsRequest)(nil),   // 5: sandgate.v1.ListProductsRequest
+	(*ListProductsResponse)(nil),  // 6: sandgate.v1.ListProductsResponse
+	(*GetProductRequest)(nil),     // 7: sandgate.v1.GetProductRequest
+	(*GetDeliveryRequest)(nil),    // 8: sandgate.v1.GetDeliveryRequest
+	(*Delivery)(nil),              // 9: sandgate.v1.Delivery
+	(*DeliverySource)(nil),        // 10: sandgate.v1.DeliverySource
+	(*Job)(nil),                   // 11: sandgate.v1.Job
+	(*Release)(nil),               // 12: sandgate.v1.Release
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_sandgate_v1_product_proto_depIdxs = []int32{
-	2,  // 0: sandgate.v1.Product.parameters:type_name -> sandgate.v1.ProductParameter
-	3,  // 1: sandgate.v1.Product.reviews:type_name -> sandgate.v1.ProductReview
-	0,  // 2: sandgate.v1.ProductReview.state:type_name -> sandgate.v1.ProductReview.State
-	1,  // 3: sandgate.v1.ListProductsResponse.products:type_name -> sandgate.v1.Product
-	10, // 4: sandgate.v1.Delivery.job:type_name -> sandgate.v1.Job
-	1,  // 5: sandgate.v1.Delivery.product:type_name -> sandgate.v1.Product
-	11, // 6: sandgate.v1.Delivery.release:type_name -> sandgate.v1.Release
-	9,  // 7: sandgate.v1.Delivery.sources:type_name -> sandgate.v1.DeliverySource
-	12, // 8: sandgate.v1.DeliverySource.acquire_time:type_name -> google.protobuf.Timestamp
-	4,  // 9: sandgate.v1.ProductService.ListProducts:input_type -> sandgate.v1.ListProductsRequest
-	6,  // 10: sandgate.v1.ProductService.GetProduct:input_type -> sandgate.v1.GetProductRequest
-	7,  // 11: sandgate.v1.ProductService.GetDelivery:input_type -> sandgate.v1.GetDeliveryRequest
-	5,  // 12: sandgate.v1.ProductService.ListProducts:output_type -> sandgate.v1.ListProductsResponse
-	1,  // 13: sandgate.v1.ProductService.GetProduct:output_type -> sandgate.v1.Product
-	8,  // 14: sandgate.v1.ProductService.GetDelivery:output_type -> sandgate.v1.Delivery
-	12, // [12:15] is the sub-list for method output_type
-	9,  // [9:12] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	3,  // 0: sandgate.v1.Product.parameters:type_name -> sandgate.v1.ProductParameter
+	4,  // 1: sandgate.v1.Product.reviews:type_name -> sandgate.v1.ProductReview
+	2,  // 2: sandgate.v1.Product.predicate:type_name -> sandgate.v1.VerificationPredicate
+	0,  // 3: sandgate.v1.ProductReview.state:type_name -> sandgate.v1.ProductReview.State
+	1,  // 4: sandgate.v1.ListProductsResponse.products:type_name -> sandgate.v1.Product
+	11, // 5: sandgate.v1.Delivery.job:type_name -> sandgate.v1.Job
+	1,  // 6: sandgate.v1.Delivery.product:type_name -> sandgate.v1.Product
+	12, // 7: sandgate.v1.Delivery.release:type_name -> sandgate.v1.Release
+	10, // 8: sandgate.v1.Delivery.sources:type_name -> sandgate.v1.DeliverySource
+	13, // 9: sandgate.v1.DeliverySource.acquire_time:type_name -> google.protobuf.Timestamp
+	5,  // 10: sandgate.v1.ProductService.ListProducts:input_type -> sandgate.v1.ListProductsRequest
+	7,  // 11: sandgate.v1.ProductService.GetProduct:input_type -> sandgate.v1.GetProductRequest
+	8,  // 12: sandgate.v1.ProductService.GetDelivery:input_type -> sandgate.v1.GetDeliveryRequest
+	6,  // 13: sandgate.v1.ProductService.ListProducts:output_type -> sandgate.v1.ListProductsResponse
+	1,  // 14: sandgate.v1.ProductService.GetProduct:output_type -> sandgate.v1.Product
+	9,  // 15: sandgate.v1.ProductService.GetDelivery:output_type -> sandgate.v1.Delivery
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_product_proto_init() }
@@ -1022,7 +1122,7 @@ func file_sandgate_v1_product_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_product_proto_rawDesc), len(file_sandgate_v1_product_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
