@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
@@ -90,11 +91,15 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 		if err := d.isLeaving(dataset); err != nil {
 			return err
 		}
+		// masking:
+		if now, _ := d.state.Book().Dataset(dataset); !slices.Equal(now.VariantNames(), e.VariantNames()) {
+			return refusal(*state.MaskingMoved(now))
+		}
 		if d.store.Method(m.Snapshot) == engine.MethodAbsent {
 			return leaving(dataset)
 		}
 		x.Kind, x.Actor = entry.KindSnapshot, actor
-		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.Snapshot, Manifest: manifest, Spec: e.SpecDigest()}
+		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.Snapshot, Manifest: manifest, Spec: e.SpecDigest(), Variants: e.VariantNames()}
 		if d.state.Exact(dataset) {
 			x.Snapshot.Units = disclosure.PublicUnits(m.Units)
 		}
@@ -181,11 +186,14 @@ func ingestSpec(e policies.Entry) (ingest.Spec, error) {
 			col.Bounds = &ingest.Range{Lo: b[0], Hi: b[1]}
 		}
 		if m, ok := e.Masks[c.Name]; ok && m.Op != masking.OpKeep && c.Name != s.UnitColumn {
-			col.Mask = &ingest.Mask{Op: m.Op, Digits: m.Digits, Value: m.Value, Level: m.Level, At: m.At, Edges: m.Edges, Width: m.Width, Lo: m.Lo, Hi: m.Hi}
+			mask := ingestMask(m)
+			col.Mask = &mask
 		}
 		s.Columns = append(s.Columns, col)
 	}
-	return s, nil
+	var err error
+	s.Variants, err = ingestVariants(e)
+	return s, err
 }
 
 // ingestRefused renders a refusal of the file: codes, row and column numbers and

@@ -69,7 +69,8 @@ type uses struct {
 }
 
 func (u *uses) put(dataset, column string, use Use) {
-	cu := ColumnUse{dataset, column, use}
+	// A hidden column is licensed, graded and used as the column it stands for.
+	cu := ColumnUse{dataset, BaseColumn(column), use}
 	if !slices.Contains(u.out, cu) {
 		u.out = append(u.out, cu)
 	}

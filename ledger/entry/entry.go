@@ -146,6 +146,10 @@ type Snapshot struct {
 	Manifest string `json:"manifest"` // SHA-256 of the manifest, which holds a random salt
 	Spec     string `json:"spec"`     // policies.Entry.SpecDigest at ingest
 	Units    int64  `json:"units,omitempty"`
+	// masking:
+	// Variants are the hidden columns of the snapshot: policies.Entry.VariantNames at
+	// ingest.
+	Variants []string `json:"variants,omitempty"`
 }
 
 // Request is what an operator asked, without its literals.
