@@ -184,6 +184,10 @@ type Reserved struct {
 	Charges   []budget.Charge `json:"charges"`
 	// Rules commits to the exact rules the answer keeps; empty in dp mode.
 	Rules string `json:"rules,omitempty"`
+	// masking:
+	// Pseudonyms are the keys of the core that release pseudonyms: each agreement is
+	// given its own (policies.Book.PseudonymKeys).
+	Pseudonyms []int `json:"pseudonyms,omitempty"`
 }
 
 // Repeated answers a request from an earlier release of the same canonical query
