@@ -490,9 +490,15 @@ func (d *Domain) ApplyPolicy(ctx context.Context, actor string, envelope []byte,
 	for _, doc := range docs {
 		p.Kinds = append(p.Kinds, doc.Kind)
 	}
-	if validateOnly {
-		d.log.View(func() { _, err = d.state.CheckPolicy(p, actor, d.opt.Now()) })
-		return p.Kinds, ledger.Receipt{}, policyRefused(err)
+	var next *policies.Book
+	if validateOnly || filesProducts(docs) {
+		d.log.View(func() { next, err = d.state.CheckPolicy(p, actor, d.opt.Now()) })
+		if err == nil {
+			err = d.checkFiled(ctx, actor, docs, next)
+		}
+		if validateOnly || err != nil {
+			return p.Kinds, ledger.Receipt{}, policyRefused(err)
+		}
 	}
 	receipt, err := d.enforce(ctx, actor, p)
 	if err == nil {

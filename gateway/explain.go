@@ -32,5 +32,6 @@ func explanation(x *Explanation) *sandgatev1.ExplainJobResponse {
 		out.Errors = append(out.Errors, ee)
 	}
 	out.StepsZh, out.StepsEn = steps(x.Plan)
+	out.StepsZh, out.StepsEn = append(x.SightsZH, out.StepsZh...), append(x.SightsEN, out.StepsEn...)
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
@@ -94,11 +95,15 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 		if reason := d.state.CheckEpoch(epoch); reason != nil {
 			return refusal(*reason)
 		}
+		// masking:
+		if now, _ := d.state.Book().Dataset(dataset); !slices.Equal(now.VariantNames(), e.VariantNames()) {
+			return refusal(*state.MaskingMoved(now))
+		}
 		if d.store.Method(m.Snapshot) == engine.MethodAbsent {
 			return leaving(dataset)
 		}
 		x.Kind, x.Actor, x.Signed = entry.KindSnapshot, actor, signedOf(ctx)
-		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.Snapshot, Manifest: manifest, Spec: e.SpecDigest(), Epoch: epoch}
+		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.Snapshot, Manifest: manifest, Spec: e.SpecDigest(), Epoch: epoch, Variants: e.VariantNames()}
 		if d.state.Exact(dataset) {
 			x.Snapshot.Units = disclosure.PublicUnits(m.Units)
 		}
@@ -188,11 +193,14 @@ func ingestSpec(e policies.Entry) (ingest.Spec, error) {
 			col.Bounds = &ingest.Range{Lo: b[0], Hi: b[1]}
 		}
 		if m, ok := e.Masks[c.Name]; ok && m.Op != masking.OpKeep && c.Name != s.UnitColumn {
-			col.Mask = &ingest.Mask{Op: m.Op, Digits: m.Digits, Value: m.Value, Level: m.Level, At: m.At, Edges: m.Edges, Width: m.Width, Lo: m.Lo, Hi: m.Hi}
+			mask := ingestMask(m)
+			col.Mask = &mask
 		}
 		s.Columns = append(s.Columns, col)
 	}
-	return s, nil
+	var err error
+	s.Variants, err = ingestVariants(e)
+	return s, err
 }
 
 // ingestRefused renders a refusal of the file: codes, row and column numbers and

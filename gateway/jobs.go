@@ -413,7 +413,7 @@ func (d *Domain) Released(ctx context.Context, party, job string) (*Answer, erro
 	if n, err := hex.Decode(want[:], []byte(a.Digest)); err != nil || n != len(want) {
 		return nil, errors.New("ledger holds a malformed digest")
 	}
-	if a.Release, a.query, err = d.load(job, want); err != nil {
+	if a.Release, a.query, err = d.load(j, from, want); err != nil {
 		// Paths and hashes only: a stored release holds nothing that was not released.
 		d.opt.Logger.Error("stored release is missing or damaged", "job", job)
 		return nil, &Refusal{Job: job, Reasons: []policies.Reason{damaged}}
@@ -423,8 +423,10 @@ func (d *Domain) Released(ctx context.Context, party, job string) (*Answer, erro
 	return a, err
 }
 
-// load reads a stored release and post-processes it as the job asked.
-func (d *Domain) load(job string, digest [32]byte) (*release.Release, *algebra.PostQuery, error) {
+// load reads a stored release, of the job from, gives it the pseudonyms of the
+// agreement that j is under, and post-processes it as j asked.
+func (d *Domain) load(j, from state.Job, digest [32]byte) (*release.Release, *algebra.PostQuery, error) {
+	job := j.Request.Job
 	encoded, err := os.ReadFile(d.releasePath(hex.EncodeToString(digest[:])))
 	if err != nil {
 		return nil, nil, fmt.Errorf("failed to read stored release: %w", err)
@@ -432,6 +434,9 @@ func (d *Domain) load(job string, digest [32]byte) (*release.Release, *algebra.P
 	rel, err := release.Load(encoded, digest)
 	if err != nil {
 		return nil, nil, fmt.Errorf("failed to load stored release: %w", err)
+	}
+	if rel, err = d.rekeyed(rel, j, from); err != nil {
+		return nil, nil, err
 	}
 	text, err := os.ReadFile(d.postPath(job))
 	if err != nil {

@@ -97,25 +97,6 @@ var tooComplex = policies.Reason{Code: "TOO_COMPLEX", Rule: "core language", Set
 	ZH: "语句过于复杂，分析未在时限内完成", EN: "the statement is too complex: its analysis did not finish in time",
 	HintZH: "请拆成更小的查询", HintEN: "split it into smaller queries"}
 
-// schemas are the columns an operator's names may resolve to: the whole
-// catalogue, which is public; what of it may be used is decided after.
-func (d *Domain) schemas() ([]algebra.Schema, error) {
-	var out []algebra.Schema
-	var err error
-	d.log.View(func() {
-		b := d.state.Book()
-		for _, id := range b.Datasets() {
-			e, _ := b.Dataset(id)
-			var s algebra.Schema
-			if s, err = e.Schema(); err != nil {
-				return
-			}
-			out = append(out, s)
-		}
-	})
-	return out, err
-}
-
 // prepare takes an operator's text through the closed language to a plan and a
 // rendered statement. Refusals of the language are kept in analysis, so that the
 // ledger records them together with those of policy.
@@ -172,7 +153,9 @@ func (d *Domain) analyse(ctx context.Context, operator string, p *prepared, q Qu
 	if r := analyse.CheckText(sql); r != nil {
 		return refuse(r)
 	}
-	schemas, err := d.schemas()
+	var look seen
+	var err error
+	d.log.View(func() { look, err = seenBy(d.state.Book(), q.Purpose, operator) })
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +167,7 @@ func (d *Domain) analyse(ctx context.Context, operator string, p *prepared, q Qu
 	if err != nil {
 		return nil, err
 	}
-	query, parts, r := analyse.Read(ast, sql, schemas, q.Parameters)
+	query, parts, r := look.read(ast, sql, q.Parameters)
 	if r != nil {
 		return refuse(r)
 	}
@@ -197,7 +180,7 @@ func (d *Domain) analyse(ctx context.Context, operator string, p *prepared, q Qu
 	if p.query.Post.Query = parts.Post; p.free() {
 		return nil, nil
 	}
-	if p.schemas, err = p.query.Core.SchemasOf(schemas); err != nil {
+	if p.schemas, err = p.query.Core.SchemasOf(look.stored); err != nil {
 		return nil, err
 	}
 	redacted := p.query.Core.Redacted()
@@ -300,6 +283,8 @@ type Explanation struct {
 	// Wait is what its answer waits for.
 	Level policies.QueryLevel
 	Wait  string
+	// SightsZH and SightsEN say under which masks columns are seen.
+	SightsZH, SightsEN []string
 }
 
 // Explain takes a query as far as the decision and no further: nothing is
@@ -320,6 +305,9 @@ func (d *Domain) Explain(ctx context.Context, operator string, q Query) (*Explan
 		x.Form = string(p.request.Core.Bytes())
 	}
 	d.grade(x, p.request.Core)
+	d.log.View(func() {
+		x.SightsZH, x.SightsEN = sightLines(d.state.Book(), p.request.Core, q.Purpose, operator)
+	})
 	if p.decision.Refused != nil {
 		x.Reasons = p.decision.Refused.Reasons
 		return x, nil
@@ -374,13 +362,13 @@ func outputName(q algebra.Query, ref int) string {
 // coreName names a core output after what it is.
 func coreName(core algebra.Core, ref int) string {
 	if ref < len(core.Keys) {
-		return core.Keys[ref].Name
+		return policies.BaseColumn(core.Keys[ref].Name)
 	}
 	a := core.Aggs[ref-len(core.Keys)]
 	if a.Arg == nil {
 		return string(a.Func)
 	}
-	return strings.Join([]string{string(a.Func), a.Arg.Name}, "_")
+	return strings.Join([]string{string(a.Func), policies.BaseColumn(a.Arg.Name)}, "_")
 }
 
 // BudgetLine is what was spent of one scope.

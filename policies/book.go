@@ -72,6 +72,8 @@ type Entry struct {
 	// its rules for everybody.
 	MasksWritten map[string]Mask // as they stand in the Masking document
 	MaskRules    []MaskRule
+	// Held are the hidden columns (Variants) that the snapshot in force has.
+	Held []string
 }
 
 // NewBook starts from the regulator's identity, the only root of trust.
@@ -333,7 +335,7 @@ func (b *Book) putCatalogue(c Catalogue, signers map[string]bool) error {
 		// A changed catalogue re-grades at once (R16): what the other documents
 		// said of the old columns no longer counts, so nothing runs until they
 		// are applied again.
-		b.datasets[d.ID] = Entry{Dataset: d, Department: c.Department}
+		b.datasets[d.ID] = Entry{Dataset: d, Department: c.Department, Held: old.Held}
 	}
 	return nil
 }

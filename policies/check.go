@@ -157,6 +157,9 @@ func checkColumn(c Column) error {
 	if utf8.RuneCountInString(c.Name) > 63 || !columnPattern.MatchString(c.Name) {
 		return errors.New("name must start with a letter or _ and hold letters, digits, _ and - only")
 	}
+	if reservedName(c.Name) {
+		return fmt.Errorf("a name that starts with %s is reserved for hidden columns", variantPrefix)
+	}
 	if c.Title.ZH == "" {
 		return errors.New("title.zh is missing")
 	}

@@ -53,13 +53,17 @@ func (b *Book) WithAssessment(a Assessment) *Book {
 }
 
 // WithSnapshot returns the book after a data set got a new snapshot: what was
-// assessed is no longer what is in force.
-func (b *Book) WithSnapshot(dataset string) *Book {
-	if _, ok := b.assessed[dataset]; !ok {
+// assessed is no longer what is in force, and variants are the hidden columns there
+// are now.
+func (b *Book) WithSnapshot(dataset string, variants []string) *Book {
+	e := b.datasets[dataset]
+	if _, ok := b.assessed[dataset]; !ok && len(variants) == 0 && len(e.Held) == 0 {
 		return b
 	}
 	next := b.clone()
 	delete(next.assessed, dataset)
+	e.Held = slices.Clone(variants)
+	next.datasets[dataset] = e
 	return next
 }
 

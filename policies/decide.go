@@ -69,7 +69,8 @@ type uses struct {
 }
 
 func (u *uses) put(dataset, column string, use Use) {
-	cu := ColumnUse{dataset, column, use}
+	// A hidden column is licensed, graded and used as the column it stands for.
+	cu := ColumnUse{dataset, BaseColumn(column), use}
 	if !slices.Contains(u.out, cu) {
 		u.out = append(u.out, cu)
 	}
@@ -194,7 +195,7 @@ func (b *Book) Decide(r Request) []Reason {
 	if len(out) == 0 && len(r.Core.Tables) > 0 {
 		add(b.decideWitnesses(b.WaitOf(r.Core)))
 	}
-	for _, x := range b.decideMasks(r) {
+	for _, x := range append(b.decideMasks(r), b.decidePseudonyms(r.Core)...) {
 		add(x)
 	}
 	// A refusal must fit a ledger entry; so many reasons teach nobody more.

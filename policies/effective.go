@@ -18,6 +18,7 @@ var typingKey = []byte("typing only, never used to mask a value")
 
 // StoredColumn is a catalogue column as the snapshot holds it, after its mask.
 type StoredColumn struct {
+	Name   string       // in the snapshot: Column.Name, or that of a hidden column (Variants)
 	Column Column       // as the file carries it
 	Mask   Mask         // Op "keep" where none was named
 	Type   algebra.Type // after the mask
@@ -39,24 +40,29 @@ func (e Entry) Stored() ([]StoredColumn, error) {
 		if !ok {
 			m = Mask{Op: "keep"}
 		}
-		t, drop, err := masking.OutType(m.Op, MaskParams(c, m, typingKey))
+		s, err := e.storedAs(c, m, c.Name)
 		if err != nil {
-			return nil, fmt.Errorf("failed to type column %q: %w", c.Name, err)
+			return nil, err
 		}
-		if e.Dataset.Unit != nil && e.Dataset.Unit.Column == c.Name {
-			drop = true
-		}
-		bounds, err := maskedBounds(c, m)
-		if err != nil {
-			return nil, fmt.Errorf("column %q: %w", c.Name, err)
-		}
-		grid, err := maskedGrid(c, m)
-		if err != nil {
-			return nil, fmt.Errorf("column %q: %w", c.Name, err)
-		}
-		out = append(out, StoredColumn{Column: c, Mask: m, Type: t, Drop: drop, Bounds: bounds, Grid: grid})
+		out = append(out, s)
 	}
 	return out, nil
+}
+
+// storedAs is a column under a mask, by the name it is stored under.
+func (e Entry) storedAs(c Column, m Mask, name string) (s StoredColumn, err error) {
+	s = StoredColumn{Name: name, Column: c, Mask: m}
+	if s.Type, s.Drop, err = masking.OutType(m.Op, MaskParams(c, m, typingKey)); err != nil {
+		return s, fmt.Errorf("failed to type column %q: %w", c.Name, err)
+	}
+	s.Drop = s.Drop || e.isUnit(c.Name)
+	if s.Bounds, err = maskedBounds(c, m); err != nil {
+		return s, fmt.Errorf("column %q: %w", c.Name, err)
+	}
+	if s.Grid, err = maskedGrid(c, m); err != nil {
+		return s, fmt.Errorf("column %q: %w", c.Name, err)
+	}
+	return s, nil
 }
 
 // maskedBounds carries the registered bounds through masks that are monotone.
@@ -133,22 +139,29 @@ func (e Entry) SpecDigest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Schema is what name resolution sees of the data set.
+// Schema is the data set as it is stored, hidden columns included: what a canonical
+// form is rendered and gated by. An operator's names are resolved by View.
 func (e Entry) Schema() (algebra.Schema, error) {
-	cols, err := e.Stored()
+	cols, err := e.AllStored()
 	if err != nil {
 		return algebra.Schema{}, err
 	}
+	s := e.schema()
+	for _, c := range cols {
+		if !c.Drop {
+			s.Columns = append(s.Columns, algebra.SchemaColumn{Name: c.Name, Type: c.Type})
+		}
+	}
+	return s, nil
+}
+
+// schema is a schema without columns.
+func (e Entry) schema() algebra.Schema {
 	s := algebra.Schema{Dataset: e.Dataset.ID, Public: e.Dataset.Public, Unique: e.Dataset.Unique}
 	if e.Dataset.Unit != nil {
 		s.Unit = e.Dataset.Unit.Column
 	}
-	for _, c := range cols {
-		if !c.Drop {
-			s.Columns = append(s.Columns, algebra.SchemaColumn{Name: c.Column.Name, Type: c.Type})
-		}
-	}
-	return s, nil
+	return s
 }
 
 // Limits returns the default price of a query and the budget limits in force for

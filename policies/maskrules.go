@@ -13,8 +13,9 @@ import (
 
 // MaskRule demands a mask of columns: of those named, or of every column graded
 // LevelAtLeast or higher. A rule without purposes and recipients holds for
-// everybody and is applied at ingest; one with either holds when a query is
-// decided. Where several hold for a column, the strictest counts.
+// everybody and is what is stored; what one with either demands is stored beside it as
+// a hidden column (Entry.Variants), which stands for the column when those it is for
+// ask. Where several hold for a column, the strictest counts.
 type MaskRule struct {
 	ID           string   `yaml:"id,omitempty" json:"id,omitempty"` // for messages; the rule's number when empty
 	Dataset      string   `yaml:"dataset" json:"dataset"`
@@ -180,24 +181,13 @@ func atLeast(c Column, a, b Mask) bool {
 
 // checkMeetings looks at every set of rules that can hold at once for a column.
 func checkMeetings(e Entry, c Column) error {
-	var purposes, recipients []string
-	for _, r := range e.MaskRules {
-		if r.on(e, c.Name) {
-			purposes, recipients = append(purposes, r.Purposes...), append(recipients, r.Recipients...)
+	masks, err := e.sights(c)
+	for _, m := range masks {
+		if err == nil {
+			_, err = e.storedAs(c, m, c.Name)
 		}
 	}
-	if len(purposes) == 0 && len(recipients) == 0 {
-		return nil
-	}
-	// The empty name stands for every one that no rule names.
-	for _, p := range unique(append(purposes, "")) {
-		for _, o := range unique(append(recipients, "")) {
-			if _, err := strictest(c, e.demands(c, p, o)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return err
 }
 
 func unique(list []string) []string {
@@ -239,13 +229,12 @@ func (b *Book) decideMasks(r Request) []*Reason {
 	var out []*Reason
 	refused := map[[2]string]bool{}
 	for _, f := range Forms(r.Core) {
-		e, ok := b.datasets[f.Dataset]
-		i := slices.IndexFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == f.Column })
-		if !ok || i < 0 || len(e.MaskRules) == 0 || refused[[2]string{f.Dataset, f.Column}] {
-			continue // what does not exist is refused by decideDataset and decideColumn
+		column := [2]string{f.Dataset, BaseColumn(f.Column)}
+		if refused[column] {
+			continue
 		}
-		if x := e.decideForm(e.Dataset.Columns[i], f, r); x != nil {
-			refused[[2]string{f.Dataset, f.Column}] = true
+		if x := b.datasets[f.Dataset].decideStored(f, r); x != nil {
+			refused[column] = true
 			out = append(out, x)
 		}
 	}
@@ -263,6 +252,12 @@ func (e Entry) decideForm(c Column, f ColumnForm, r Request) *Reason {
 		return nil
 	}
 	zh, en := allowedForms(c, want, grid)
+	if slices.Contains(e.Held, variantName(c.Name, want)) {
+		zh, en = zh+"；或直接使用该列，按 "+want.Op+" 可见", en+"; or the column itself, as it is seen under "+want.Op
+	}
+	if e.again(c, want) {
+		zh, en = zh+"；数源部门重新入库后可按 "+want.Op+" 使用该列", en+"; once the department ingests the file again the column can be used under "+want.Op
+	}
 	return reasonf("MASK_RULE", "masking/"+e.Dataset.ID, e.Department,
 		"列“%s.%s”：规则“%s”要求对此用途和接收方至少脱敏为 %s，库中为 %s", "column %q.%q: rule %q demands at least mask %s for this purpose and recipient, and %s is stored",
 		e.Dataset.ID, c.Name, rule, want.Op, stored.Op).hint(zh, en)

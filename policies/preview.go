@@ -59,6 +59,16 @@ func PreviewEntry(docs []Document, dataset string) (Entry, error) {
 	if !e.Masked && !e.Dataset.Public {
 		return e, errors.New("the bundle has no Masking of the data set")
 	}
+	for _, d := range docs {
+		if d.Disclosure == nil {
+			continue
+		}
+		if rule, ok := d.Disclosure.Datasets[dataset]; ok {
+			e.Rule = &rule
+		}
+	}
+	// What a query would meet once the file is ingested under the bundle.
+	e.Held = e.VariantNames()
 	return e, nil
 }
 
@@ -93,6 +103,10 @@ type ColumnPreview struct {
 	Rule     string // the rule behind Demanded; empty when it is the stored mask
 	Drop     bool   // under Demanded
 	Effects  []Effect
+	// Type is what a query under the purpose and the operator resolves the column to.
+	Type algebra.Type
+	// Refused says why no query under them can use the column; nil when one can.
+	Refused *Reason
 }
 
 // previewKey makes pseudonyms of synthetic values only.
@@ -101,19 +115,25 @@ var previewKey = []byte("preview of synthetic values, no secret")
 // Preview shows what a purpose and an operator would see of a data set's columns on
 // n synthetic rows. No value comes from data: numbers and dates are drawn across
 // the registered bounds, codes from the code list, identifiers are valid ones in
-// area 990101, which does not exist. The same entry gives the same preview.
+// area 990101, which does not exist. It is what a query meets once the file is
+// ingested under the rules of the entry (Sights). The same entry gives the same preview.
 func (e Entry) Preview(purpose, operator string, n int) ([]ColumnPreview, error) {
 	stored, err := e.Stored()
 	if err != nil {
 		return nil, err
 	}
+	sights, err := e.Sights(purpose, operator)
+	if err != nil {
+		return nil, err
+	}
 	var out []ColumnPreview
-	for _, s := range stored {
+	for i, s := range stored {
 		c := s.Column
 		p := ColumnPreview{Column: c.Name, Stored: s.Mask, Unit: e.Dataset.Unit != nil && e.Dataset.Unit.Column == c.Name}
 		if p.Demanded, p.Rule, err = e.Demanded(c.Name, purpose, operator); err != nil {
 			return nil, err
 		}
+		p.Type, p.Refused = sights[i].Type, e.refusedSight(sights[i], purpose, operator)
 		if !p.Unit {
 			params := MaskParams(c, p.Demanded, previewKey)
 			if _, p.Drop, err = masking.OutType(p.Demanded.Op, params); err != nil {
@@ -132,6 +152,30 @@ func (e Entry) Preview(purpose, operator string, n int) ([]ColumnPreview, error)
 		out = append(out, p)
 	}
 	return out, nil
+}
+
+// refusedSight is why no query can use a column, as far as the entry tells; use by
+// use, where the disclosure rule is known.
+func (e Entry) refusedSight(s Sight, purpose, operator string) *Reason {
+	refuse := func(code, zh, en string) *Reason {
+		return &Reason{Code: code, Rule: "catalogue/" + e.Dataset.ID, SetBy: e.Department, ZH: zh, EN: en}
+	}
+	switch {
+	case e.isUnit(s.Column):
+		return nil // counted, never named otherwise
+	case s.Drop:
+		return refuse("NOT_STORED", "不入库", "it is not stored")
+	case s.Short:
+		i := slices.IndexFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == s.Column })
+		return e.decideForm(e.Dataset.Columns[i], ColumnForm{Dataset: e.Dataset.ID, Column: s.Column}, Request{Purpose: purpose, Operator: operator})
+	case e.Rule == nil:
+		return nil
+	case len(e.Rule.Uses[s.Column]) == 0:
+		return refuse("USE_NOT_ALLOWED", "披露规则未允许任何用法", "the disclosure rule allows no use")
+	case purpose != "" && !slices.Contains(e.Rule.Purposes, purpose):
+		return refuse("PURPOSE_NOT_ALLOWED", "披露规则未允许此用途", "the disclosure rule does not allow the purpose")
+	}
+	return nil
 }
 
 // synthetic is the i-th of n made-up values of a column.

@@ -21,10 +21,11 @@ func (a *app) policyPreviewCmd() *cobra.Command {
 		Use:   "preview FILE --dataset ID",
 		Short: "用合成数据看脱敏效果 · show what masks do to synthetic rows",
 		Long: `按策略文件中的目录、分级和脱敏规则，用合成数据（不存在的区划 990101）显示脱敏前后的值，以及每种脱敏保留什么、不防什么。
-不需要网关，也不读任何数据。给出用途或运营机构时，显示其所适用的最严规则。
+不需要网关，也不读任何数据。给出用途或运营机构时，显示按此文件入库后，其查询所见：适用的最严规则、列的类型、以及被拒绝的列。
 Shows values before and after their masks by the bundle's catalogue, levels and masking rules, on synthetic rows (area
 990101, which does not exist), and what each mask keeps and does not protect. It needs no gateway and reads no data.
-With a purpose or an operator it shows the strictest rule that holds for them.`,
+With a purpose or an operator it shows what a query under them meets once the file is ingested under the bundle: the
+strictest rule that holds for them, the type its column has then, and what is refused.`,
 		Example: "  sandgate policy preview health.yaml --dataset visits\n  sandgate policy preview health.yaml --dataset visits --purpose public_health --operator alpha",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -68,7 +69,7 @@ func (a *app) preview(columns []policies.ColumnPreview) error {
 			ops = append(ops, c.Demanded.Op)
 		}
 		row := func(before, after string) {
-			line := []string{c.Column, c.Demanded.Op, c.Rule, before, after}
+			line := []string{c.Column, c.Demanded.Op, c.Rule, before, after, a.meets(c)}
 			if full {
 				line = append(line, a.t(d.Keeps.ZH, d.Keeps.EN), a.t(d.Exposes.ZH, d.Exposes.EN))
 			}
@@ -89,7 +90,7 @@ func (a *app) preview(columns []policies.ColumnPreview) error {
 			}
 		}
 	}
-	head := []string{a.head("列", "column"), a.head("脱敏", "mask"), a.head("规则", "rule"), a.head("之前（合成）", "before"), a.head("之后", "after")}
+	head := []string{a.head("列", "column"), a.head("脱敏", "mask"), a.head("规则", "rule"), a.head("之前（合成）", "before"), a.head("之后", "after"), a.head("查询", "query")}
 	if full {
 		return a.rows(append(head, "keeps", "does_not_protect"), body)
 	}
@@ -102,4 +103,15 @@ func (a *app) preview(columns []policies.ColumnPreview) error {
 		texts = append(texts, []string{op, a.t(d.Title.ZH, d.Title.EN), a.t(d.Keeps.ZH, d.Keeps.EN), a.t(d.Exposes.ZH, d.Exposes.EN)})
 	}
 	return a.rows([]string{a.head("脱敏", "mask"), a.head("名称", "name"), a.head("保留", "keeps"), a.head("不防", "does not protect")}, texts)
+}
+
+// meets says what a query that names the column meets.
+func (a *app) meets(c policies.ColumnPreview) string {
+	switch {
+	case c.Unit:
+		return a.t("只可计数", "counted only")
+	case c.Refused != nil:
+		return c.Refused.Code + a.t("："+c.Refused.ZH, ": "+c.Refused.EN)
+	}
+	return string(c.Type.Kind)
 }

@@ -131,6 +131,9 @@ func (d *decoder) literal(e object) (literal, *policies.Reason) {
 // fit is l as a literal for type t: a parameter becomes one, a text beside a date
 // is a date, and what does not fit is refused.
 func (l literal) fit(t algebra.Type) (literal, bool) {
+	if v, ok := l.sampled(t); ok {
+		return v, true
+	}
 	parameter := l.kind == litParameter
 	if parameter {
 		l.kind = litText

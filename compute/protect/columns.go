@@ -50,7 +50,7 @@ func (b *builder) storedIn(f Facts, c algebra.Col) (scalar, *policies.Reason) {
 	if !ok || cf.Type != c.Type {
 		return scalar{}, unknownColumn(f, c.Name)
 	}
-	x := scalar{owner: f, name: c.Name, typ: cf.Type, nullable: cf.Nullable, bounds: cf.Bounds, stored: cf.Stored, private: cf.Private, grid: cf.Grid}
+	x := scalar{owner: f, name: policies.BaseColumn(c.Name), typ: cf.Type, nullable: cf.Nullable, bounds: cf.Bounds, stored: cf.Stored, private: cf.Private, grid: cf.Grid}
 	if cf.Bounds != nil && cf.Bounds.Lo > cf.Bounds.Hi || cf.Stored != nil && cf.Stored.Lo > cf.Stored.Hi {
 		x.bounds = cf.Bounds
 	}

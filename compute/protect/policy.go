@@ -12,7 +12,7 @@ import (
 // FactsOf returns the public facts of a data set that a protected plan depends
 // on. The entry must be Ready.
 func FactsOf(e policies.Entry) (Facts, error) {
-	cols, err := e.Stored()
+	cols, err := e.AllStored()
 	if err != nil {
 		return Facts{}, err
 	}
@@ -48,7 +48,7 @@ func FactsOf(e policies.Entry) (Facts, error) {
 			return f, fmt.Errorf("column %q: %w", c.Column.Name, err)
 		}
 		cf.Private = slices.Contains(e.Rule.PrivateKeys, c.Column.Name)
-		f.Columns[c.Column.Name] = cf
+		f.Columns[c.Name] = cf
 	}
 	return f, nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/disclosure"
 	"github.com/sandgate/sandgate/compute/protect"
+	"github.com/sandgate/sandgate/policies"
 )
 
 // maxAudited is the most withheld cells that are audited one by one; a sparser
@@ -187,8 +188,15 @@ func (e *exact) families(i int) []string {
 	return []string{familyOf(arg)}
 }
 
+// familyOf is one for a column and what stands for it under masks that only some see:
+// who has a value in the one is who has a value in the other.
 func familyOf(c *algebra.Col) string {
-	return disclosure.Commitment("column", string(rune('0'+c.Table)), c.Name)
+	return disclosure.Commitment("column", string(rune('0'+c.Table)), policies.BaseColumn(c.Name))
+}
+
+// sumOf names the sums of a column as it is stored.
+func sumOf(c *algebra.Col) string {
+	return "sum/" + disclosure.Commitment("column", string(rune('0'+c.Table)), c.Name)
 }
 
 // try offers the union of cells to the check; values names the column whose
@@ -214,7 +222,7 @@ func (e *exact) try(family, values string, outputs, cells []int) bool {
 			sum, _ := e.sum(i, j)
 			all.Add(all, sum)
 		}
-		set.Values["sum/"+familyOf(arg)] = low64(all)
+		set.Values[sumOf(arg)] = low64(all)
 	}
 	hit := e.check.Try(set)
 	if hit == nil {

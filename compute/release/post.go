@@ -41,8 +41,12 @@ func (r *Release) Apply(post algebra.Post) (*Release, error) {
 			return fail(errReference)
 		}
 	}
-	digest := r.Digest()
-	out := &Release{mode: r.mode, rho: r.rho, derived: true, collides: r.collides, source: hex.EncodeToString(digest[:])}
+	source := r.origin
+	if source == "" {
+		digest := r.Digest()
+		source = hex.EncodeToString(digest[:])
+	}
+	out := &Release{mode: r.mode, rho: r.rho, derived: true, collides: r.collides, source: source}
 	for _, o := range post.Outputs {
 		if !utf8.ValidString(o.Name) {
 			return fail(errors.New("an output name is not valid UTF-8"))

@@ -93,6 +93,7 @@ type Release struct {
 	rho     budget.Nano
 	derived bool
 	source  string // hex digest of the release this one was derived from
+	origin  string // hex digest of the release that Rekeyed was called on; otherwise empty
 	// collides is the job of an earlier release that a withheld value collided with.
 	collides string
 	cols     []Column

@@ -171,6 +171,10 @@ type Snapshot struct {
 	Units    int64  `json:"units,omitempty"`
 	// Epoch is that of the token key by which units were tokenised.
 	Epoch int `json:"token_epoch,omitempty"`
+	// masking:
+	// Variants are the hidden columns of the snapshot: policies.Entry.VariantNames at
+	// ingest.
+	Variants []string `json:"variants,omitempty"`
 }
 
 // Request is what an operator asked, without its literals.
@@ -207,6 +211,10 @@ type Reserved struct {
 	Charges   []budget.Charge `json:"charges"`
 	// Rules commits to the exact rules the answer keeps; empty in dp mode.
 	Rules string `json:"rules,omitempty"`
+	// masking:
+	// Pseudonyms are the keys of the core that release pseudonyms: each agreement is
+	// given its own (policies.Book.PseudonymKeys).
+	Pseudonyms []int `json:"pseudonyms,omitempty"`
 }
 
 // Repeated answers a request from an earlier release of the same canonical query

@@ -120,7 +120,8 @@ func (s *State) Decide(a Ask) Decision {
 	if err := s.filter.Clone().Reserve(charges); err != nil {
 		return refuse(exhausted(err, core.Tables[0].Dataset, facts[0].Department))
 	}
-	d.Reserved = &entry.Reserved{Request: a.Request, Mode: string(plan.Mode), Snapshots: snapshots, Price: plan.Rho, Charges: charges, Rules: rulesOf(plan)}
+	d.Reserved = &entry.Reserved{Request: a.Request, Mode: string(plan.Mode), Snapshots: snapshots, Price: plan.Rho, Charges: charges, Rules: rulesOf(plan),
+		Pseudonyms: s.book.PseudonymKeys(core)}
 	return d
 }
 

@@ -123,7 +123,7 @@ func (w *world) snapshotOf(dataset string) *entry.Entry {
 	d, _ := w.s.Book().Dataset(dataset)
 	id := sha256.Sum256([]byte(fmt.Sprint(dataset, w.s.Size())))
 	e := w.next(entry.KindSnapshot, d.Department)
-	e.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: hex.EncodeToString(id[:]), Manifest: hex.EncodeToString(id[:]), Spec: d.SpecDigest()}
+	e.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: hex.EncodeToString(id[:]), Manifest: hex.EncodeToString(id[:]), Spec: d.SpecDigest(), Variants: d.VariantNames()}
 	if w.s.Exact(dataset) {
 		e.Snapshot.Units = 8200
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/policies"
@@ -51,6 +52,23 @@ func (s *State) applyRisk(e *entry.Entry) error {
 	s.acted(e, e.Actor)
 	s.book = s.book.WithAssessment(policies.Assessment{ID: RiskID(e.Seq), Dataset: r.Dataset, Spec: r.Spec, Model: policies.SharingModel(r.Model), Within: r.Within})
 	return nil
+}
+
+// checkVariants holds a snapshot to the hidden columns that the rules in force demand:
+// one that was made under other rules has others.
+func (s *State) checkVariants(e *entry.Snapshot) error {
+	d, _ := s.book.Dataset(e.Dataset)
+	if !slices.Equal(e.Variants, d.VariantNames()) {
+		return MaskingMoved(d)
+	}
+	return nil
+}
+
+// MaskingMoved refuses a file that was ingested under other rules than are in force.
+func MaskingMoved(d policies.Entry) *policies.Reason {
+	return &policies.Reason{Code: "POLICY_CHANGED", Rule: "masking/" + d.Dataset.ID, SetBy: d.Department,
+		ZH: "入库期间脱敏规则已变更", EN: "the masking rules changed while the file was ingested",
+		HintZH: "请重新入库", HintEN: "ingest the file again"}
 }
 
 // RiskID is the id of the assessment in a ledger entry.

@@ -381,10 +381,13 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 	if x := s.CheckEpoch(e.Snapshot.Epoch); x != nil {
 		return x
 	}
+	if err := s.checkVariants(e.Snapshot); err != nil {
+		return err
+	}
 	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
 	s.acquired[e.Snapshot.Snapshot] = e.At
 	s.book = s.book.Ingested(e.Snapshot.Dataset, e.Time())
-	s.book = s.book.WithSnapshot(e.Snapshot.Dataset)
+	s.book = s.book.WithSnapshot(e.Snapshot.Dataset, e.Snapshot.Variants)
 	return nil
 }
 

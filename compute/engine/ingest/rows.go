@@ -54,6 +54,8 @@ type reader struct {
 	clampedNow, othersNow []int // of the row at hand, counted once it is good
 
 	tick func(int64)
+
+	hidden []hidden // parallel to spec.Variants
 }
 
 // column is a Spec column prepared for the inner loop. The empty field is always
@@ -67,6 +69,7 @@ type column struct {
 	stored  algebra.Type
 	drop    bool
 	masked  map[string]Value
+	now     Value // of the row at hand, before the mask
 }
 
 // Ingest reads r in the given format and hands every good row to sink. Bad rows
@@ -139,7 +142,7 @@ func newReader(spec *Spec, keys Keys, sink Sink) (*reader, error) {
 		}
 		in.columns = append(in.columns, col)
 	}
-	return in, nil
+	return in, in.prepareVariants(keys)
 }
 
 // bind maps the file's header to the catalogue's columns: the same set, in any
@@ -217,6 +220,10 @@ func (in *reader) take(fields []string, fieldOf []int, null []bool) error {
 			next++
 		}
 	}
+	if i, code := in.hide(next); code != "" {
+		in.bad(code, fieldOf[i]+1, i)
+		return nil
+	}
 	for _, i := range in.clampedNow {
 		in.out.Clamped[i]++
 	}
@@ -235,7 +242,8 @@ func (in *reader) value(i int, text string, isNull bool) (Value, Code) {
 		if !c.Nullable {
 			return Value{}, CodeNull
 		}
-		return Value{Null: true}, ""
+		c.now = Value{Null: true}
+		return c.now, ""
 	}
 	if c.codes != nil && !c.codes[text] {
 		if c.Other == "" {
@@ -252,13 +260,11 @@ func (in *reader) value(i int, text string, isNull bool) (Value, Code) {
 		v.I = min(max(v.I, b.Lo), b.Hi)
 		in.clampedNow = append(in.clampedNow, i)
 	}
+	c.now = v
 	if c.op == nil {
 		return v, ""
 	}
-	if c.ints != nil {
-		return Value{I: c.ints.ApplyInt(v.I)}, ""
-	}
-	return c.mask(format(c.Type, v))
+	return c.under(v)
 }
 
 // mask applies the column's operator, remembering answers while they are few.

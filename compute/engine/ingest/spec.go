@@ -69,6 +69,8 @@ type Spec struct {
 	// which the file is refused.
 	MaxBadPercent float64  `json:"max_bad_percent,omitempty"`
 	Columns       []Column `json:"columns"`
+	// Variants are stored behind the columns, in this order.
+	Variants []Variant `json:"variants,omitempty"`
 }
 
 // Keys are the secrets of tokenisation, at least 32 bytes each. They travel in a
@@ -170,11 +172,12 @@ func (s *Spec) Check() error {
 	if s.UnitColumn == "" && s.OneRow || s.UnitColumn != "" && len(s.Unique) > 0 {
 		return errors.New("failed to check ingest specification: one row per unit needs a unit, unique columns need a public table")
 	}
-	return nil
+	return s.checkVariants(seen)
 }
 
 // StoredColumns are the columns of the snapshot in its order, without _unit and
-// _rn: neither the unit column nor a dropped one is among them.
+// _rn: neither the unit column nor a dropped one is among them. Hidden columns come
+// last.
 func (s *Spec) StoredColumns() ([]Stored, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
@@ -202,7 +205,8 @@ func (s *Spec) StoredColumns() ([]Stored, error) {
 			return nil, fmt.Errorf("failed to check ingest specification: unique column %q is not stored", name)
 		}
 	}
-	return out, nil
+	variants, err := s.storedVariants()
+	return append(out, variants...), err
 }
 
 func hasColumn(columns []Stored, name string) bool {
