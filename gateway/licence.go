@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"slices"
@@ -12,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sandgate/sandgate/compute/engine/ingest"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
@@ -233,9 +232,6 @@ func (d *Domain) subject(kind policies.UnitKind, id string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	key := hmac.New(sha256.New, d.keys.Token)
-	key.Write([]byte("sandgate/consent-subject/v1"))
-	mac := hmac.New(sha256.New, key.Sum(nil))
-	mac.Write([]byte(string(kind) + "\x00" + canonical))
-	return hex.EncodeToString(mac.Sum(nil)), true
+	sum := ingest.CommitSubject(d.subjectKey(), string(kind), canonical)
+	return hex.EncodeToString(sum[:]), true
 }

@@ -47,13 +47,17 @@ func (s *State) refusedNow(book *policies.Book, j *Job, at time.Time) *policies.
 	if j.Request.Core != nil {
 		core = *j.Request.Core
 	}
-	return book.Stopped(policies.Request{Operator: j.Operator, Licence: j.Request.Licence, Purpose: j.Request.Purpose, At: at, Core: core,
-		Product: j.Request.Product, Version: j.Request.Version})
+	if x := book.Stopped(policies.Request{Operator: j.Operator, Licence: j.Request.Licence, Purpose: j.Request.Purpose, At: at, Core: core,
+		Product: j.Request.Product, Version: j.Request.Version}); x != nil {
+		return x
+	}
+	return j.consentsEnded(book, at)
 }
 
 // CheckRelease says whether a reserved job may still release at an instant: what
 // let it in must hold to the end (R06), and neither its operator nor its licence,
-// nor a data set, nor the gateway may be held by an order (R27).
+// nor a data set, nor the gateway may be held by an order (R27), and every consent it
+// was computed with must stand (R28).
 func (s *State) CheckRelease(job string, at time.Time) error {
 	j, ok := s.jobs[job]
 	if !ok || j.Phase != PhaseReserved {
