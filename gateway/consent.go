@@ -3,9 +3,12 @@ package gateway
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 
 	"github.com/sandgate/sandgate/compute/engine"
+	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/policies"
 )
 
@@ -53,4 +56,25 @@ func subjectsOf(u policies.ConsentUse) engine.Subjects {
 		out = append(out, k)
 	}
 	return out
+}
+
+// manySubjects commits to a list of subjects, of which the error names one by its
+// place alone.
+func (d *Domain) manySubjects(kind policies.UnitKind, req *sandgatev1.ComputeSubjectRequest) (*sandgatev1.ComputeSubjectResponse, error) {
+	if req.GetId() != "" || len(req.GetIds()) > policies.MaxSubjects {
+		return nil, invalid("SUBJECT_ID", fmt.Sprintf("一次给出一个标识，或至多 %d 个", policies.MaxSubjects), fmt.Sprintf("name one identifier, or at most %d at once", policies.MaxSubjects))
+	}
+	out := &sandgatev1.ComputeSubjectResponse{}
+	for i, id := range req.GetIds() {
+		subject, ok := d.subject(kind, id)
+		if !ok {
+			return nil, invalid("SUBJECT_ID", fmt.Sprintf("第 %d 个标识的格式不对", i+1), fmt.Sprintf("identifier %d is malformed", i+1))
+		}
+		raw, err := hex.DecodeString(subject)
+		if err != nil {
+			return nil, fmt.Errorf("failed to compute subject: %w", err)
+		}
+		out.Subjects = append(out.Subjects, raw[:engine.SubjectBytes])
+	}
+	return out, nil
 }

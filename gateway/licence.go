@@ -192,7 +192,7 @@ func (s *licenceService) ListConsents(ctx context.Context, req *sandgatev1.ListC
 				continue
 			}
 			out := &sandgatev1.Consent{Name: "consents/" + c.ID, Department: c.Department, Subject: c.Subject, Licence: c.Licence, Operator: c.Operator, Purposes: c.Purposes,
-				Datasets: c.Datasets, NotBefore: timestamppb.New(c.NotBefore), NotAfter: timestamppb.New(c.NotAfter)}
+				Datasets: c.Datasets, NotBefore: timestamppb.New(c.NotBefore), NotAfter: timestamppb.New(c.NotAfter), SubjectCount: int32(r.Count(s.d.instant()))}
 			if !r.Withdrawn.IsZero() {
 				out.WithdrawTime = timestamppb.New(r.Withdrawn)
 			}
@@ -215,6 +215,9 @@ func (s *licenceService) ComputeSubject(ctx context.Context, req *sandgatev1.Com
 	}
 	if !ok || e.Dataset.Unit == nil || e.Dataset.Unit.Kind != policies.UnitPerson {
 		return nil, invalid("SUBJECT_DATASET", "该数据集的隐私单元不是自然人", "the data set's unit is no person")
+	}
+	if len(req.GetIds()) > 0 {
+		return s.d.manySubjects(e.Dataset.Unit.Kind, req)
 	}
 	subject, ok := s.d.subject(e.Dataset.Unit.Kind, req.GetId())
 	if !ok {

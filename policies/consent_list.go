@@ -147,7 +147,7 @@ func (b *Book) ConsentsFor(dataset, licence, purpose string, at time.Time) Conse
 		return u
 	}
 	for _, r := range b.consents {
-		if r.covers(u, at) {
+		if r.covers(u, at) && r.Count(at) > 0 {
 			u.records = append(u.records, r)
 		}
 	}

@@ -132,6 +132,13 @@ func TestR28_TheGateWantsTheConsents(t *testing.T) {
 	if ran, err := b.gate(p, schemas, text); !ran || err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
+	create, err := schemaTables(schemas)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.s.exec("CREATE TABLE d0.main.t " + create[0]); err != nil {
+		t.Fatal(err)
+	}
 	const list = `(SELECT c._unit, c._rn, c."n" FROM d0.main.t AS c SEMI JOIN g0.main.t AS g ON c._consent = g._consent)`
 	if !strings.Contains(text, list) {
 		t.Fatal(text)
@@ -150,7 +157,7 @@ func TestR28_TheGateWantsTheConsents(t *testing.T) {
 		"one subject left out":   strings.Replace(list, ")", " WHERE c._unit <> 7)", 1),
 	} {
 		changed := strings.Replace(text, list, other, 1)
-		if _, err := b.run(p, changed); changed == text || err != nil && !strings.Contains(other, "_consent OR") && name != "an inner join" {
+		if _, err := b.run(p, changed); changed == text || err != nil {
 			t.Errorf("%s: the engine itself would not run it (%v): %s", name, err, changed)
 		}
 		if _, err := b.gate(p, schemas, changed); err == nil {
