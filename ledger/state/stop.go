@@ -24,7 +24,8 @@ func (s *State) Open() []string {
 
 // Stopped says how an open job ends at an instant because a book no longer lets it
 // run, nil when it may go on. What stops it is public: its operator, licence,
-// purpose and columns, and the policy; never data.
+// purpose and columns, and the policy; never data. Of the consents it was let in with,
+// it tells that one ended.
 func (s *State) Stopped(book *policies.Book, job string, at time.Time) *entry.Failed {
 	j, ok := s.jobs[job]
 	if !ok || j.Phase != PhaseReserved {

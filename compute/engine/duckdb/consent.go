@@ -15,10 +15,11 @@ import (
 // gave it.
 const consentColumn = "_consent UUID"
 
-// consentTable makes the list of data set i's consenting subjects, empty.
+// consentTable makes the list of data set i's consenting subjects, empty; one that
+// was made before stays.
 func consentTable(i int) []string {
 	name := "g" + strconv.Itoa(i)
-	return []string{"ATTACH ':memory:' AS " + name, "CREATE TABLE " + name + ".main.t (" + consentColumn + ")"}
+	return []string{"ATTACH IF NOT EXISTS ':memory:' AS " + name, "CREATE TABLE IF NOT EXISTS " + name + ".main.t (" + consentColumn + ")"}
 }
 
 // consents reads the list of data set i's consenting subjects into memory, where

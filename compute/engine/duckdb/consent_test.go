@@ -292,7 +292,7 @@ func BenchmarkConsent(b *testing.B) {
 		size, _ := f.Stat()
 		p, text := visitsPlan(b, consent)
 		b.Run(fmt.Sprintf("consent=%v", consent), func(b *testing.B) {
-			b.ReportMetric(float64(size.Size())/(1<<20), "MiB")
+			before := childCPU(b)
 			for b.Loop() {
 				b.StopTimer()
 				time.Sleep(150 * time.Millisecond) // until the worker taken last is replaced
@@ -307,6 +307,8 @@ func BenchmarkConsent(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
+			b.ReportMetric(float64((childCPU(b)-before).Milliseconds())/float64(b.N), "cpu-ms/op")
+			b.ReportMetric(float64(size.Size())/(1<<20), "MiB")
 		})
 	}
 }

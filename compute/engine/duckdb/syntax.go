@@ -175,7 +175,7 @@ func (p *planner) bind(ctx context.Context, schemas []algebra.Schema, text strin
 		}
 		name := "d" + strconv.Itoa(i)
 		if i == len(p.tables) {
-			for _, statement := range append([]string{"ATTACH ':memory:' AS " + name}, consentTable(i)...) {
+			for _, statement := range append([]string{"ATTACH IF NOT EXISTS ':memory:' AS " + name}, consentTable(i)...) {
 				if _, err := p.db.ExecContext(ctx, statement); err != nil {
 					return nil, errPlanSchema
 				}
