@@ -48,7 +48,7 @@ var statusCodes = map[string]codes.Code{
 	"PURPOSE_NOT_LICENSED": codes.PermissionDenied, "PURPOSE_NOT_ALLOWED": codes.PermissionDenied,
 	"DATASET_NOT_LICENSED": codes.PermissionDenied, "COLUMN_NOT_LICENSED": codes.PermissionDenied,
 	"GATEWAY_SUSPENDED": codes.PermissionDenied, "OPERATOR_SUSPENDED": codes.PermissionDenied, "LICENCE_SUSPENDED": codes.PermissionDenied, "DATASET_SUSPENDED": codes.PermissionDenied, "PRODUCT_SUSPENDED": codes.PermissionDenied,
-	"JOB_KIND_NOT_LICENSED": codes.PermissionDenied, "PROVIDER_CONSENT_MISSING": codes.PermissionDenied, "CONSENT_REQUIRED": codes.PermissionDenied, "CONSENT_MISSING": codes.PermissionDenied, "QUOTA_EXHAUSTED": codes.ResourceExhausted,
+	"JOB_KIND_NOT_LICENSED": codes.PermissionDenied, "PROVIDER_CONSENT_MISSING": codes.PermissionDenied, "CONSENT_REQUIRED": codes.PermissionDenied, "CONSENT_MISSING": codes.PermissionDenied, "CONSENT_ENDED": codes.FailedPrecondition, "CONSENT_EXACT": codes.FailedPrecondition, "QUOTA_EXHAUSTED": codes.ResourceExhausted,
 	"USE_NOT_ALLOWED": codes.PermissionDenied, "MASK_RULE": codes.PermissionDenied, "BUDGET_EXHAUSTED": codes.ResourceExhausted,
 	"NO_SNAPSHOT": codes.FailedPrecondition, "SNAPSHOT_STALE": codes.FailedPrecondition,
 	"DATASET_NOT_READY": codes.FailedPrecondition, "POLICY_CHANGED": codes.Aborted,

@@ -76,7 +76,15 @@ func (d *Domain) Replay(ctx context.Context, operator string, q Query) (*protect
 	if err != nil {
 		return nil, "", protect.Partials{}, err
 	}
-	out, err := d.runner.Execute(ctx, p.sql, p.plan, files, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
+	var subjects []engine.Subjects
+	for i, id := range p.plan.Core.Datasets() {
+		var list engine.Subjects
+		if p.plan.Consenting(i) {
+			d.log.View(func() { list = subjectsOf(d.state.Book().ConsentsFor(id, q.Licence, q.Purpose, d.instant())) })
+		}
+		subjects = append(subjects, list)
+	}
+	out, err := d.runner.ExecuteConsented(ctx, p.sql, p.plan, files, subjects, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
 	return p.plan, p.sql, out, err
 }
 

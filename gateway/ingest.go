@@ -169,12 +169,12 @@ func (d *Domain) ingestKeys(e policies.Entry) (keys ingest.Keys, epoch int) {
 	if e.Dataset.Unit != nil {
 		kind = string(e.Dataset.Unit.Kind)
 	}
-	return ingest.Keys{Unit: derive("unit/" + kind), Rank: derive("rank/" + e.Dataset.ID), Pseudonym: derive("pseudonym/" + e.Dataset.ID)}, epoch
+	return ingest.Keys{Unit: derive("unit/" + kind), Rank: derive("rank/" + e.Dataset.ID), Pseudonym: derive("pseudonym/" + e.Dataset.ID), Consent: d.consentKey(e)}, epoch
 }
 
 // ingestSpec is the catalogue and masking of a data set as ingest wants them.
 func ingestSpec(e policies.Entry) (ingest.Spec, error) {
-	s := ingest.Spec{Dataset: e.Dataset.ID, OneRow: e.Dataset.OneRow, Unique: e.Dataset.Unique, MaxBadPercent: e.Dataset.BadRows.MaxPercent}
+	s := ingest.Spec{Dataset: e.Dataset.ID, OneRow: e.Dataset.OneRow, Unique: e.Dataset.Unique, MaxBadPercent: e.Dataset.BadRows.MaxPercent, Consent: e.Dataset.Consent == policies.ConsentRequired}
 	if u := e.Dataset.Unit; u != nil {
 		s.UnitColumn, s.UnitKind = u.Column, string(u.Kind)
 	}

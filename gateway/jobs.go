@@ -281,7 +281,11 @@ func (d *Domain) compute(ctx context.Context, p *prepared) (*release.Release, er
 	if err := d.pool.Restart(ctx); err != nil {
 		return nil, fmt.Errorf("failed to replace the worker spawner: %w", err)
 	}
-	partials, err := d.runner.Execute(ctx, p.sql, p.plan, files, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
+	subjects, err := d.subjects(p)
+	if err != nil {
+		return nil, err
+	}
+	partials, err := d.runner.ExecuteConsented(ctx, p.sql, p.plan, files, subjects, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
 	if err != nil {
 		return nil, err
 	}

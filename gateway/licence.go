@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"slices"
@@ -12,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sandgate/sandgate/compute/engine/ingest"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
@@ -193,7 +192,7 @@ func (s *licenceService) ListConsents(ctx context.Context, req *sandgatev1.ListC
 				continue
 			}
 			out := &sandgatev1.Consent{Name: "consents/" + c.ID, Department: c.Department, Subject: c.Subject, Licence: c.Licence, Operator: c.Operator, Purposes: c.Purposes,
-				Datasets: c.Datasets, NotBefore: timestamppb.New(c.NotBefore), NotAfter: timestamppb.New(c.NotAfter)}
+				Datasets: c.Datasets, NotBefore: timestamppb.New(c.NotBefore), NotAfter: timestamppb.New(c.NotAfter), SubjectCount: int32(r.Count(s.d.instant()))}
 			if !r.Withdrawn.IsZero() {
 				out.WithdrawTime = timestamppb.New(r.Withdrawn)
 			}
@@ -217,6 +216,9 @@ func (s *licenceService) ComputeSubject(ctx context.Context, req *sandgatev1.Com
 	if !ok || e.Dataset.Unit == nil || e.Dataset.Unit.Kind != policies.UnitPerson {
 		return nil, invalid("SUBJECT_DATASET", "该数据集的隐私单元不是自然人", "the data set's unit is no person")
 	}
+	if len(req.GetIds()) > 0 {
+		return s.d.manySubjects(e.Dataset.Unit.Kind, req)
+	}
 	subject, ok := s.d.subject(e.Dataset.Unit.Kind, req.GetId())
 	if !ok {
 		return nil, invalid("SUBJECT_ID", "标识的格式不对", "the identifier is malformed")
@@ -233,7 +235,7 @@ func (d *Domain) subject(kind policies.UnitKind, id string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	mac := hmac.New(sha256.New, d.consentKey())
-	mac.Write([]byte(string(kind) + "\x00" + canonical))
-	return hex.EncodeToString(mac.Sum(nil)), true
+	mac := hmac.New(sha256.Newsum := ingest.CommitSubject(d.subjectKey(), d.consentKey())
+	mac.Write([]byte(string(kind), canonical)
+	return hex.EncodeToString(sum[:]), true
 }

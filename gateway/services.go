@@ -479,6 +479,11 @@ func steps(p *protect.Plan) (zh, en []string) {
 		n := strconv.FormatInt(p.MaxRows, 10)
 		add("每个隐私单元至多保留 "+n+" 行", "at most "+n+" rows of each privacy unit are kept")
 	}
+	for i, id := range p.Core.Datasets() {
+		if p.Consenting(i) {
+			add("数据集 "+id+"：只读取预留时同意有效的主体的行；每次提交都是新作业，不重复已发布的结果", "data set "+id+": only rows of subjects whose consent is in force when the job is reserved; every submission is a job of its own, none repeats a release")
+		}
+	}
 	for _, k := range p.Keys {
 		if k.Codes != nil {
 			n := strconv.Itoa(len(k.Codes))

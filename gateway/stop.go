@@ -133,6 +133,11 @@ func stopped(j state.Job) policies.Reason {
 	if j.FailCode == state.LicenceEnded {
 		zh, en = "授权在作业运行期间终止，作业", "the licence ended while the job ran; it"
 	}
+	if j.FailCode == "CONSENT_ENDED" {
+		return policies.Reason{Code: j.FailCode, Rule: j.FailRule, SetBy: j.FailBy,
+			ZH: "作业运行期间有数据主体的同意终止，结果未发布，预算不退还", EN: "while the job ran, a data subject's consent ended; nothing was released and its price stays debited",
+			HintZH: "请用新的 request_id 重新提交，将按其时有效的同意执行", HintEN: "submit the job anew under another request_id; it runs over the consents then in force"}
+	}
 	return policies.Reason{Code: j.FailCode, Rule: j.FailRule, SetBy: j.FailBy,
 		ZH: fmt.Sprintf("%s已依 %s 停止，结果未发布，预算不退还", zh, j.FailRule), EN: fmt.Sprintf("%s was stopped by %s; nothing was released and its price stays debited", en, j.FailRule),
 		HintZH: "恢复后请用新的 request_id 重新提交", HintEN: "once it is lifted, submit the job anew under another request_id"}

@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,16 +16,19 @@ const (
 )
 
 // ConsentRequired in a catalogue entry: the data set is used only for subjects who
-// agreed. No job there is today can be restricted to them, so it answers none.
+// agreed. Queries read their rows alone (ConsentsFor), with noise; a verification
+// asks about one of them.
 const ConsentRequired = "required"
 
-// Consent of one data subject, who is never named: Subject is the commitment that
-// the gateway computes from the identifier under a key of its own. Exactly one of
-// Licence and Operator says for whose use.
+// Consent of data subjects, who are never named: Subject is the commitment that
+// the gateway computes from the identifier under a key of its own, Subjects a list of
+// such (JoinSubjects). Exactly one of the two is set, and exactly one of Licence and
+// Operator says for whose use.
 type Consent struct {
 	ID         string    `yaml:"id" json:"id"`
 	Department string    `yaml:"department" json:"department"`
-	Subject    string    `yaml:"subject" json:"subject"` // 64 hexadecimal digits
+	Subject    string    `yaml:"subject,omitempty" json:"subject,omitempty"`   // 64 hexadecimal digits
+	Subjects   string    `yaml:"subjects,omitempty" json:"subjects,omitempty"` // base64, at most MaxSubjects
 	Licence    string    `yaml:"licence,omitempty" json:"licence,omitempty"`
 	Operator   string    `yaml:"operator,omitempty" json:"operator,omitempty"`
 	Purposes   []string  `yaml:"purposes" json:"purposes"`
@@ -36,9 +38,11 @@ type Consent struct {
 	Document   string    `yaml:"document" json:"document"`   // where the paper or its scan is kept
 }
 
-// ConsentWithdrawal ends a consent at once.
+// ConsentWithdrawal ends a consent at once. With Subject, it ends that subject's
+// alone: in the consent named, or, when none is, in all that the department recorded.
 type ConsentWithdrawal struct {
-	Consent    string `yaml:"consent" json:"consent"`
+	Consent    string `yaml:"consent,omitempty" json:"consent,omitempty"`
+	Subject    string `yaml:"subject,omitempty" json:"subject,omitempty"` // commitment
 	Department string `yaml:"department" json:"department"`
 }
 
@@ -47,6 +51,9 @@ type ConsentRecord struct {
 	Consent   Consent
 	At        time.Time
 	Withdrawn time.Time // zero while it stands
+	// Ended are the subjects who took theirs back, in order. Replaced, never changed.
+	Ended []SubjectEnd
+	keys  []SubjectKey // in order
 }
 
 // maxConsentTerm in years: a consent outlives no licence.
@@ -56,7 +63,11 @@ func (b *Book) putConsent(c Consent, a act) error {
 	if err := b.checkConsent(c, a); err != nil {
 		return fmt.Errorf("consent %q: %w", safeName(c.ID), err)
 	}
-	b.consents[c.ID] = ConsentRecord{Consent: c, At: a.at}
+	keys, err := c.subjectKeys()
+	if err != nil {
+		return fmt.Errorf("consent %q: %w", safeName(c.ID), err)
+	}
+	b.consents[c.ID] = ConsentRecord{Consent: c, At: a.at, keys: keys}
 	return nil
 }
 
@@ -69,10 +80,6 @@ func (b *Book) checkConsent(c Consent, a act) error {
 	}
 	if _, ok := b.consents[c.ID]; ok {
 		return errors.New("a consent of this id was recorded before")
-	}
-	// The text is not repeated: somebody may have put the number itself there.
-	if raw, err := hex.DecodeString(c.Subject); err != nil || len(raw) != 32 || hex.EncodeToString(raw) != c.Subject {
-		return errors.New("subject is not a commitment; compute it with sandgate consent subject")
 	}
 	if c.Document == "" {
 		return errors.New("document is missing: where the authorisation is kept")
@@ -117,6 +124,12 @@ func (b *Book) putWithdrawal(w ConsentWithdrawal, a act) error {
 	if err := b.department(w.Department, a.signers); err != nil {
 		return err
 	}
+	if w.Consent == "" && w.Subject == "" {
+		return errors.New("consent or subject is missing: what is withdrawn")
+	}
+	if w.Subject != "" {
+		return b.withdrawSubject(w, a)
+	}
 	r, ok := b.consents[w.Consent]
 	switch {
 	case !ok:
@@ -128,6 +141,27 @@ func (b *Book) putWithdrawal(w ConsentWithdrawal, a act) error {
 	}
 	r.Withdrawn = a.at
 	b.consents[w.Consent] = r
+	return nil
+}
+
+// withdrawSubject ends one subject's consent, in one record or in all that stand.
+func (b *Book) withdrawSubject(w ConsentWithdrawal, a act) error {
+	key, ok := ParseSubject(w.Subject)
+	if !ok {
+		return errors.New("subject is not a commitment; compute it with sandgate consent subject")
+	}
+	ended := 0
+	for _, id := range slices.Sorted(maps.Keys(b.consents)) {
+		if r := b.consents[id]; r.Consent.Department == w.Department && (w.Consent == "" || w.Consent == id) {
+			if r, ok = r.without(key, a.at); ok {
+				b.consents[id] = r
+				ended++
+			}
+		}
+	}
+	if ended == 0 {
+		return errors.New("no consent of this subject stands that the department recorded")
+	}
 	return nil
 }
 
@@ -145,14 +179,13 @@ func (b *Book) Consents() []ConsentRecord {
 // is held, covers nothing. It is decided anew at every execution: a withdrawal
 // takes effect at the next.
 func (b *Book) Consented(subject, dataset, licence, purpose string, at time.Time) bool {
-	l, ok := b.licences[licence]
-	if !ok || b.InForce(licence, at) != nil || b.Suspended(Target{TargetLicence, licence}) != nil || !slices.Contains(l.Purposes, purpose) {
+	key, ok := ParseSubject(subject)
+	u, may := b.consentUse(dataset, licence, purpose, at)
+	if !ok || !may {
 		return false
 	}
 	for _, r := range b.consents {
-		c := r.Consent
-		if c.Subject == subject && (c.Licence == licence || c.Operator == l.Operator) && slices.Contains(c.Purposes, purpose) && slices.Contains(c.Datasets, dataset) &&
-			!at.Before(c.NotBefore) && at.Before(c.NotAfter) && (r.Withdrawn.IsZero() || at.Before(r.Withdrawn)) {
+		if r.covers(u, at) && r.holds(key, at) {
 			return true
 		}
 	}
@@ -160,16 +193,22 @@ func (b *Book) Consented(subject, dataset, licence, purpose string, at time.Time
 }
 
 // decideConsent refuses what would use the data of all subjects where only those
-// who agreed may be used. A verification asks about one subject and is decided on
-// his consent.
+// who agreed may be used. A query is restricted to them, and refused in exact mode by
+// compute/protect; a verification asks about one subject and is decided on his consent.
 func (b *Book) decideConsent(r Request, dataset string) *Reason {
 	e := b.datasets[dataset]
 	if e.Dataset.Consent != ConsentRequired {
 		return nil
 	}
-	if r.Kind != JobVerification {
-		return reasonf("CONSENT_REQUIRED", "catalogue/"+dataset, e.Department, "数据集“%s”须经数据主体同意，不作统计查询", "data set %q needs the data subjects' consent and answers no query", dataset).
-			hint("仅可就已同意的数据主体核验", "only a verification of a subject who agreed can be let in")
+	switch r.Kind {
+	case "", JobQuery:
+		// It reads the rows of who agreed, which is not for this decision to look at:
+		// that there are none is told by the answer, noise and all.
+		return nil
+	case JobVerification:
+	default:
+		return reasonf("CONSENT_REQUIRED", "catalogue/"+dataset, e.Department, "数据集“%s”须经数据主体同意，不供此类作业使用", "data set %q needs the data subjects' consent and serves no job of this kind", dataset).
+			hint("可作统计查询，或就已同意的数据主体核验", "ask a query, or verify a subject who agreed")
 	}
 	if b.Consented(r.Subject, dataset, r.Licence, r.Purpose, r.At) {
 		return nil

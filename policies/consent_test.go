@@ -87,16 +87,38 @@ func TestR28_BadConsentsAreRefusedWithoutTheNumber(t *testing.T) {
 	}
 }
 
-// Fail closed: what can be used for consenting subjects alone answers no query.
-func TestR28_DataThatNeedsConsentAnswersNoQuery(t *testing.T) {
+// consentTown is the town whose people must agree to the use of their data.
+func consentTown(t *testing.T) *Book {
 	b := town(t, "catalogue")
 	b = apply(t, b, edited(t, townCatalogue, "    bad_rows:", "    consent: required\n    bad_rows:"), "dept")
 	for _, s := range townSteps[2:] {
 		b = apply(t, b, withKeys(s.text), s.signers...)
 	}
+	return b
+}
+
+// A query is let in whoever consented, or nobody: what it reads is restricted. A
+// verification is decided on its subject, and jobs of other kinds fail closed.
+func TestR28_WhoMayAskWhereConsentIsNeeded(t *testing.T) {
+	b := consentTown(t)
+	if got := codesOf(b.Decide(townRequest())); len(got) != 0 {
+		t.Errorf("a query, nobody consenting: %v", got)
+	}
 	b = apply(t, b, consentDoc("c1", ""), "dept")
-	if got := codesOf(b.Decide(townRequest())); !slices.Equal(got, []string{"CONSENT_REQUIRED"}) {
-		t.Errorf("%v", got)
+	if got := codesOf(b.Decide(townRequest())); len(got) != 0 {
+		t.Errorf("a query: %v", got)
+	}
+	model := townRequest()
+	model.Kind = JobModel
+	if got := codesOf(b.Decide(model)); !slices.Contains(got, "CONSENT_REQUIRED") {
+		t.Errorf("a model: %v", got)
+	}
+	// The need of consents is part of what a snapshot is taken under.
+	with, _ := b.Dataset("people")
+	without := with
+	without.Dataset.Consent = ""
+	if s, err := with.Schema(); err != nil || !s.Consent || with.SpecDigest() == without.SpecDigest() {
+		t.Errorf("a snapshot taken without commitments passes for one with them (%v)", err)
 	}
 	// A verification is decided on its subject's consent, and on nobody else's.
 	b = apply(t, b, agreement("jobs: [query, verification]\n"), "bureau", "dept")

@@ -104,6 +104,8 @@ type ingested struct {
 	Unique  []string         `json:"unique"`
 	BadRows BadRows          `json:"bad_rows"`
 	Columns []ingestedColumn `json:"columns"`
+	// A snapshot taken without it knows nothing of its units' consents.
+	Consent string `json:"consent,omitempty"`
 }
 
 type ingestedColumn struct {
@@ -117,7 +119,7 @@ type ingestedColumn struct {
 func (e Entry) SpecDigest() string {
 	// Titles, abstract and the like describe the data and change nothing in it: a
 	// corrected title must not make every snapshot stale.
-	spec := ingested{ID: e.Dataset.ID, Unit: e.Dataset.Unit, Public: e.Dataset.Public, OneRow: e.Dataset.OneRow, Unique: e.Dataset.Unique, BadRows: e.Dataset.BadRows}
+	spec := ingested{ID: e.Dataset.ID, Unit: e.Dataset.Unit, Public: e.Dataset.Public, OneRow: e.Dataset.OneRow, Unique: e.Dataset.Unique, BadRows: e.Dataset.BadRows, Consent: e.Dataset.Consent}
 	for _, c := range e.Dataset.Columns {
 		m, ok := e.Masks[c.Name]
 		if !ok {
@@ -146,7 +148,9 @@ func (e Entry) Schema() (algebra.Schema, error) {
 	if err != nil {
 		return algebra.Schema{}, err
 	}
-	s := e.schema()
+	s := algebra.Schema{Dataset: e.Dataset.ID, Public: e.Dataset.Public, Unique: e.Dataset.Unique, Consent: e.Dataset.Consent == ConsentRequired}
+	if e.Dataset.Unit != nil {
+		s.Unit = e.schema()
 	for _, c := range cols {
 		if !c.Drop {
 			s.Columns = append(s.Columns, algebra.SchemaColumn{Name: c.Name, Type: c.Type})

@@ -229,6 +229,8 @@ type Schema struct {
 	Unit    string         `json:"unit,omitempty"`   // unit column name, usable only in COUNT(DISTINCT …)
 	Unique  []string       `json:"unique,omitempty"` // declared unique key columns (public tables)
 	Columns []SchemaColumn `json:"columns"`
+	// Consent: only the rows of units with a consent in force may be read.
+	Consent bool `json:"consent,omitempty"`
 }
 
 // SchemaColumn is one column as stored in the snapshot, after masking.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/sandbox"
@@ -18,12 +19,14 @@ const (
 )
 
 // ExecuteJob is the payload of an execute job. The job's files are the
-// snapshots; file i is attached as database d<i>.
+// snapshots, file i attached as database d<i>, and after them the lists of subjects
+// who consent to the use of the data sets that Consents names.
 type ExecuteJob struct {
 	SQL    string `json:"sql"`
 	Schema Schema `json:"schema"`
 	// Args are bound to the text's ?, in order; see Runner.Verify.
-	Args []Arg `json:"args,omitempty"`
+	Args     []Arg `json:"args,omitempty"`
+	Consents []int `json:"consents,omitempty"`
 }
 
 // Runner executes rendered SQL in workers of Pool. It is safe for concurrent use.
@@ -33,19 +36,32 @@ type Runner struct {
 
 // Execute runs one SQL text, rendered from plan, over the snapshots and returns
 // the exact partials. snapshots[i] is database d<i>, its table main.t. Each is
-// reopened, so concurrent calls may share the files.
+// reopened, so concurrent calls may share the files. A plan that reads consenting
+// units only is refused; see ExecuteConsented.
 //
 // The result columns are the keys in the order of plan.Keys, in exact mode one
 // integer (GROUPING of all keys: 0 for a cell, otherwise the grand total; always
 // 0 when the plan has no key), then the measures as BIGINT or HUGEINT. The error
 // is *sandbox.ErrKilled or ErrPartials: neither carries anything of the engine.
 func (r *Runner) Execute(ctx context.Context, sql string, plan *protect.Plan, snapshots []*os.File, limits sandbox.Limits) (protect.Partials, error) {
+	return r.ExecuteConsented(ctx, sql, plan, snapshots, nil, limits)
+}
+
+// ExecuteConsented is Execute with the lists of who consents, parallel to snapshots:
+// one for each data set that plan.Consenting names, though it be empty, and nil for
+// the others.
+func (r *Runner) ExecuteConsented(ctx context.Context, sql string, plan *protect.Plan, snapshots []*os.File, subjects []Subjects, limits sandbox.Limits) (protect.Partials, error) {
 	schema := SchemaOf(plan)
-	payload, err := json.Marshal(ExecuteJob{SQL: sql, Schema: schema})
+	lists, consents, err := listSubjects(plan, subjects)
+	if err != nil {
+		return protect.Partials{}, err
+	}
+	defer closeAll(lists)
+	payload, err := json.Marshal(ExecuteJob{SQL: sql, Schema: schema, Consents: consents})
 	if err != nil {
 		return protect.Partials{}, fmt.Errorf("failed to encode job: %w", err)
 	}
-	files, err := reopen(snapshots)
+	files, err := reopen(append(slices.Clone(snapshots), lists...))
 	if err != nil {
 		return protect.Partials{}, err
 	}

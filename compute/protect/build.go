@@ -106,6 +106,9 @@ func (b *builder) tables() *policies.Reason {
 		if r := b.rule(f); r != nil {
 			return r
 		}
+		if f.Consent {
+			b.plan.consenting(i, len(b.facts))
+		}
 		if f.Mode == ModeDP && !f.OneRow {
 			b.plan.Ranks[i] = f.MaxRows
 		}
@@ -135,6 +138,8 @@ func (b *builder) rule(f Facts) *policies.Reason {
 		return incomplete(f, "mode")
 	case f.Mode != fact.Mode:
 		return modeMixed(fact, f)
+	case f.Mode == ModeExact && f.Consent:
+		return exactConsent(f)
 	case f.Mode == ModeExact && f.K < 2:
 		return incomplete(f, "k")
 	case f.Mode == ModeExact && f.Round < 2:

@@ -27,6 +27,8 @@ type Facts struct {
 	Round int64 // exact mode: rounding base
 	// Exact holds the further thresholds of exact mode; K and Round above count.
 	Exact ExactRules
+	// Consent: only units with a consent in force are read (R28).
+	Consent bool
 	// Unique lists the columns of a public table that ingest verified to be
 	// unique one by one: a join on any other column could multiply rows.
 	Unique []string

@@ -19,7 +19,7 @@ func FactsOf(e policies.Entry) (Facts, error) {
 	f := Facts{
 		Unit:    unitOf(e.Dataset),
 		Dataset: e.Dataset.ID, Department: e.Department, Public: e.Dataset.Public,
-		MaxRows: e.Rule.MaxRows, OneRow: e.Dataset.OneRow, Unique: e.Dataset.Unique, Columns: map[string]ColumnFacts{},
+		MaxRows: e.Rule.MaxRows, OneRow: e.Dataset.OneRow, Consent: e.Dataset.Consent == policies.ConsentRequired, Unique: e.Dataset.Unique, Columns: map[string]ColumnFacts{},
 	}
 	if f.OneRow {
 		f.MaxRows = 1

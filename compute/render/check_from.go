@@ -196,14 +196,25 @@ func (r *reader) table(v any, i int) error {
 	return nil
 }
 
-// stored reads d<data set>.main.t AS name.
+// stored reads a data set AS name: its table, or that of its consenting units.
 func (r *reader) stored(v any, dataset, name string) error {
+	at := slices.Index(r.datasets, dataset)
+	if at < 0 {
+		return errors.New("not the plan's table")
+	}
+	if r.schemas[at].Consent {
+		return r.consenting(v, at, name)
+	}
+	return baseTable(v, "d"+strconv.Itoa(at), name)
+}
+
+// baseTable reads <catalog>.main.t AS name.
+func baseTable(v any, catalog, name string) error {
 	f, err := pick(v, "type", "alias", "catalog_name", "schema_name", "table_name")
 	if err != nil {
 		return err
 	}
-	at := slices.Index(r.datasets, dataset)
-	if at < 0 || f[0] != "BASE_TABLE" || f[1] != name || f[2] != "d"+strconv.Itoa(at) || f[3] != "main" || f[4] != "t" {
+	if f[0] != "BASE_TABLE" || f[1] != name || f[2] != catalog || f[3] != "main" || f[4] != "t" {
 		return errors.New("not the plan's table")
 	}
 	return nil

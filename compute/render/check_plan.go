@@ -46,7 +46,7 @@ func checkBound(plan *protect.Plan, schemas []algebra.Schema, bound []byte) erro
 	if root["error"] != false || len(items(root["plans"])) != 1 || len(root) != 2 {
 		return errors.New("the planner refused the statement, or planned several")
 	}
-	w := walker{schemas: schemas, scans: make([]int, len(schemas)), lists: len(lists(plan))}
+	w := walker{schemas: schemas, scans: make([]int, len(schemas)), consents: make([]int, len(schemas)), lists: len(lists(plan))}
 	if err := w.operator(items(root["plans"])[0]); err != nil {
 		return err
 	}
@@ -77,14 +77,15 @@ func checkBound(plan *protect.Plan, schemas []algebra.Schema, bound []byte) erro
 			return fmt.Errorf("data set %d is scanned %d times", i, n)
 		}
 	}
-	return nil
+	return w.allConsent()
 }
 
 type walker struct {
 	schemas  []algebra.Schema
 	scans    []int
-	extremes int // MIN and MAX seen
-	lists    int // list columns not yet seen
+	consents []int // scans that are semi-joined with the subjects who consent
+	extremes int   // MIN and MAX seen
+	lists    int   // list columns not yet seen
 }
 
 func (w *walker) operator(v any) error {
@@ -104,6 +105,12 @@ func (w *walker) operator(v any) error {
 		}
 		return w.scan(t)
 	case "LOGICAL_COMPARISON_JOIN":
+		if t["join_type"] == "SEMI" {
+			if err := w.semiJoin(t, children); err != nil {
+				return err
+			}
+			break
+		}
 		if t["join_type"] != "INNER" && t["join_type"] != "LEFT" || t["predicate"] != nil {
 			return errors.New("unexpected kind of join")
 		}
@@ -111,6 +118,9 @@ func (w *walker) operator(v any) error {
 		if t["setop_all"] != true || len(children) != 2 {
 			return errors.New("unexpected union")
 		}
+	}
+	if t["join_type"] == "SEMI" {
+		children = children[:1] // the other was seen whole
 	}
 	for _, c := range children {
 		if err := w.operator(c); err != nil {
@@ -255,16 +265,25 @@ func total(name string, t tree) bool {
 	return true
 }
 
-// scan checks that a leaf reads d<i>.main.t with the columns of schema i.
-func (w *walker) scan(t tree) error {
+// wholeTable checks that a leaf reads all of some main.t and returns where it lies.
+func wholeTable(t tree) (tree, error) {
 	data, _ := t["function_data"].(tree)
 	if t["name"] != "seq_scan" || data["schema"] != "main" || data["table"] != "t" {
-		return errors.New("unexpected scan")
+		return nil, errors.New("unexpected scan")
 	}
 	filters, _ := t["table_filters"].(tree)
 	extra, _ := t["extra_info"].(tree)
 	if len(items(filters["filters"])) != 0 || extra["sample_options"] != nil {
-		return errors.New("a scan that filters or samples by itself")
+		return nil, errors.New("a scan that filters or samples by itself")
+	}
+	return data, nil
+}
+
+// scan checks that a leaf reads d<i>.main.t with the columns of schema i.
+func (w *walker) scan(t tree) error {
+	data, err := wholeTable(t)
+	if err != nil {
+		return err
 	}
 	for i, s := range w.schemas {
 		if data["catalog"] != "d"+strconv.Itoa(i) {
@@ -277,17 +296,24 @@ func (w *walker) scan(t tree) error {
 		if !s.Public {
 			names, types = append(names, unitColumn, rankColumn), append(types, "UBIGINT", "INTEGER")
 		}
-		var got []string
-		for _, v := range items(t["returned_types"]) {
-			typ, _ := v.(tree)
-			id, _ := typ["id"].(string)
-			got = append(got, id)
+		if s.Consent {
+			names, types = append(names, consentColumn), append(types, "UUID")
 		}
-		if !equalJSON(t["names"], names) || !equalJSON(got, types) {
+		if !hasColumns(t, names, types) {
 			return fmt.Errorf("table %d has other columns than its schema", i)
 		}
 		w.scans[i]++
 		return nil
 	}
 	return errors.New("scan of a table that is not approved")
+}
+
+func hasColumns(scan tree, names, types []string) bool {
+	var got []string
+	for _, v := range items(scan["returned_types"]) {
+		typ, _ := v.(tree)
+		id, _ := typ["id"].(string)
+		got = append(got, id)
+	}
+	return equalJSON(scan["names"], names) && equalJSON(got, types)
 }

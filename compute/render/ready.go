@@ -28,7 +28,7 @@ func ready(plan *protect.Plan, schemas []algebra.Schema) error {
 			return fmt.Errorf("schema %d is of another data set", i)
 		}
 		for _, c := range s.Columns {
-			if name := strings.ToLower(c.Name); name == unitColumn || name == rankColumn {
+			if name := strings.ToLower(c.Name); name == unitColumn || name == rankColumn || name == consentColumn {
 				return fmt.Errorf("schema %d has a column with a reserved name", i)
 			}
 		}
@@ -37,6 +37,9 @@ func ready(plan *protect.Plan, schemas []algebra.Schema) error {
 		return errors.New("unknown release mode")
 	}
 	if err := bounded(plan, schemas); err != nil {
+		return err
+	}
+	if err := consented(plan, schemas); err != nil {
 		return err
 	}
 	if len(plan.Keys) != len(plan.Core.Keys) || len(plan.Measures) == 0 {

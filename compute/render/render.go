@@ -22,10 +22,15 @@ import (
 const (
 	unitColumn = "_unit" // token of the unit
 	rankColumn = "_rn"   // secret keyed rank of the row inside its unit, from 1
+	// consentColumn holds the commitment to the unit's data subject, in tables that
+	// are read only of units with a consent in force.
+	consentColumn = "_consent"
 )
 
 // SQL renders the statement of plan. schemas are those of plan.Core.Datasets(), in
-// that order (algebra.Core.SchemasOf); data set i is the database d<i>'s main.t.
+// that order (algebra.Core.SchemasOf); data set i is the database d<i>'s main.t. Where
+// plan.Consenting(i), the subjects with a consent in force are g<i>'s main.t, and
+// every scan of the data set is a semi-join with them.
 //
 // The result has the columns k0…, one per key; in exact mode with keys, grp,
 // which is 0 for a cell and not 0 for the one total row; and m0…, one integer
@@ -43,7 +48,7 @@ func SQL(plan *protect.Plan, schemas []algebra.Schema) (string, error) {
 	if err := ready(plan, schemas); err != nil {
 		return "", fmt.Errorf("failed to render plan: %w", err)
 	}
-	w := &writer{plan: plan, datasets: plan.Core.Datasets()}
+	w := &writer{plan: plan, schemas: schemas, datasets: plan.Core.Datasets()}
 	w.outer = newScope(plan.Grids, plan.Core.Derived, func(table int) string { return "t" + strconv.Itoa(table) })
 	for _, t := range plan.Core.Tables {
 		w.outer.datasets = append(w.outer.datasets, slices.Index(w.datasets, t.Dataset))
@@ -57,6 +62,7 @@ func SQL(plan *protect.Plan, schemas []algebra.Schema) (string, error) {
 
 type writer struct {
 	plan     *protect.Plan
+	schemas  []algebra.Schema
 	datasets []string
 	outer    *scope
 }
@@ -188,8 +194,6 @@ func (w *writer) from() (string, error) {
 
 func (w *writer) dataset(id string) int { return slices.Index(w.datasets, id) }
 
-func (w *writer) stored(id string) string { return "d" + strconv.Itoa(w.dataset(id)) + ".main.t" }
-
 // table renders table i: a data set, its rows per unit, or its partitions.
 func (w *writer) table(i int) (string, error) {
 	t := w.plan.Core.Tables[i]
@@ -201,7 +205,7 @@ func (w *writer) table(i int) (string, error) {
 	case len(t.Parts) > 0:
 		return w.parts(t) + name, nil
 	}
-	return w.stored(t.Dataset) + name, nil
+	return w.stored(t.Dataset, "t"+strconv.Itoa(i)), nil
 }
 
 // perUnit aggregates a data set to one row per unit. Its sums are brought back to
@@ -244,7 +248,7 @@ func (w *writer) perUnit(t algebra.Table) (string, error) {
 		}
 		where = append(where, text)
 	}
-	return "(SELECT " + strings.Join(selected, ", ") + " FROM " + w.stored(t.Dataset) + " AS p" +
+	return "(SELECT " + strings.Join(selected, ", ") + " FROM " + w.stored(t.Dataset, "p") +
 		conjunction(" WHERE ", where) + " GROUP BY p." + unitColumn + ")", nil
 }
 
@@ -256,7 +260,7 @@ func (w *writer) parts(t algebra.Table) string {
 	}
 	var out []string
 	for _, id := range append([]string{t.Dataset}, t.Parts...) {
-		text := "SELECT " + columns + " FROM " + w.stored(id) + " AS p"
+		text := "SELECT " + columns + " FROM " + w.stored(id, "p")
 		if rank := w.plan.Ranks[w.dataset(id)]; rank > 0 {
 			text += " WHERE p." + rankColumn + " <= " + strconv.FormatInt(rank, 10)
 		}

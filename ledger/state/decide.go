@@ -93,7 +93,7 @@ func (s *State) Decide(a Ask) Decision {
 		return refuse(*reason)
 	}
 	d := Decision{Plan: plan}
-	if of, ok := s.answers[answerKey(a.Request.Query, snapshots)]; ok && s.repeats(of, plan) {
+	if of, ok := s.answers[answerKey(a.Request.Query, snapshots)]; ok && s.repeats(of, plan) && plan.Consents == nil {
 		d.Repeated = &entry.Repeated{Request: a.Request, Of: of}
 		return d
 	}
@@ -271,7 +271,8 @@ func (s *State) applyReserved(e *entry.Entry) error {
 	if err := s.filter.Reserve(e.Reserved.Charges); err != nil {
 		return err
 	}
-	s.begin(e, e.Reserved.Request, PhaseReserved).Reserved = e.Reserved
+	j := s.begin(e, e.Reserved.Request, PhaseReserved)
+	j.Reserved, j.consents = e.Reserved, s.consentsFor(j, e.Time())
 	s.use(e.Reserved.Request.Licence, e.Time(), e.Reserved.Price)
 	s.exactReserved(e.Reserved)
 	s.open[e.Reserved.Request.Job] = true
@@ -309,7 +310,7 @@ func (s *State) applyReleased(e *entry.Entry) error {
 	if e.Released.Cells != "" {
 		s.exact[j.Request.Core.Tables[0].Dataset]++
 	}
-	j.Phase, j.Released, j.FinishSeq, j.FinishAt = PhaseReleased, e.Released, e.Seq, e.At
+	j.Phase, j.Released, j.FinishSeq, j.FinishAt, j.consents = PhaseReleased, e.Released, e.Seq, e.At, nil
 	delete(s.open, e.Released.Job)
 	s.answers[answerKey(j.Request.Query, j.Reserved.Snapshots)] = e.Released.Job
 	s.released++
@@ -339,6 +340,6 @@ func (s *State) applyFailed(e *entry.Entry) error {
 		s.acted(e, e.Failed.By)
 	}
 	delete(s.open, e.Failed.Job)
-	j.Phase, j.FailCode, j.FailRule, j.FailBy, j.FinishSeq, j.FinishAt = PhaseFailed, e.Failed.Code, e.Failed.Rule, e.Failed.By, e.Seq, e.At
+	j.Phase, j.FailCode, j.FailRule, j.FailBy, j.FinishSeq, j.FinishAt, j.consents = PhaseFailed, e.Failed.Code, e.Failed.Rule, e.Failed.By, e.Seq, e.At, nil
 	return nil
 }

@@ -46,6 +46,9 @@ type Job struct {
 	FailBy    string
 	FinishSeq uint64
 	FinishAt  int64 // entry that ended it, Unix milliseconds; 0 while open
+
+	// consents are those it was let in with, while it is open.
+	consents []policies.ConsentUse
 }
 
 // State is the projection of a ledger prefix. It is not safe for concurrent

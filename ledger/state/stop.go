@@ -24,7 +24,8 @@ func (s *State) Open() []string {
 
 // Stopped says how an open job ends at an instant because a book no longer lets it
 // run, nil when it may go on. What stops it is public: its operator, licence,
-// purpose and columns, and the policy; never data.
+// purpose and columns, and the policy; never data. Of the consents it was let in with,
+// it tells that one ended.
 func (s *State) Stopped(book *policies.Book, job string, at time.Time) *entry.Failed {
 	j, ok := s.jobs[job]
 	if !ok || j.Phase != PhaseReserved {
@@ -47,13 +48,17 @@ func (s *State) refusedNow(book *policies.Book, j *Job, at time.Time) *policies.
 	if j.Request.Core != nil {
 		core = *j.Request.Core
 	}
-	return book.Stopped(policies.Request{Operator: j.Operator, Licence: j.Request.Licence, Purpose: j.Request.Purpose, At: at, Core: core,
-		Product: j.Request.Product, Version: j.Request.Version})
+	if x := book.Stopped(policies.Request{Operator: j.Operator, Licence: j.Request.Licence, Purpose: j.Request.Purpose, At: at, Core: core,
+		Product: j.Request.Product, Version: j.Request.Version}); x != nil {
+		return x
+	}
+	return j.consentsEnded(book, at)
 }
 
 // CheckRelease says whether a reserved job may still release at an instant: what
 // let it in must hold to the end (R06), and neither its operator nor its licence,
-// nor a data set, nor the gateway may be held by an order (R27).
+// nor a data set, nor the gateway may be held by an order (R27), and every consent it
+// was computed with must stand (R28).
 func (s *State) CheckRelease(job string, at time.Time) error {
 	j, ok := s.jobs[job]
 	if !ok || j.Phase != PhaseReserved {

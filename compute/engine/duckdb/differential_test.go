@@ -43,7 +43,7 @@ func newBench(t *testing.T) *bench {
 	}
 	t.Cleanup(func() { _ = s.conn.Close(); _ = s.connector.Close() })
 	for i := range 8 {
-		if err := s.exec(fmt.Sprintf("ATTACH ':memory:' AS d%d", i)); err != nil {
+		if err := s.exec(append(consentTable(i), fmt.Sprintf("ATTACH ':memory:' AS d%d", i))...); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -42,12 +42,21 @@ func execute(ctx context.Context, payload []byte, files []*os.File, emit func([]
 	if err := s.size(sandbox.LimitsFrom(ctx)); err != nil {
 		return mapError(err)
 	}
-	for i, f := range files {
+	snapshots, lists, err := job.Split(files)
+	if err != nil {
+		return errEngine
+	}
+	for i, f := range snapshots {
 		name := fmt.Sprintf("d%d", i)
 		if err := bindFile(name, f, false); err != nil {
 			return err
 		}
 		if err := s.exec(fmt.Sprintf("ATTACH '%s%s' AS %s (TYPE duckdb, READ_ONLY)", vfsRoot, name, name)); err != nil {
+			return mapError(err)
+		}
+	}
+	for at, i := range job.Consents {
+		if err := s.consents(i, lists[at]); err != nil {
 			return mapError(err)
 		}
 	}

@@ -179,6 +179,15 @@ func (s *sketch) derive(n int) {
 func (w *world) randomPlan(r *rand.Rand) *protect.Plan {
 	for {
 		if p := w.tryPlan(r); p != nil && p.Core.Validate(w.schemas) == nil {
+			for i, id := range p.Core.Datasets() {
+				if w.schema(id).Consent {
+					p.Consents = append(p.Consents, make([]bool, len(p.Core.Datasets())-len(p.Consents))...)
+					p.Consents[i] = true
+				}
+			}
+			if p.Consents != nil && p.Mode != protect.ModeDP {
+				continue
+			}
 			return p
 		}
 	}

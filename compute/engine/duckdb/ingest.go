@@ -78,11 +78,11 @@ func takeFile(ctx context.Context, job *engine.IngestJob, files []*os.File, prog
 	if err := s.exec(
 		fmt.Sprintf("ATTACH '%s%s' AS %s", vfsRoot, outName, outName),
 		fmt.Sprintf("ATTACH '%s%s' AS %s", vfsRoot, stageName, stageName),
-		"CREATE TABLE stage.main.s ("+stageColumns(stored)+")",
+		"CREATE TABLE stage.main.s ("+stageColumns(&job.Spec, stored)+")",
 	); err != nil {
 		return none, mapError(err)
 	}
-	load, err := newLoader(s, stored)
+	load, err := newLoader(s, stored, job.Spec.Consent)
 	if err != nil {
 		return none, mapError(err)
 	}
@@ -125,10 +125,13 @@ func sqlType(k algebra.Kind) string {
 	return "BIGINT"
 }
 
-func stageColumns(stored []ingest.Stored) string {
+func stageColumns(spec *ingest.Spec, stored []ingest.Stored) string {
 	defs := []string{"_unit UBIGINT", "_h UBIGINT"}
 	for i, c := range stored {
 		defs = append(defs, fmt.Sprintf("c%d %s", i, stageType(c.Type.Kind)))
+	}
+	if spec.Consent {
+		defs = append(defs, consentColumn)
 	}
 	return strings.Join(defs, ", ")
 }
@@ -146,6 +149,7 @@ func stageType(k algebra.Kind) string {
 type loader struct {
 	appender *duck.Appender
 	stored   []ingest.Stored
+	consent  bool
 	batch    *rowBatch
 	full     chan *rowBatch
 	empty    chan *rowBatch
@@ -155,19 +159,20 @@ type loader struct {
 // rowBatch is a copy of some rows: units, orders and values row after row.
 type rowBatch struct {
 	units, orders []uint64
+	subjects      []ingest.Subject
 	values        []ingest.Value
 }
 
 const batchRows = 2048
 
-func newLoader(s *session, stored []ingest.Stored) (*loader, error) {
+func newLoader(s *session, stored []ingest.Stored, consent bool) (*loader, error) {
 	a, err := duck.NewAppender(s.conn, stageName, "main", "s")
 	if err != nil {
 		return nil, err
 	}
 	const batches = 4
 	l := &loader{
-		appender: a, stored: stored, batch: &rowBatch{}, done: make(chan error, 1),
+		appender: a, stored: stored, consent: consent, batch: &rowBatch{}, done: make(chan error, 1),
 		// empty has room for every batch there is, so that handing one back never blocks.
 		full: make(chan *rowBatch, batches), empty: make(chan *rowBatch, batches+1),
 	}
@@ -180,7 +185,7 @@ func newLoader(s *session, stored []ingest.Stored) (*loader, error) {
 			if failed == nil {
 				failed = l.store(b)
 			}
-			b.units, b.orders, b.values = b.units[:0], b.orders[:0], b.values[:0]
+			b.units, b.orders, b.subjects, b.values = b.units[:0], b.orders[:0], b.subjects[:0], b.values[:0]
 			l.empty <- b
 		}
 		l.done <- failed
@@ -192,6 +197,9 @@ func newLoader(s *session, stored []ingest.Stored) (*loader, error) {
 func (l *loader) Add(r ingest.Row) error {
 	b := l.batch
 	b.units, b.orders, b.values = append(b.units, r.Unit), append(b.orders, r.Order), append(b.values, r.Values...)
+	if l.consent {
+		b.subjects = append(b.subjects, r.Subject)
+	}
 	if len(b.units) == batchRows {
 		l.full <- b
 		l.batch = <-l.empty
@@ -200,7 +208,10 @@ func (l *loader) Add(r ingest.Row) error {
 }
 
 func (l *loader) store(b *rowBatch) error {
-	args := make([]driver.Value, 2+len(l.stored))
+	args := make([]driver.Value, 2+len(l.stored), 3+len(l.stored))
+	if l.consent {
+		args = args[:cap(args)]
+	}
 	for row := range b.units {
 		args[0], args[1] = b.units[row], b.orders[row]
 		for i, v := range b.values[row*len(l.stored) : (row+1)*len(l.stored)] {
@@ -216,6 +227,9 @@ func (l *loader) store(b *rowBatch) error {
 			default:
 				args[2+i] = v.I
 			}
+		}
+		if l.consent {
+			args[2+len(l.stored)] = duck.UUID(b.subjects[row])
 		}
 		if err := l.appender.AppendRow(args...); err != nil {
 			return err
@@ -251,6 +265,9 @@ func (s *session) sorted(spec *ingest.Spec, stored []ingest.Stored, rows int64) 
 			expr = fmt.Sprintf("(DATE '1970-01-01' + %s)", expr)
 		}
 		names = append(names, expr)
+	}
+	if spec.Consent {
+		defs, names = append(defs, consentColumn+" NOT NULL"), append(names, "_consent")
 	}
 	key, sorting := "_h", "_h"
 	for i := range stored {

@@ -21,15 +21,15 @@ import (
 var token = regexp.MustCompile(`'(?:[^']|'')*'|"(?:[^"]|"")*"|[A-Za-z_][A-Za-z_0-9]*|[0-9]+|<=|>=|<>|//|[^\s]`)
 
 // spare words take the place of a token or go in beside one.
-var spare = strings.Fields(`t0 t1 t2 p w d0 d1 main t _unit _rn "n" "cost" "a0" "wild" SUM COUNT MAX MIN any_value LEAST GREATEST AND OR NOT <= >= < > = <> + - * // %
+var spare = strings.Fields(`t0 t1 t2 p w c g d0 d1 g0 g1 main t _unit _rn _consent SEMI ANTI "n" "cost" "a0" "wild" SUM COUNT MAX MIN any_value LEAST GREATEST AND OR NOT <= >= < > = <> + - * // %
 	0 1 2 7 'x' NULL TRUE FALSE CAST TRY_CAST BIGINT INTEGER HUGEINT VARCHAR DISTINCT LEFT INNER UNION EXCEPT ALL WHERE HAVING ELSE WHEN ( ) , *
 	error('x') (SELECT(1)) random() COUNT(*) t0._unit LIMIT DESC`)
 
 // kin are tokens of which one can stand where another does.
 var kin = [][]string{
 	{"=", "<>", "<", "<=", ">", ">="}, {"AND", "OR"}, {"+", "-", "*", "//", "%"}, {"SUM", "MAX", "MIN", "COUNT", "any_value"}, {"LEAST", "GREATEST"},
-	{"CAST", "TRY_CAST"}, {"BIGINT", "INTEGER", "HUGEINT", "VARCHAR"}, {"LEFT", "INNER", "FULL"}, {"t0", "t1", "t2", "p", "w"}, {"d0", "d1", "d2"},
-	{"year", "month", "day", "quarter", "isodow"}, {"_unit", "_rn"}, {"TRUE", "FALSE"}, {"WHERE", "HAVING"}, {"ALL", "DISTINCT"},
+	{"CAST", "TRY_CAST"}, {"BIGINT", "INTEGER", "HUGEINT", "VARCHAR"}, {"LEFT", "INNER", "FULL", "SEMI", "ANTI"}, {"t0", "t1", "t2", "p", "w", "c", "g"}, {"d0", "d1", "d2"}, {"g0", "g1", "g2", "d0"},
+	{"year", "month", "day", "quarter", "isodow"}, {"_unit", "_rn", "_consent"}, {"TRUE", "FALSE"}, {"WHERE", "HAVING"}, {"ALL", "DISTINCT"},
 	{`"n"`, `"cost"`, `"paid"`, `"a0"`, `"a1"`, `"wild"`, `"age"`, `"level"`, "_rn"}, {`"code"`, `"区""县"`, `"name"`},
 }
 
@@ -96,6 +96,9 @@ func TestR01_MutatedStatementsAreCaught(t *testing.T) {
 	for i := range n {
 		if i%10 == 0 {
 			w := newWorld(r)
+			if i%20 == 0 {
+				w.askConsent(r)
+			}
 			p = w.randomPlan(r)
 			var err error
 			if schemas, err = p.Core.SchemasOf(w.schemas); err != nil {
@@ -257,6 +260,9 @@ func TestR01_MutatedTreesAreCaught(t *testing.T) {
 	for i := range n {
 		if i%10 == 0 {
 			w := newWorld(r)
+			if i%20 == 0 {
+				w.askConsent(r)
+			}
 			p = w.randomPlan(r)
 			var err error
 			if schemas, err = p.Core.SchemasOf(w.schemas); err != nil {

@@ -175,8 +175,10 @@ func (p *planner) bind(ctx context.Context, schemas []algebra.Schema, text strin
 		}
 		name := "d" + strconv.Itoa(i)
 		if i == len(p.tables) {
-			if _, err := p.db.ExecContext(ctx, "ATTACH ':memory:' AS "+name); err != nil {
-				return nil, errPlanSchema
+			for _, statement := range append([]string{"ATTACH IF NOT EXISTS ':memory:' AS " + name}, consentTable(i)...) {
+				if _, err := p.db.ExecContext(ctx, statement); err != nil {
+					return nil, errPlanSchema
+				}
 			}
 			p.tables = append(p.tables, "")
 		}
@@ -193,8 +195,10 @@ func (p *planner) clear(ctx context.Context) (err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range p.tables {
-		if _, e := p.db.ExecContext(context.WithoutCancel(ctx), "DETACH DATABASE IF EXISTS d"+strconv.Itoa(i)); e != nil {
-			err = errPlanEngine
+		for _, name := range []string{"d", "g"} {
+			if _, e := p.db.ExecContext(context.WithoutCancel(ctx), "DETACH DATABASE IF EXISTS "+name+strconv.Itoa(i)); e != nil {
+				err = errPlanEngine
+			}
 		}
 	}
 	p.tables = nil
@@ -221,6 +225,9 @@ func schemaTables(schemas []algebra.Schema) ([]string, error) {
 		}
 		if !schema.Public {
 			columns = append(columns, "_unit UBIGINT", "_rn INTEGER")
+		}
+		if schema.Consent {
+			columns = append(columns, consentColumn)
 		}
 		if len(columns) == 0 {
 			return nil, errPlanSchema

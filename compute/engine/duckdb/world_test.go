@@ -26,6 +26,7 @@ var (
 type world struct {
 	schemas []algebra.Schema
 	data    reference.Data
+	agreed  map[string][]string // by data set: the units that consent
 }
 
 var visitColumns = []algebra.SchemaColumn{
@@ -116,11 +117,15 @@ func (w *world) tables(p *protect.Plan) []string {
 			if !s.Public {
 				values = append(values, r.Unit, strconv.FormatInt(r.Rank, 10))
 			}
+			if s.Consent {
+				values = append(values, subjectText(r.Unit))
+			}
 			rows = append(rows, "("+strings.Join(values, ", ")+")")
 		}
 		if len(rows) > 0 {
 			out = append(out, "INSERT INTO "+name+" VALUES "+strings.Join(rows, ", "))
 		}
+		out = append(out, w.consentRows(i, id)...)
 	}
 	return out
 }

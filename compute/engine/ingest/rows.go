@@ -18,9 +18,11 @@ import (
 // Row is one row to store. Values are parallel to Spec.StoredColumns and valid
 // until the sink returns.
 type Row struct {
-	Unit   uint64 // token; 0 in a public table
-	Order  uint64 // secret keyed hash of the row's own content and unit
-	Values []Value
+	Unit  uint64 // token; 0 in a public table
+	Order uint64 // secret keyed hash of the row's own content and unit
+	// Subject is whose consent the row needs; zero unless Spec.Consent.
+	Subject Subject
+	Values  []Value
 }
 
 // Sink takes the rows of an ingest.
@@ -36,20 +38,21 @@ const (
 
 // reader turns raw fields into rows.
 type reader struct {
-	spec    *Spec
-	columns []column // parallel to spec.Columns
-	stored  []Stored
-	unit    int // index into spec.Columns, −1 when public
-	token   hash.Hash
-	tokens  map[string]uint64
-	rank    hash.Hash
-	sink    Sink
-	row     Row
-	buf     []byte
-	sum     [4]uint64
-	out     Summary
-	first   *Refusal
-	read    int64
+	spec     *Spec
+	columns  []column // parallel to spec.Columns
+	stored   []Stored
+	unit     int // index into spec.Columns, −1 when public
+	token    hash.Hash
+	tokens   map[string]uint64
+	rank     hash.Hash
+	subjects *subjects // nil unless spec.Consent
+	sink     Sink
+	row      Row
+	buf      []byte
+	sum      [4]uint64
+	out      Summary
+	first    *Refusal
+	read     int64
 
 	clampedNow, othersNow []int // of the row at hand, counted once it is good
 
@@ -115,6 +118,9 @@ func newReader(spec *Spec, keys Keys, sink Sink) (*reader, error) {
 		spec: spec, stored: stored, unit: -1, sink: sink, tokens: map[string]uint64{},
 		token: hmac.New(sha256.New, keys.Unit), rank: hmac.New(sha256.New, keys.Rank),
 		row: Row{Values: make([]Value, len(stored))},
+	}
+	if in.subjects, err = newSubjects(spec, keys); err != nil {
+		return nil, err
 	}
 	in.out.Clamped = make([]int64, len(spec.Columns))
 	in.out.Others = make([]int64, len(spec.Columns))
@@ -208,6 +214,7 @@ func (in *reader) take(fields []string, fieldOf []int, null []bool) error {
 				return nil
 			}
 			in.row.Unit = token
+			in.row.Subject = in.subjects.of(in.spec.UnitKind, token, fields[i])
 			continue
 		}
 		v, code := in.value(i, fields[i], isNull)

@@ -68,6 +68,7 @@ type Spec struct {
 	// MaxBadPercent is the share of bad rows, in percent of all rows, over
 	// which the file is refused.
 	MaxBadPercent float64  `json:"max_bad_percent,omitempty"`
+	Consent       bool     `json:"consent,omitempty"` // store whose consent each row needs
 	Columns       []Column `json:"columns"`
 	// Variants are stored behind the columns, in this order.
 	Variants []Variant `json:"variants,omitempty"`
@@ -79,6 +80,8 @@ type Keys struct {
 	Unit      []byte `json:"unit"`      // unit token: one space over the whole pool
 	Rank      []byte `json:"rank"`      // order of rows inside a unit, and the content hash
 	Pseudonym []byte `json:"pseudonym"` // handed to mask operators
+	// Consent commits to data subjects as recorded consents do; set with Spec.Consent.
+	Consent []byte `json:"consent,omitempty"`
 }
 
 // Operator masks one value given as canonical text: dates ISO, decimals with
@@ -111,6 +114,8 @@ var CanonicalUnit = func(kind, v string) (string, bool) {
 const (
 	UnitToken = "_unit" // UBIGINT
 	UnitRank  = "_rn"   // INTEGER, from 1
+	// UnitConsent is there where Spec.Consent asks for it.
+	UnitConsent = "_consent" // UUID
 )
 
 // Stored is one column of the snapshot.
@@ -155,7 +160,7 @@ func (s *Spec) Check() error {
 		default:
 			return fmt.Errorf("failed to check column %q: unknown type %q", c.Name, c.Type.Kind)
 		}
-		if c.Name == "" || c.Name == UnitToken || c.Name == UnitRank || seen[strings.ToLower(c.Name)] {
+		if c.Name == "" || c.Name == UnitToken || c.Name == UnitRank || c.Name == UnitConsent || seen[strings.ToLower(c.Name)] {
 			return fmt.Errorf("failed to check column %q: the name is empty, reserved or used twice", c.Name)
 		}
 		seen[strings.ToLower(c.Name)] = true
@@ -168,6 +173,9 @@ func (s *Spec) Check() error {
 	}
 	if s.UnitColumn != "" && !seen[strings.ToLower(s.UnitColumn)] {
 		return fmt.Errorf("failed to check ingest specification: unit column %q is not a column", s.UnitColumn)
+	}
+	if s.UnitColumn == "" && s.Consent {
+		return errors.New("failed to check ingest specification: consents are those of units")
 	}
 	if s.UnitColumn == "" && s.OneRow || s.UnitColumn != "" && len(s.Unique) > 0 {
 		return errors.New("failed to check ingest specification: one row per unit needs a unit, unique columns need a public table")

@@ -1090,7 +1090,7 @@ type Consent struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Department that recorded it.
 	Department string `protobuf:"bytes,2,opt,name=department,proto3" json:"department,omitempty"`
-	// Commitment of the subject, 64 hexadecimal digits.
+	// Commitment of the subject, 64 hexadecimal digits; empty where it names several.
 	Subject string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
 	// Licence it is for; empty when it is for an operator.
 	Licence string `protobuf:"bytes,4,opt,name=licence,proto3" json:"licence,omitempty"`
@@ -1105,7 +1105,9 @@ type Consent struct {
 	// End, exclusive.
 	NotAfter *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
 	// When it was withdrawn; absent while it stands.
-	WithdrawTime  *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=withdraw_time,json=withdrawTime,proto3" json:"withdraw_time,omitempty"`
+	WithdrawTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=withdraw_time,json=withdrawTime,proto3" json:"withdraw_time,omitempty"`
+	// Number of subjects named who have not taken theirs back.
+	SubjectCount  int32 `protobuf:"varint,11,opt,name=subject_count,json=subjectCount,proto3" json:"subject_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1210,13 +1212,22 @@ func (x *Consent) GetWithdrawTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Consent) GetSubjectCount() int32 {
+	if x != nil {
+		return x.SubjectCount
+	}
+	return 0
+}
+
 // ComputeSubjectRequest names a data subject to the gateway.
 type ComputeSubjectRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Data set of the calling department, whose unit is a person.
 	Dataset string `protobuf:"bytes,1,opt,name=dataset,proto3" json:"dataset,omitempty"`
 	// Identifier of the subject as the data set's unit column holds it.
-	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// Identifiers of many subjects instead, at most 2000.
+	Ids           []string `protobuf:"bytes,3,rep,name=ids,proto3" json:"ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1265,11 +1276,20 @@ func (x *ComputeSubjectRequest) GetId() string {
 	return ""
 }
 
+func (x *ComputeSubjectRequest) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
 // ComputeSubjectResponse stands for the subject.
 type ComputeSubjectResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Commitment, 64 hexadecimal digits.
-	Subject       string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Commitment to id, 64 hexadecimal digits.
+	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Heads of the commitments to ids, 16 bytes each, in the order asked.
+	Subjects      [][]byte `protobuf:"bytes,2,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1309,6 +1329,13 @@ func (x *ComputeSubjectResponse) GetSubject() string {
 		return x.Subject
 	}
 	return ""
+}
+
+func (x *ComputeSubjectResponse) GetSubjects() [][]byte {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
 }
 
 var File_sandgate_v1_licence_proto protoreflect.FileDescriptor
@@ -1404,7 +1431,7 @@ const file_sandgate_v1_licence_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\x04\xe2A\x01\x01R\tpageToken\"p\n" +
 	"\x14ListConsentsResponse\x120\n" +
 	"\bconsents\x18\x01 \x03(\v2\x14.sandgate.v1.ConsentR\bconsents\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xfa\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9f\x03\n" +
 	"\aConsent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
@@ -1419,12 +1446,15 @@ const file_sandgate_v1_licence_proto_rawDesc = "" +
 	"not_before\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x127\n" +
 	"\tnot_after\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12?\n" +
 	"\rwithdraw_time\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\fwithdrawTime\"N\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\fwithdrawTime\x12#\n" +
+	"\rsubject_count\x18\v \x01(\x05R\fsubjectCount\"g\n" +
 	"\x15ComputeSubjectRequest\x12\x1e\n" +
 	"\adataset\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\adataset\x12\x15\n" +
-	"\x02id\x18\x02 \x01(\tB\x05\xe2A\x02\x02\x04R\x02id\"2\n" +
+	"\x02id\x18\x02 \x01(\tB\x05\xe2A\x02\x01\x04R\x02id\x12\x17\n" +
+	"\x03ids\x18\x03 \x03(\tB\x05\xe2A\x02\x01\x04R\x03ids\"N\n" +
 	"\x16ComputeSubjectResponse\x12\x18\n" +
-	"\asubject\x18\x01 \x01(\tR\asubject2\xa8\x03\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x1a\n" +
+	"\bsubjects\x18\x02 \x03(\fR\bsubjects2\xa8\x03\n" +
 	"\x0eLicenceService\x12S\n" +
 	"\fListLicences\x12 .sandgate.v1.ListLicencesRequest\x1a!.sandgate.v1.ListLicencesResponse\x12B\n" +
 	"\n" +
