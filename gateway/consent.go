@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,14 +9,6 @@ import (
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/policies"
 )
-
-// subjectKey is what data subjects are committed to under, in the ledger's consents
-// and in the hidden column of snapshots that need them.
-func (d *Domain) subjectKey() []byte {
-	key := hmac.New(sha256.New, d.keys.Token)
-	key.Write([]byte("sandgate/consent-subject/v1"))
-	return key.Sum(nil)
-}
 
 // consentKey goes to the ingest of data sets that need consents and to no other.
 func (d *Domain) consentKey(e policies.Entry) []byte {

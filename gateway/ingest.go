@@ -160,6 +160,19 @@ func (d *Domain) isDepartment(party string) bool {
 // epoch is that of the token key they come from.
 func (d *Domain) ingestKeys(e policies.Entry) (keys ingest.Keys, epoch int) {
 	epoch, token := d.tokenKey()
+	return d.ingestKeysFrom(e, token), epoch
+}
+
+// keysOf are those that a snapshot of an epoch was made with.
+func (d *Domain) keysOf(e policies.Entry, epoch int) (ingest.Keys, error) {
+	token, ok := d.tokenKeyOf(epoch)
+	if !ok {
+		return ingest.Keys{}, fmt.Errorf("failed to find the token key of snapshot of %s", e.Dataset.ID)
+	}
+	return d.ingestKeysFrom(e, token), nil
+}
+
+func (d *Domain) ingestKeysFrom(e policies.Entry, token []byte) ingest.Keys {
 	derive := func(label string) []byte {
 		mac := hmac.New(sha256.New, token)
 		mac.Write([]byte("sandgate/ingest/v1/" + label))
@@ -169,7 +182,7 @@ func (d *Domain) ingestKeys(e policies.Entry) (keys ingest.Keys, epoch int) {
 	if e.Dataset.Unit != nil {
 		kind = string(e.Dataset.Unit.Kind)
 	}
-	return ingest.Keys{Unit: derive("unit/" + kind), Rank: derive("rank/" + e.Dataset.ID), Pseudonym: derive("pseudonym/" + e.Dataset.ID), Consent: d.consentKey(e)}, epoch
+	return ingest.Keys{Unit: derive("unit/" + kind), Rank: derive("rank/" + e.Dataset.ID), Pseudonym: derive("pseudonym/" + e.Dataset.ID), Consent: d.consentKey(e)}
 }
 
 // ingestSpec is the catalogue and masking of a data set as ingest wants them.

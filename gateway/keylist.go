@@ -47,7 +47,7 @@ func (s *keyService) ListKeys(ctx context.Context, _ *sandgatev1.ListKeysRequest
 			return nil, err
 		}
 	}
-	names[entry.KeyStorage], names["consent"], names[entry.KeyCA] = storage, entry.KeyName(d.consentKey()), entry.KeyName(d.keys.CA)
+	names[entry.KeyStorage], names["consent"], names[entry.KeyCA] = storage, entry.KeyName(d.subjectKey()), entry.KeyName(d.keys.CA)
 	d.log.View(func() {
 		for _, u := range keyUse {
 			since := d.state.KeyInForce(u.id)

@@ -235,7 +235,6 @@ func (d *Domain) subject(kind policies.UnitKind, id string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	mac := hmac.New(sha256.Newsum := ingest.CommitSubject(d.subjectKey(), d.consentKey())
-	mac.Write([]byte(string(kind), canonical)
+	sum := ingest.CommitSubject(d.subjectKey(), string(kind), canonical)
 	return hex.EncodeToString(sum[:]), true
 }

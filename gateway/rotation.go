@@ -49,8 +49,25 @@ func (d *Domain) tokenKey() (epoch int, key []byte) {
 	return d.keys.Epochs[entry.KeyToken], d.keys.Token
 }
 
-// consentKey commits to the subjects of consents.
-func (d *Domain) consentKey() []byte {
+// tokenKeyOf is the token key of an epoch; false when it is erased, which no snapshot
+// in force outlives.
+func (d *Domain) tokenKeyOf(epoch int) ([]byte, bool) {
+	d.keyMu.Lock()
+	defer d.keyMu.Unlock()
+	if epoch == d.keys.Epochs[entry.KeyToken] {
+		return d.keys.Token, true
+	}
+	for _, k := range d.keys.Old[entry.KeyToken] {
+		if k.Epoch == epoch {
+			return k.Key, true
+		}
+	}
+	return nil, false
+}
+
+// subjectKey is what data subjects are committed to under, in consents and in the
+// snapshots of data sets that need them. It outlives rotations of the token key.
+func (d *Domain) subjectKey() []byte {
 	d.keyMu.Lock()
 	defer d.keyMu.Unlock()
 	return home.ConsentKey(d.keys)

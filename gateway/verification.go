@@ -93,6 +93,7 @@ func (d *Domain) question(ctx context.Context, operator, requestID string, q Que
 	var e policies.Entry
 	var found bool
 	var schemaErr error
+	var epoch int
 	if err := d.settled(ctx, func() {
 		v.ask.At = d.instant()
 		// A retry asks what was asked then.
@@ -109,7 +110,7 @@ func (d *Domain) question(ctx context.Context, operator, requestID string, q Que
 			v.schema, schemaErr = e.Schema()
 		}
 		if snap, ok := d.state.Snapshot(p.Predicate.Dataset); ok {
-			v.snap = snap.Snapshot
+			v.snap, epoch = snap.Snapshot, snap.Epoch
 		}
 	}); err != nil {
 		return nil, err
@@ -120,7 +121,11 @@ func (d *Domain) question(ctx context.Context, operator, requestID string, q Que
 	if schemaErr != nil {
 		return nil, schemaErr
 	}
-	kind, keys := e.Dataset.Unit.Kind, d.ingestKeys(e)
+	keys, err := d.keysOf(e, epoch)
+	if err != nil {
+		return nil, err
+	}
+	kind := e.Dataset.Unit.Kind
 	subject, ok := d.subject(kind, q.Subject)
 	if ok {
 		v.token, ok = ingest.UnitTokenOf(keys.Unit, string(kind), q.Subject)
@@ -138,7 +143,7 @@ func (d *Domain) question(ctx context.Context, operator, requestID string, q Que
 		return nil, err
 	}
 	v.ask.Request.Subject = subject
-	v.ask.Request.Question, _ = entry.Commit(d.keys.Commit, text)
+	v.ask.Request.Question, _ = entry.Commit(d.commitKey(), text)
 	return v, nil
 }
 

@@ -148,9 +148,7 @@ func (e Entry) Schema() (algebra.Schema, error) {
 	if err != nil {
 		return algebra.Schema{}, err
 	}
-	s := algebra.Schema{Dataset: e.Dataset.ID, Public: e.Dataset.Public, Unique: e.Dataset.Unique, Consent: e.Dataset.Consent == ConsentRequired}
-	if e.Dataset.Unit != nil {
-		s.Unit = e.schema()
+	s := e.schema()
 	for _, c := range cols {
 		if !c.Drop {
 			s.Columns = append(s.Columns, algebra.SchemaColumn{Name: c.Name, Type: c.Type})
@@ -161,7 +159,7 @@ func (e Entry) Schema() (algebra.Schema, error) {
 
 // schema is a schema without columns.
 func (e Entry) schema() algebra.Schema {
-	s := algebra.Schema{Dataset: e.Dataset.ID, Public: e.Dataset.Public, Unique: e.Dataset.Unique}
+	s := algebra.Schema{Dataset: e.Dataset.ID, Public: e.Dataset.Public, Unique: e.Dataset.Unique, Consent: e.Dataset.Consent == ConsentRequired}
 	if e.Dataset.Unit != nil {
 		s.Unit = e.Dataset.Unit.Column
 	}

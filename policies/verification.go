@@ -58,7 +58,7 @@ type VerificationRule struct {
 // at most, whoever asks.
 const (
 	DefaultSubjects   = 1000
-	MaxSubjects       = 1_000_000
+	MostSubjects      = 1_000_000
 	MostQuestions     = 2
 	MostBits          = 2
 	maxPredicateCodes = 100
@@ -102,7 +102,7 @@ func (e Entry) checkVerificationRule(r DisclosureRule) error {
 	for _, f := range []struct {
 		name    string
 		v, most int64
-	}{{"subjects_per_month", r.Verification.SubjectsPerMonth, MaxSubjects}, {"questions_per_year", r.Verification.QuestionsPerYear, MostQuestions}, {"bits_per_year", r.Verification.BitsPerYear, MostBits}} {
+	}{{"subjects_per_month", r.Verification.SubjectsPerMonth, MostSubjects}, {"questions_per_year", r.Verification.QuestionsPerYear, MostQuestions}, {"bits_per_year", r.Verification.BitsPerYear, MostBits}} {
 		if f.v < 0 || f.v > f.most {
 			return fmt.Errorf("verification.%s is %d and must lie in 1…%d, or be left out", f.name, f.v, f.most)
 		}
@@ -314,15 +314,14 @@ func (b *Book) DecideVerification(r Request) []Reason {
 // Every consent is looked at, whatever was found before: how long it takes tells
 // nothing about one of them.
 func (b *Book) SubjectConsents(subject, dataset, licence, purpose string, at time.Time) bool {
-	l := b.licences[licence]
+	key, ok := ParseSubject(subject)
+	u, may := b.consentUse(dataset, licence, purpose, at)
 	found := false
 	for _, r := range b.consents {
-		c := r.Consent
-		hit := c.Subject == subject && (c.Licence == licence || c.Operator != "" && c.Operator == l.Operator) && slices.Contains(c.Purposes, purpose) && slices.Contains(c.Datasets, dataset) &&
-			!at.Before(c.NotBefore) && at.Before(c.NotAfter) && (r.Withdrawn.IsZero() || at.Before(r.Withdrawn))
+		hit := r.covers(u, at) && r.holds(key, at)
 		found = found || hit
 	}
-	return found
+	return found && ok && may
 }
 
 // errClaim says what a claim should look like, and nothing of it.

@@ -51,7 +51,7 @@ func verifying(t testing.TB, limits string) *world {
 	return w
 }
 
-func (w *world) consent(id, subject, operator string) {
+func (w *world) consentOf(id, subject, operator string) {
 	w.t.Helper()
 	w.policy(fmt.Sprintf("kind: Consent\nid: %s\ndepartment: public_security\nsubject: %s\noperator: %s\npurposes: [urban_planning]\ndatasets: [population]\nnot_before: 2026-01-01T00:00:00Z\nnot_after: 2030-01-01T00:00:00Z\ndocument: 档案\n", id, commitment(subject), operator), "public_security")
 }
@@ -96,8 +96,8 @@ func (w *world) asked(a VerificationAsk) string {
 // bits of all operators, over a year's end.
 func TestR28_VerificationGrounds(t *testing.T) {
 	w := verifying(t, "{subjects_per_month: 3}")
-	w.consent("c1", "li", "alpha")
-	w.consent("c2", "li", "beta")
+	w.consentOf("c1", "li", "alpha")
+	w.consentOf("c2", "li", "beta")
 	n := 0
 	for _, c := range []struct{ op, name, subject, claim, want string }{
 		{"alpha", "adult", "li", "", "data"},
@@ -122,7 +122,7 @@ func TestR28_VerificationGrounds(t *testing.T) {
 		}
 	}
 	// A consent that comes later gives data; one taken back takes it away.
-	w.consent("c3", "wang", "alpha")
+	w.consentOf("c3", "wang", "alpha")
 	if got := w.asked(w.question("alpha", "adult", "wang", "", "later")); got != "data" {
 		t.Errorf("after the consent: %s", got)
 	}
@@ -151,8 +151,8 @@ func TestR28_RefusalsDoNotKnowConsents(t *testing.T) {
 	with, without := verifying(t, "{subjects_per_month: 4}"), verifying(t, "{subjects_per_month: 4}")
 	subjects := []string{"a", "b", "c", "d", "e", "f"}
 	for i, s := range subjects[:4] {
-		with.consent(fmt.Sprintf("a%d", i), s, "alpha")
-		with.consent(fmt.Sprintf("b%d", i), s, "beta")
+		with.consentOf(fmt.Sprintf("a%d", i), s, "alpha")
+		with.consentOf(fmt.Sprintf("b%d", i), s, "beta")
 	}
 	r := rand.New(rand.NewPCG(3, 5))
 	pick := func(list ...string) string { return list[r.IntN(len(list))] }
@@ -191,7 +191,7 @@ func TestR28_RefusalsDoNotKnowConsents(t *testing.T) {
 // follow, is found out by the replay, and leaves the state as it was.
 func TestR28_VerificationTampered(t *testing.T) {
 	w := verifying(t, "{}")
-	w.consent("c1", "li", "alpha")
+	w.consentOf("c1", "li", "alpha")
 	ask := w.question("alpha", "adult", "li", "", "1")
 	for what, change := range map[string]func(e *entry.Entry){
 		"another ground":    func(e *entry.Entry) { e.VerificationReserved.Ground = entry.GroundStored },
