@@ -418,7 +418,7 @@ func TestR01_PartialsGoStraightToTheKernel(t *testing.T) {
 
 func isExecute(call *ast.CallExpr) bool {
 	sel, ok := call.Fun.(*ast.SelectorExpr)
-	if !ok || sel.Sel.Name != "Execute" {
+	if !ok || sel.Sel.Name != "Execute" && sel.Sel.Name != "ExecuteConsented" {
 		return false
 	}
 	return strings.HasSuffix(types(sel.X), "runner")

@@ -193,9 +193,10 @@ type Plan struct {
 	Outputs   []Output    `json:"outputs"` // parallel to Core.Aggs
 	Selection *Selection  `json:"selection,omitempty"`
 	Exact     *ExactRules `json:"exact,omitempty"`
+	MaxCells  int         `json:"max_cells"` // cap of cells a worker may return
+	Rho       budget.Nano `json:"rho"`       // whole price
+
 	// Consents says of each data set of Core.Datasets() whether its rows are read only
 	// of units with a consent in force; nil: of none.
-	Consents []bool      `json:"consents,omitempty"`
-	MaxCells int         `json:"max_cells"` // cap of cells a worker may return
-	Rho      budget.Nano `json:"rho"`       // whole price
+	Consents []bool `json:"consents,omitempty"`
 }

@@ -118,7 +118,11 @@ func (s *State) Decide(a Ask) Decision {
 		charges = append(charges, *information)
 	}
 	if err := s.filter.Clone().Reserve(charges); err != nil {
-		return refuse(exhausted(err, core.Tables[0].Dataset, facts[0].Department))
+		x := exhausted(err, core.Tables[0].Dataset, facts[0].Department)
+		if plan.Consents != nil {
+			x.HintZH, x.HintEN = "预算按年度核定；须经同意的数据集不重复已发布的结果", "budgets are set by the year; where consents are needed, no release is repeated"
+		}
+		return refuse(x)
 	}
 	d.Reserved = &entry.Reserved{Request: a.Request, Mode: string(plan.Mode), Snapshots: snapshots, Price: plan.Rho, Charges: charges, Rules: rulesOf(plan),
 		Pseudonyms: s.book.PseudonymKeys(core)}

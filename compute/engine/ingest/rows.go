@@ -18,11 +18,11 @@ import (
 // Row is one row to store. Values are parallel to Spec.StoredColumns and valid
 // until the sink returns.
 type Row struct {
-	Unit  uint64 // token; 0 in a public table
-	Order uint64 // secret keyed hash of the row's own content and unit
-	// Subject is whose consent the row needs; zero unless Spec.Consent.
-	Subject Subject
-	Values  []Value
+	Unit   uint64 // token; 0 in a public table
+	Order  uint64 // secret keyed hash of the row's own content and unit
+	Values []Value
+
+	Subject Subject // whose consent the row needs; zero unless Spec.Consent
 }
 
 // Sink takes the rows of an ingest.
@@ -38,27 +38,28 @@ const (
 
 // reader turns raw fields into rows.
 type reader struct {
-	spec     *Spec
-	columns  []column // parallel to spec.Columns
-	stored   []Stored
-	unit     int // index into spec.Columns, −1 when public
-	token    hash.Hash
-	tokens   map[string]uint64
-	rank     hash.Hash
-	subjects *subjects // nil unless spec.Consent
-	sink     Sink
-	row      Row
-	buf      []byte
-	sum      [4]uint64
-	out      Summary
-	first    *Refusal
-	read     int64
+	spec    *Spec
+	columns []column // parallel to spec.Columns
+	stored  []Stored
+	unit    int // index into spec.Columns, −1 when public
+	token   hash.Hash
+	tokens  map[string]uint64
+	rank    hash.Hash
+	sink    Sink
+	row     Row
+	buf     []byte
+	sum     [4]uint64
+	out     Summary
+	first   *Refusal
+	read    int64
 
 	clampedNow, othersNow []int // of the row at hand, counted once it is good
 
 	tick func(int64)
 
 	hidden []hidden // parallel to spec.Variants
+
+	subjects *subjects // nil unless spec.Consent
 }
 
 // column is a Spec column prepared for the inner loop. The empty field is always
