@@ -430,6 +430,9 @@ func (o *operations) WaitOperation(ctx context.Context, req *longrunningpb.WaitO
 	if err := o.d.Wait(wctx, job); err != nil && ctx.Err() != nil {
 		return nil, err
 	}
+	// The caller is told soon that the answer waits for witnesses, and asks again.
+	wctx, told := context.WithTimeout(wctx, witnessLook)
+	defer told()
 	o.d.awaitWitnesses(wctx, caller(ctx), job)
 	return operationOf(ctx, o.d, job)
 }

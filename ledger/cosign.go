@@ -71,12 +71,11 @@ type standing struct {
 type WitnessStanding struct {
 	Name    string    `json:"name"`
 	URL     string    `json:"url"`
-	Size    uint64    `json:"size"`            // entries it cosigned last
-	At      time.Time `json:"at,omitzero"`     // when
-	Problem string    `json:"problem"`         // why it did not cosign when asked last
-	Since   time.Time `json:"since,omitzero"`  // when that began
-	Refuses bool      `json:"refuses"`         // it holds another history
-	Needed  bool      `json:"needed,omitzero"` // the policy in force names it
+	Size    uint64    `json:"size"`           // entries it cosigned last
+	At      time.Time `json:"at,omitzero"`    // when
+	Problem string    `json:"problem"`        // why it did not cosign when asked last
+	Since   time.Time `json:"since,omitzero"` // when that began
+	Refuses bool      `json:"refuses"`        // it holds another history
 }
 
 // Witnessing is how far witnesses have cosigned a log.
@@ -373,7 +372,7 @@ func (l *Log) Witnessing() Witnessing {
 	}
 	for _, w := range policy.Parties {
 		key := w.Key.String()
-		s := WitnessStanding{Name: w.Key.Name(), URL: w.URL, Needed: true}
+		s := WitnessStanding{Name: w.Key.Name(), URL: w.URL}
 		if k := c.parties[key]; k != nil {
 			s.Size, s.At, s.Problem, s.Since = uint64(k.size), k.at, k.problem, k.since
 		}

@@ -81,6 +81,7 @@ func openGuard(dir string, fault wal.Fault, off bool, signer note.Signer) (g *gu
 		origin: signer.Name(), terms: []term{{0, signer}}, offered: signer, path: filepath.Join(dir, guardFile), lock: lock, fault: fault, off: off,
 		ready: make(chan struct{}), down: make(chan struct{}), base: &frontier.Tree{},
 		last: tlog.Tree{Hash: sha256.Sum256(nil)},
+		held: func() error { return nil },
 	}
 	text, err := os.ReadFile(g.path)
 	if off || errors.Is(err, fs.ErrNotExist) {

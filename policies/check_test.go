@@ -120,7 +120,7 @@ func TestR15R16R17R18R19_DocumentRules(t *testing.T) {
 		{disclosure, "private key not a key", "private_keys: [diagnosis_name]", "private_keys: [born]", "not a column with use key"},
 		{disclosure, "unknown purpose", "purposes: [plan]\n    uses: {diag", "purposes: [fun]\n    uses: {diag", "not in the registry"},
 		{disclosure, "wait", "wait: published", "wait: never", "unknown wait"},
-		{disclosure, "wait reserved", "wait: published", "wait: witnessed", `"witnessed" is reserved`},
+		{disclosure, "wait witnessed", "wait: published", "wait: witnessed", ""},
 		{disclosure, "wait durable", "wait: published", "wait: durable", ""},
 		{disclosure, "public with mode", "  areas:\n", "  areas:\n    mode: dp\n", "takes purposes and uses only"},
 		{disclosure, "public with bound", "  areas:\n", "  areas:\n    max_rows: 1\n", "takes purposes and uses only"},

@@ -3,7 +3,7 @@ package policies
 import (
 	"errors"
 	"fmt"
-	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -20,6 +20,9 @@ const (
 	defaultPatience = 10
 	maxPatience     = 24 * 60
 )
+
+// witnessURL has no user, query or fragment.
+var witnessURL = regexp.MustCompile(`^https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$`)
 
 // WitnessPolicy 见证规则 is the regulator's word on who must cosign the ledger's
 // checkpoints (C2SP tlog-witness). It holds for every checkpoint that covers it, up
@@ -94,8 +97,7 @@ func (b *Book) checkWitnessPolicy(p WitnessPolicy) error {
 		if _, err := torchwood.NewCosignatureVerifier(w.Key); err != nil || len(w.Name()) > 128 {
 			return fmt.Errorf("witness %d: the key is not a cosignature key (name+hash+key, type 4); take what sandgate witness init prints", i+1)
 		}
-		u, err := url.Parse(w.URL)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || len(w.URL) > 256 {
+		if !witnessURL.MatchString(w.URL) || len(w.URL) > 256 {
 			return fmt.Errorf("witness %d: the url is not http(s)://HOST[:PORT][/PREFIX]", i+1)
 		}
 		_, rest, _ := strings.Cut(w.Key, "+")

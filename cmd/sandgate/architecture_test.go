@@ -147,7 +147,7 @@ func selects(e ast.Expr, pkg string, names ...string) bool {
 
 // pure packages know no clock, disk, network, process or chance: an auditor must
 // be able to run them again and get the same.
-var pure = []string{"policies", "policies/propose", "policies/request", "masking", "masking/risk", "compute/algebra", "compute/analyse", "compute/protect", "compute/budget", "compute/disclosure", "compute/render"}
+var pure = []string{"policies", "policies/propose", "policies/request", "masking", "masking/risk", "compute/algebra", "compute/analyse", "compute/protect", "compute/budget", "compute/disclosure", "compute/render", "ledger/witness", "ledger/dossier"}
 
 // Dependencies point inwards: gateway → {compute, sandbox, ledger} → {policies,
 // masking} → standard library.
@@ -186,6 +186,26 @@ func TestR05_ImportsPointInwards(t *testing.T) {
 				t.Errorf("%s imports %s, which lies further out", s.path, own)
 			}
 		}
+	}
+}
+
+// The second reader of the ledger is worth something only while it shares nothing
+// with the first one and with what writes the log.
+func TestR30_SecondReaderStandsAlone(t *testing.T) {
+	checked := 0
+	for _, s := range sources(t) {
+		if s.test || s.dir != "ledger/second" {
+			continue
+		}
+		checked++
+		for _, imp := range s.imports() {
+			if strings.HasPrefix(imp, module) || strings.HasPrefix(imp, "github.com/transparency-dev/") {
+				t.Errorf("%s imports %s", s.path, imp)
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("there is no second reader")
 	}
 }
 

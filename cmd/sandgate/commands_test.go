@@ -42,7 +42,8 @@ func scripts(t *testing.T, pattern string) {
 			"city": cmdCity, "table": cmdTable, "place": cmdPlace, "gateway": cmdGateway, "exits": cmdExits,
 			"pick": cmdPick, "jsonvar": cmdJSONVar, "damage": cmdDamage, "resize": cmdResize, "barrage": cmdBarrage,
 			"edit": cmdEdit, "stalled": cmdStalled, "leakfree": cmdLeakfree, "opened": cmdOpened, "stored": cmdStored, "fill": cmdFill, "heard": cmdHeard, "unzipped": cmdUnzipped,
-			"cells":       cmdCells,
+			"cells":   cmdCells,
+			"watcher": cmdWatcher, "until": cmdUntil,
 			"vaultserver": cmdVaultServer(t),
 		},
 	})
@@ -55,6 +56,8 @@ type playing struct {
 	orphan  *shot
 	stalls  map[string]*stall
 	vault   *vaulttest.Server
+	// watchers are the witnesses that run, by name.
+	watchers map[string]*watching
 }
 
 type runKey struct{}

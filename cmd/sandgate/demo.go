@@ -83,6 +83,7 @@ type stage struct {
 	keys     *home.Keys
 	clients  map[string]*client.Client
 	receipts []evidence.Receipt
+	witness  *watching
 }
 
 func (s *stage) kitDir(party string) string { return filepath.Join(s.dir, "kits", party) }
@@ -108,6 +109,10 @@ func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
 	if s.home, s.keys, err = createHome(filepath.Join(dir, "home"), story.regulator, s.kitDir(story.regulator), "sandgate.demo/"+story.id, s.addr, []string{"127.0.0.1", "localhost"}); err != nil {
 		return errors.Join(err, lis.Close())
 	}
+	if s.witness, err = s.watch(ctx, story.regulator); err != nil {
+		return errors.Join(err, lis.Close())
+	}
+	defer func() { err = errors.Join(err, s.witness.stop()) }()
 	d, err := gateway.OpenDomain(ctx, s.home, gateway.Options{Tier: sandbox.Tier(o.tier), Tick: demoTick, Logger: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		return errors.Join(err, lis.Close())
@@ -229,6 +234,10 @@ func (s *stage) enrol(ctx context.Context, story *story) error {
 		return err
 	}
 	s.a.say("  %s: 登记表已生效（%d 个参与方）", "  %s: registry in force (%d parties)", story.regulator, len(story.parties))
+	if err := s.applySigned(ctx, story.regulator, s.witness.policy(story.regulator), story.regulator); err != nil {
+		return err
+	}
+	s.a.say("  %s: 见证规则已生效，见证方 %s（独立进程）", "  %s: witness policy in force, witness on %s (a process of its own)", story.regulator, s.witness.url)
 	return nil
 }
 
