@@ -6,11 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"strings"
-
-	duck "github.com/duckdb/duckdb-go/v2"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/engine"
@@ -22,18 +19,14 @@ func init() {
 	sandbox.RegisterWith(engine.IngestHandler, sandbox.Registration{Handler: ingestFile, Warm: warmUp, Writes: true})
 }
 
-// Names the engine sees during an ingest. Only outName reaches the gateway.
-const (
-	outName   = "out"
-	stageName = "stage"
-)
+// outName is the database that reaches the gateway.
+const outName = "out"
 
-// ingestFile reads the raw descriptor into a staging database, then writes the
-// snapshot sorted by secret rank and unit token, so that neither the order of the
+// ingestFile reads the raw descriptor into a stage, then writes the snapshot sorted by secret rank and unit token, so that neither the order of the
 // file nor anything a check set aside is in it.
 func ingestFile(ctx context.Context, payload []byte, files []*os.File, emit func([]byte) error) error {
 	var job engine.IngestJob
-	if err := json.Unmarshal(payload, &job); err != nil || len(files) < 2 {
+	if err := json.Unmarshal(payload, &job); err != nil || len(files) < 3 {
 		return errEngine
 	}
 	say := func(m engine.IngestMessage) error {
@@ -60,13 +53,15 @@ func takeFile(ctx context.Context, job *engine.IngestJob, files []*os.File, prog
 	if err != nil {
 		return none, err
 	}
-	if err := s.size(sandbox.LimitsFrom(ctx)); err != nil {
+	limits := sandbox.LimitsFrom(ctx)
+	if err := s.size(limits); err != nil {
 		return none, mapError(err)
 	}
 	// The snapshot's file starts as a spare like the scratch files: the engine
 	// creates databases, it does not fill empty ones. The table is searched in
 	// order, so the first file the engine creates, outName, is the snapshot.
-	for _, f := range files[1:] {
+	spool := files[len(files)-1]
+	for _, f := range files[1 : len(files)-1] {
 		if err := bindFile("", f, true); err != nil {
 			return none, err
 		}
@@ -75,18 +70,11 @@ func takeFile(ctx context.Context, job *engine.IngestJob, files []*os.File, prog
 	if err != nil {
 		return none, errEngine
 	}
-	if err := s.exec(
-		fmt.Sprintf("ATTACH '%s%s' AS %s", vfsRoot, outName, outName),
-		fmt.Sprintf("ATTACH '%s%s' AS %s", vfsRoot, stageName, stageName),
-		"CREATE TABLE stage.main.s ("+stageColumns(stored)+")",
-	); err != nil {
+	if err := s.exec(fmt.Sprintf("ATTACH '%s%s' AS %s", vfsRoot, outName, outName)); err != nil {
 		return none, mapError(err)
 	}
-	load, err := newLoader(s, stored)
-	if err != nil {
-		return none, mapError(err)
-	}
-	summary, err := ingest.Ingest(ctx, files[0], job.Format, &job.Spec, job.Keys, load, progress)
+	st := newStage(spool, job.Spec.UnitColumn != "", limits.Threads)
+	summary, err := ingest.Ingest(ctx, files[0], job.Format, &job.Spec, job.Keys, st, progress)
 	if err != nil {
 		var refusal *ingest.Refusal
 		if errors.As(err, &refusal) {
@@ -94,17 +82,14 @@ func takeFile(ctx context.Context, job *engine.IngestJob, files []*os.File, prog
 		}
 		return none, mapError(err)
 	}
-	if err := load.close(); err != nil {
-		return none, mapError(err)
-	}
-	if err := s.sorted(&job.Spec, stored, summary.Rows); err != nil {
+	if err := s.write(ctx, st, stored, limits.Memory/4); err != nil {
 		return none, mapError(err)
 	}
 	if err := s.check(&job.Spec, &summary); err != nil {
 		return none, err
 	}
 	// Detaching checkpoints: the snapshot file is complete without a log.
-	if err := s.exec("DETACH stage", "CHECKPOINT out", "DETACH out"); err != nil {
+	if err := s.exec("CHECKPOINT out", "DETACH out"); err != nil {
 		return none, mapError(err)
 	}
 	return summary, nil
@@ -123,164 +108,6 @@ func sqlType(k algebra.Kind) string {
 		return "VARCHAR"
 	}
 	return "BIGINT"
-}
-
-func stageColumns(stored []ingest.Stored) string {
-	defs := []string{"_unit UBIGINT", "_h UBIGINT"}
-	for i, c := range stored {
-		defs = append(defs, fmt.Sprintf("c%d %s", i, stageType(c.Type.Kind)))
-	}
-	return strings.Join(defs, ", ")
-}
-
-// stageType is sqlType but for dates, which the appender takes as day numbers.
-func stageType(k algebra.Kind) string {
-	if k == algebra.Date {
-		return "INTEGER"
-	}
-	return sqlType(k)
-}
-
-// loader appends rows to the staging table from a goroutine of its own, so that
-// parsing and storing overlap. Add is called by one goroutine.
-type loader struct {
-	appender *duck.Appender
-	stored   []ingest.Stored
-	batch    *rowBatch
-	full     chan *rowBatch
-	empty    chan *rowBatch
-	done     chan error
-}
-
-// rowBatch is a copy of some rows: units, orders and values row after row.
-type rowBatch struct {
-	units, orders []uint64
-	values        []ingest.Value
-}
-
-const batchRows = 2048
-
-func newLoader(s *session, stored []ingest.Stored) (*loader, error) {
-	a, err := duck.NewAppender(s.conn, stageName, "main", "s")
-	if err != nil {
-		return nil, err
-	}
-	const batches = 4
-	l := &loader{
-		appender: a, stored: stored, batch: &rowBatch{}, done: make(chan error, 1),
-		// empty has room for every batch there is, so that handing one back never blocks.
-		full: make(chan *rowBatch, batches), empty: make(chan *rowBatch, batches+1),
-	}
-	for range batches {
-		l.empty <- &rowBatch{}
-	}
-	go func() {
-		var failed error
-		for b := range l.full {
-			if failed == nil {
-				failed = l.store(b)
-			}
-			b.units, b.orders, b.values = b.units[:0], b.orders[:0], b.values[:0]
-			l.empty <- b
-		}
-		l.done <- failed
-	}()
-	return l, nil
-}
-
-// Add copies the row; an engine error surfaces in close.
-func (l *loader) Add(r ingest.Row) error {
-	b := l.batch
-	b.units, b.orders, b.values = append(b.units, r.Unit), append(b.orders, r.Order), append(b.values, r.Values...)
-	if len(b.units) == batchRows {
-		l.full <- b
-		l.batch = <-l.empty
-	}
-	return nil
-}
-
-func (l *loader) store(b *rowBatch) error {
-	args := make([]driver.Value, 2+len(l.stored))
-	for row := range b.units {
-		args[0], args[1] = b.units[row], b.orders[row]
-		for i, v := range b.values[row*len(l.stored) : (row+1)*len(l.stored)] {
-			switch kind := l.stored[i].Type.Kind; {
-			case v.Null:
-				args[2+i] = nil
-			case kind == algebra.Text:
-				args[2+i] = v.S
-			case kind == algebra.Bool:
-				args[2+i] = v.I != 0
-			case kind == algebra.Date:
-				args[2+i] = int32(v.I)
-			default:
-				args[2+i] = v.I
-			}
-		}
-		if err := l.appender.AppendRow(args...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// close stores what is left and waits.
-func (l *loader) close() error {
-	l.full <- l.batch
-	close(l.full)
-	if err := <-l.done; err != nil {
-		return err
-	}
-	return l.appender.Close()
-}
-
-// sortRows is about how many rows one sorting pass holds in memory.
-const sortRows = 1 << 20
-
-// sorted writes the snapshot's table. Tokens and hashes are uniform over 64 bits,
-// so equal ranges of them are passes of about equal size, and a pass never splits
-// a unit. Within a pass rows are by rank, so that a statement's bound on the rank
-// holds for all or for none of most row groups (docs/decisions/014-snapshot-order.md).
-func (s *session) sorted(spec *ingest.Spec, stored []ingest.Stored, rows int64) error {
-	private := spec.UnitColumn != ""
-	var defs, names []string
-	for i, c := range stored {
-		defs = append(defs, quote(c.Name)+" "+sqlType(c.Type.Kind))
-		expr := fmt.Sprintf("c%d", i)
-		if c.Type.Kind == algebra.Date {
-			expr = fmt.Sprintf("(DATE '1970-01-01' + %s)", expr)
-		}
-		names = append(names, expr)
-	}
-	key, sorting := "_h", "_h"
-	for i := range stored {
-		sorting += fmt.Sprintf(", c%d", i) // equal hashes are equal rows; a collision must not leak file order
-	}
-	if private {
-		key = "_unit"
-		defs = append([]string{"_unit UBIGINT NOT NULL", "_rn INTEGER NOT NULL"}, defs...)
-		rank := "CAST(row_number() OVER (PARTITION BY _unit ORDER BY " + sorting + ") AS INTEGER)"
-		names = append([]string{"_unit", rank + " AS _rn"}, names...)
-		sorting = "_rn, _unit"
-	}
-	if err := s.exec("CREATE TABLE out.main.t (" + strings.Join(defs, ", ") + ")"); err != nil {
-		return err
-	}
-	passes := uint64(rows/sortRows + 1)
-	step := math.MaxUint64/passes + 1
-	for p := range passes {
-		where := ""
-		if passes > 1 {
-			where = fmt.Sprintf(" WHERE %s >= %d::UBIGINT", key, p*step)
-			if p+1 < passes {
-				where += fmt.Sprintf(" AND %s < %d::UBIGINT", key, (p+1)*step)
-			}
-		}
-		if err := s.exec("INSERT INTO out.main.t SELECT " + strings.Join(names, ", ") + " FROM stage.main.s" + where + " ORDER BY " + sorting); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // check verifies what the catalogue declares and counts units.
