@@ -191,7 +191,7 @@ func (b *Book) Decide(r Request) []Reason {
 	if len(out) == 0 {
 		add(b.decideLevel(r.Core))
 	}
-	for _, x := range b.decideMasks(r) {
+	for _, x := range append(b.decideMasks(r), b.decideOfTable(r)...) {
 		add(x)
 	}
 	// A refusal must fit a ledger entry; so many reasons teach nobody more.

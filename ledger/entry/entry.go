@@ -146,6 +146,8 @@ type Snapshot struct {
 	Manifest string `json:"manifest"` // SHA-256 of the manifest, which holds a random salt
 	Spec     string `json:"spec"`     // policies.Entry.SpecDigest at ingest
 	Units    int64  `json:"units,omitempty"`
+	// Generalised is how k-anonymous columns were generalised (maskops).
+	Generalised *policies.Generalised `json:"generalised,omitempty"`
 }
 
 // Request is what an operator asked, without its literals.

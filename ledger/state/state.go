@@ -321,6 +321,9 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 	if err := s.checkUnits(e.Snapshot); err != nil {
 		return err
 	}
+	if err := s.checkGeneralised(e.Snapshot); err != nil {
+		return err
+	}
 	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
 	s.acquired[e.Snapshot.Snapshot] = e.At
 	s.book = s.book.Ingested(e.Snapshot.Dataset, e.Time())

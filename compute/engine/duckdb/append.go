@@ -36,11 +36,9 @@ const groupRows = 122880
 
 // write stores a stage as the snapshot's table, in passes of at most about memory
 // bytes. Each lane writes its own consecutive share of a pass in a transaction of its
-// own; the engine keeps rows in the order in which transactions end.
-func (s *session) write(ctx context.Context, st *stage, stored []ingest.Stored, memory int64) error {
-	if err := st.close(); err != nil {
-		return err
-	}
+// own; the engine keeps rows in the order in which transactions end. table, if any,
+// has seen the stage.
+func (s *session) write(ctx context.Context, st *stage, stored []ingest.Stored, memory int64, table *ingest.Whole) error {
 	var defs []string
 	if st.private {
 		defs = append(defs, "_unit UBIGINT NOT NULL", "_rn INTEGER NOT NULL")
@@ -65,7 +63,7 @@ func (s *session) write(ctx context.Context, st *stage, stored []ingest.Stored, 
 		writers = append(writers, w)
 	}
 	var p pass
-	n := st.passes(memory)
+	seen, n := 0, st.passes(memory)
 	for i := range n {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -73,6 +71,10 @@ func (s *session) write(ctx context.Context, st *stage, stored []ingest.Stored, 
 		if err := st.load(&p, i*stageParts/n, (i+1)*stageParts/n); err != nil {
 			return err
 		}
+		if err := p.rewrite(table, seen); err != nil {
+			return err
+		}
+		seen += len(p.rows)
 		if err := writePass(&p, writers, st.private); err != nil {
 			return err
 		}

@@ -82,7 +82,21 @@ func takeFile(ctx context.Context, job *engine.IngestJob, files []*os.File, prog
 		}
 		return none, mapError(err)
 	}
-	if err := s.write(ctx, st, stored, limits.Memory/4); err != nil {
+	if err := st.close(); err != nil {
+		return none, mapError(err)
+	}
+	table, err := ingest.NewWhole(&job.Spec, job.Keys)
+	if err != nil {
+		return none, errEngine
+	}
+	if summary.Generalised, err = st.solve(ctx, table, limits.Memory/4); err != nil {
+		var refusal *ingest.Refusal
+		if errors.As(err, &refusal) {
+			return none, refusal
+		}
+		return none, mapError(err)
+	}
+	if err := s.write(ctx, st, stored, limits.Memory/4, table); err != nil {
 		return none, mapError(err)
 	}
 	if err := s.check(&job.Spec, &summary); err != nil {

@@ -83,7 +83,8 @@ func maskingOperator(m ingest.Mask, source algebra.Type, key []byte) (ingest.Ope
 	if key == nil {
 		key = []byte(strings.Repeat("k", 32))
 	}
-	p := masking.Params{Digits: m.Digits, Value: m.Value, Level: m.Level, At: m.At, Edges: m.Edges, Width: m.Width, Lo: m.Lo, Hi: m.Hi, Key: key, Type: source}
+	p := masking.Params{Digits: m.Digits, Value: m.Value, Level: m.Level, At: m.At, Edges: m.Edges, Width: m.Width, Lo: m.Lo, Hi: m.Hi, Key: key, Type: source,
+		Column: m.Column, Scale: m.Scale, Retain: m.Retain, Codes: m.Codes, By: m.By, Least: m.Least, K: m.K, Suppress: m.Suppress, Ladder: m.Ladder}
 	t, drop, err := masking.OutType(m.Op, p)
 	if err != nil || drop {
 		return nil, t, drop, err

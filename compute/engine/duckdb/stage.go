@@ -3,6 +3,7 @@ package duckdb
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -243,4 +244,47 @@ func (p *pass) ranked() (ranks []int32, order []uint32) {
 		of[rank-1]++
 	}
 	return ranks, order
+}
+
+// solve shows a stage to the masks of a whole table, in the order in which write stores
+// it, and lets them decide.
+func (s *stage) solve(ctx context.Context, t *ingest.Whole, memory int64) (*ingest.Generalised, error) {
+	if t == nil {
+		return nil, nil
+	}
+	var p pass
+	n := s.passes(memory)
+	for i := range n {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := s.load(&p, i*stageParts/n, (i+1)*stageParts/n); err != nil {
+			return nil, err
+		}
+		for _, r := range p.rows {
+			if !t.See(p.text[r.at:r.end]) {
+				return nil, errEngine
+			}
+		}
+	}
+	return t.Solve()
+}
+
+// rewrite replaces the rows of a pass, whose first is the seen-th of the stage, by what
+// the masks of the whole table make of them.
+func (p *pass) rewrite(t *ingest.Whole, seen int) error {
+	if t == nil {
+		return nil
+	}
+	text := make([]byte, 0, len(p.text))
+	for i := range p.rows {
+		r := &p.rows[i]
+		at, ok := len(text), false
+		if text, ok = t.Rewrite(text, seen+i, p.text[r.at:r.end]); !ok {
+			return errEngine
+		}
+		r.at, r.end = at, len(text)
+	}
+	p.text = text
+	return nil
 }

@@ -126,7 +126,10 @@ func TestStageKeepsAndOrdersRows(t *testing.T) {
 			for i, k := range stageKinds {
 				stored = append(stored, ingest.Stored{Name: fmt.Sprintf("列%d", i), Type: algebra.Type{Kind: k}})
 			}
-			if err := s.write(context.Background(), st, stored, c.memory); err != nil {
+			if err := st.close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.write(context.Background(), st, stored, c.memory, nil); err != nil {
 				t.Fatal(err)
 			}
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/masking"
 )
 
 // Row is one row to store. Values are parallel to Spec.StoredColumns and valid
@@ -62,6 +63,7 @@ type reader struct {
 	block     int
 	// firstBlock is where first was found; its Row counts from there.
 	firstBlock int
+	unitOps    []int // indexes into stored
 
 	fields                []string
 	fieldOf               []int
@@ -78,6 +80,7 @@ type column struct {
 	ints         IntOperator // op when it is one
 	stored       algebra.Type
 	drop         bool
+	later        bool // the operator looks at the unit or at the whole table
 	masked       map[string]Value
 	asked, known int // of masked
 }
@@ -128,6 +131,14 @@ func newReader(spec *Spec, keys Keys, sink Sink) (*reader, error) {
 		token: hmac.New(sha256.New, keys.Unit), rank: hmac.New(sha256.New, keys.Rank),
 		row: Row{Values: make([]Value, len(stored))}, fields: make([]string, len(spec.Columns)), fieldOf: make([]int, len(spec.Columns)),
 	}
+	for i, c := range stored {
+		if m := spec.Columns[c.source].Mask; m != nil && masking.Perturbs(m.Op) && !masking.OfTable(m.Op) {
+			in.unitOps = append(in.unitOps, i)
+		}
+	}
+	if len(in.unitOps) > 0 && spec.UnitColumn == "" {
+		return nil, errors.New("failed to start ingest: a mask by unit needs a unit column")
+	}
 	in.out.Clamped = make([]int64, len(spec.Columns))
 	in.out.Others = make([]int64, len(spec.Columns))
 	in.out.BadBy = map[Code]int64{}
@@ -150,6 +161,7 @@ func newReader(spec *Spec, keys Keys, sink Sink) (*reader, error) {
 				return nil, err
 			}
 			col.ints, _ = col.op.(IntOperator)
+			col.later = masking.Perturbs(c.Mask.Op)
 			col.masked = map[string]Value{}
 		}
 		in.columns = append(in.columns, col)
@@ -219,6 +231,10 @@ func (in *reader) take(fields []string, fieldOf []int, null []bool) error {
 			next++
 		}
 	}
+	if code := in.perUnit(); code != "" {
+		in.bad(code, 0, -1)
+		return nil
+	}
 	for _, i := range in.clampedNow {
 		in.out.Clamped[i]++
 	}
@@ -254,7 +270,7 @@ func (in *reader) value(i int, text string, isNull bool) (Value, Code) {
 		v.I = min(max(v.I, b.Lo), b.Hi)
 		in.clampedNow = append(in.clampedNow, i)
 	}
-	if c.op == nil {
+	if c.op == nil || c.later {
 		return v, ""
 	}
 	if c.ints != nil {
