@@ -103,7 +103,7 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 			return leaving(dataset)
 		}
 		x.Kind, x.Actor, x.Signed = entry.KindSnapshot, actor, signedOf(ctx)
-		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.Snapshot, Manifest: manifest, Spec: e.SpecDigest(), Epoch: epoch, Variants: e.VariantNames()}
+		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.Snapshot, Manifest: manifest, Spec: e.SpecDigest(), Epoch: epoch, Variants: e.VariantNames(), Generalised: generalised(e, m)}
 		if d.state.Exact(dataset) {
 			x.Snapshot.Units = disclosure.PublicUnits(m.Units)
 		}
@@ -207,7 +207,7 @@ func ingestSpec(e policies.Entry) (ingest.Spec, error) {
 		}
 		if m, ok := e.Masks[c.Name]; ok && m.Op != masking.OpKeep && c.Name != s.UnitColumn {
 			mask := ingestMask(m)
-			col.Mask = &mask
+			col.Mask = &maskcol.Mask = ingestMask(c, m)
 		}
 		s.Columns = append(s.Columns, col)
 	}
@@ -290,7 +290,7 @@ func buildOperator(m ingest.Mask, source algebra.Type, key []byte) (ingest.Opera
 	if key == nil {
 		key = typingKey
 	}
-	p := masking.Params{Digits: m.Digits, Value: m.Value, Level: m.Level, At: m.At, Edges: m.Edges, Width: m.Width, Lo: m.Lo, Hi: m.Hi, Key: key, Type: source}
+	p := maskParams(m, source, key)
 	t, drop, err := masking.OutType(m.Op, p)
 	if err != nil || drop {
 		return nil, t, drop, err

@@ -56,8 +56,18 @@ type Params struct {
 	Edges  []string     // band, age_band: lower edges of the bands, ascending; ages in years
 	Width  string       // band, age_band: width of the bands instead, from 0; round: the unit
 	Lo, Hi string       // clip: the lowest and the highest value kept
-	Key    []byte       // pseudonym: HMAC key, at least MinKey bytes
+	Key    []byte       // pseudonym, noise, response: HMAC key, at least MinKey bytes
 	Type   algebra.Type // of the column before the mask
+
+	Column   string   // noise, response: the column's name, so that no two columns share draws
+	Scale    int      // noise: of the noise, in steps of Width; Lo and Hi are the registered bounds
+	Retain   string   // response: probability of keeping a value
+	Codes    []string // response: the code list
+	By       []string // shuffle: the columns that make a group
+	Least    int      // shuffle: least units of a group; 0 is MinGroup
+	K        int      // k_anonymous: least units of a class
+	Suppress int      // k_anonymous: most rows suppressed, percent
+	Ladder   []string // k_anonymous: see Ladder
 }
 
 // Operator masks one non-NULL value in its canonical spelling (dates
@@ -174,6 +184,8 @@ func (o operator) takesOnly(op string, p Params) error {
 	}{
 		{"digits", p.Digits != 0}, {"value", p.Value != ""}, {"level", p.Level != ""}, {"at", p.At != ""},
 		{"edges", len(p.Edges) > 0}, {"width", p.Width != ""}, {"lo", p.Lo != ""}, {"hi", p.Hi != ""},
+		{"scale", p.Scale != 0}, {"retain", p.Retain != ""}, {"codes", len(p.Codes) > 0}, {"by", len(p.By) > 0}, {"least", p.Least != 0},
+		{"k", p.K != 0}, {"suppress", p.Suppress != 0}, {"ladder", len(p.Ladder) > 0},
 	} {
 		if f.set && !slices.Contains(strings.Fields(o.takes), f.name) {
 			return fmt.Errorf("mask %q takes no %s; remove the field", op, f.name)
@@ -228,8 +240,8 @@ func New(op string, p Params) (Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	if op == OpPseudonym && len(p.Key) < MinKey {
-		return nil, fmt.Errorf("mask \"pseudonym\" needs a key of at least %d bytes, got %d", MinKey, len(p.Key))
+	if (op == OpPseudonym || op == OpNoise || op == OpResponse) && len(p.Key) < MinKey {
+		return nil, fmt.Errorf("mask %q needs a key of at least %d bytes, got %d", op, MinKey, len(p.Key))
 	}
 	return built, nil
 }

@@ -16,6 +16,9 @@ import (
 //	constant ≥ what makes no NULL       area of fewer digits ≥ of more
 //	address: province ≥ city ≥ district age bands, bands: every edge of a is one of b
 //	clip ≥ clip of wider ends           bands ≥ clip that leaves every edge in place
+//
+// Noise, randomised response, shuffling and k-anonymous generalisation are at least as
+// general as themselves alone.
 func AtLeast(opA string, a Params, opB string, b Params) bool {
 	if a.Type != b.Type {
 		return false
@@ -31,6 +34,9 @@ func AtLeast(opA string, a Params, opB string, b Params) bool {
 	case opA == opB && reflect.DeepEqual(normal(a), normal(b)), opA == OpDrop:
 		return true
 	case opB == OpDrop:
+		return false
+	case Perturbs(opA), opA == OpConstant && OfTable(opB):
+		// What it gives depends on more than the value at hand.
 		return false
 	case opA == OpNull, opB == OpKeep:
 		return true
@@ -62,8 +68,10 @@ func AtLeast(opA string, a Params, opB string, b Params) bool {
 
 // normal makes equal parameters equal by reflection: no edges are nil.
 func normal(p Params) Params {
-	if len(p.Edges) == 0 {
-		p.Edges = nil
+	for _, list := range []*[]string{&p.Edges, &p.Codes, &p.By, &p.Ladder} {
+		if len(*list) == 0 {
+			*list = nil
+		}
 	}
 	return p
 }

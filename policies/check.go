@@ -287,8 +287,9 @@ func checkMasks(e Entry, masks map[string]Mask) error {
 
 // MaskParams are the parameters of a column's mask operator under key.
 func MaskParams(c Column, m Mask, key []byte) masking.Params {
-	return masking.Params{Digits: m.Digits, Value: m.Value, Level: m.Level, At: m.At, Edges: m.Edges, Width: m.Width, Lo: m.Lo, Hi: m.Hi,
+	p := masking.Params{Digits: m.Digits, Value: m.Value, Level: m.Level, At: m.At, Edges: m.Edges, Width: m.Width, Lo: m.Lo, Hi: m.Hi,
 		Key: key, Type: algebra.Type{Kind: c.Type, Scale: c.Scale}}
+	return perturbed(p, c, m)
 }
 
 func (b *Book) checkRule(e Entry, r DisclosureRule) error {

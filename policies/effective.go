@@ -77,6 +77,9 @@ func maskedBounds(c Column, m Mask) (*[2]int64, error) {
 	if m.Op == masking.OpKeep {
 		return &b, nil
 	}
+	if masking.Perturbs(m.Op) {
+		return perturbedBounds(c, m, b)
+	}
 	op, ok, err := intOperator(c, m)
 	if !ok || err != nil {
 		return nil, err

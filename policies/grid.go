@@ -137,6 +137,8 @@ func maskedGrid(c Column, m Mask) ([]int64, error) {
 	switch {
 	case m.Op == masking.OpKeep:
 		return edges, nil
+	case masking.Perturbs(m.Op):
+		return perturbedGrid(c, m, edges)
 	case m.Op == masking.OpYear && c.Type == algebra.Date:
 		for i := range edges {
 			edges[i] = algebra.YearOf(edges[i])

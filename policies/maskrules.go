@@ -82,6 +82,9 @@ func masksOf(e *Entry, written map[string]Mask, rules []MaskRule) error {
 	if err := checkMasks(next, stored); err != nil {
 		return err
 	}
+	if err := checkPerturbing(next); err != nil {
+		return err
+	}
 	for _, c := range e.Dataset.Columns {
 		if err := checkMeetings(next, c); err != nil {
 			return err
@@ -112,6 +115,9 @@ func checkMaskRule(e Entry, r MaskRule) error {
 		}
 		if _, _, err := masking.OutType(r.Mask.Op, MaskParams(c, r.Mask, typingKey)); err != nil {
 			return fmt.Errorf("column %q: %w", c.Name, err)
+		}
+		if masking.Perturbs(r.Mask.Op) && !r.everybody() {
+			return fmt.Errorf("column %q: mask %q is applied to the table at ingest, for everybody; a rule with purposes or recipients cannot demand it", c.Name, r.Mask.Op)
 		}
 		if e.Dataset.Unit != nil && e.Dataset.Unit.Column == c.Name && !r.everybody() {
 			return fmt.Errorf("unit column %q is replaced by its token for everybody; a rule with purposes or recipients cannot name it", c.Name)

@@ -139,6 +139,17 @@ func (e Entry) Preview(purpose, operator string, n int) ([]ColumnPreview, error)
 			if _, p.Drop, err = masking.OutType(p.Demanded.Op, params); err != nil {
 				return nil, fmt.Errorf("column %q: %w", c.Name, err)
 			}
+			if masking.Perturbs(p.Demanded.Op) {
+				var before []string
+				for i := range n {
+					before = append(before, synthetic(c, p.Stored.Op, i, n))
+				}
+				if p.Effects, err = perturbedEffects(c, p.Demanded, before); err != nil {
+					return nil, fmt.Errorf("column %q: %w", c.Name, err)
+				}
+				out = append(out, p)
+				continue
+			}
 			op, err := masking.New(p.Demanded.Op, params)
 			if err != nil {
 				return nil, fmt.Errorf("column %q: %w", c.Name, err)

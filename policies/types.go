@@ -243,6 +243,14 @@ type Mask struct {
 	Width  string   `yaml:"width,omitempty" json:"width,omitempty"`   // band, age_band, round
 	Lo     string   `yaml:"lo,omitempty" json:"lo,omitempty"`         // clip
 	Hi     string   `yaml:"hi,omitempty" json:"hi,omitempty"`         // clip
+
+	Scale    int      `yaml:"scale,omitempty" json:"scale,omitempty"`       // noise: in steps of width
+	Retain   string   `yaml:"retain,omitempty" json:"retain,omitempty"`     // response: probability of keeping a value
+	By       []string `yaml:"by,omitempty" json:"by,omitempty"`             // shuffle: columns of a group
+	Least    int      `yaml:"least,omitempty" json:"least,omitempty"`       // shuffle: least units of a group
+	K        int      `yaml:"k,omitempty" json:"k,omitempty"`               // k_anonymous: least units of a class
+	Suppress int      `yaml:"suppress,omitempty" json:"suppress,omitempty"` // k_anonymous: most rows suppressed, percent
+	Ladder   []string `yaml:"ladder,omitempty" json:"ladder,omitempty"`     // k_anonymous: rungs from fine to coarse
 }
 
 // Use is what a query may do with a column.

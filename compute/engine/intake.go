@@ -190,6 +190,10 @@ func (m *Manifest) complete(s *ingest.Summary, spec ingest.Spec) error {
 		m.OneRow && s.Units != s.Rows || m.Public && s.Units != 0 {
 		return &sandbox.ErrKilled{Cause: sandbox.CauseProtocol}
 	}
+	if !s.Generalised.Fits(spec) {
+		return &sandbox.ErrKilled{Cause: sandbox.CauseProtocol}
+	}
+	m.Generalised = s.Generalised
 	m.Rows, m.Bad, m.BadBy, m.Units, m.MaxRank = s.Rows, s.Bad, s.BadBy, s.Units, s.MaxRank
 	for i := range m.Columns {
 		source := m.Columns[i].Source()

@@ -34,11 +34,13 @@ type Manifest struct {
 	Public   bool                  `json:"public,omitempty"`
 	OneRow   bool                  `json:"one_row,omitempty"` // verified
 	MaxRank  int64                 `json:"max_rank"`          // most rows of one unit; private, never released
-	Format   int                   `json:"format"`            // sealed.Version of the data file
-	File     string                `json:"file_sha256"`       // of the encrypted data file
-	Size     int64                 `json:"file_bytes"`        // of the encrypted data file
-	Data     int64                 `json:"data_bytes"`        // of its content
-	Spec     string                `json:"spec_sha256"`
+	// Generalised is how k-anonymous columns were generalised; nil without any.
+	Generalised *ingest.Generalised `json:"generalised,omitempty"`
+	Format      int                 `json:"format"`      // sealed.Version of the data file
+	File        string              `json:"file_sha256"` // of the encrypted data file
+	Size        int64               `json:"file_bytes"`  // of the encrypted data file
+	Data        int64               `json:"data_bytes"`  // of its content
+	Spec        string              `json:"spec_sha256"`
 }
 
 // ManifestColumn is one stored column with what was enforced on it.

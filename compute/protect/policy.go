@@ -67,6 +67,9 @@ func columnFacts(c policies.StoredColumn) (ColumnFacts, error) {
 		cf.Bounds = &Range{Lo: c.Bounds[0], Hi: c.Bounds[1]}
 		cf.Stored = cf.Bounds
 	}
+	if masking.Perturbs(c.Mask.Op) {
+		return perturbedCodes(cf, c)
+	}
 	op, err := masking.New(c.Mask.Op, policies.MaskParams(c.Column, c.Mask, []byte("code lists are masked by keyless operators only")))
 	if err != nil {
 		return cf, err

@@ -175,6 +175,8 @@ type Snapshot struct {
 	// Variants are the hidden columns of the snapshot: policies.Entry.VariantNames at
 	// ingest.
 	Variants []string `json:"variants,omitempty"`
+	// Generalised is how k-anonymous columns were generalised (maskops).
+	Generalised *policies.Generalised `json:"generalised,omitempty"`
 }
 
 // Request is what an operator asked, without its literals.

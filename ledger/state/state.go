@@ -387,6 +387,9 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 	if err := s.checkVariants(e.Snapshot); err != nil {
 		return err
 	}
+	if err := s.checkGeneralised(e.Snapshot); err != nil {
+		return err
+	}
 	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
 	s.acquired[e.Snapshot.Snapshot] = e.At
 	s.book = s.book.Ingested(e.Snapshot.Dataset, e.Time())

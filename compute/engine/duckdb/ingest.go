@@ -6,11 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"strings"
-
-	duck "github.com/duckdb/duckdb-go/v2"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/engine"
@@ -22,18 +19,14 @@ func init() {
 	sandbox.RegisterWith(engine.IngestHandler, sandbox.Registration{Handler: ingestFile, Warm: warmUp, Writes: true})
 }
 
-// Names the engine sees during an ingest. Only outName reaches the gateway.
-const (
-	outName   = "out"
-	stageName = "stage"
-)
+// outName is the database that reaches the gateway.
+const outName = "out"
 
-// ingestFile reads the raw descriptor into a staging database, then writes the
-// snapshot sorted by secret rank and unit token, so that neither the order of the
+// ingestFile reads the raw descriptor into a stage, then writes the snapshot sorted by secret rank and unit token, so that neither the order of the
 // file nor anything a check set aside is in it.
 func ingestFile(ctx context.Context, payload []byte, files []*os.File, emit func([]byte) error) error {
 	var job engine.IngestJob
-	if err := json.Unmarshal(payload, &job); err != nil || len(files) < 2 {
+	if err := json.Unmarshal(payload, &job); err != nil || len(files) < 3 {
 		return errEngine
 	}
 	say := func(m engine.IngestMessage) error {
@@ -60,13 +53,15 @@ func takeFile(ctx context.Context, job *engine.IngestJob, files []*os.File, prog
 	if err != nil {
 		return none, err
 	}
-	if err := s.size(sandbox.LimitsFrom(ctx)); err != nil {
+	limits := sandbox.LimitsFrom(ctx)
+	if err := s.size(limits); err != nil {
 		return none, mapError(err)
 	}
 	// The snapshot's file starts as a spare like the scratch files: the engine
 	// creates databases, it does not fill empty ones. The table is searched in
 	// order, so the first file the engine creates, outName, is the snapshot.
-	for _, f := range files[1:] {
+	spool := files[len(files)-1]
+	for _, f := range files[1 : len(files)-1] {
 		if err := bindFile("", f, true); err != nil {
 			return none, err
 		}
@@ -75,18 +70,15 @@ func takeFile(ctx context.Context, job *engine.IngestJob, files []*os.File, prog
 	if err != nil {
 		return none, errEngine
 	}
-	if err := s.exec(
-		fmt.Sprintf("ATTACH '%s%s' AS %s", vfsRoot, outName, outName),
+	if err := s.exec(fmt.Sprintf("ATTACH '%s%s' AS %s", vfsRoot, outName, outName),
 		fmt.Sprintf("ATTACH '%s%s' AS %s", vfsRoot, stageName, stageName),
 		"CREATE TABLE stage.main.s ("+stageColumns(&job.Spec, stored)+")",
 	); err != nil {
 		return none, mapError(err)
 	}
-	load, err := newLoader(s, stored, job.Spec.Consent)
-	if err != nil {
-		return none, mapError(err)
-	}
-	summary, err := ingest.Ingest(ctx, files[0], job.Format, &job.Spec, job.Keys, load, progress)
+	st := newStage(spool, stored, job.Spec.Consent)
+	if errjob.Spec.UnitColumn != "", limits.Threads)
+	summary, err := ingest.Ingest(ctx, files[0], job.Format, &job.Spec, job.Keys, st, progress)
 	if err != nil {
 		var refusal *ingest.Refusal
 		if errors.As(err, &refusal) {
@@ -94,17 +86,28 @@ func takeFile(ctx context.Context, job *engine.IngestJob, files []*os.File, prog
 		}
 		return none, mapError(err)
 	}
-	if err := load.close(); err != nil {
+	if err := st.close(); err != nil {
 		return none, mapError(err)
 	}
-	if err := s.sorted(&job.Spec, stored, summary.Rows); err != nil {
+	table, err := ingest.NewWhole(&job.Spec, job.Keys)
+	if err != nil {
+		return none, errEngine
+	}
+	if summary.Generalised, err = st.solve(ctx, table, limits.Memory/4); err != nil {
+		var refusal *ingest.Refusal
+		if errors.As(err, &refusal) {
+			return none, refusal
+		}
+		return none, mapError(err)
+	}
+	if err := s.write(ctx, st, stored, limits.Memory/4, table); err != nil {
 		return none, mapError(err)
 	}
 	if err := s.check(&job.Spec, &summary); err != nil {
 		return none, err
 	}
 	// Detaching checkpoints: the snapshot file is complete without a log.
-	if err := s.exec("DETACH stage", "CHECKPOINT out", "DETACH out"); err != nil {
+	if err := s.exec("CHECKPOINT out", "DETACH out"); err != nil {
 		return none, mapError(err)
 	}
 	return summary, nil

@@ -3,7 +3,6 @@ package duckdb
 import (
 	"bytes"
 	"context"
-	"errors"
 	"os"
 	"strings"
 	"sync"
@@ -17,28 +16,7 @@ import (
 	"github.com/sandgate/sandgate/sandbox"
 )
 
-// yearOperator stands in for package masking, which the program links.
-type yearOperator struct{}
-
-func (yearOperator) Apply(v string) (string, bool) { return v[:4], false }
-
-type nullOperator struct{}
-
-func (nullOperator) Apply(string) (string, bool) { return "", true }
-
-func init() {
-	ingest.BuildOperator = func(m ingest.Mask, source algebra.Type, _ []byte) (ingest.Operator, algebra.Type, bool, error) {
-		switch m.Op {
-		case "year":
-			return yearOperator{}, algebra.Type{Kind: algebra.Int}, false, nil
-		case "null":
-			return nullOperator{}, source, false, nil
-		case "drop":
-			return nil, source, true, nil
-		}
-		return nil, source, false, errors.New("unknown operator")
-	}
-}
+func init() { ingest.BuildOperator = maskingOperator }
 
 var shared struct {
 	once sync.Once

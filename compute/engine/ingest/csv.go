@@ -2,65 +2,11 @@ package ingest
 
 import (
 	"compress/gzip"
-	"context"
 	"encoding/csv"
 	"errors"
 	"io"
 	"math"
 )
-
-// readCSV reads CSV with a header line.
-func (in *reader) readCSV(ctx context.Context, r io.Reader, zipped bool) error {
-	file, err := openCSV(r, zipped)
-	if err != nil {
-		return err
-	}
-	defer file.close()
-	names, err := file.header()
-	if err != nil {
-		return err
-	}
-	columnOf, err := in.bind(names)
-	if err != nil {
-		return err
-	}
-	fieldOf := make([]int, len(columnOf))
-	for f, c := range columnOf {
-		fieldOf[c] = f
-	}
-	fields := make([]string, len(columnOf))
-	for {
-		record, err := file.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			no := refuse(csvCode(err))
-			no.Row = in.read + 1
-			return no
-		}
-		if in.read%4096 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if len(record) != len(columnOf) {
-			in.read++
-			in.bad(CodeFields, min(len(record), len(columnOf)), -1)
-			continue
-		}
-		for f, c := range columnOf {
-			fields[c] = record[f]
-		}
-		if err := in.take(fields, fieldOf, nil); err != nil {
-			return err
-		}
-	}
-	if file.cut() {
-		no := refuse(CodeTruncated)
-		no.Row = in.read
-		return no
-	}
-	return nil
-}
 
 // cutOr tells a file that ends early from one that is wrong.
 func cutOr(err error, other Code) Code {
@@ -71,6 +17,9 @@ func cutOr(err error, other Code) Code {
 }
 
 func csvCode(err error) Code {
+	if errors.Is(err, errRecord) {
+		return CodeTooLong
+	}
 	var syntax *csv.ParseError
 	if errors.As(err, &syntax) {
 		return CodeSyntax

@@ -34,6 +34,7 @@ func Fields(ctx context.Context, r io.Reader, format Format, header func(names [
 // csvFile is an opened CSV file.
 type csvFile struct {
 	*csv.Reader
+	text io.Reader // what Reader reads: without a byte order mark
 	tail *lastByte
 	zip  *gzip.Reader
 }
@@ -55,6 +56,7 @@ func openCSV(r io.Reader, zipped bool) (*csvFile, error) {
 	if mark, err := buffered.Peek(3); err == nil && string(mark) == "\xef\xbb\xbf" {
 		_, _ = buffered.Discard(3)
 	}
+	f.text = buffered
 	f.Reader = csv.NewReader(buffered)
 	f.ReuseRecord = true
 	f.FieldsPerRecord = -1
@@ -113,9 +115,6 @@ func csvFields(ctx context.Context, r io.Reader, zipped bool, header func([]stri
 		}
 		if err != nil {
 			no := refuse(csvCode(err))
-			if errors.Is(err, errRecord) {
-				no.Code = CodeTooLong
-			}
 			no.Row = n
 			return no
 		}

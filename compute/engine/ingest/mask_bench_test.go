@@ -21,7 +21,8 @@ func withMasks(t testing.TB) {
 		if key == nil {
 			key = make([]byte, 32)
 		}
-		p := masking.Params{Digits: m.Digits, Value: m.Value, Level: m.Level, At: m.At, Edges: m.Edges, Width: m.Width, Lo: m.Lo, Hi: m.Hi, Key: key, Type: source}
+		p := masking.Params{Digits: m.Digits, Value: m.Value, Level: m.Level, At: m.At, Edges: m.Edges, Width: m.Width, Lo: m.Lo, Hi: m.Hi, Key: key, Type: source,
+			Column: m.Column, Scale: m.Scale, Retain: m.Retain, Codes: m.Codes, By: m.By, Least: m.Least, K: m.K, Suppress: m.Suppress, Ladder: m.Ladder}
 		stored, drop, err := masking.OutType(m.Op, p)
 		if err != nil || drop {
 			return nil, stored, drop, err

@@ -17,6 +17,8 @@ const (
 	CodeNotUnique   Code = "NOT_UNIQUE"        // declared unique, is not
 	CodeUnsupported Code = "UNSUPPORTED"       // format or specification
 
+	CodeNotAnonymous Code = "NOT_ANONYMOUS" // no registered generalisation gives every class k units
+
 	CodeFields   Code = "FIELD_COUNT" // another number of fields than the header
 	CodeMalform  Code = "MALFORMED"   // not a value of the column's type
 	CodeNull     Code = "NULL"        // NULL in a column that is not nullable
@@ -29,7 +31,7 @@ const (
 var codes = map[Code]bool{
 	CodeHeader: true, CodeColumnType: true, CodeTruncated: true, CodeSyntax: true, CodeEmpty: true, CodeTooManyBad: true,
 	CodeNotOneRow: true, CodeNotUnique: true, CodeUnsupported: true, CodeFields: true, CodeMalform: true, CodeNull: true,
-	CodeNotCode: true, CodeUnit: true, CodeTooLong: true, CodeEncoding: true,
+	CodeNotCode: true, CodeUnit: true, CodeTooLong: true, CodeEncoding: true, CodeNotAnonymous: true,
 }
 
 // Refusal is why a file was not taken. It is numbers and a code; Column indexes
@@ -69,4 +71,6 @@ type Summary struct {
 	Others  []int64        `json:"others,omitempty"`  // per Spec.Columns: values that became Other
 	Content []byte         `json:"content"`           // order-independent keyed hash of the stored rows
 	MaxRank int64          `json:"max_rank"`          // most rows of one unit
+	// Generalised is nil without k-anonymous columns.
+	Generalised *Generalised `json:"generalised,omitempty"`
 }

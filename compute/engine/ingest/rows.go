@@ -8,11 +8,11 @@ import (
 	"errors"
 	"hash"
 	"io"
-	"math/bits"
 	"slices"
 	"strings"
 
 	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/masking"
 )
 
 // Row is one row to store. Values are parallel to Spec.StoredColumns and valid
@@ -23,11 +23,20 @@ type Row struct {
 	Values []Value
 
 	Subject Subject // whose consent the row needs; zero unless Spec.Consent
+	// Encoded is Unit and Values in one piece, equal for equal rows only; see Decode.
+	Encoded []byte
 }
 
 // Sink takes the rows of an ingest.
 type Sink interface {
 	Add(Row) error
+}
+
+// ParallelSink is a Sink that takes rows from several goroutines, in any order, each
+// through a sink of its own. Any other Sink gets the rows in the order of the file.
+type ParallelSink interface {
+	Sink
+	Lanes() []Sink // at least one
 }
 
 // maxTokens and maxMasked bound the caches; past them values are computed again.
@@ -38,24 +47,29 @@ const (
 
 // reader turns raw fields into rows.
 type reader struct {
-	spec    *Spec
-	columns []column // parallel to spec.Columns
-	stored  []Stored
-	unit    int // index into spec.Columns, −1 when public
-	token   hash.Hash
-	tokens  map[string]uint64
-	rank    hash.Hash
-	sink    Sink
-	row     Row
-	buf     []byte
-	sum     [4]uint64
-	out     Summary
-	first   *Refusal
-	read    int64
+	spec      *Spec
+	columns   []column // parallel to spec.Columns
+	stored    []Stored
+	unit      int // index into spec.Columns, −1 when public
+	token     hash.Hash
+	tokens    map[string]uint64
+	maxTokens int
+	rank      hash.Hash
+	sink      Sink
+	row       Row
+	buf       []byte
+	sum       [4]uint64
+	out       Summary
+	first     *Refusal // the first bad row
+	read      int64    // rows of the block at hand
+	block     int
+	// firstBlock is where first was found; its Row counts from there.
+	firstBlock int
+	unitOps    []int // indexes into stored
 
+	fields                []string
+	fieldOf               []int
 	clampedNow, othersNow []int // of the row at hand, counted once it is good
-
-	tick func(int64)
 
 	hidden []hidden // parallel to spec.Variants
 
@@ -66,14 +80,16 @@ type reader struct {
 // a NULL; missing holds the further spellings.
 type column struct {
 	Column
-	missing map[string]bool
-	codes   map[string]bool
-	op      Operator
-	ints    IntOperator // op when it is one
-	stored  algebra.Type
-	drop    bool
-	masked  map[string]Value
-	now     Value // of the row at hand, before the mask
+	missing      map[string]bool
+	codes        map[string]bool
+	op           Operator
+	ints         IntOperator // op when it is one
+	stored       algebra.Type
+	drop         bool
+	masked       map[string]Value
+	now          Value // of the row at hand, before the mask
+	later        bool  // the operator looks at the unit or at the whole table
+	asked, known int   // of masked
 }
 
 // Ingest reads r in the given format and hands every good row to sink. Bad rows
@@ -81,30 +97,32 @@ type column struct {
 // progress, if any, is called with the rows read so far. Parquet needs an
 // io.ReaderAt and io.Seeker.
 func Ingest(ctx context.Context, r io.Reader, format Format, spec *Spec, keys Keys, sink Sink, progress func(rows int64)) (Summary, error) {
-	in, err := newReader(spec, keys, sink)
-	if err != nil {
-		return Summary{}, err
+	sinks := []Sink{sink}
+	if p, ok := sink.(ParallelSink); ok && format != Parquet {
+		sinks = p.Lanes()
 	}
-	in.tick = progress
+	g := &ingestion{tick: progress, read: map[int]int64{}}
+	for _, s := range sinks {
+		in, err := newReader(spec, keys, s)
+		if err != nil {
+			return Summary{}, err
+		}
+		in.maxTokens = maxTokens / len(sinks)
+		g.lanes = append(g.lanes, in)
+	}
+	var err error
 	switch format {
 	case CSV, CSVGzip:
-		err = in.readCSV(ctx, r, format == CSVGzip)
+		err = g.readCSV(ctx, r, format == CSVGzip)
 	case Parquet:
-		err = in.readParquet(ctx, r)
+		err = g.readParquet(ctx, r)
 	default:
 		err = refuse(CodeUnsupported)
 	}
 	if err != nil {
 		return Summary{}, err
 	}
-	if err := in.limitBad(); err != nil {
-		return Summary{}, err
-	}
-	in.out.Content = make([]byte, 0, 32)
-	for _, w := range in.sum {
-		in.out.Content = binary.BigEndian.AppendUint64(in.out.Content, w)
-	}
-	return in.out, nil
+	return g.summary()
 }
 
 func newReader(spec *Spec, keys Keys, sink Sink) (*reader, error) {
@@ -118,7 +136,15 @@ func newReader(spec *Spec, keys Keys, sink Sink) (*reader, error) {
 	in := &reader{
 		spec: spec, stored: stored, unit: -1, sink: sink, tokens: map[string]uint64{},
 		token: hmac.New(sha256.New, keys.Unit), rank: hmac.New(sha256.New, keys.Rank),
-		row: Row{Values: make([]Value, len(stored))},
+		row: Row{Values: make([]Value, len(stored))}, fields: make([]string, len(spec.Columns)), fieldOf: make([]int, len(spec.Columns)),
+	}
+	for i, c := range stored {
+		if m := spec.Columns[c.source].Mask; m != nil && masking.Perturbs(m.Op) && !masking.OfTable(m.Op) {
+			in.unitOps = append(in.unitOps, i)
+		}
+	}
+	if len(in.unitOps) > 0 && spec.UnitColumn == "" {
+		return nil, errors.New("failed to start ingest: a mask by unit needs a unit column")
 	}
 	if in.subjects, err = newSubjects(spec, keys); err != nil {
 		return nil, err
@@ -145,6 +171,7 @@ func newReader(spec *Spec, keys Keys, sink Sink) (*reader, error) {
 				return nil, err
 			}
 			col.ints, _ = col.op.(IntOperator)
+			col.later = masking.Perturbs(c.Mask.Op)
 			col.masked = map[string]Value{}
 		}
 		in.columns = append(in.columns, col)
@@ -176,18 +203,8 @@ func (in *reader) bad(code Code, field, column int) {
 	in.out.Bad++
 	in.out.BadBy[code]++
 	if in.first == nil {
-		in.first = &Refusal{Detail: code, Row: in.read, Field: field, Column: column}
+		in.first, in.firstBlock = &Refusal{Detail: code, Row: in.read, Field: field, Column: column}, in.block
 	}
-}
-
-// limitBad refuses a file with more bad rows than the specification allows.
-func (in *reader) limitBad() error {
-	if in.out.Bad == 0 || float64(in.out.Bad)*100 <= in.spec.MaxBadPercent*float64(in.read) {
-		return nil
-	}
-	r := *in.first
-	r.Code, r.Count, r.Rows = CodeTooManyBad, in.out.Bad, in.read
-	return &r
 }
 
 const tickRows = 1 << 16
@@ -197,9 +214,6 @@ const tickRows = 1 << 16
 // are NULL whatever their text (Parquet).
 func (in *reader) take(fields []string, fieldOf []int, null []bool) error {
 	in.read++
-	if in.tick != nil && in.read%tickRows == 0 {
-		in.tick(in.read)
-	}
 	in.clampedNow, in.othersNow = in.clampedNow[:0], in.othersNow[:0]
 	next := 0
 	for i := range in.columns {
@@ -230,6 +244,10 @@ func (in *reader) take(fields []string, fieldOf []int, null []bool) error {
 	}
 	if i, code := in.hide(next); code != "" {
 		in.bad(code, fieldOf[i]+1, i)
+		return nil
+	}
+	if code := in.perUnit(); code != "" {
+		in.bad(code, 0, -1)
 		return nil
 	}
 	for _, i := range in.clampedNow {
@@ -269,7 +287,7 @@ func (in *reader) value(i int, text string, isNull bool) (Value, Code) {
 		in.clampedNow = append(in.clampedNow, i)
 	}
 	c.now = v
-	if c.op == nil {
+	if c.op == nil || c.later {
 		return v, ""
 	}
 	return c.under(v)
@@ -277,8 +295,14 @@ func (in *reader) value(i int, text string, isNull bool) (Value, Code) {
 
 // mask applies the column's operator, remembering answers while they are few.
 func (c *column) mask(text string) (Value, Code) {
-	if v, ok := c.masked[text]; ok {
-		return v, ""
+	// Where most values are new, looking them up costs more than it saves.
+	keep := c.asked < maxMasked/4 || c.known*2 > c.asked
+	if keep {
+		c.asked++
+		if v, ok := c.masked[text]; ok {
+			c.known++
+			return v, ""
+		}
 	}
 	var v Value
 	out, null := c.op.Apply(text)
@@ -290,7 +314,7 @@ func (c *column) mask(text string) (Value, Code) {
 			return Value{}, code
 		}
 	}
-	if len(c.masked) < maxMasked {
+	if keep && len(c.masked) < maxMasked {
 		// What is remembered must not hold the whole line it was cut from.
 		v.S = strings.Clone(v.S)
 		c.masked[strings.Clone(text)] = v
@@ -301,8 +325,10 @@ func (c *column) mask(text string) (Value, Code) {
 // unitToken is HMAC-SHA-256(unit key, kind ‖ 0 ‖ canonical identifier), cut to 64
 // bits. Each distinct spelling is computed once.
 func (in *reader) unitToken(text string) (uint64, bool) {
-	if t, ok := in.tokens[text]; ok {
-		return t, true
+	if !in.spec.OneRow {
+		if t, ok := in.tokens[text]; ok {
+			return t, true
+		}
 	}
 	canonical, ok := CanonicalUnit(in.spec.UnitKind, text)
 	if !ok {
@@ -310,7 +336,8 @@ func (in *reader) unitToken(text string) (uint64, bool) {
 	}
 	in.buf = append(append(append(in.buf[:0], in.spec.UnitKind...), 0), canonical...)
 	t := tokenOf(in.token, in.buf)
-	if len(in.tokens) < maxTokens {
+	// Where each unit has one row, none is met again.
+	if !in.spec.OneRow && len(in.tokens) < in.maxTokens {
 		in.tokens[strings.Clone(text)] = t
 	}
 	return t, true
@@ -321,8 +348,9 @@ func (in *reader) unitToken(text string) (uint64, bool) {
 // rows and on nothing an outsider can compute; the sum of all hashes modulo
 // 2^256 identifies the content whatever order the file had.
 func (in *reader) fingerprint() {
-	b := binary.BigEndian.AppendUint64(in.buf[:0], in.row.Unit)
-	for i, v := range in.row.Values {
+	b := binary.BigEndian.AppendUint64(in.row.Encoded[:0], in.row.Unit)
+	for i := range in.row.Values {
+		v := &in.row.Values[i]
 		switch {
 		case v.Null:
 			b = append(b, 0)
@@ -333,13 +361,46 @@ func (in *reader) fingerprint() {
 			b = binary.BigEndian.AppendUint64(append(b, 1), uint64(v.I))
 		}
 	}
+	in.row.Encoded = b
 	in.rank.Reset()
 	_, _ = in.rank.Write(b)
-	h := in.rank.Sum(b[:0])
-	in.buf = h
-	in.row.Order = binary.BigEndian.Uint64(h)
-	var carry uint64
-	for w := 3; w >= 0; w-- {
-		in.sum[w], carry = bits.Add64(in.sum[w], binary.BigEndian.Uint64(h[8*w:]), carry)
+	in.buf = in.rank.Sum(in.buf[:0])
+	in.row.Order = binary.BigEndian.Uint64(in.buf)
+	var h [4]uint64
+	for w := range h {
+		h[w] = binary.BigEndian.Uint64(in.buf[8*w:])
 	}
+	addTo(&in.sum, &h)
+}
+
+// Decode calls value for each stored value of an encoded row, in order: at is where
+// its text stands in row, when it is text. It reports whether row is a whole row of
+// n values.
+func Decode(row []byte, n int, value func(i int, null bool, number int64, at, size int)) bool {
+	at := 8
+	for i := range n {
+		if at >= len(row) {
+			return false
+		}
+		kind := row[at]
+		at++
+		switch {
+		case kind == 0:
+			value(i, true, 0, 0, 0)
+		case kind == 1 && at+8 <= len(row):
+			value(i, false, int64(binary.BigEndian.Uint64(row[at:])), 0, 0)
+			at += 8
+		case kind == 2 && at+4 <= len(row):
+			size := int(binary.BigEndian.Uint32(row[at:]))
+			at += 4
+			if size > len(row)-at {
+				return false
+			}
+			value(i, false, 0, at, size)
+			at += size
+		default:
+			return false
+		}
+	}
+	return at == len(row)
 }

@@ -42,6 +42,16 @@ type Mask struct {
 	Width  string   `json:"width,omitempty"`
 	Lo     string   `json:"lo,omitempty"`
 	Hi     string   `json:"hi,omitempty"`
+
+	Column   string   `json:"column,omitempty"`
+	Scale    int      `json:"scale,omitempty"`
+	Retain   string   `json:"retain,omitempty"`
+	Codes    []string `json:"codes,omitempty"`
+	By       []string `json:"by,omitempty"`
+	Least    int      `json:"least,omitempty"`
+	K        int      `json:"k,omitempty"`
+	Suppress int      `json:"suppress,omitempty"`
+	Ladder   []string `json:"ladder,omitempty"`
 }
 
 // Column is one column of the raw file. Codes is the code list as the file

@@ -31,7 +31,8 @@ var ErrTable = errors.New("table is damaged")
 var OpenParquet func(r io.Reader) (Table, error)
 
 // readParquet reads a Parquet file.
-func (in *reader) readParquet(ctx context.Context, r io.Reader) error {
+func (g *ingestion) readParquet(ctx context.Context, r io.Reader) error {
+	in := g.lanes[0]
 	if OpenParquet == nil {
 		return refuse(CodeUnsupported)
 	}
@@ -52,12 +53,18 @@ func (in *reader) readParquet(ctx context.Context, r io.Reader) error {
 		}
 	}
 	ordered, isNull := make([]string, len(columnOf)), make([]bool, len(columnOf))
+	ticked := int64(0)
 	err = t.Each(ctx, func(fields []string, null []bool) error {
 		for f, c := range columnOf {
 			ordered[c], isNull[c] = fields[f], null[f]
 		}
+		if g.tick != nil && in.read-ticked >= tickRows {
+			ticked = in.read
+			g.tick(in.read)
+		}
 		return in.take(ordered, fieldOf, isNull)
 	})
+	g.total = in.read
 	if err == ErrTable {
 		no := refuse(CodeTruncated)
 		no.Row = in.read + 1

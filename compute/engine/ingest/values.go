@@ -3,6 +3,7 @@ package ingest
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -61,14 +62,7 @@ func parse(typ algebra.Type, s string) (Value, Code) {
 }
 
 func cleanText(s string) bool {
-	ascii := true
-	for i := 0; i < len(s); i++ {
-		if s[i] == 0 {
-			return false
-		}
-		ascii = ascii && s[i] < utf8.RuneSelf
-	}
-	return ascii || utf8.ValidString(s)
+	return strings.IndexByte(s, 0) < 0 && utf8.ValidString(s)
 }
 
 // parseDecimal reads [+-]digits[.digits] into minimal units of 10^-scale,
