@@ -206,8 +206,7 @@ func ingestSpec(e policies.Entry) (ingest.Spec, error) {
 			col.Bounds = &ingest.Range{Lo: b[0], Hi: b[1]}
 		}
 		if m, ok := e.Masks[c.Name]; ok && m.Op != masking.OpKeep && c.Name != s.UnitColumn {
-			mask := ingestMask(m)
-			col.Mask = &maskcol.Mask = ingestMask(c, m)
+			col.Mask = ingestMask(c, m)
 		}
 		s.Columns = append(s.Columns, col)
 	}

@@ -10,10 +10,6 @@ import (
 	"github.com/sandgate/sandgate/policies"
 )
 
-func ingestMask(m policies.Mask) ingest.Mask {
-	return ingest.Mask{Op: m.Op, Digits: m.Digits, Value: m.Value, Level: m.Level, At: m.At, Edges: m.Edges, Width: m.Width, Lo: m.Lo, Hi: m.Hi}
-}
-
 // ingestVariants are the hidden columns of a data set as ingest wants them.
 func ingestVariants(e policies.Entry) ([]ingest.Variant, error) {
 	all, err := e.Variants()
@@ -22,7 +18,7 @@ func ingestVariants(e policies.Entry) ([]ingest.Variant, error) {
 	}
 	var out []ingest.Variant
 	for _, v := range all {
-		out = append(out, ingest.Variant{Name: v.Name, Of: v.Column.Name, Mask: ingestMask(v.Mask)})
+		out = append(out, ingest.Variant{Name: v.Name, Of: v.Column.Name, Mask: *ingestMask(v.Column, v.Mask)})
 	}
 	return out, nil
 }

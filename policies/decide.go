@@ -195,7 +195,7 @@ func (b *Book) Decide(r Request) []Reason {
 	if len(out) == 0 && len(r.Core.Tables) > 0 {
 		add(b.decideWitnesses(b.WaitOf(r.Core)))
 	}
-	for _, x := range append(b.decideMasks(r), b.decidePseudonyms(r.Core)...), b.decideOfTable(r)...) {
+	for _, x := range slices.Concat(b.decideMasks(r), b.decidePseudonyms(r.Core), b.decideOfTable(r)) {
 		add(x)
 	}
 	// A refusal must fit a ledger entry; so many reasons teach nobody more.

@@ -17,6 +17,7 @@ import "C"
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"reflect"
 	"strings"
@@ -46,6 +47,9 @@ func (s *session) write(ctx context.Context, st *stage, stored []ingest.Stored, 
 	for _, c := range stored {
 		defs = append(defs, quote(c.Name)+" "+sqlType(c.Type.Kind))
 	}
+	if st.consent {
+		defs = append(defs, consentColumn+" NOT NULL")
+	}
 	if err := s.exec("CREATE TABLE out.main.t (" + strings.Join(defs, ", ") + ")"); err != nil {
 		return err
 	}
@@ -56,7 +60,7 @@ func (s *session) write(ctx context.Context, st *stage, stored []ingest.Stored, 
 		}
 	}()
 	for range st.lanes {
-		w, err := s.newWriter(st.private, stored)
+		w, err := s.newWriter(st.private, st.consent, stored)
 		if err != nil {
 			return err
 		}
@@ -121,6 +125,7 @@ type writer struct {
 	types   []bindings.LogicalType
 	chunk   bindings.DataChunk
 	private bool
+	consent bool
 	stored  []ingest.Stored
 
 	at    [][]int64 // of the texts of each column
@@ -129,7 +134,7 @@ type writer struct {
 	valid []unsafe.Pointer
 }
 
-func (s *session) newWriter(private bool, stored []ingest.Stored) (*writer, error) {
+func (s *session) newWriter(private, consent bool, stored []ingest.Stored) (*writer, error) {
 	c, err := s.connector.Connect(context.Background())
 	if err != nil {
 		return nil, err
@@ -138,7 +143,7 @@ func (s *session) newWriter(private bool, stored []ingest.Stored) (*writer, erro
 	if !ok {
 		return nil, errEngine
 	}
-	w := &writer{s: &session{conn: conn}, private: private, stored: stored}
+	w := &writer{s: &session{conn: conn}, private: private, consent: consent, stored: stored}
 	if w.conn, err = handle(conn); err != nil {
 		_ = conn.Close()
 		return nil, err
@@ -152,6 +157,9 @@ func (s *session) newWriter(private bool, stored []ingest.Stored) (*writer, erro
 	}
 	for _, c := range stored {
 		add(engineType(c.Type.Kind))
+	}
+	if consent {
+		add(bindings.TypeUUID)
 	}
 	w.chunk = bindings.CreateDataChunk(w.types)
 	w.at, w.size = make([][]int64, len(stored)), make([][]int32, len(stored))
@@ -242,6 +250,9 @@ func (w *writer) fill(p *pass, ranks []int32, order []uint32, from, to int) erro
 			put(w.data[0], n, r.unit)
 			put(w.data[1], n, ranks[row])
 		}
+		if w.consent {
+			put(w.data[first+len(w.stored)], n, uuid(r.subject))
+		}
 		whole := ingest.Decode(p.text[r.at:r.end], len(w.stored), func(i int, null bool, number int64, at, size int) {
 			c := first + i
 			if null {
@@ -274,6 +285,14 @@ func (w *writer) fill(p *pass, ranks []int32, order []uint32, from, to int) erro
 	}
 	bindings.DataChunkSetSize(w.chunk, bindings.IdxT(to-from))
 	return nil
+}
+
+// engineUUID is a UUID as the engine's vectors hold it: a 128-bit integer, low half
+// first, whose highest bit is turned over so that UUIDs order as integers do.
+type engineUUID struct{ low, high uint64 }
+
+func uuid(s ingest.Subject) engineUUID {
+	return engineUUID{low: binary.BigEndian.Uint64(s[8:]), high: binary.BigEndian.Uint64(s[:8]) ^ 1<<63}
 }
 
 // put sets the n-th value of a vector.

@@ -29,6 +29,7 @@ const stageBlock = 32 << 10
 type stage struct {
 	file    *os.File
 	private bool
+	consent bool // rows carry the subject whose consent they need
 	lanes   []ingest.Sink
 
 	mu    sync.Mutex
@@ -47,8 +48,8 @@ type extent struct {
 	size int
 }
 
-func newStage(f *os.File, private bool, lanes int) *stage {
-	s := &stage{file: f, private: private}
+func newStage(f *os.File, private, consent bool, lanes int) *stage {
+	s := &stage{file: f, private: private, consent: consent}
 	for range max(1, lanes) {
 		s.lanes = append(s.lanes, &stageLane{s: s})
 	}
@@ -71,6 +72,14 @@ type stageLane struct {
 
 const rowHead = 8 + 4 // order and length
 
+// head is what stands before a row's encoding.
+func (s *stage) head() int {
+	if s.consent {
+		return rowHead + len(ingest.Subject{})
+	}
+	return rowHead
+}
+
 // Add keeps a row.
 func (l *stageLane) Add(r ingest.Row) error {
 	key := r.Unit
@@ -79,7 +88,7 @@ func (l *stageLane) Add(r ingest.Row) error {
 	}
 	p := key / (1 << 57)
 	b := l.parts[p]
-	if len(b)+rowHead+len(r.Encoded) > stageBlock && len(b) > 0 {
+	if len(b)+l.s.head()+len(r.Encoded) > stageBlock && len(b) > 0 {
 		if err := l.flush(int(p)); err != nil {
 			return err
 		}
@@ -87,6 +96,9 @@ func (l *stageLane) Add(r ingest.Row) error {
 	}
 	b = binary.BigEndian.AppendUint64(b, r.Order)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Encoded)))
+	if l.s.consent {
+		b = append(b, r.Subject[:]...)
+	}
 	l.parts[p] = append(b, r.Encoded...)
 	l.rows[p]++
 	return nil
@@ -142,6 +154,7 @@ func (s *stage) passes(memory int64) int {
 type stagedRow struct {
 	unit, order uint64
 	at, end     int // of its encoding
+	subject     ingest.Subject
 }
 
 // pass is some consecutive parts of a stage in memory.
@@ -193,10 +206,11 @@ func (s *stage) loadPart(i int, text []byte, at, end int, rows []stagedRow) erro
 		}
 		to += n
 	}
-	n := 0
-	for ; at < to && n < len(rows) && to-at >= rowHead+8; n++ {
+	n, head := 0, s.head()
+	for ; at < to && n < len(rows) && to-at >= head+8; n++ {
 		size := int(binary.BigEndian.Uint32(text[at+8:]))
-		r := stagedRow{order: binary.BigEndian.Uint64(text[at:]), at: at + rowHead, end: at + rowHead + size}
+		r := stagedRow{order: binary.BigEndian.Uint64(text[at:]), at: at + head, end: at + head + size}
+		copy(r.subject[:], text[at+rowHead:r.at])
 		if size < 8 || r.end > to {
 			return errEngine
 		}

@@ -78,7 +78,7 @@ func TestStageKeepsAndOrdersRows(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			st := newStage(f, c.private, c.lanes)
+			st := newStage(f, c.private, false, c.lanes)
 			type row struct {
 				unit, order uint64
 				want        string
@@ -198,7 +198,7 @@ func TestDamagedStageIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	st := newStage(f, true, 1)
+	st := newStage(f, true, false, 1)
 	encoded, _ := stagedText(rand.New(rand.NewPCG(1, 1)), 5)
 	for range 100 {
 		if err := st.Lanes()[0].Add(ingest.Row{Unit: 5, Encoded: encoded}); err != nil {
