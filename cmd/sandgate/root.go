@@ -117,7 +117,9 @@ func (a *app) report(err error) int {
 	}
 	var reason *policies.Reason
 	if errors.As(err, &reason) {
-		fmt.Fprintf(a.err, "%s %s: %s\n", a.t("错误", "error"), reason.Code, reason.Text(a.lang))
+		// What wraps it says which file is meant.
+		where, _ := strings.CutSuffix(err.Error(), reason.Error())
+		fmt.Fprintf(a.err, "%s: %s%s: %s\n", a.t("错误", "error"), where, reason.Code, reason.Text(a.lang))
 		return exitError
 	}
 	if p := client.ProblemOf(err); p != nil && p.Code != codes.Unknown {
