@@ -502,11 +502,3 @@ func TestR15_FormatDocument(t *testing.T) {
 		t.Error("more documents than a bundle may hold")
 	}
 }
-
-func TestR15_EmptyCatalogueIsRefused(t *testing.T) {
-	for _, text := range []string{"kind: Catalogue\ndepartment: dept\n", "kind: Catalogue\ndepartment: dept\ndatasets: []\n"} {
-		if got := refused(t, town(t, ""), text, "dept"); !strings.Contains(got, "datasets is empty") {
-			t.Error(got)
-		}
-	}
-}

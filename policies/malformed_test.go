@@ -48,3 +48,11 @@ func TestR17_MalformedDocumentsAreRefusedByLine(t *testing.T) {
 		}
 	}
 }
+
+func TestR15_EmptyCatalogueIsRefused(t *testing.T) {
+	for _, text := range []string{"kind: Catalogue\ndepartment: dept\n", "kind: Catalogue\ndepartment: dept\ndatasets: []\n"} {
+		if got := refused(t, town(t, ""), text, "dept"); !strings.Contains(got, "datasets is empty") {
+			t.Error(got)
+		}
+	}
+}

@@ -58,10 +58,6 @@ type Job struct {
 // Cause says why a worker did not finish its job. It is all a caller may learn.
 type Cause string
 
-// ErrLost is a worker that ended, or was ended by somebody, before it was ready: it
-// was given nothing, so whatever needed it may be tried again.
-var ErrLost = errors.New("it died before it was ready")
-
 // Causes of ErrKilled.
 const (
 	CauseTimeout   Cause = "TIMEOUT"    // wall clock
@@ -78,6 +74,10 @@ const (
 type ErrKilled struct{ Cause Cause }
 
 func (e *ErrKilled) Error() string { return "worker did not finish: " + string(e.Cause) }
+
+// ErrLost is a worker that ended, or was ended by somebody, before it was ready: it
+// was given nothing, so whatever needed it may be tried again.
+var ErrLost = errors.New("it died before it was ready")
 
 // ErrMemory, returned (or wrapped) by a handler, is reported as CauseMemory.
 var ErrMemory = errors.New("handler ran out of memory")

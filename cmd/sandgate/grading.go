@@ -41,7 +41,7 @@ func (a *app) level(x *sandgatev1.ExplainJobResponse) {
 
 // scanFlags are the flags of catalog scan.
 type scanFlags struct {
-	catalogue, dataset, department, format, out string
+	catalogue, dataset, department, format, out, header string
 }
 
 func (a *app) catalogScanCmd() *cobra.Command {
@@ -65,11 +65,18 @@ holds names of columns, counts and words of the dictionary, never a value. A per
 	f.StringVar(&s.dataset, "dataset", "", "数据集编号，目录只有一个匹配时可省略 data set id; may be left out when one of the catalogue matches")
 	f.StringVar(&s.department, "department", "", "数源部门，默认取自目录 the department, the catalogue's by default")
 	f.StringVar(&s.format, "format", "", "csv|csv.gz|parquet，默认按扩展名 · by extension when empty")
+	f.StringVar(&s.header, "header", "auto", "首行是否表头：auto 判断并在可疑时拒绝，yes 是，no 不是（按位置命名）· whether the first line is a header: auto judges and refuses in doubt, yes, no (names by position)")
 	f.StringVar(&s.out, "out", "", "把建议写成未签名的 Grading 文件（不覆盖已有文件）write the proposal as an unsigned Grading; never overwrites")
 	return c
 }
 
 func (a *app) scan(ctx context.Context, name string, s *scanFlags) error {
+	if !slices.Contains([]string{"auto", "yes", "no"}, s.header) {
+		return usageError{errors.New("--header is auto, yes or no")}
+	}
+	if s.header == "no" && s.catalogue != "" {
+		return usageError{errors.New(a.t("没有表头的文件无法与目录的列对应：先加上表头，或不带 --catalogue 扫描", "a file without a header cannot be held against a catalogue: give it one, or scan without --catalogue"))}
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return fmt.Errorf("failed to open file: %w", err)
@@ -97,8 +104,20 @@ func (a *app) scan(ctx context.Context, name string, s *scanFlags) error {
 				return err
 			}
 		}
+		switch {
+		case s.header == "no" && ingest.Format(format) == ingest.Parquet:
+			return usageError{errors.New(a.t("Parquet 文件自带列名", "a Parquet file names its columns itself"))}
+		case s.header == "no":
+			var err error
+			if scan, err = propose.New(propose.Positions(len(header)), nil, dict); err == nil {
+				scan.Row(header, nil)
+			}
+			return err
+		}
 		var err error
-		scan, err = propose.New(header, declared, dict)
+		if scan, err = propose.New(header, declared, dict); err == nil && s.guesses(format) {
+			err = propose.CheckHeader(header, dict)
+		}
 		return err
 	}, func(fields []string, null []bool) error {
 		scan.Row(fields, null)
@@ -108,6 +127,14 @@ func (a *app) scan(ctx context.Context, name string, s *scanFlags) error {
 		return nil
 	})
 	done()
+	if err == nil && s.guesses(format) {
+		err = scan.Recurs()
+	}
+	var unsure *propose.HeaderError
+	if errors.As(err, &unsure) {
+		return hintedError{fmt.Errorf("%s: %w", filepath.Base(name), err),
+			a.t("是表头请加 --header=yes，不是请加 --header=no（按位置命名各列）", "if it is a header pass --header=yes, if not --header=no, which names columns by position")}
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Base(name), scanError(err))
 	}
@@ -124,6 +151,12 @@ func (a *app) scan(ctx context.Context, name string, s *scanFlags) error {
 		return enc.Encode(report)
 	}
 	return a.proposals(report)
+}
+
+// guesses says whether it is for the scan to see that the first line is a header:
+// Parquet has one, and a catalogue knows the names.
+func (s *scanFlags) guesses(format string) bool {
+	return s.header == "auto" && s.catalogue == "" && ingest.Format(format) != ingest.Parquet
 }
 
 // scanError says what is wrong with a file, by code and position only.

@@ -14,6 +14,7 @@ import (
 	"github.com/sandgate/sandgate/gateway"
 	"github.com/sandgate/sandgate/gateway/client"
 	"github.com/sandgate/sandgate/gateway/home"
+	"github.com/sandgate/sandgate/policies"
 )
 
 // Exit codes, documented in --help.
@@ -113,6 +114,13 @@ func (a *app) report(err error) int {
 			fmt.Fprintf(a.err, "%s %s: %s\n", a.t("拒绝", "refused"), r.Code, r.Text(a.lang))
 		}
 		return exitRefused
+	}
+	var reason *policies.Reason
+	if errors.As(err, &reason) {
+		// What wraps it says which file is meant.
+		where, _ := strings.CutSuffix(err.Error(), reason.Error())
+		fmt.Fprintf(a.err, "%s: %s%s: %s\n", a.t("错误", "error"), where, reason.Code, reason.Text(a.lang))
+		return exitError
 	}
 	if p := client.ProblemOf(err); p != nil && p.Code != codes.Unknown {
 		return a.reportProblem(p)

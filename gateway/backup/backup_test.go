@@ -23,6 +23,7 @@ import (
 	"github.com/sandgate/sandgate/gateway/attack"
 	"github.com/sandgate/sandgate/gateway/backup"
 	"github.com/sandgate/sandgate/gateway/home"
+	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/ledger/evidence"
 	"github.com/sandgate/sandgate/ledger/verify"
@@ -415,9 +416,26 @@ func TestR35_OldBackupGivesNoBudgetBack(t *testing.T) {
 	a.MustRun(t, attack.Op(0), "kept", second+" AND flag", 0)
 	create(t, a, dir, to)
 	for name, dirs := range map[string]string{"older": tail, "of another history": o.home.Ledger()} {
-		if _, _, err := backup.Restore(t.Context(), dir, "", filepath.Join(t.TempDir(), "no"), dirs, ids); err == nil {
-			t.Errorf("a ledger copy that is %s was taken", name)
+		refusedRestore(t, dir, dirs, ids, name)
+	}
+	// One that is cut in the middle of what the backup holds, and one of noise.
+	for name, spoil := range map[string]func([]byte) []byte{
+		"cut":   func(b []byte) []byte { return b[:len(b)/3] },
+		"noisy": func(b []byte) []byte { return append(b[:len(b)/2:len(b)/2], make([]byte, len(b)/2)...) },
+	} {
+		bad := filepath.Join(t.TempDir(), "tail")
+		if err := os.CopyFS(bad, os.DirFS(tail)); err != nil {
+			t.Fatal(err)
 		}
+		wal := ledger.WriteAheadFile(bad)
+		text, err := os.ReadFile(wal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.Chmod(wal, 0o600), os.WriteFile(wal, spoil(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		refusedRestore(t, dir, bad, ids, name)
 	}
 }
 
@@ -501,8 +519,8 @@ func TestR35_DamagedBackup(t *testing.T) {
 			if _, _, err := backup.Restore(t.Context(), dir, "", dest, "", ids); err == nil {
 				t.Errorf("%s: restored", name)
 			}
-			if _, err := os.Stat(filepath.Join(dest, "restored.json")); err != nil {
-				t.Errorf("%s: what is left has no mark", name)
+			if left, err := os.ReadDir(filepath.Dir(dest)); err != nil || len(left) > 0 {
+				t.Errorf("%s: half a home is left: %v, %v", name, left, err)
 			}
 		}
 		if err := os.WriteFile(o, whole, 0o600); err != nil {
@@ -549,5 +567,18 @@ func TestR35_Passphrase(t *testing.T) {
 	}
 	if _, err := backup.Recipients(dir, []string{"age1nonsense"}, ""); err == nil {
 		t.Error("a bad recipient was taken")
+	}
+}
+
+// refusedRestore restores with a ledger copy that must not be taken: nothing of a home
+// may be left, at its place or beside it.
+func refusedRestore(t *testing.T, dir, tail string, ids []age.Identity, name string) {
+	t.Helper()
+	parent := t.TempDir()
+	if _, _, err := backup.Restore(t.Context(), dir, "", filepath.Join(parent, "no"), tail, ids); err == nil {
+		t.Errorf("a ledger copy that is %s was taken", name)
+	}
+	if left, err := os.ReadDir(parent); err != nil || len(left) > 0 {
+		t.Errorf("a ledger copy that is %s left %v, %v", name, left, err)
 	}
 }

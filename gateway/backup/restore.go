@@ -157,8 +157,9 @@ func replaying(m *Manifest) (io.Writer, func() error) {
 // Restore makes a new home of a backup (the newest when name is empty). tail is a
 // later copy of the same ledger, or empty: with it nothing that was spent after the
 // backup is forgotten. The home serves only once the regulator has confirmed its
-// ledger; see home.Restored.
-func Restore(ctx context.Context, dir, name, to, tail string, ids []age.Identity) (*Report, *home.Restored, error) {
+// ledger; see home.Restored. to does not exist, or is empty, until the home is whole:
+// it is made beside it, in a directory that goes when the restoration fails.
+func Restore(ctx context.Context, dir, name, to, tail string, ids []age.Identity) (rep *Report, mark *home.Restored, err error) {
 	a := &archive{dir, ids}
 	m, name, err := a.manifest(name)
 	if err != nil {
@@ -167,6 +168,41 @@ func Restore(ctx context.Context, dir, name, to, tail string, ids []age.Identity
 	if err := home.CheckEmpty(to); err != nil {
 		return nil, nil, err
 	}
+	to = filepath.Clean(to)
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return nil, nil, fmt.Errorf("failed to make the home: %w", err)
+	}
+	part, err := os.MkdirTemp(filepath.Dir(to), "."+filepath.Base(to)+"-unfinished-*")
+	if err != nil {
+		return nil, nil, fmt.Errorf("failed to make the home: %w", err)
+	}
+	rep, mark, err = a.restore(ctx, m, name, part, tail)
+	if err == nil {
+		err = moveInto(part, to)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(part))
+	}
+	return rep, mark, nil
+}
+
+// moveInto gives a finished home its name.
+func moveInto(part, to string) error {
+	// Only an empty directory goes this way.
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("failed to take the home's place: %w", err)
+	}
+	if err := os.Rename(part, to); err != nil {
+		return fmt.Errorf("failed to name the home: %w", err)
+	}
+	parent, err := os.Open(filepath.Dir(to))
+	if err != nil {
+		return fmt.Errorf("failed to open directory: %w", err)
+	}
+	return errors.Join(parent.Sync(), parent.Close())
+}
+
+func (a *archive) restore(ctx context.Context, m *Manifest, name, to, tail string) (*Report, *home.Restored, error) {
 	mark := &home.Restored{Backup: name, Origin: m.Origin}
 	number := make([]byte, 32)
 	if _, err := rand.Read(number); err != nil {

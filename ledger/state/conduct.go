@@ -95,10 +95,7 @@ func (c conduct) ask(licence, columns string, q asked) {
 // columnsOf names the columns that a question is about, whatever it does with them:
 // one literal more or less, or a condition turned round, is the same columns.
 func columnsOf(core algebra.Core) string {
-	var names []string
-	for _, d := range core.Datasets() {
-		names = append(names, d)
-	}
+	names := slices.Clone(core.Datasets())
 	for _, u := range policies.Uses(core) {
 		if n := u.Dataset + "." + u.Column; !slices.Contains(names, n) {
 			names = append(names, n)

@@ -281,6 +281,12 @@ func TestR27_ForgedAutomaticOrdersAreRefused(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+	// Whoever foresees the order's id and takes it first changes nothing but the id.
+	taken := w.forked(t)
+	taken.policy("kind: Order\nid: "+v.Order.ID+"\nby: data_bureau\ntarget: {kind: operator, id: alpha}\nstage: rectify\ndue: 2027-01-01T00:00:00+08:00\nreason: {zh: 占用}\nbasis: {zh: 第九条}\n", "data_bureau")
+	if o := taken.carryOut("scope"); o.ID == v.Order.ID || o.Target.ID != "beta-2026" {
+		t.Errorf("%+v", o)
+	}
 	w.must(w.ordered(v)) // the control: unforged it is accepted, once
 	if err := w.try(w.ordered(v)); err == nil {
 		t.Error("accepted twice")

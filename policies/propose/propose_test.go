@@ -372,3 +372,45 @@ func FuzzDictionary(f *testing.F) {
 		}
 	})
 }
+
+// A first row of words passes for names by its form alone; by its meaning it does not.
+func TestR01_FirstRowsOfWordsAreNoHeader(t *testing.T) {
+	for _, c := range []struct {
+		names []string
+		ok    bool
+	}{
+		{[]string{"张伟", "男", "东城区"}, false},
+		{[]string{"Smith", "male", "Springfield"}, false},
+		{[]string{"id_number", "visit_date", "hospital", "diagnosis"}, true},
+		{[]string{"姓名", "性别", "诊断"}, true},
+		{[]string{"district", "fee", "diagnosis_name"}, true},
+	} {
+		err := CheckHeader(c.names, dictionary(t))
+		if (err == nil) != c.ok {
+			t.Errorf("%q: %v", c.names, err)
+		}
+		for _, n := range c.names {
+			if err != nil && strings.Contains(err.Error(), n) {
+				t.Errorf("the error repeats %q", n)
+			}
+		}
+	}
+	for value, want := range map[string]bool{"male": false, "female": true} {
+		s, err := New([]string{"id_number", "male"}, nil, dictionary(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Row([]string{"1", value}, nil)
+		if err := s.Recurs(); (err == nil) != want || err != nil && strings.Contains(err.Error(), "male") {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
+	s, err := New(Positions(2), nil, dictionary(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Row([]string{"张伟", "男"}, nil)
+	if r := s.Report(); r.Rows != 1 || r.Columns[0].Name != "column_1" || r.Columns[1].Name != "column_2" {
+		t.Errorf("%+v", r)
+	}
+}

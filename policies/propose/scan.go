@@ -26,11 +26,14 @@ var columnName = regexp.MustCompile(`^[\p{L}_][\p{L}\p{N}_-]*$`)
 
 // HeaderError says that the file's first line is no header that may be shown.
 type HeaderError struct {
-	Field  int // from 1
+	Field  int // from 1; 0 is the line as a whole
 	Reason policies.Text
 }
 
 func (e *HeaderError) Error() string {
+	if e.Field == 0 {
+		return fmt.Sprintf("%s · %s", e.Reason.ZH, e.Reason.EN)
+	}
 	return fmt.Sprintf("表头第 %d 个字段：%s · header, field %d: %s", e.Field, e.Reason.ZH, e.Field, e.Reason.EN)
 }
 
