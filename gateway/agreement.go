@@ -12,9 +12,11 @@ import (
 )
 
 // agreementMaster is the secret from which the pseudonyms of agreements are keyed. It
-// is not the key of the stored ones: who knew one key would not know the other.
+// is not the key of the stored ones: who knew one key would not know the other. Like
+// the key of subjects it outlives rotations of the token key: an agreement is given
+// the same pseudonyms for as long as it lasts.
 func (d *Domain) agreementMaster() []byte {
-	mac := hmac.New(sha256.New, d.keys.Token)
+	mac := hmac.New(sha256.New, d.subjectKey())
 	mac.Write([]byte("sandgate/agreement-pseudonyms/v1"))
 	return mac.Sum(nil)
 }

@@ -121,9 +121,6 @@ type Domain struct {
 
 	// auto:
 	alerts *alert.Dispatcher // nil delivers none
-	// silent names the witnesses that have not signed for too long at an instant, with
-	// their last signature; nil while there are none.
-	silent func(at time.Time) map[string]time.Time
 
 	// tls is what new connections are served with; nil until Serve.
 	tls atomic.Pointer[tls.Config]
@@ -493,11 +490,11 @@ func (d *Domain) ApplyPolicy(ctx context.Context, actor string, envelope []byte,
 	var next *policies.Book
 	if validateOnly || filesProducts(docs) {
 		d.log.View(func() { next, err = d.state.CheckPolicy(p, actor, d.opt.Now()) })
-		if err == nil {
+		if err = policyRefused(err); err == nil {
 			err = d.checkFiled(ctx, actor, docs, next)
 		}
 		if validateOnly || err != nil {
-			return p.Kinds, ledger.Receipt{}, policyRefused(err)
+			return p.Kinds, ledger.Receipt{}, err
 		}
 	}
 	receipt, err := d.enforce(ctx, actor, p)

@@ -41,17 +41,14 @@ func seenBy(b *policies.Book, purpose, operator string) (seen, error) {
 		if err != nil {
 			return s, err
 		}
-		schema, err := e.Schema()
-		if err != nil {
-			return s, err
+		plain := v
+		if slices.ContainsFunc(v.Sights, func(x policies.Sight) bool { return x.Stored != x.Column }) {
+			other, e.MaskRules = true, nil
+			if plain, err = e.View(purpose, operator); err != nil {
+				return s, err
+			}
 		}
-		e.MaskRules = nil
-		plain, err := e.View(purpose, operator)
-		if err != nil {
-			return s, err
-		}
-		other = other || slices.ContainsFunc(v.Sights, func(x policies.Sight) bool { return x.Stored != x.Column })
-		s.views, s.plain, s.stored = append(s.views, v), append(s.plain, plain), append(s.stored, schema)
+		s.views, s.plain, s.stored = append(s.views, v), append(s.plain, plain), append(s.stored, v.Stored)
 	}
 	if !other {
 		s.plain = nil

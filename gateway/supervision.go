@@ -40,7 +40,8 @@ func (d *Domain) warn() {
 		// Time alone lets some alerts arise, and a lag grows while nothing else does.
 		if r.due(d.log.Size(), now, d.opt.Heartbeat) || !since.IsZero() {
 			var list []state.Alert
-			d.log.View(func() { list = d.warnings(state.Observed{Published: covered, Since: since}) })
+			o := state.Observed{Published: covered, Since: since, Silent: d.silentWitnesses()}
+			d.log.View(func() { list = d.warnings(o) })
 			d.alerts.Offer(list)
 		}
 		select {
@@ -73,9 +74,6 @@ func (p *publication) look(covered, size uint64, now time.Time) time.Time {
 // warnings are the alerts now. Call it in View.
 func (d *Domain) warnings(o state.Observed) []state.Alert {
 	at := d.instant()
-	if d.silent != nil {
-		o.Silent = d.silent(at)
-	}
 	rules := state.DefaultAlertRules
 	if d.opt.Alerts != nil {
 		rules = d.opt.Alerts.Rules
@@ -93,8 +91,9 @@ func (s *supervisionService) ListAlerts(ctx context.Context, req *sandgatev1.Lis
 		return nil, err
 	}
 	var all []*sandgatev1.Alert
+	o := state.Observed{Silent: s.d.silentWitnesses()}
 	s.d.log.View(func() {
-		for _, x := range s.d.warnings(state.Observed{}) {
+		for _, x := range s.d.warnings(o) {
 			all = append(all, &sandgatev1.Alert{Id: x.ID, Kind: string(x.Kind), Severity: string(x.Severity), About: x.About, Time: timestamppb.New(x.At), TextZh: x.ZH, TextEn: x.EN})
 		}
 	})

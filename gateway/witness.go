@@ -198,6 +198,22 @@ func newHealth() *health.Server {
 	return h
 }
 
+// silentWitnesses names the witnesses whose newest signature is older than the policy
+// bears, with that signature's time; those who object are not silent.
+func (d *Domain) silentWitnesses() map[string]time.Time {
+	w, overdue := d.witnessing()
+	if !overdue {
+		return nil
+	}
+	out := map[string]time.Time{}
+	for _, p := range w.Parties {
+		if p.Problem != "" && !p.Refuses {
+			out[p.Name] = p.At
+		}
+	}
+	return out
+}
+
 // witnessing is the state of the witnesses, and whether they are silent for longer
 // than the policy in force bears.
 func (d *Domain) witnessing() (w ledger.Witnessing, overdue bool) {

@@ -151,13 +151,17 @@ func (e Entry) Schema() (algebra.Schema, error) {
 	if err != nil {
 		return algebra.Schema{}, err
 	}
+	return e.schemaOf(cols), nil
+}
+
+func (e Entry) schemaOf(cols []StoredColumn) algebra.Schema {
 	s := e.schema()
 	for _, c := range cols {
 		if !c.Drop {
 			s.Columns = append(s.Columns, algebra.SchemaColumn{Name: c.Name, Type: c.Type})
 		}
 	}
-	return s, nil
+	return s
 }
 
 // schema is a schema without columns.

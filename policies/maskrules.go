@@ -85,10 +85,13 @@ func masksOf(e *Entry, written map[string]Mask, rules []MaskRule) error {
 	if err := checkPerturbing(next); err != nil {
 		return err
 	}
-	for _, c := range e.Dataset.Columns {
-		if err := checkMeetings(next, c); err != nil {
-			return err
-		}
+	// Every set of rules that can hold at once has a strictest mask.
+	hidden, err := next.Variants()
+	if err != nil {
+		return err
+	}
+	if len(hidden) > maxVariants {
+		return fmt.Errorf("rules for purposes or recipients demand %d hidden columns, more than %d: name fewer columns, or give them fewer masks", len(hidden), maxVariants)
 	}
 	*e = next
 	return nil
@@ -183,17 +186,6 @@ func strictest(c Column, all []namedMask) (namedMask, error) {
 
 func atLeast(c Column, a, b Mask) bool {
 	return masking.AtLeast(a.Op, MaskParams(c, a, typingKey), b.Op, MaskParams(c, b, typingKey))
-}
-
-// checkMeetings looks at every set of rules that can hold at once for a column.
-func checkMeetings(e Entry, c Column) error {
-	masks, err := e.sights(c)
-	for _, m := range masks {
-		if err == nil {
-			_, err = e.storedAs(c, m, c.Name)
-		}
-	}
-	return err
 }
 
 func unique(list []string) []string {

@@ -21,6 +21,9 @@ const variantPrefix = "_m_"
 // hidden column.
 const variantDigest = 12
 
+// maxVariants of one data set: their names stand in one ledger entry.
+const maxVariants = 128
+
 var variantPattern = regexp.MustCompile(fmt.Sprintf(`(?s)^%s(.+)_[0-9a-f]{%d}$`, variantPrefix, variantDigest))
 
 // variantName is the stored name of a column under a mask that only some see: the
@@ -151,6 +154,10 @@ func (e Entry) Sights(purpose, operator string) ([]Sight, error) {
 	if err != nil {
 		return nil, err
 	}
+	return e.sightsOf(all, purpose, operator)
+}
+
+func (e Entry) sightsOf(all []StoredColumn, purpose, operator string) ([]Sight, error) {
 	var out []Sight
 	for _, s := range all[:len(e.Dataset.Columns)] {
 		want, rule, err := e.Demanded(s.Name, purpose, operator)
@@ -175,17 +182,22 @@ func (e Entry) Sights(purpose, operator string) ([]Sight, error) {
 type View struct {
 	Schema algebra.Schema
 	Sights []Sight
+	Stored algebra.Schema // Entry.Schema
 }
 
 // View returns the schema by which an operator's text is resolved under a purpose:
 // the catalogue's names with the types of what he sees. Hidden columns have no name in
 // it.
 func (e Entry) View(purpose, operator string) (View, error) {
-	sights, err := e.Sights(purpose, operator)
+	all, err := e.AllStored()
 	if err != nil {
 		return View{}, err
 	}
-	v := View{Schema: e.schema(), Sights: sights}
+	sights, err := e.sightsOf(all, purpose, operator)
+	if err != nil {
+		return View{}, err
+	}
+	v := View{Schema: e.schema(), Sights: sights, Stored: e.schemaOf(all)}
 	for _, s := range sights {
 		if !s.Drop {
 			v.Schema.Columns = append(v.Schema.Columns, algebra.SchemaColumn{Name: s.Column, Type: s.Type})

@@ -279,3 +279,24 @@ func FuzzBaseColumn(f *testing.F) {
 		}
 	})
 }
+
+func TestTooManyHiddenColumnsAreRefused(t *testing.T) {
+	entry := func(n int) (Entry, []MaskRule) {
+		e := Entry{Dataset: Dataset{ID: "d"}}
+		r := MaskRule{ID: "r", Dataset: "d", Purposes: []string{"plan"}, Mask: Mask{Op: masking.OpYear}}
+		for i := range n {
+			name := fmt.Sprintf("c%d", i)
+			e.Dataset.Columns = append(e.Dataset.Columns, Column{Name: name, Type: algebra.Date})
+			r.Columns = append(r.Columns, name)
+		}
+		return e, []MaskRule{r}
+	}
+	e, rules := entry(maxVariants)
+	if err := masksOf(&e, nil, rules); err != nil || len(e.VariantNames()) != maxVariants {
+		t.Errorf("%d hidden columns: %v", maxVariants, err)
+	}
+	e, rules = entry(maxVariants + 1)
+	if err := masksOf(&e, nil, rules); err == nil || !strings.Contains(err.Error(), "hidden columns") || e.Masked {
+		t.Errorf("one more: %v", err)
+	}
+}

@@ -229,7 +229,7 @@ func (b *builder) joins() *policies.Reason {
 		case !f.Public:
 			return privateJoin(f)
 		case !contains(f.Unique, j.Right.Name):
-			return joinNotUnique(f, j.Right.Name)
+			return joinNotUnique(f, policies.BaseColumn(j.Right.Name))
 		case j.Left.Type != j.Right.Type:
 			return invalidCore("连接两侧类型不同", "the two sides of a join differ in type")
 		}

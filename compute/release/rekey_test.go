@@ -55,3 +55,21 @@ func TestR20_RekeyedReleasesAreInTheirOwnOrder(t *testing.T) {
 		t.Error("a derived release is re-keyed")
 	}
 }
+
+// TestAttack_R20_HiddenColumnsAreOneFamily: who has a value in a column and in what
+// stands for it under a mask can be subtracted from each other, so they are searched
+// together; their sums are different quantities.
+func TestAttack_R20_HiddenColumnsAreOneFamily(t *testing.T) {
+	fee := algebra.Col{Name: "fee", Type: yuanType}
+	hidden := algebra.Col{Name: "_m_fee_0123456789ab", Type: yuanType}
+	other := algebra.Col{Name: "fees", Type: yuanType}
+	if familyOf(&fee) != familyOf(&hidden) {
+		t.Error("a column and its hidden form are not held against each other")
+	}
+	if familyOf(&fee) == familyOf(&other) {
+		t.Error("control: two columns are one family")
+	}
+	if sumOf(&fee) == sumOf(&hidden) {
+		t.Error("sums under two masks are one quantity")
+	}
+}
