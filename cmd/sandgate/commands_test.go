@@ -44,6 +44,7 @@ func scripts(t *testing.T, pattern string) {
 			"edit": cmdEdit, "stalled": cmdStalled, "leakfree": cmdLeakfree, "opened": cmdOpened, "stored": cmdStored, "fill": cmdFill, "heard": cmdHeard, "unzipped": cmdUnzipped,
 			"cells":       cmdCells,
 			"vaultserver": cmdVaultServer(t),
+			"objectstore": cmdObjectStore,
 		},
 	})
 }
