@@ -359,6 +359,9 @@ func (d *Domain) eraseUnused(ctx context.Context) error {
 	}
 	oldest := 0
 	d.log.View(func() { oldest = d.state.OldestToken() })
+	if !slices.ContainsFunc(d.keys.Old[entry.KeyToken], func(h home.Held) bool { return h.Epoch < oldest }) {
+		return nil
+	}
 	if err := d.step("erase.key"); err != nil {
 		return err
 	}

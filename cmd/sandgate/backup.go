@@ -46,13 +46,16 @@ func (a *app) backupCreateCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "create --home DIR --to DIR",
 		Short: "备份网关目录，网关可继续运行 · back up a home while its gateway runs",
-		Long: `把网关目录（账本、快照、密钥环、发布结果、差分记录）加密（age）备份到另一目录，只写新增内容；网关无须停机。
+		Long: `把网关目录（账本、快照、密钥环、发布结果、差分记录）加密（age）备份到另一目录或 S3 兼容存储，只写新增内容；网关无须停机。
+S3：--to s3+https://主机[:端口]/桶[/前缀]；凭据取自 AWS_ACCESS_KEY_ID、AWS_SECRET_ACCESS_KEY，或 AWS_SHARED_CREDENTIALS_FILE 所指文件（0600）。
 账本已记载销毁的快照，其密钥同时从该目录的所有备份中清除。
-Backs up a home (ledger, snapshots, keyring, releases, records of cells), encrypted with age, into another directory;
-only what is new is written, and the gateway goes on. Keys of snapshots that the ledger says are destroyed are removed
+Backs up a home (ledger, snapshots, keyring, releases, records of cells), encrypted with age, into another directory
+or an S3-compatible store, --to s3+https://HOST[:PORT]/BUCKET[/PREFIX] with credentials from AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY or from the file (0600) of AWS_SHARED_CREDENTIALS_FILE; only what is new is written, and the gateway goes on. Keys of snapshots that the ledger says are destroyed are removed
 from every backup in that directory.`,
 		Example: `  sandgate backup create --home ./home --to /mnt/backup --recipient age1...
-  sandgate backup create --home ./home --to /mnt/backup --passphrase-file ./pass`,
+  sandgate backup create --home ./home --to /mnt/backup --passphrase-file ./pass
+  sandgate backup create --home ./home --to s3+https://store.example/city-backup --recipient age1...`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(recipients) == 0 && pass == "" {
@@ -75,7 +78,7 @@ from every backup in that directory.`,
 	}
 	f := c.Flags()
 	f.StringVar(&dir, "home", "", "网关目录 gateway home")
-	f.StringVar(&to, "to", "", "备份目录 directory of backups")
+	f.StringVar(&to, "to", "", "备份目录或 s3+https:// 地址 directory of backups, or s3+https://…")
 	f.StringSliceVar(&recipients, "recipient", nil, "age 公钥 age recipient, may be repeated")
 	f.StringVar(&pass, "passphrase-file", "", "口令文件（0600） file with a passphrase, mode 0600")
 	require(c, "home", "to")

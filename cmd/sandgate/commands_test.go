@@ -45,6 +45,7 @@ func scripts(t *testing.T, pattern string) {
 			"cells":   cmdCells,
 			"watcher": cmdWatcher, "until": cmdUntil,
 			"vaultserver": cmdVaultServer(t),
+			"objectstore": cmdObjectStore,
 		},
 	})
 }

@@ -17,7 +17,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -84,7 +83,8 @@ type Report struct {
 // creation is one run of Create.
 type creation struct {
 	home *home.Home
-	dir  string
+	at   store
+	have map[string]bool // objects that are there
 	to   []age.Recipient
 	rep  *Report
 }
@@ -92,22 +92,24 @@ type creation struct {
 // errMoved says that the home changed while it was read; reading starts again.
 var errMoved = errors.New("the gateway changed its snapshots or keys meanwhile")
 
-// Create adds a backup of a home to dir. The gateway may run: what is copied is the
+// Create adds a backup of a home to a location: a directory, or an S3-compatible
+// store as s3+https://HOST[:PORT]/BUCKET[/PREFIX]. The gateway may run: what is copied is the
 // ledger up to a point and all files that it names up to there. Keys of snapshots
-// that the ledger says are destroyed are removed from dir, so that no backup there
+// that the ledger says are destroyed are removed from it, so that no backup there
 // opens them any more.
-func Create(ctx context.Context, h *home.Home, dir string, to []age.Recipient, now time.Time) (*Report, error) {
+func Create(ctx context.Context, h *home.Home, location string, to []age.Recipient, now time.Time) (*Report, error) {
 	if len(to) == 0 {
 		return nil, errors.New("a backup is always encrypted: name a recipient or a passphrase file")
 	}
-	for _, sub := range []string{objectsDir, keysDir} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
-			return nil, fmt.Errorf("failed to make directory of backups: %w", err)
-		}
+	at, err := open(location)
+	if err != nil {
+		return nil, err
 	}
-	var err error
+	if err := at.prepare(ctx); err != nil {
+		return nil, err
+	}
 	for range 5 {
-		c := &creation{home: h, dir: dir, to: to, rep: &Report{}}
+		c := &creation{home: h, at: at, have: map[string]bool{}, to: to, rep: &Report{}}
 		if err = c.run(ctx, now); err == nil {
 			return c.rep, nil
 		}
@@ -119,6 +121,15 @@ func Create(ctx context.Context, h *home.Home, dir string, to []age.Recipient, n
 }
 
 func (c *creation) run(ctx context.Context, now time.Time) error {
+	for _, dir := range []string{objectsDir, keysDir} {
+		names, err := c.at.list(ctx, dir+"/")
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			c.have[name] = true
+		}
+	}
 	s := state.New()
 	log, err := readLog(c.home.Ledger(), s.Apply)
 	if err != nil {
@@ -148,10 +159,10 @@ func (c *creation) run(ctx context.Context, now time.Time) error {
 	if err := c.still(log, ring); err != nil {
 		return err
 	}
-	if err := c.forget(s); err != nil {
+	if err := c.forget(ctx, s); err != nil {
 		return err
 	}
-	return c.finish(m)
+	return c.finish(ctx, m)
 }
 
 // readLog replays a log directory's write-ahead file.
@@ -261,7 +272,7 @@ func (c *creation) add(ctx context.Context, m *Manifest, path, of string, r io.R
 		if n > 0 {
 			sum := sha256.Sum256(buf[:n])
 			name := hex.EncodeToString(sum[:])
-			if err := c.object(objectPath(c.dir, of, name), buf[:n]); err != nil {
+			if err := c.object(ctx, objectName(of, name), buf[:n]); err != nil {
 				return err
 			}
 			whole.Write(buf[:n])
@@ -280,16 +291,16 @@ func (c *creation) add(ctx context.Context, m *Manifest, path, of string, r io.R
 	return nil
 }
 
-func objectPath(dir, of, name string) string {
+func objectName(of, name string) string {
 	if of != "" {
-		return filepath.Join(dir, keysDir, of, name+suffix)
+		return keysDir + "/" + of + "/" + name + suffix
 	}
-	return filepath.Join(dir, objectsDir, name+suffix)
+	return objectsDir + "/" + name + suffix
 }
 
 // object writes an encrypted object unless it is there.
-func (c *creation) object(path string, text []byte) error {
-	if _, err := os.Stat(path); err == nil {
+func (c *creation) object(ctx context.Context, name string, text []byte) error {
+	if c.have[name] {
 		return nil
 	}
 	var out bytes.Buffer
@@ -302,13 +313,17 @@ func (c *creation) object(path string, text []byte) error {
 	if err != nil {
 		return fmt.Errorf("failed to encrypt a backup: %w", err)
 	}
+	if err := c.at.put(ctx, name, out.Bytes()); err != nil {
+		return err
+	}
+	c.have[name] = true
 	c.rep.Written += int64(out.Len())
-	return writeDurable(path, out.Bytes())
+	return nil
 }
 
 // forget removes the keys of what the ledger says is destroyed, from all backups in
 // the directory.
-func (c *creation) forget(s *state.State) error {
+func (c *creation) forget(ctx context.Context, s *state.State) error {
 	var of []string
 	for _, id := range s.Destroyed() {
 		now, _ := s.Snapshot(id)
@@ -324,64 +339,40 @@ func (c *creation) forget(s *state.State) error {
 		}
 	}
 	for _, name := range of {
-		if err := os.RemoveAll(filepath.Join(c.dir, keysDir, name)); err != nil {
+		if err := c.at.remove(ctx, keysDir+"/"+name); err != nil {
 			return fmt.Errorf("failed to remove the key of what is destroyed: %w", err)
 		}
 	}
-	return syncDir(filepath.Join(c.dir, keysDir))
+	return nil
 }
 
-func (c *creation) finish(m *Manifest) error {
+func (c *creation) finish(ctx context.Context, m *Manifest) error {
 	text, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("failed to encode a backup: %w", err)
 	}
 	c.rep.Name = fmt.Sprintf("%s%s-%012d%s", prefix, m.Created.Format("20060102T150405.000Z"), m.Tree.Size, suffix)
 	c.rep.Entries, c.rep.Root = m.Tree.Size, hex.EncodeToString(m.Tree.Root[:])
-	return c.object(filepath.Join(c.dir, c.rep.Name), text)
+	return c.object(ctx, c.rep.Name, text)
 }
 
-// List names the backups in a directory, oldest first.
-func List(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+// List names the backups at a location, oldest first.
+func List(location string) ([]string, error) {
+	at, err := open(location)
 	if err != nil {
-		return nil, fmt.Errorf("failed to list backups: %w", err)
+		return nil, err
 	}
-	var out []string
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), prefix) && strings.HasSuffix(e.Name(), suffix) {
-			out = append(out, e.Name())
-		}
+	return backups(context.Background(), at)
+}
+
+func backups(ctx context.Context, at store) ([]string, error) {
+	out, err := at.list(ctx, prefix)
+	if err != nil {
+		return nil, err
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%s holds no backup", dir)
+		return nil, fmt.Errorf("%s holds no backup", at)
 	}
+	slices.Sort(out)
 	return out, nil
-}
-
-func writeDurable(path string, text []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("failed to make directory: %w", err)
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return fmt.Errorf("failed to write backup: %w", err)
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(text)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("failed to write backup: %w", err)
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return fmt.Errorf("failed to write backup: %w", err)
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("failed to open directory: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

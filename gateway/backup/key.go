@@ -2,12 +2,12 @@ package backup
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"filippo.io/age"
@@ -39,7 +39,7 @@ func passphrase(file string) (string, error) {
 // Recipients reads age recipients, or with a passphrase file the key of the
 // directory of backups, which is made and encrypted to the passphrase at first use:
 // stretching a passphrase takes seconds and is done once, not for every object.
-func Recipients(dir string, recipients []string, passphraseFile string) ([]age.Recipient, error) {
+func Recipients(location string, recipients []string, passphraseFile string) ([]age.Recipient, error) {
 	var out []age.Recipient
 	for _, text := range recipients {
 		r, err := age.ParseX25519Recipient(text)
@@ -51,9 +51,13 @@ func Recipients(dir string, recipients []string, passphraseFile string) ([]age.R
 	if passphraseFile == "" {
 		return out, nil
 	}
-	id, err := directoryKey(dir, passphraseFile)
+	at, err := open(location)
+	if err != nil {
+		return nil, err
+	}
+	id, err := directoryKey(at, passphraseFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		id, err = newDirectoryKey(dir, passphraseFile)
+		id, err = newDirectoryKey(at, passphraseFile)
 	}
 	if err != nil {
 		return nil, err
@@ -62,7 +66,7 @@ func Recipients(dir string, recipients []string, passphraseFile string) ([]age.R
 }
 
 // Identities reads an age identity file, or the directory's key by its passphrase.
-func Identities(dir, identityFile, passphraseFile string) ([]age.Identity, error) {
+func Identities(location, identityFile, passphraseFile string) ([]age.Identity, error) {
 	switch {
 	case identityFile != "" && passphraseFile == "":
 		text, err := os.ReadFile(identityFile)
@@ -75,21 +79,25 @@ func Identities(dir, identityFile, passphraseFile string) ([]age.Identity, error
 		}
 		return ids, nil
 	case passphraseFile != "" && identityFile == "":
-		id, err := directoryKey(dir, passphraseFile)
+		at, err := open(location)
+		if err != nil {
+			return nil, err
+		}
+		id, err := directoryKey(at, passphraseFile)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s was not made with a passphrase: name an identity file", dir)
+			return nil, fmt.Errorf("%s was not made with a passphrase: name an identity file", at)
 		}
 		return []age.Identity{id}, err
 	}
 	return nil, errors.New("name either an identity file or a passphrase file")
 }
 
-func directoryKey(dir, passphraseFile string) (*age.X25519Identity, error) {
+func directoryKey(at store, passphraseFile string) (*age.X25519Identity, error) {
 	pass, err := passphrase(passphraseFile)
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(filepath.Join(dir, keyFile))
+	f, err := at.get(context.Background(), keyFile)
 	if err != nil {
 		return nil, fmt.Errorf("failed to open the key of the backups: %w", err)
 	}
@@ -113,11 +121,11 @@ func directoryKey(dir, passphraseFile string) (*age.X25519Identity, error) {
 	return id, nil
 }
 
-func newDirectoryKey(dir, passphraseFile string) (*age.X25519Identity, error) {
+func newDirectoryKey(at store, passphraseFile string) (*age.X25519Identity, error) {
 	// Backups that are there are encrypted to another key; one of them alone would
 	// look as if it opened all.
-	if names, err := List(dir); err == nil && len(names) > 0 {
-		return nil, fmt.Errorf("%s holds backups that were made without a passphrase; use another directory", dir)
+	if names, err := backups(context.Background(), at); err == nil && len(names) > 0 {
+		return nil, fmt.Errorf("%s holds backups that were made without a passphrase; use another place", at)
 	}
 	pass, err := passphrase(passphraseFile)
 	if err != nil {
@@ -141,5 +149,5 @@ func newDirectoryKey(dir, passphraseFile string) (*age.X25519Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to encrypt the key of the backups: %w", err)
 	}
-	return id, writeDurable(filepath.Join(dir, keyFile), out.Bytes())
+	return id, at.put(context.Background(), keyFile, out.Bytes())
 }

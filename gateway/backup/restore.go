@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -22,33 +23,33 @@ import (
 	"github.com/sandgate/sandgate/ledger/verify"
 )
 
-// archive is a directory of backups with the key to it.
+// archive is a place of backups with the key to it.
 type archive struct {
-	dir string
+	at  store
 	ids []age.Identity
 }
 
 // read decrypts an object of at most most bytes.
-func (a *archive) read(path string, most int64) ([]byte, error) {
-	f, err := os.Open(path)
+func (a *archive) read(ctx context.Context, name string, most int64) ([]byte, error) {
+	f, err := a.at.get(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("failed to open an object of the backup: %w", err)
+		return nil, err
 	}
 	defer f.Close()
 	r, err := age.Decrypt(f, a.ids...)
 	if err != nil {
-		return nil, fmt.Errorf("%s does not open: it was changed, or is encrypted to another key", filepath.Base(path))
+		return nil, fmt.Errorf("%s does not open: it was changed, or is encrypted to another key", path.Base(name))
 	}
 	text, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err != nil || int64(len(text)) > most {
-		return nil, fmt.Errorf("%s is damaged", filepath.Base(path))
+		return nil, fmt.Errorf("%s is damaged", path.Base(name))
 	}
 	return text, nil
 }
 
 // manifest reads one backup; an empty name is the newest.
-func (a *archive) manifest(name string) (*Manifest, string, error) {
-	names, err := List(a.dir)
+func (a *archive) manifest(ctx context.Context, name string) (*Manifest, string, error) {
+	names, err := backups(ctx, a.at)
 	if err != nil {
 		return nil, "", err
 	}
@@ -58,7 +59,7 @@ func (a *archive) manifest(name string) (*Manifest, string, error) {
 	if name != filepath.Base(name) || !strings.HasPrefix(name, prefix) {
 		return nil, "", fmt.Errorf("%q is not the name of a backup", name)
 	}
-	text, err := a.read(filepath.Join(a.dir, name), maxManifest)
+	text, err := a.read(ctx, name, maxManifest)
 	if err != nil {
 		return nil, "", err
 	}
@@ -71,7 +72,7 @@ func (a *archive) manifest(name string) (*Manifest, string, error) {
 
 // file writes the content of one file to w. missing says that it is the key of what
 // was destroyed after the backup.
-func (a *archive) file(f File, w io.Writer) (missing bool, err error) {
+func (a *archive) file(ctx context.Context, f File, w io.Writer) (missing bool, err error) {
 	if !filepath.IsLocal(filepath.FromSlash(f.Path)) || f.Of != "" && f.Of != filepath.Base(f.Of) {
 		return false, errors.New("the backup names a file outside the home")
 	}
@@ -81,7 +82,7 @@ func (a *archive) file(f File, w io.Writer) (missing bool, err error) {
 		if sum, err := hex.DecodeString(p); err != nil || len(sum) != sha256.Size {
 			return false, errors.New("the backup names a piece that is none")
 		}
-		text, err := a.read(objectPath(a.dir, f.Of, p), pieceSize)
+		text, err := a.read(ctx, objectName(f.Of, p), pieceSize)
 		if errors.Is(err, fs.ErrNotExist) && f.Of != "" {
 			return true, nil
 		}
@@ -105,9 +106,13 @@ func (a *archive) file(f File, w io.Writer) (missing bool, err error) {
 
 // Verify decrypts every object of a backup (the newest when name is empty), checks
 // its hashes, and replays its ledger. It writes nothing.
-func Verify(ctx context.Context, dir, name string, ids []age.Identity) (*Report, error) {
-	a := &archive{dir, ids}
-	m, name, err := a.manifest(name)
+func Verify(ctx context.Context, location, name string, ids []age.Identity) (*Report, error) {
+	at, err := open(location)
+	if err != nil {
+		return nil, err
+	}
+	a := &archive{at, ids}
+	m, name, err := a.manifest(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +127,7 @@ func Verify(ctx context.Context, dir, name string, ids []age.Identity) (*Report,
 			w, done = replaying(m)
 			replayed = true
 		}
-		missing, err := a.file(f, w)
+		missing, err := a.file(ctx, f, w)
 		if err = errors.Join(err, done()); err != nil {
 			return nil, err
 		}
@@ -159,9 +164,13 @@ func replaying(m *Manifest) (io.Writer, func() error) {
 // backup is forgotten. The home serves only once the regulator has confirmed its
 // ledger; see home.Restored. to does not exist, or is empty, until the home is whole:
 // it is made beside it, in a directory that goes when the restoration fails.
-func Restore(ctx context.Context, dir, name, to, tail string, ids []age.Identity) (rep *Report, mark *home.Restored, err error) {
-	a := &archive{dir, ids}
-	m, name, err := a.manifest(name)
+func Restore(ctx context.Context, location, name, to, tail string, ids []age.Identity) (rep *Report, mark *home.Restored, err error) {
+	at, err := open(location)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := &archive{at, ids}
+	m, name, err := a.manifest(ctx, name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -223,7 +232,7 @@ func (a *archive) restore(ctx context.Context, m *Manifest, name, to, tail strin
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		missing, err := a.extract(f, to)
+		missing, err := a.extract(ctx, f, to)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -251,25 +260,25 @@ func (a *archive) restore(ctx context.Context, m *Manifest, name, to, tail strin
 	return rep, mark, mark.Write(to)
 }
 
-func (a *archive) extract(f File, to string) (missing bool, err error) {
-	path := filepath.Join(to, filepath.FromSlash(f.Path))
+func (a *archive) extract(ctx context.Context, f File, to string) (missing bool, err error) {
+	dest := filepath.Join(to, filepath.FromSlash(f.Path))
 	if f.Path == walPath {
-		path = ledger.WriteAheadFile(filepath.Join(to, "ledger"))
+		dest = ledger.WriteAheadFile(filepath.Join(to, "ledger"))
 	}
 	if !filepath.IsLocal(filepath.FromSlash(f.Path)) {
 		return false, errors.New("the backup names a file outside the home")
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dest), 0o700); err != nil {
 		return false, fmt.Errorf("failed to make directory: %w", err)
 	}
-	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	out, err := os.OpenFile(dest, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return false, fmt.Errorf("failed to make file: %w", err)
 	}
-	missing, err = a.file(f, out)
+	missing, err = a.file(ctx, f, out)
 	err = errors.Join(err, out.Sync(), out.Close())
 	if missing && err == nil {
-		err = os.Remove(path)
+		err = os.Remove(dest)
 	}
 	return missing, err
 }
