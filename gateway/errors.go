@@ -61,7 +61,7 @@ var statusCodes = map[string]codes.Code{
 	"SNAPSHOT_TOO_LARGE": codes.FailedPrecondition, "INGEST_TOO_LARGE": codes.ResourceExhausted, "INGEST_MEMORY": codes.ResourceExhausted,
 	"ASSESSMENT_FAILED": codes.ResourceExhausted, "POLICY_TOO_LARGE": codes.InvalidArgument,
 	"SNAPSHOT_LEAVING": codes.FailedPrecondition, "SNAPSHOT_DESTROYED": codes.FailedPrecondition, "DESTRUCTION_UNFINISHED": codes.Unavailable,
-	"SIGNATURE_MISSING": codes.Unauthenticated, "SIGNATURE_INVALID": codes.Unauthenticated, "SIGNED_REQUEST_EXPIRED": codes.FailedPrecondition,
+	"SIGNATURE_MISSING": codes.PermissionDenied, "SIGNATURE_INVALID": codes.PermissionDenied, "SIGNED_REQUEST_EXPIRED": codes.FailedPrecondition,
 	"SIGNED_REQUEST_EARLY": codes.FailedPrecondition, "SIGNED_REQUEST_MISMATCH": codes.PermissionDenied, "SIGNED_REQUEST_REUSED": codes.AlreadyExists,
 	"QUESTIONS_EXHAUSTED": codes.ResourceExhausted, "SUBJECTS_EXHAUSTED": codes.ResourceExhausted, "PREDICATE_INVALID": codes.FailedPrecondition, "ANSWER_UNREADABLE": codes.DataLoss,
 	"KEYS_AWAY": codes.Unavailable, "BUDGET_UNKNOWN": codes.ResourceExhausted, "EXACT_STORE_DESTROYED": codes.FailedPrecondition,

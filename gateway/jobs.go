@@ -29,7 +29,7 @@ import (
 
 var requestIDPattern = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
 
-// Submit decides a query and, when it may run, reserves its price and starts
+// Submit decides a query that its operator signed and, when it may run, reserves its price and starts
 // the execution. A refusal is returned as *Refusal and ledgered; a job that was
 // started runs on whatever becomes of ctx. Calling again with the same request
 // id never decides or charges a second time. An answer that is final leaves on

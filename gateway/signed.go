@@ -58,10 +58,6 @@ func sameRequest(operator string, p *prepared) error {
 	return nil
 }
 
-// SignedHeader is the gRPC metadata that carries the envelope of an act whose
-// request message has no field for one, such as google.longrunning's cancellation.
-const SignedHeader = "sandgate-signed-request-bin"
-
 type envelopeKey struct{}
 
 // act is what a party signed of a call under way.
@@ -72,15 +68,10 @@ type act struct {
 
 // withEnvelope takes the envelope of a call from its metadata.
 func withEnvelope(ctx context.Context) context.Context {
-	if values := metadata.ValueFromIncomingContext(ctx, SignedHeader); len(values) == 1 {
-		return WithSigned(ctx, []byte(values[0]))
+	if values := metadata.ValueFromIncomingContext(ctx, request.Header); len(values) == 1 {
+		return context.WithValue(ctx, envelopeKey{}, &act{envelope: []byte(values[0])})
 	}
 	return ctx
-}
-
-// WithSigned carries the envelope of an act to the method that asks for one.
-func WithSigned(ctx context.Context, envelope []byte) context.Context {
-	return context.WithValue(ctx, envelopeKey{}, &act{envelope: envelope})
 }
 
 // signedOf is what was signed of a call, once signedAct or the end of a file has

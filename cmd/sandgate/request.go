@@ -23,13 +23,17 @@ import (
 	"github.com/sandgate/sandgate/sandbox"
 )
 
-// requestsDir of a kit holds what opens the requests that it signed.
+// requestsDir of a kit holds what opens the requests that it signed, unless
+// SANDGATE_REQUESTS names another directory.
 const requestsDir = "requests"
 
 // signs sets up the signer of a kit: what opens a request is kept in the kit, so
 // that the party can disclose it. It holds the text with its literals.
 func (a *app) signs(k *home.Kit) func(*client.Signer) {
-	dir := filepath.Join(k.Dir, requestsDir)
+	dir := os.Getenv("SANDGATE_REQUESTS")
+	if dir == "" {
+		dir = filepath.Join(k.Dir, requestsDir)
+	}
 	return func(s *client.Signer) {
 		s.Official = os.Getenv("SANDGATE_OFFICIAL")
 		s.Salt = func(id string) []byte {

@@ -281,7 +281,7 @@ func TestAttack_ActsAreSigned(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return metadata.AppendToOutgoingContext(t.Context(), client.SignedHeader, string(text))
+		return metadata.AppendToOutgoingContext(t.Context(), request.Header, string(text))
 	}
 	mine := a.signerOf(Department, a.sign[Department])
 	entries := len(a.Entries(t))
@@ -293,7 +293,7 @@ func TestAttack_ActsAreSigned(t *testing.T) {
 		"another data set": {envelope(mine, request.MethodDestroy, "elsewhere"), "SIGNED_REQUEST_MISMATCH"},
 		"another act":      {envelope(mine, request.MethodRisk, "acts"), "SIGNED_REQUEST_MISMATCH"},
 		"another's key":    {envelope(a.signerOf(Department, a.sign[Other]), request.MethodDestroy, "acts"), "SIGNATURE_INVALID"},
-		"no envelope":      {metadata.AppendToOutgoingContext(t.Context(), client.SignedHeader, "{}"), "SIGNED_REQUEST_MALFORMED"},
+		"no envelope":      {metadata.AppendToOutgoingContext(t.Context(), request.Header, "{}"), "SIGNED_REQUEST_MALFORMED"},
 	} {
 		if _, err := keys.DestroySnapshot(c.ctx, destroy); Reason(err) != c.want {
 			t.Errorf("destroy, %s: %v, want %s", name, err, c.want)

@@ -44,7 +44,7 @@ type Signer struct {
 // SignerOf signs with a kit's key.
 func SignerOf(kit *home.Kit) (*Signer, error) {
 	if kit.Origin == "" {
-		return nil, errors.New("the kit names no ledger, so its requests cannot be signed for one: write \"origin\" (see trust.json or sandgate status) into its party.json")
+		return nil, errors.New("the kit names no ledger, so its requests cannot be signed for one: write \"origin\" as trust.json has it into its party.json")
 	}
 	key, err := kit.SigningKey()
 	if err != nil {
@@ -154,10 +154,6 @@ func (s signing) SubmitJob(ctx context.Context, in *sandgatev1.SubmitJobRequest,
 	return s.OperatorServiceClient.SubmitJob(ctx, in, opts...)
 }
 
-// SignedHeader is the gRPC metadata of a signed act whose request message has no
-// field for it; the gateway knows it by the same name.
-const SignedHeader = "sandgate-signed-request-bin"
-
 // act signs an act that is no job and puts the envelope into the call's metadata.
 func (c *Client) act(ctx context.Context, method string, terms map[string]string, public []request.Field) (context.Context, error) {
 	s, err := c.signer()
@@ -176,7 +172,7 @@ func (c *Client) act(ctx context.Context, method string, terms map[string]string
 	if err != nil {
 		return nil, err
 	}
-	return metadata.AppendToOutgoingContext(ctx, SignedHeader, string(envelope)), nil
+	return metadata.AppendToOutgoingContext(ctx, request.Header, string(envelope)), nil
 }
 
 // signingOperations is google.longrunning with every cancellation signed.

@@ -25,7 +25,7 @@ func codeOf(err error) string {
 // signedAgain is a statement altered and signed anew by somebody.
 func signedAgain(t testing.TB, s *request.Signed, by ed25519.PrivateKey, change func(*request.Statement)) *request.Signed {
 	t.Helper()
-	st := s.Clone().Statement
+	st := s.Statement
 	if change != nil {
 		change(&st)
 	}

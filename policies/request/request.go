@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"slices"
 	"time"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
@@ -40,6 +39,10 @@ const (
 	Tolerance   = 2 * time.Minute
 )
 
+// Header is the gRPC metadata that carries the envelope of an act whose request
+// message has no field for one, such as google.longrunning's cancellation.
+const Header = "sandgate-signed-request-bin"
+
 // MaxEnvelopeBytes caps a DSSE envelope.
 const MaxEnvelopeBytes = 16 << 10
 
@@ -52,19 +55,16 @@ const (
 	MethodIngest  = "snapshot.ingest"
 	MethodDestroy = "snapshot.destroy"
 	MethodRisk    = "risk.assess"
-	MethodRotate  = "key.rotate"
 )
 
-// Terms of the methods that run jobs.
+// Names of terms.
 const (
-	TermPrice    = "price_nano_rho" // price offered; absent for the department's default
-	TermTargets  = "target_errors"  // how many target errors Body holds; absent for none
-	TermProduct  = "product"        // product id
-	TermDigest   = "product_digest" // of the product's version; absent for an unknown product
-	TermJob      = "job"            // job id
-	TermDataset  = "dataset"        // data set id
-	TermSnapshot = "snapshot"       // snapshot id
-	TermKey      = "key"            // which key
+	TermPrice   = "price_nano_rho" // price offered; absent for the department's default
+	TermTargets = "target_errors"  // how many target errors Body holds; absent for none
+	TermProduct = "product"        // product id
+	TermDigest  = "product_digest" // of the product's version; absent for an unknown product
+	TermJob     = "job"            // job id
+	TermDataset = "dataset"        // data set id
 )
 
 // Statement is what a party says it asks for. Every text in it is printable
@@ -286,18 +286,4 @@ func (s *Statement) Fresh(at time.Time) error {
 		return ErrExpired
 	}
 	return nil
-}
-
-// Clone is a copy that shares nothing with s; nil of nil.
-func (s *Signed) Clone() *Signed {
-	if s == nil {
-		return nil
-	}
-	out := *s
-	out.Sig = slices.Clone(s.Sig)
-	out.Statement.Terms = make(map[string]string, len(s.Statement.Terms))
-	for k, v := range s.Statement.Terms {
-		out.Statement.Terms[k] = v
-	}
-	return &out
 }
