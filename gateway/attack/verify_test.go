@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sandgate/sandgate/gateway"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
@@ -394,9 +395,21 @@ func TestAttack15_VerificationConsentHidden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		st, err := a.Client(Op(0)).Statement.GetStatement(t.Context(), &sandgatev1.GetStatementRequest{StartTime: timestamppb.New(time.Now().Add(-time.Hour)), EndTime: timestamppb.New(time.Now().Add(time.Hour))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range st.GetLines() {
+			if v.GetLicence() == LicenceID(Op(0), id) {
+				out = append(out, fmt.Sprint("calls ", v.GetCalls(), " repeats ", v.GetRepeats(), " refused ", v.GetRefused(), " failed ", v.GetFailed(), " rows ", v.GetRows()))
+			}
+		}
 		return append(out, fmt.Sprint(l.GetQuotas()))
 	}
 	with, without := shown("agreed", true), shown("silent", false)
+	if !slices.Contains(with, "calls 5 repeats 2 refused 2 failed 0 rows 5") || len(with) != len(without) {
+		t.Errorf("the statement: %v", with)
+	}
 	differ := 0
 	for i := range with {
 		if with[i] != without[i] {
