@@ -122,7 +122,7 @@ func TestR03_VerificationRulesAreNarrow(t *testing.T) {
 	// Enterprises are no persons, who could agree.
 	market := load(t, "city/market_regulation.yaml")
 	market = market[strings.LastIndex(market, "kind: Disclosure"):]
-	if got := refused(t, b, strings.Replace(market, "uses:\n", "uses:\n      employees: [verify]\n", 1), "market_regulation"); !strings.Contains(got, "only the data of persons") {
+	if got := refused(t, b, edited(t, market, "employees: [", "employees: [verify, "), "market_regulation"); !strings.Contains(got, "only the data of persons") {
 		t.Error(got)
 	}
 }
