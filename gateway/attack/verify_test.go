@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -451,25 +452,39 @@ func TestAttack15_VerificationTiming(t *testing.T) {
 	x.consent(t, 0, 1)
 	wrong := codeList[(slices.Index(codeList, codeOf(1))+1)%8]
 	cases := []struct{ name, id, claim string }{{"true", citizen(0), codeOf(0)}, {"false", citizen(1), wrong}, {"no consent", citizen(2), codeOf(2)}, {"not found", citizen(900), wrong}}
-	// measure asks each case n times, in turns.
-	measure := func(n int) map[string][]time.Duration {
+	// measure asks each case n times, in turns, by operators side by side.
+	measure := func(n, lanes int) map[string][]time.Duration {
 		out := map[string][]time.Duration{}
-		for i := range n {
-			for k := range cases {
-				c := cases[(k+i)%len(cases)]
-				start := time.Now()
-				yes, refused := x.ask(t.Context(), 0, "code", c.id, c.claim)
-				out[c.name] = append(out[c.name], time.Since(start))
-				if refused != "" || yes != (c.name == "true") {
-					t.Fatalf("%s: %v %s", c.name, yes, refused)
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for lane := range lanes {
+			wg.Go(func() {
+				for i := lane; i < n; i += lanes {
+					for k := range cases {
+						c := cases[(k+i)%len(cases)]
+						start := time.Now()
+						yes, refused := x.ask(t.Context(), lane, "code", c.id, c.claim)
+						took := time.Since(start)
+						if refused != "" || yes != (c.name == "true") {
+							t.Errorf("%s: %v %s", c.name, yes, refused)
+							return
+						}
+						mu.Lock()
+						out[c.name] = append(out[c.name], took)
+						mu.Unlock()
+					}
 				}
-			}
+			})
+		}
+		wg.Wait()
+		if t.Failed() {
+			t.FailNow()
 		}
 		return out
 	}
-	bare := measure(Trials(8, 24))
+	bare := measure(Trials(6, 24), 1)
 	var refusals []time.Duration
-	for range Trials(8, 24) {
+	for range Trials(6, 24) {
 		start := time.Now()
 		if _, refused := x.ask(t.Context(), 0, "none", citizen(0), ""); refused != "PRODUCT_UNKNOWN" {
 			t.Fatal(refused)
@@ -483,12 +498,12 @@ func TestAttack15_VerificationTiming(t *testing.T) {
 	slow := slices.Max(append(slices.Clone(bare["true"]), bare["no consent"]...))
 	const grain = 50 * time.Millisecond
 	tick := max(2*grain, (3*slow + grain).Truncate(grain))
-	if err := a.Start(gateway.Options{Tick: tick}); err != nil {
+	if err := a.Start(gateway.Options{Tick: tick, Jobs: 2 * verifyOperators}); err != nil {
 		t.Fatal(err)
 	}
-	measure(1) // opens the snapshot
+	measure(verifyOperators, verifyOperators) // opens the snapshot
 	n := Trials(12, 120)
-	got := measure(n)
+	got := measure(n, verifyOperators)
 	chance := 3 * math.Sqrt(float64(2*n+1)/float64(12*n*n))
 	worst, pair := 0.0, ""
 	for i, c := range cases {
