@@ -122,7 +122,7 @@ func TestR03_VerificationRulesAreNarrow(t *testing.T) {
 	// Enterprises are no persons, who could agree.
 	market := load(t, "city/market_regulation.yaml")
 	market = market[strings.LastIndex(market, "kind: Disclosure"):]
-	if got := refused(t, b, strings.Replace(market, "uses:\n", "uses:\n      employees: [verify]\n", 1), "market_regulation"); !strings.Contains(got, "only the data of persons") {
+	if got := refused(t, b, edited(t, market, "employees: [", "employees: [verify, "), "market_regulation"); !strings.Contains(got, "only the data of persons") {
 		t.Error(got)
 	}
 }
@@ -205,4 +205,25 @@ func TestR03_DecideVerification(t *testing.T) {
 			t.Errorf("%s: %v", want, codesOf(next.DecideVerification(r)))
 		}
 	}
+}
+
+// FuzzClaims: no claim is a crash, none is repeated in a refusal, and what is accepted
+// is of the stored type.
+func FuzzClaims(f *testing.F) {
+	for _, s := range []string{"", "1984-07-03", "239902", "张三", "-1", "true", "1e9", "\x00", "9999-99-99"} {
+		f.Add(s)
+	}
+	e, _ := verifiable(f).Dataset("population")
+	key := []byte(strings.Repeat("k", 32))
+	f.Fuzz(func(t *testing.T, claim string) {
+		for column, kind := range map[string]algebra.Kind{"birth_date": algebra.Int, "district": algebra.Text, "name": algebra.Text} {
+			v, _, x := e.PredicateValues(VerificationPredicate{Dataset: "population", Columns: []string{column}, Op: PredEquals}, claim, time.Unix(0, 0), key)
+			switch {
+			case x == nil && (len(v) != 1 || v[0].Type.Kind != kind || v[0].Null):
+				t.Errorf("%s: %+v", column, v)
+			case x != nil && len(claim) > 12 && strings.Contains(x.Text("zh")+x.Text("en"), claim):
+				t.Error("a refusal repeats the claim")
+			}
+		}
+	})
 }

@@ -238,20 +238,21 @@ func (a *app) verifyBatch(ctx context.Context, cl *client.Client, v *verifyFlags
 	for i, s := range list {
 		resp, err := cl.Verify.Verify(ctx, v.ask(product, uuid.NewSHA1(base, fmt.Appendf(nil, "%d", i+1)).String(), s))
 		row := []string{itoa(int64(i + 1)), "", "", "", ""}
+		if err != nil {
+			failed = err
+		}
 		switch p := client.ProblemOf(err); {
 		case err == nil:
 			row[1], row[2], row[3] = a.answerText(resp), strings.TrimPrefix(resp.GetName(), "verifications/"), fmt.Sprint(resp.GetReceipt().GetSeq())
 		case p != nil && len(p.Reasons) > 0:
-			row[4], failed = p.Reasons[0].GetCode(), err
-		default:
-			failed = err
+			row[4] = p.Reasons[0].GetCode()
 		}
 		body = append(body, row)
 		if n := i + 1; n%50 == 0 || n == len(list) {
 			a.note("已核验 %d / %d", "%d of %d verified", n, len(list))
 		}
 		// What the next line would meet as well ends the batch.
-		if failed != nil && row[4] != "SUBJECT_ID" && row[4] != "CLAIM_FORM" && row[4] != "QUESTIONS_EXHAUSTED" {
+		if err != nil && !slices.Contains([]string{"SUBJECT_ID", "CLAIM_FORM", "QUESTIONS_EXHAUSTED"}, row[4]) {
 			break
 		}
 	}
