@@ -247,8 +247,15 @@ func (d *Domain) sameText(j state.Job, p *prepared) (same bool, undecided error)
 			ZH: "这次未能在时限内分析语句，无法确认是否为同一请求；没有再次受理或扣减", EN: "the text could not be analysed in time, so whether this is the same request is not known; nothing was taken in or charged again",
 			HintZH: "请稍后用同一 request_id 重试", HintEN: "retry with the same request_id a little later"})
 	}
-	asText, _ := entry.Commit(d.keys.Commit, []byte("text\n"+p.text))
-	return j.Phase == state.PhaseRefused && j.Request.Core == nil && j.Request.Query == asText, nil
+	if j.Phase != state.PhaseRefused || j.Request.Core != nil {
+		return false, nil
+	}
+	for _, k := range d.commitKeys() {
+		if asText, _ := entry.Commit(k.Key, []byte("text\n"+p.text)); j.Request.Query == asText {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // settled runs f on the state and returns once all that f can have seen is

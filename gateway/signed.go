@@ -22,16 +22,21 @@ import (
 // is analysed: nobody else's text costs the operator's place in a queue. The
 // ledger's own check, under the key in force at the entry, comes on top.
 func (d *Domain) asked(operator, requestID string, q Query) (*request.Signed, error) {
-	signed, err := request.Open(q.Signed)
+	body := request.Query{SQL: q.SQL, Parameters: q.Parameters}
+	for _, t := range q.Targets {
+		body.Targets = append(body.Targets, request.Target(t))
+	}
+	return d.openRequest(operator, requestID, q.Signed, q.Salt, body.Fields())
+}
+
+// openRequest opens an envelope and checks it against the body that came with it.
+func (d *Domain) openRequest(operator, requestID string, envelope, salt []byte, body []request.Field) (*request.Signed, error) {
+	signed, err := request.Open(envelope)
 	if err == nil && signed.Statement.Request != requestID {
 		err = request.Mismatch("request_id")
 	}
 	if err == nil {
-		body := request.Query{SQL: q.SQL, Parameters: q.Parameters}
-		for _, t := range q.Targets {
-			body.Targets = append(body.Targets, request.Target(t))
-		}
-		err = signed.Statement.CheckBody(q.Salt, body.Fields())
+		err = signed.Statement.CheckBody(salt, body)
 	}
 	if err != nil {
 		return nil, policies.SignatureFault(err, operator)

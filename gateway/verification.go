@@ -16,6 +16,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 	"github.com/sandgate/sandgate/sandbox"
 )
 
@@ -25,11 +26,13 @@ type Question struct {
 	Licence, Purpose, Product string
 	Subject                   string // identifier
 	Claim                     string
+	Signed, Salt              []byte // DSSE envelope over the request, and the salt of its body
 }
 
 // verifying is a question on its way: everything of it that a worker needs.
 type verifying struct {
 	ask    state.VerificationAsk
+	signed *request.Signed
 	schema algebra.Schema
 	check  engine.Check
 	token  uint64 // of the subject
@@ -70,11 +73,19 @@ func (d *Domain) verify(ctx context.Context, operator, requestID string, q Quest
 	if !requestIDPattern.MatchString(requestID) {
 		return "", invalid("REQUEST_ID", "request_id 必须是 UUID", "request_id must be a UUID")
 	}
+	signed, err := d.openRequest(operator, requestID, q.Signed, q.Salt, request.VerificationFields(q.Subject, q.Claim))
+	if err != nil {
+		return "", err
+	}
 	id = state.VerificationID(operator, requestID)
 	for range 3 {
 		var v *verifying
 		if v, err = d.question(ctx, operator, requestID, q); err != nil {
 			return "", err
+		}
+		v.signed = signed
+		if x := state.SameVerification(signed.Statement, operator, v.ask.Request); x != nil {
+			return "", x
 		}
 		if *ran, err = d.letIn(ctx, id, v, begin); !errors.Is(err, errPolicyMoved) {
 			return id, err
@@ -143,8 +154,26 @@ func (d *Domain) question(ctx context.Context, operator, requestID string, q Que
 		return nil, err
 	}
 	v.ask.Request.Subject = subject
-	v.ask.Request.Question, _ = entry.Commit(d.commitKey(), text)
+	v.ask.Request.Question = d.questionCommitment(text, v.snap)
 	return v, nil
+}
+
+// questionCommitment commits to a question by the key under which it was answered
+// from this snapshot before, if it was, so that an answer outlives a rotation.
+func (d *Domain) questionCommitment(text []byte, snapshot string) string {
+	keys := d.commitKeys()
+	first, _ := entry.Commit(keys[0].Key, text)
+	out := first
+	d.log.View(func() {
+		for _, k := range keys {
+			c, _ := entry.Commit(k.Key, text)
+			if _, known := d.state.Told(c, snapshot); known {
+				out = c
+				return
+			}
+		}
+	})
+	return out
 }
 
 // questionText is what a question's commitment covers: two requests that would be
@@ -195,7 +224,7 @@ func (d *Domain) letIn(ctx context.Context, id string, v *verifying, begin time.
 		}
 		v.ask.At = e.Time()
 		x := d.state.DecideVerification(v.ask)
-		e.Actor = v.ask.Operator
+		e.Actor, e.Signed = v.ask.Operator, v.signed
 		if x.Refused != nil {
 			e.Kind, e.VerificationRefused, refused = entry.KindVerificationRefused, x.Refused, &Refusal{Reasons: x.Refused.Reasons}
 			return nil
@@ -402,7 +431,7 @@ func (d *Domain) commitVerification(id string, bit bool) error {
 			return refusal(unreadable)
 		}
 		confirmed := ground == entry.GroundData && bit || ground == entry.GroundStored && stored
-		commitment, _ := entry.Commit(d.keys.Commit, entry.AnswerText(id, confirmed))
+		commitment, _ := entry.Commit(d.commitKey(), entry.AnswerText(id, confirmed))
 		e.Kind, e.VerificationAnswered = entry.KindVerificationAnswered, &entry.VerificationAnswered{Verification: id, Ground: ground, Answer: commitment}
 		return nil
 	})
@@ -418,7 +447,28 @@ func (d *Domain) storedAnswer(id string) (confirmed, ok bool) {
 	if told, is := d.state.Verification(of); known && is {
 		commitment = told.Answered.Answer
 	}
-	return entry.AnswerOf(d.keys.Commit, of, commitment)
+	return d.answerOf(of, commitment)
+}
+
+// answerOf opens the commitment to an answer by the keys of commitments, the one in
+// force first: an answer keeps the key it was committed under.
+func (d *Domain) answerOf(id, commitment string) (confirmed, ok bool) {
+	for _, k := range d.commitKeys() {
+		if confirmed, ok = entry.AnswerOf(k.Key, id, commitment); ok {
+			return confirmed, true
+		}
+	}
+	return false, false
+}
+
+// answerSalt is what opens the commitment to an answer.
+func (d *Domain) answerSalt(id, commitment string, confirmed bool) []byte {
+	for _, k := range d.commitKeys() {
+		if c, salt := entry.Commit(k.Key, entry.AnswerText(id, confirmed)); c == commitment {
+			return salt
+		}
+	}
+	return nil
 }
 
 // unreadable is an answer that the commitment key at hand does not open.

@@ -9,7 +9,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
-	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
 )
@@ -43,6 +42,7 @@ func (s *verificationService) Verify(ctx context.Context, req *sandgatev1.Verify
 	}
 	id, err := s.d.Verify(ctx, caller(ctx), req.GetRequestId(), Question{
 		Licence: req.GetLicence(), Purpose: req.GetPurpose(), Product: req.GetProduct(), Subject: req.GetSubjectId(), Claim: req.GetClaim(),
+		Signed: req.GetSignedRequest(), Salt: req.GetSalt(),
 	})
 	if err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (s *verificationService) get(ctx context.Context, id string) (*sandgatev1.V
 	out.Receipt = receiptOf(receipt)
 	if out.Insight != nil {
 		confirmed := out.GetAnswer() == sandgatev1.Verification_ANSWER_CONFIRMED
-		_, out.Insight.Salt = entry.Commit(d.keys.Commit, entry.AnswerText(id, confirmed))
+		out.Insight.Salt = d.answerSalt(id, v.Answered.Answer, confirmed)
 	}
 	return out, nil
 }
@@ -172,7 +172,7 @@ func (d *Domain) verificationOf(party string, v state.Verification) (*sandgatev1
 		out.Repeat = v.Reserved.Repeat
 	}
 	if v.Answered != nil {
-		confirmed, ok := entry.AnswerOf(d.keys.Commit, v.Request.Verification, v.Answered.Answer)
+		confirmed, ok := d.answerOf(v.Request.Verification, v.Answered.Answer)
 		if !ok {
 			return nil, refusal(unreadable)
 		}

@@ -93,6 +93,7 @@ func Dial(kit *home.Kit, server string, with ...func(*Signer)) (*Client, error) 
 		return s, nil
 	})
 	c.Operations, c.Keys, c.Risk = signingOperations{c.Operations, c}, signingKeys{c.Keys, c}, signingRisk{c.Risk, c}
+	c.Verify = signingVerification{c.Verify, c}
 	c.Operator = signing{sandgatev1.NewOperatorServiceClient(conn), c}
 	return c, nil
 }

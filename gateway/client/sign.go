@@ -121,13 +121,9 @@ func (c *Client) SignJob(ctx context.Context, req *sandgatev1.SubmitJobRequest) 
 	if err != nil {
 		return nil, err
 	}
-	version := ""
-	if id := req.GetQuery().GetProduct(); id != "" {
-		p, err := c.Product.GetProduct(ctx, &sandgatev1.GetProductRequest{Name: id})
-		if err != nil && status.Code(err) != codes.NotFound && status.Code(err) != codes.PermissionDenied {
-			return nil, err
-		}
-		version = p.GetDigest()
+	version, err := c.versionOf(ctx, req.GetQuery().GetProduct())
+	if err != nil {
+		return nil, err
 	}
 	out := proto.CloneOf(req)
 	out.SignedRequest, out.Salt, err = s.Sign(JobStatement(req, version), JobBody(req.GetQuery()))
@@ -152,6 +148,54 @@ func (s signing) SubmitJob(ctx context.Context, in *sandgatev1.SubmitJobRequest,
 		}
 	}
 	return s.OperatorServiceClient.SubmitJob(ctx, in, opts...)
+}
+
+// signingVerification is the verification service with every question signed.
+type signingVerification struct {
+	sandgatev1.VerificationServiceClient
+	c *Client
+}
+
+// Verify signs a request that is not signed yet, in the version of the product that
+// the gateway has on file for the party.
+func (s signingVerification) Verify(ctx context.Context, in *sandgatev1.VerifyRequest, opts ...grpc.CallOption) (*sandgatev1.Verification, error) {
+	if len(in.GetSignedRequest()) > 0 {
+		return s.VerificationServiceClient.Verify(ctx, in, opts...)
+	}
+	signer, err := s.c.signer()
+	if err != nil {
+		return nil, err
+	}
+	version, err := s.c.versionOf(ctx, in.GetProduct())
+	if err != nil {
+		return nil, err
+	}
+	st := request.Statement{Method: request.MethodVerify, Request: in.GetRequestId(), Licence: in.GetLicence(), Purpose: in.GetPurpose(), Terms: map[string]string{}}
+	if in.GetProduct() != "" {
+		st.Terms[request.TermProduct] = in.GetProduct()
+	}
+	if version != "" {
+		st.Terms[request.TermDigest] = version
+	}
+	out := proto.CloneOf(in)
+	out.SignedRequest, out.Salt, err = signer.Sign(st, request.VerificationFields(in.GetSubjectId(), in.GetClaim()))
+	if err != nil {
+		return nil, err
+	}
+	return s.VerificationServiceClient.Verify(ctx, out, opts...)
+}
+
+// versionOf is the digest of a product's version on file for the party, empty for
+// one that it has not.
+func (c *Client) versionOf(ctx context.Context, product string) (string, error) {
+	if product == "" {
+		return "", nil
+	}
+	p, err := c.Product.GetProduct(ctx, &sandgatev1.GetProductRequest{Name: product})
+	if err != nil && status.Code(err) != codes.NotFound && status.Code(err) != codes.PermissionDenied {
+		return "", err
+	}
+	return p.GetDigest(), nil
 }
 
 // act signs an act that is no job and puts the envelope into the call's metadata.

@@ -68,6 +68,36 @@ func SameRequest(st request.Statement, operator string, r entry.Request) *polici
 	return policies.SignatureFault(request.Mismatch(what), operator)
 }
 
+// SameVerification compares what an operator signed with a verification's request;
+// it verifies no signature.
+func SameVerification(st request.Statement, operator string, r entry.VerificationRequest) *policies.Reason {
+	terms := map[string]string{}
+	if r.Product != "" {
+		terms[request.TermProduct] = r.Product
+	}
+	if r.Version != "" {
+		terms[request.TermDigest] = r.Version
+	}
+	what := ""
+	switch {
+	case st.Method != request.MethodVerify:
+		what = "method"
+	case st.Request != r.Request:
+		what = "request_id"
+	case st.Licence != r.Licence:
+		what = "licence"
+	case st.Purpose != r.Purpose:
+		what = "purpose"
+	case !maps.Equal(st.Terms, terms):
+		what = "terms"
+	case st.Body == "":
+		what = "body"
+	default:
+		return nil
+	}
+	return policies.SignatureFault(request.Mismatch(what), operator)
+}
+
 // Act is what a party's signed statement must say of an act through the API that
 // is no job.
 type Act struct {
@@ -128,7 +158,8 @@ func unsigned(e *entry.Entry) error {
 }
 
 // signedKinds are the entries that a party's signed request stands in.
-var signedKinds = []entry.Kind{entry.KindRefused, entry.KindReserved, entry.KindRepeated, entry.KindFailed, entry.KindSnapshot, entry.KindRisk, entry.KindDestroyed}
+var signedKinds = []entry.Kind{entry.KindRefused, entry.KindReserved, entry.KindRepeated, entry.KindFailed, entry.KindSnapshot, entry.KindRisk, entry.KindDestroyed,
+	entry.KindVerificationRefused, entry.KindVerificationReserved}
 
 // Cancelled is the code of a job that somebody cancelled, who signed that he does.
 const Cancelled = "CANCELLED"

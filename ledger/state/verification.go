@@ -230,6 +230,12 @@ func (s *State) verificationAsk(e *entry.Entry, r entry.VerificationRequest) (Ve
 	if _, used := s.verifications.all[r.Verification]; used {
 		return VerificationAsk{}, errors.New("request id was used before")
 	}
+	if x := s.CheckSigned(e.Signed, e.Actor, e.Time()); x != nil {
+		return VerificationAsk{}, x
+	}
+	if x := SameVerification(e.Signed.Statement, e.Actor, r); x != nil {
+		return VerificationAsk{}, x
+	}
 	return VerificationAsk{Operator: e.Actor, Request: r, At: e.Time()}, nil
 }
 

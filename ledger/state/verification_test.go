@@ -11,6 +11,7 @@ import (
 
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 func commitment(s string) string {
@@ -63,10 +64,26 @@ func (w *world) question(op, name, subject, claim, request string) VerificationA
 		Purpose: "urban_planning", Product: op + "-" + name, Version: p.Digest(), Subject: commitment(subject), Question: commitment(subject + name + claim)}}
 }
 
+func (w *world) signedVerification(a VerificationAsk) *request.Signed {
+	w.t.Helper()
+	r := a.Request
+	st := request.Statement{V: request.Version, Origin: w.s.Genesis().Origin, Party: a.Operator, Method: request.MethodVerify, Request: r.Request, Licence: r.Licence, Purpose: r.Purpose,
+		Terms: map[string]string{}, IssuedAt: w.now.UnixMilli(), NotAfter: w.now.Add(request.Validity).UnixMilli(), Body: r.Question}
+	if st.Terms[request.TermProduct] = r.Product; r.Version != "" {
+		st.Terms[request.TermDigest] = r.Version
+	}
+	out, err := request.Sign(st, keyOf(a.Operator))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
 // decided is the entry that a question leads to.
 func (w *world) decided(a VerificationAsk) *entry.Entry {
 	d := w.s.DecideVerification(a)
 	e := w.next(entry.KindVerificationRefused, a.Operator)
+	e.Signed = w.signedVerification(a)
 	if e.VerificationRefused = d.Refused; d.Reserved != nil {
 		e.Kind, e.VerificationReserved = entry.KindVerificationReserved, d.Reserved
 	}

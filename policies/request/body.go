@@ -82,6 +82,12 @@ func (q Query) Fields() []Field {
 	return out
 }
 
+// VerificationFields is the body of a verification: whom it is about and what is
+// claimed of him.
+func VerificationFields(subject, claim string) []Field {
+	return []Field{{"subject_id", subject}, {"claim", claim}}
+}
+
 // RiskFields is the body of an assessment, which the ledger shows: it is committed
 // to without a salt.
 func RiskFields(quasi, sensitive []string, model, context string) []Field {

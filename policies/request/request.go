@@ -49,9 +49,10 @@ const MaxEnvelopeBytes = 16 << 10
 // Methods of asking. A method's terms say what it asks for in public; Body
 // commits to the rest.
 const (
-	MethodQuery   = "job.query"   // a text of the operator's own
-	MethodProduct = "job.product" // a filed product; terms product, product_digest
-	MethodCancel  = "job.cancel"  // terms job
+	MethodQuery   = "job.query"    // a text of the operator's own
+	MethodProduct = "job.product"  // a filed product; terms product, product_digest
+	MethodVerify  = "verification" // one question about one subject; terms product, product_digest
+	MethodCancel  = "job.cancel"   // terms job
 	MethodIngest  = "snapshot.ingest"
 	MethodDestroy = "snapshot.destroy"
 	MethodRisk    = "risk.assess"

@@ -153,7 +153,12 @@ type VerifyRequest struct {
 	SubjectId string `protobuf:"bytes,5,opt,name=subject_id,json=subjectId,proto3" json:"subject_id,omitempty"`
 	// What is claimed of the subject, for a predicate equals; empty for every other.
 	// At most 256 bytes.
-	Claim         string `protobuf:"bytes,6,opt,name=claim,proto3" json:"claim,omitempty"`
+	Claim string `protobuf:"bytes,6,opt,name=claim,proto3" json:"claim,omitempty"`
+	// DSSE envelope (JSON) over what the operator asks, signed with its registered
+	// key; docs/requests.md lists the exact bytes. It commits to identifier and claim.
+	SignedRequest []byte `protobuf:"bytes,7,opt,name=signed_request,json=signedRequest,proto3" json:"signed_request,omitempty"`
+	// The 32 random bytes that the commitment is salted with.
+	Salt          []byte `protobuf:"bytes,8,opt,name=salt,proto3" json:"salt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -228,6 +233,20 @@ func (x *VerifyRequest) GetClaim() string {
 		return x.Claim
 	}
 	return ""
+}
+
+func (x *VerifyRequest) GetSignedRequest() []byte {
+	if x != nil {
+		return x.SignedRequest
+	}
+	return nil
+}
+
+func (x *VerifyRequest) GetSalt() []byte {
+	if x != nil {
+		return x.Salt
+	}
+	return nil
 }
 
 // Verification 核验 is one question about one subject as the ledger knows it.
@@ -719,7 +738,7 @@ var File_sandgate_v1_verification_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_verification_proto_rawDesc = "" +
 	"\n" +
-	"\x1esandgate/v1/verification.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sandgate/v1/types.proto\"\xd5\x01\n" +
+	"\x1esandgate/v1/verification.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sandgate/v1/types.proto\"\x9c\x02\n" +
 	"\rVerifyRequest\x12#\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\trequestId\x12\x1e\n" +
@@ -728,7 +747,9 @@ const file_sandgate_v1_verification_proto_rawDesc = "" +
 	"\aproduct\x18\x04 \x01(\tB\x04\xe2A\x01\x02R\aproduct\x12#\n" +
 	"\n" +
 	"subject_id\x18\x05 \x01(\tB\x04\xe2A\x01\x02R\tsubjectId\x12\x1a\n" +
-	"\x05claim\x18\x06 \x01(\tB\x04\xe2A\x01\x01R\x05claim\"\xbd\x05\n" +
+	"\x05claim\x18\x06 \x01(\tB\x04\xe2A\x01\x01R\x05claim\x12+\n" +
+	"\x0esigned_request\x18\a \x01(\fB\x04\xe2A\x01\x02R\rsignedRequest\x12\x18\n" +
+	"\x04salt\x18\b \x01(\fB\x04\xe2A\x01\x02R\x04salt\"\xbd\x05\n" +
 	"\fVerification\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x18\n" +
