@@ -279,7 +279,7 @@ func (d *Domain) Evidence(ctx context.Context, party, job string) (*dossier.File
 	}
 	first, last := j, j.FinishSeq
 	var regulator bool
-	var bundles []uint64
+	var bundles, handovers []uint64
 	rule := policies.WaitPublished
 	d.log.View(func() {
 		b := d.state.Book()
@@ -294,6 +294,7 @@ func (d *Domain) Evidence(ctx context.Context, party, job string) (*dossier.File
 			rule = policies.WaitWitnessed
 		}
 		bundles = d.state.Bundles(d.state.Size())
+		handovers = d.state.LogHandovers()
 	})
 	if first.Phase != state.PhaseReleased {
 		return nil, invalid("NO_RELEASE", "该作业没有发布结果", "the job has no release")
@@ -320,6 +321,12 @@ func (d *Domain) Evidence(ctx context.Context, party, job string) (*dossier.File
 	}
 	out := &dossier.File{Format: dossier.Format, Job: job, Checkpoint: string(checkpoint)}
 	chosen = append(chosen, 0, first.Seq, first.FinishSeq, j.Seq)
+	// Whoever trusts the first key of the log learns from them which one signed.
+	for _, seq := range handovers {
+		if seq < size {
+			chosen = append(chosen, seq)
+		}
+	}
 	slices.Sort(chosen)
 	for _, seq := range slices.Compact(chosen) {
 		p, err := d.log.ProveUnder(ctx, checkpoint, seq)

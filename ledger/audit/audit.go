@@ -154,10 +154,10 @@ func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
 		verifier = r.checkKeys(ctx, dir, verifier, a.state, res.Checkpoint)
 	}
 	if err == nil {
-		if err := r.secondReader(ctx, dir, verifier.Of(res.Size).Key, res); err != nil {
+		if err := r.secondReader(ctx, dir, verifier, res); err != nil {
 			return nil, err
 		}
-		r.checkEarlier(ctx, dir, verifier.Of(res.Size).Key, verifier, res, opt.Earlier)
+		r.checkEarlier(ctx, dir, verifier, res, opt.Earlier)
 		if a.broken == nil {
 			a.witnesses(ctx, dir, verifier, res)
 			r.checkReceipts(ctx, dir, verifier, receiptKeys(a.state, trust), opt.Receipts)

@@ -80,28 +80,10 @@ func follow(ctx context.Context, tiles tilefs.Reader, size int64, chain *evidenc
 			if err != nil {
 				return nil
 			}
-			next = handOver(chain, seq, e, next)
+			next = state.HandOver(chain, seq, e, next)
 		}
 	}
 	return nil
-}
-
-// handOver takes one entry into the chain and returns the announcement that waits.
-func handOver(chain *evidence.Chain, seq uint64, e *entry.Entry, next *entry.Announced) *entry.Announced {
-	switch {
-	case e.Announced != nil:
-		a := e.Announced
-		text := evidence.RotationText(chain.Name(), a.Key, a.From, a.To, seq)
-		if a.From != chain.Newest().Key || !chain.Verify(text, a.Old) {
-			return nil
-		}
-		return a
-	case next != nil && e.Rotated != nil && e.Rotated.Key == entry.KeyLog && e.Rotated.To == next.To:
-		if chain.Follow(next.To, seq+1) == nil {
-			return nil
-		}
-	}
-	return next
 }
 
 // checkKeys holds the keys that the copy was opened by to those that the replay

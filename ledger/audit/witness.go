@@ -23,13 +23,13 @@ type Cosignature = witness.Cosignature
 
 // secondReader has the Merkle part confirmed by a reader that shares no code with the
 // first, nor with what writes the log.
-func (r *Report) secondReader(ctx context.Context, dir, key string, res verify.Result) error {
+func (r *Report) secondReader(ctx context.Context, dir string, keys *evidence.Chain, res verify.Result) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("failed to open log directory: %w", err)
 	}
 	defer root.Close()
-	tree, err := second.Check(ctx, root.FS(), key, res.Checkpoint)
+	tree, err := second.Check(ctx, root.FS(), []string{keys.Of(res.Size).Key}, res.Checkpoint)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -46,7 +46,7 @@ func (r *Report) secondReader(ctx context.Context, dir, key string, res verify.R
 
 // checkEarlier holds checkpoints that were saved before against the ledger, and
 // against each other.
-func (r *Report) checkEarlier(ctx context.Context, dir, key string, v note.Verifier, res verify.Result, earlier [][]byte) {
+func (r *Report) checkEarlier(ctx context.Context, dir string, v *evidence.Chain, res verify.Result, earlier [][]byte) {
 	for _, old := range earlier {
 		if err := verify.Consistency(ctx, dir, v, old, res.Checkpoint); err != nil {
 			r.fail("INCONSISTENT", "与先前保存的检查点不一致："+err.Error(), "not consistent with a checkpoint saved before: "+err.Error())
@@ -54,10 +54,14 @@ func (r *Report) checkEarlier(ctx context.Context, dir, key string, v note.Verif
 		}
 		r.Checkpoints++
 	}
+	var keys []string
+	for _, t := range v.Terms() {
+		keys = append(keys, t.Key)
+	}
 	// Two that are newer than this copy can still contradict each other.
 	for i, one := range earlier {
 		for _, two := range earlier[:i] {
-			if err := second.Consistent(ctx, os.DirFS(dir), key, one, two); err != nil && strings.Contains(err.Error(), "two histories") {
+			if err := second.Consistent(ctx, os.DirFS(dir), keys, one, two); err != nil && strings.Contains(err.Error(), "two histories") {
 				r.fail("TWO_HISTORIES", "两个已保存的检查点互相矛盾："+err.Error(), "two checkpoints saved before contradict each other: "+err.Error())
 			}
 		}

@@ -262,7 +262,7 @@ func TestR30_EvidenceAsksForTheOwnersSignatures(t *testing.T) {
 		b.policy(missing != "", load(t, "licences/alpha-2026.yaml")+"# dated\n", signers...)
 		a := b.ask("q1")
 		d := b.s.Decide(a)
-		b.add(missing != "", d.Kind(), a.Operator, func(e *entry.Entry) { e.Reserved = d.Reserved })
+		b.add(missing != "", d.Kind(), a.Operator, func(e *entry.Entry) { e.Reserved, e.Signed = d.Reserved, b.signed(a, a.Operator) })
 		seq := uint64(len(b.entries))
 		b.release(missing != "", a.Request.Job)
 		w := write(t, b.entries, "log", anything{})

@@ -64,9 +64,9 @@ type Cosigning = witness.Cosignature
 // again, nor can it see that a later document replaced one of these before the
 // reservation: that is for an audit of the whole ledger.
 func (f *File) Verify(opt Options) (*Report, error) {
-	key, err := note.NewVerifier(opt.Trust.LogKey)
+	key, err := f.keys(opt.Trust.LogKey)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read the log's key: %w", err)
+		return nil, err
 	}
 	v := &verifier{file: f, entries: map[uint64]*entry.Entry{}, last: map[string]vouched{}}
 	if err := v.included(key); err != nil {
@@ -107,6 +107,24 @@ type verifier struct {
 	request            entry.Request
 	last               map[string]vouched // by subject, as of the reservation
 	policy             *policies.WitnessPolicy
+}
+
+// keys is the chain of checkpoint keys from the trusted one on, by the hand-overs that
+// the file holds.
+func (f *File) keys(first string) (*evidence.Chain, error) {
+	chain, err := evidence.NewChain(first)
+	if err != nil {
+		return nil, err
+	}
+	var next *entry.Announced
+	for _, x := range f.Entries {
+		e, err := entry.Decode([]byte(x.Text))
+		if err != nil {
+			return nil, fmt.Errorf("entry %d: %w", x.Index, err)
+		}
+		next = state.HandOver(chain, x.Index, e, next)
+	}
+	return chain, nil
 }
 
 // included checks every entry's place in the signed tree.

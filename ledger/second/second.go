@@ -24,11 +24,11 @@ type Tree struct {
 	Root   string // base64
 }
 
-// Check opens a signed checkpoint with the log's verifier key (C2SP vkey) and reads
-// every entry of its tree from the tiles in dir, each authenticated from the signed
-// root downwards.
-func Check(ctx context.Context, dir fs.FS, vkey string, checkpoint []byte) (Tree, error) {
-	cp, err := open(vkey, checkpoint)
+// Check opens a signed checkpoint with one of the log's verifier keys (C2SP vkeys) and
+// reads every entry of its tree from the tiles in dir, each authenticated from the
+// signed root downwards. Which key may sign which tree is for the caller to say.
+func Check(ctx context.Context, dir fs.FS, vkeys []string, checkpoint []byte) (Tree, error) {
+	cp, err := open(vkeys, checkpoint)
 	if err != nil {
 		return Tree{}, err
 	}
@@ -63,12 +63,12 @@ func Check(ctx context.Context, dir fs.FS, vkey string, checkpoint []byte) (Tree
 // Consistent checks that the tree of the older of two signed checkpoints is the
 // beginning of the newer one's, with the tiles in dir as the source of the proof.
 // Their order does not matter.
-func Consistent(ctx context.Context, dir fs.FS, vkey string, one, two []byte) error {
-	from, err := open(vkey, one)
+func Consistent(ctx context.Context, dir fs.FS, vkeys []string, one, two []byte) error {
+	from, err := open(vkeys, one)
 	if err != nil {
 		return err
 	}
-	to, err := open(vkey, two)
+	to, err := open(vkeys, two)
 	if err != nil {
 		return err
 	}
@@ -97,12 +97,19 @@ func Consistent(ctx context.Context, dir fs.FS, vkey string, one, two []byte) er
 	return nil
 }
 
-func open(vkey string, checkpoint []byte) (torchwood.Checkpoint, error) {
-	verifier, err := note.NewVerifier(vkey)
-	if err != nil {
-		return torchwood.Checkpoint{}, fmt.Errorf("failed to read the log's key: %w", err)
+func open(vkeys []string, checkpoint []byte) (torchwood.Checkpoint, error) {
+	var verifiers []note.Verifier
+	for _, k := range vkeys {
+		v, err := note.NewVerifier(k)
+		if err != nil {
+			return torchwood.Checkpoint{}, fmt.Errorf("failed to read the log's key: %w", err)
+		}
+		verifiers = append(verifiers, v)
 	}
-	n, err := note.Open(checkpoint, note.VerifierList(verifier))
+	if len(verifiers) == 0 {
+		return torchwood.Checkpoint{}, errors.New("failed to read the log's key: there is none")
+	}
+	n, err := note.Open(checkpoint, note.VerifierList(verifiers...))
 	if err != nil {
 		return torchwood.Checkpoint{}, fmt.Errorf("failed to verify the checkpoint: %w", err)
 	}
@@ -110,8 +117,8 @@ func open(vkey string, checkpoint []byte) (torchwood.Checkpoint, error) {
 	if err != nil {
 		return torchwood.Checkpoint{}, fmt.Errorf("failed to parse the checkpoint: %w", err)
 	}
-	if cp.Origin != verifier.Name() {
-		return torchwood.Checkpoint{}, fmt.Errorf("the checkpoint is of log %q, not of %q", cp.Origin, verifier.Name())
+	if cp.Origin != verifiers[0].Name() {
+		return torchwood.Checkpoint{}, fmt.Errorf("the checkpoint is of log %q, not of %q", cp.Origin, verifiers[0].Name())
 	}
 	return cp, nil
 }

@@ -67,18 +67,18 @@ func TestR30_SecondReader(t *testing.T) {
 	dir, vkey, cps := write(t, "first", 5, 256, 300)
 	other, _, theirs := write(t, "second", 5, 256, 300)
 	for i, cp := range cps {
-		tree, err := second.Check(t.Context(), os.DirFS(dir), vkey, cp)
+		tree, err := second.Check(t.Context(), os.DirFS(dir), []string{vkey}, cp)
 		if err != nil || tree.Size != []int64{5, 256, 300}[i] || tree.Origin != origin || !strings.Contains(string(cp), tree.Root) {
 			t.Errorf("checkpoint %d: %+v %v", i, tree, err)
 		}
-		if _, err := second.Check(t.Context(), os.DirFS(other), vkey, cp); err == nil {
+		if _, err := second.Check(t.Context(), os.DirFS(other), []string{vkey}, cp); err == nil {
 			t.Errorf("checkpoint %d fits another log", i)
 		}
 		for j := range cps {
-			if err := second.Consistent(t.Context(), os.DirFS(dir), vkey, cp, cps[j]); err != nil {
+			if err := second.Consistent(t.Context(), os.DirFS(dir), []string{vkey}, cp, cps[j]); err != nil {
 				t.Errorf("checkpoints %d and %d: %v", i, j, err)
 			}
-			if err := second.Consistent(t.Context(), os.DirFS(dir), vkey, cp, theirs[j]); err == nil {
+			if err := second.Consistent(t.Context(), os.DirFS(dir), []string{vkey}, cp, theirs[j]); err == nil {
 				t.Errorf("checkpoint %d and %d of another history are consistent", i, j)
 			}
 		}
@@ -90,12 +90,12 @@ func TestR30_SecondReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := second.Check(t.Context(), os.DirFS(dir), stranger, cps[2]); err == nil {
+	if _, err := second.Check(t.Context(), os.DirFS(dir), []string{stranger}, cps[2]); err == nil {
 		t.Error("another key's checkpoint passes")
 	}
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := second.Check(done, os.DirFS(dir), vkey, cps[2]); !errors.Is(err, context.Canceled) {
+	if _, err := second.Check(done, os.DirFS(dir), []string{vkey}, cps[2]); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	for _, path := range []string{"tile/entries/000", "tile/entries/001.p/44", "tile/0/000", "tile/0/001.p/44"} {
@@ -109,7 +109,7 @@ func TestR30_SecondReader(t *testing.T) {
 		if err := os.WriteFile(name, bad, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := second.Check(t.Context(), os.DirFS(dir), vkey, cps[2]); err == nil {
+		if _, err := second.Check(t.Context(), os.DirFS(dir), []string{vkey}, cps[2]); err == nil {
 			t.Errorf("%s: a flipped bit passes", path)
 		}
 		if err := os.WriteFile(name, whole, 0o644); err != nil {

@@ -33,6 +33,7 @@ type rotation struct {
 	announced *Announcement
 	receipts  []evidence.ReceiptTerm
 	handed    []string             // checkpoints under which log keys were handed over
+	steps     []uint64             // entries that handed them over, two each
 	inForce   map[string]KeyChange // by key
 	epochs    map[string]int       // token, commit
 	oldest    int                  // first epoch of the token key that is not erased
@@ -233,6 +234,7 @@ func (s *State) applyLogKey(e *entry.Entry) error {
 	}
 	s.keys.chain, s.keys.announced = next, nil
 	s.keys.handed = append(s.keys.handed, r.Checkpoint)
+	s.keys.steps = append(s.keys.steps, a.Seq, e.Seq)
 	s.keys.inForce[r.Key] = KeyChange{r.To, e.Seq, e.At}
 	return nil
 }
@@ -331,4 +333,28 @@ func (s *State) checkCommitEpoch(r entry.Request) error {
 		return errors.New("the query is committed to under a key that is not in force")
 	}
 	return nil
+}
+
+// LogHandovers are the entries by which the checkpoint key was handed over, in order:
+// each announcement and its change.
+func (s *State) LogHandovers() []uint64 { return slices.Clone(s.keys.steps) }
+
+// HandOver takes an entry into a chain of checkpoint keys that somebody puts together
+// from entries in their order, and returns the announcement that waits for its
+// KindRotated. What it takes, the key before has signed.
+func HandOver(chain *evidence.Chain, seq uint64, e *entry.Entry, next *entry.Announced) *entry.Announced {
+	switch {
+	case e.Announced != nil:
+		a := e.Announced
+		text := evidence.RotationText(chain.Name(), a.Key, a.From, a.To, seq)
+		if a.From != chain.Newest().Key || !chain.Verify(text, a.Old) {
+			return nil
+		}
+		return a
+	case next != nil && e.Rotated != nil && e.Rotated.Key == entry.KeyLog && e.Rotated.To == next.To:
+		if chain.Follow(next.To, seq+1) == nil {
+			return nil
+		}
+	}
+	return next
 }

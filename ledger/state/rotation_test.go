@@ -247,7 +247,7 @@ func TestR34_CommitEpochs(t *testing.T) {
 	ask.Request.Epoch = 1
 	e := w.next(entry.KindReserved, "alpha")
 	ask.At = w.now
-	e.Reserved = w.s.Decide(ask).Reserved
+	e.Reserved, e.Signed = w.s.Decide(ask).Reserved, w.signed(ask, nil)
 	if e.Reserved == nil {
 		t.Fatal("refused")
 	}

@@ -380,7 +380,6 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 	if err := s.signedAct(e, e.Actor, ActIngest(e.Snapshot.Dataset)); err != nil {
 		return err
 	}
-	s.acted(e, e.Actor)
 	if x := s.CheckEpoch(e.Snapshot.Epoch); x != nil {
 		return x
 	}
@@ -390,6 +389,7 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 	if err := s.checkGeneralised(e.Snapshot); err != nil {
 		return err
 	}
+	s.acted(e, e.Actor)
 	s.snapshots[e.Snapshot.Dataset] = *e.Snapshot
 	s.acquired[e.Snapshot.Snapshot] = e.At
 	s.book = s.book.Ingested(e.Snapshot.Dataset, e.Time())
