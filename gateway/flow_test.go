@@ -440,13 +440,13 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// A field that no worker can hold is refused in words.
+// A field that no worker can hold is refused by its row, in words.
 func TestHugeField(t *testing.T) {
 	a := arena(t, "wide", gateway.Options{Memory: 1 << 20})
 	header, _, _ := strings.Cut(visits("wide", "").CSV, "\n")
 	file := io.MultiReader(strings.NewReader(header+"\nu1,"), &endless{1 << 30})
 	_, err := a.Client(attack.Department).Ingest(t.Context(), "wide", "csv", file, nil)
-	if code, reason := wellFormed(t, "huge field", err); reason != "INGEST_MEMORY" || code != codes.ResourceExhausted {
+	if code, reason := wellFormed(t, "huge field", err); reason != "INGEST_REFUSED" || code != codes.InvalidArgument || !strings.Contains(err.Error(), "TOO_LONG, row 1") {
 		t.Errorf("a huge field: %v", err)
 	}
 }

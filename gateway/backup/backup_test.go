@@ -22,6 +22,7 @@ import (
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/attack"
 	"github.com/sandgate/sandgate/gateway/backup"
+	"github.com/sandgate/sandgate/gateway/client"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/ledger/audit"
@@ -112,9 +113,22 @@ func audited(t *testing.T, dir string, receipts ...evidence.Receipt) *audit.Repo
 }
 
 // run asks as operator 0 and waits.
-func (o *opened) run(t *testing.T, request, dataset, sql string) (*gateway.Answer, error) {
+func (o *opened) run(t *testing.T, a *attack.Arena, request, dataset, sql string) (*gateway.Answer, error) {
 	t.Helper()
-	job, err := o.Submit(t.Context(), attack.Op(0), request, gateway.Query{Licence: attack.LicenceID(attack.Op(0), dataset), Purpose: attack.Purpose, SQL: sql})
+	kit, err := home.OpenKit(a.KitDir(attack.Op(0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := client.SignerOf(kit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := &sandgatev1.SubmitJobRequest{RequestId: request, Query: &sandgatev1.QuerySpec{Licence: attack.LicenceID(attack.Op(0), dataset), Purpose: attack.Purpose, Sql: sql}}
+	q := gateway.Query{Licence: req.GetQuery().GetLicence(), Purpose: attack.Purpose, SQL: sql}
+	if q.Signed, q.Salt, err = signer.Sign(client.JobStatement(req, ""), client.JobBody(req.GetQuery())); err != nil {
+		t.Fatal(err)
+	}
+	job, err := o.Submit(t.Context(), attack.Op(0), request, q)
 	if err != nil {
 		return nil, err
 	}
@@ -294,13 +308,13 @@ func TestR35_BackupWhileJobsRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ans, err := o.run(t, id(1), "kept", first); err != nil || ans.RepeatOf == "" {
+	if ans, err := o.run(t, a, id(1), "kept", first); err != nil || ans.RepeatOf == "" {
 		t.Errorf("a repeat: %+v, %v", ans, err)
 	}
-	if _, err := o.run(t, id(2), "kept", second); err != nil {
+	if _, err := o.run(t, a, id(2), "kept", second); err != nil {
 		t.Errorf("a new query: %v", err)
 	}
-	if _, err := o.run(t, id(3), "exactly", "SELECT COUNT(*) AS n FROM exactly WHERE age < 45"); err != nil {
+	if _, err := o.run(t, a, id(3), "exactly", "SELECT COUNT(*) AS n FROM exactly WHERE age < 45"); err != nil {
 		t.Errorf("a new exact query, held against the old: %v", err)
 	}
 	if r := o.shut(t); !r.OK || r.Kinds["home.restored"] != 1 {
@@ -386,10 +400,10 @@ func TestR35_OldBackupGivesNoBudgetBack(t *testing.T) {
 	if o, err = open(t, lossy, good); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.run(t, id(4), "kept", second); code(err) != "BUDGET_UNKNOWN" {
+	if _, err := o.run(t, a, id(4), "kept", second); code(err) != "BUDGET_UNKNOWN" {
 		t.Errorf("a new query on the lossy home: %v", err)
 	}
-	if ans, err := o.run(t, id(5), "kept", first); err != nil || ans.RepeatOf == "" {
+	if ans, err := o.run(t, a, id(5), "kept", first); err != nil || ans.RepeatOf == "" {
 		t.Errorf("a repeat on the lossy home: %v", err)
 	}
 	if r := o.shut(t); !r.OK || r.Refusals["BUDGET_UNKNOWN"] != 1 {
@@ -470,10 +484,10 @@ func TestR35R36_BackupOfDestroyed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.run(t, id(6), "leaving", "SELECT COUNT(*) AS n FROM leaving"); code(err) != "NO_SNAPSHOT" {
+	if _, err := o.run(t, a, id(6), "leaving", "SELECT COUNT(*) AS n FROM leaving"); code(err) != "NO_SNAPSHOT" {
 		t.Errorf("the destroyed one: %v", err)
 	}
-	if _, err := o.run(t, id(7), "kept", first); err != nil {
+	if _, err := o.run(t, a, id(7), "kept", first); err != nil {
 		t.Errorf("the other one: %v", err)
 	}
 	o.shut(t)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/attack"
 	"github.com/sandgate/sandgate/gateway/backup"
 	"github.com/sandgate/sandgate/gateway/backup/s3test"
@@ -48,7 +49,7 @@ func TestR35R36_BackupInObjectStore(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, rep, err)
 		}
 	}
-	if _, _, err := a.Domain.Destroy(t.Context(), attack.Department, "leaving"); err != nil {
+	if _, err := a.Client(attack.Department).Keys.DestroySnapshot(t.Context(), &sandgatev1.DestroySnapshotRequest{Dataset: "leaving"}); err != nil {
 		t.Fatal(err)
 	}
 	if got := server.Objects(t, "city/one/keys/", true); len(got) != 2 {
@@ -70,10 +71,10 @@ func TestR35R36_BackupInObjectStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.run(t, id(6), "leaving", "SELECT COUNT(*) AS n FROM leaving"); code(err) != "NO_SNAPSHOT" {
+	if _, err := o.run(t, a, id(6), "leaving", "SELECT COUNT(*) AS n FROM leaving"); code(err) != "NO_SNAPSHOT" {
 		t.Errorf("the destroyed one: %v", err)
 	}
-	if _, err := o.run(t, id(7), "kept", first); err != nil {
+	if _, err := o.run(t, a, id(7), "kept", first); err != nil {
 		t.Errorf("the other one: %v", err)
 	}
 	if r := o.shut(t); !r.OK {
@@ -115,7 +116,7 @@ func TestR35_BackupAcrossRotation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.run(t, id(8), "kept", first); err != nil {
+	if _, err := o.run(t, a, id(8), "kept", first); err != nil {
 		t.Error(err)
 	}
 	if r := o.shut(t); !r.OK || len(r.Keys) != 2 {

@@ -96,11 +96,10 @@ func TestR34_LogKeyHandover(t *testing.T) {
 		w.refused(what, w.announced("data_bureau", "log", "log2"), change)
 	}
 	w.refused("a change that was not announced", w.handed("log", "log2", checkpointOf(t, "log", w.s.Size())), func(*entry.Entry) {})
-	at := w.s.Size()
 	w.must(w.announced("data_bureau", "log", "log2"))
 	w.must(w.announced("data_bureau", "log", "log3"))
 	w.refused("a change to what is announced no more", w.handed("log", "log2", checkpointOf(t, "log", w.s.Size())), func(*entry.Entry) {})
-	at = w.s.Size()
+	at := w.s.Size()
 	w.must(w.announced("data_bureau", "log", "log2"))
 	for what, cp := range map[string]string{
 		"a checkpoint that does not cover it": checkpointOf(t, "log", at),

@@ -392,8 +392,9 @@ type Key struct {
 	// Name of the key in force: a public key in full, of a secret one what tells nothing
 	// of it.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Purpose, in Chinese and in English.
+	// Purpose, in Chinese.
 	PurposeZh string `protobuf:"bytes,3,opt,name=purpose_zh,json=purposeZh,proto3" json:"purpose_zh,omitempty"`
+	// Purpose, in English.
 	PurposeEn string `protobuf:"bytes,4,opt,name=purpose_en,json=purposeEn,proto3" json:"purpose_en,omitempty"`
 	// When it came into force.
 	Since *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
@@ -403,8 +404,9 @@ type Key struct {
 	Epoch int32 `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Where it is kept: keyring or vault.
 	Kept string `protobuf:"bytes,8,opt,name=kept,proto3" json:"kept,omitempty"`
-	// How it is rotated, in Chinese and in English.
+	// How it is rotated, in Chinese.
 	RotationZh string `protobuf:"bytes,9,opt,name=rotation_zh,json=rotationZh,proto3" json:"rotation_zh,omitempty"`
+	// How it is rotated, in English.
 	RotationEn string `protobuf:"bytes,10,opt,name=rotation_en,json=rotationEn,proto3" json:"rotation_en,omitempty"`
 	// Data sets that wait for another ingest; see RotateKeyResponse.
 	Waiting []string `protobuf:"bytes,11,rep,name=waiting,proto3" json:"waiting,omitempty"`
