@@ -21,12 +21,15 @@ func (d *Domain) product(operator string, p *prepared, q *Query) error {
 	var ok bool
 	d.log.View(func() { x, ok = d.state.Book().Product(q.Product) })
 	p.request.Product = q.Product
+	if ok && x.Operator == operator {
+		p.request.Version = x.Digest()
+	}
 	if !ok || x.Operator != operator || x.Predicate != nil {
 		p.analysis = []policies.Reason{{Code: "NO_QUERY", Rule: "product", SetBy: "sandgate", ZH: "没有可运行的产品文本", EN: "there is no product text to run",
 			HintZH: "用 sandgate product list 查看本机构的产品", HintEN: "see sandgate product list for your products"}}
 		return nil
 	}
-	p.request.Version, q.SQL = x.Digest(), x.SQL
+	q.SQL = x.SQL
 	if len(q.Parameters) != len(x.Parameters) {
 		return invalid("PARAMETER_COUNT", "参数个数与产品登记的不同", "the number of parameters is not that of the product")
 	}
