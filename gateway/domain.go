@@ -360,9 +360,13 @@ func (d *Domain) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	head, err := d.access.Head()
+	if err != nil {
+		return err
+	}
 	_, err = d.append(ctx, func(e *entry.Entry) error {
 		e.Kind, e.Actor = entry.KindStarted, "gateway"
-		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: d.storage, Tick: ticks(d.opt.Tick).String(), Heartbeat: d.opt.Heartbeat.String()}
+		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: d.storage, Tick: ticks(d.opt.Tick).String(), Heartbeat: d.opt.Heartbeat.String(), Access: head}
 		return nil
 	})
 	return err
@@ -436,19 +440,25 @@ func (d *Domain) beat() {
 		case <-d.ctx.Done():
 			return
 		case <-t.C:
-			head, err := d.access.Head()
-			if err != nil {
-				d.opt.Logger.Error("access log failed")
-			}
-			_, err = d.append(d.ctx, func(e *entry.Entry) error {
-				e.Kind, e.Actor, e.Heartbeat = entry.KindHeartbeat, "gateway", &entry.Beat{Released: d.state.Released(), Access: head}
-				return nil
-			})
+			err := d.beatOnce(d.ctx)
 			if err != nil && d.ctx.Err() == nil {
 				d.opt.Logger.Error("heartbeat failed")
 			}
 		}
 	}
+}
+
+// beatOnce appends a heartbeat.
+func (d *Domain) beatOnce(ctx context.Context) error {
+	head, err := d.access.Head()
+	if err != nil {
+		d.opt.Logger.Error("access log failed")
+	}
+	_, err = d.append(ctx, func(e *entry.Entry) error {
+		e.Kind, e.Actor, e.Heartbeat = entry.KindHeartbeat, "gateway", &entry.Beat{Released: d.state.Released(), Access: head}
+		return nil
+	})
+	return err
 }
 
 // Authorize says whether a party may take an action.
@@ -524,6 +534,8 @@ func policyRefused(err error) error {
 func (d *Domain) Close(ctx context.Context) error {
 	d.stop()
 	d.jobs.Wait()
+	// A last heartbeat vouches for the lines of the access log since the one before.
+	beatErr := d.beatOnce(ctx)
 	_, err := d.append(ctx, func(e *entry.Entry) error { e.Kind, e.Actor = entry.KindStopped, "gateway"; return nil })
-	return errors.Join(err, d.log.Close(), d.abandon())
+	return errors.Join(beatErr, err, d.log.Close(), d.abandon())
 }

@@ -40,7 +40,7 @@ func (d *Domain) warn() {
 		// Time alone lets some alerts arise, and a lag grows while nothing else does.
 		if r.due(d.log.Size(), now, d.opt.Heartbeat) || !since.IsZero() {
 			var list []state.Alert
-			o := state.Observed{Published: covered, Since: since, Silent: d.silentWitnesses()}
+			o := state.Observed{Published: covered, Since: since, Silent: d.silentWitnesses(), Disputed: d.contested()}
 			d.log.View(func() { list = d.warnings(o) })
 			d.alerts.Offer(list)
 		}
@@ -91,7 +91,7 @@ func (s *supervisionService) ListAlerts(ctx context.Context, req *sandgatev1.Lis
 		return nil, err
 	}
 	var all []*sandgatev1.Alert
-	o := state.Observed{Silent: s.d.silentWitnesses()}
+	o := state.Observed{Silent: s.d.silentWitnesses(), Disputed: s.d.contested()}
 	s.d.log.View(func() {
 		for _, x := range s.d.warnings(o) {
 			all = append(all, &sandgatev1.Alert{Id: x.ID, Kind: string(x.Kind), Severity: string(x.Severity), About: x.About, Time: timestamppb.New(x.At), TextZh: x.ZH, TextEn: x.EN})

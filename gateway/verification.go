@@ -70,6 +70,10 @@ func (d *Domain) verify(ctx context.Context, operator, requestID string, q Quest
 	if err := d.Authorize(operator, policies.ActVerify, policies.Resource{}); err != nil {
 		return "", err
 	}
+	// Limits are counted in the ledger: in one that is disputed they would count anew.
+	if d.log.Disputed() != nil {
+		return "", disputed()
+	}
 	if !requestIDPattern.MatchString(requestID) {
 		return "", invalid("REQUEST_ID", "request_id 必须是 UUID", "request_id must be a UUID")
 	}
@@ -126,7 +130,7 @@ func (d *Domain) question(ctx context.Context, operator, requestID string, q Que
 	}); err != nil {
 		return nil, err
 	}
-	if !found || e.Dataset.Unit == nil {
+	if !found || e.Dataset.Unit == nil || e.Ready() != nil {
 		return v, nil // refused by the decision, without a subject
 	}
 	if schemaErr != nil {

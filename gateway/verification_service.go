@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -87,12 +88,8 @@ func (s *verificationService) get(ctx context.Context, id string) (*sandgatev1.V
 	if err != nil || v.Phase != state.PhaseReleased {
 		return out, err
 	}
-	if rule == policies.WaitPublished {
-		ctx, cancel := context.WithTimeout(ctx, maxWait)
-		defer cancel()
-		if _, err := d.log.WaitPublished(ctx, v.FinishSeq); err != nil {
-			return nil, err
-		}
+	if err := d.settledBy(ctx, rule, v.FinishSeq); err != nil {
+		return nil, err
 	}
 	receipt, err := d.log.Receipt(v.FinishSeq)
 	if err != nil {
@@ -111,19 +108,23 @@ func (s *verificationService) ListVerifications(ctx context.Context, req *sandga
 	if err := d.Authorize(party, policies.ActReadVerification, policies.Resource{Operator: party}); err != nil {
 		return nil, err
 	}
+	_, published := d.log.Published()
+	_, witnessed := d.log.Witnessed()
+	contested := d.log.Disputed() != nil
+	covered := map[string]uint64{policies.WaitDurable: math.MaxUint64, policies.WaitPublished: published, policies.WaitWitnessed: witnessed}
 	var all []*sandgatev1.Verification
 	var probes []*sandgatev1.VerificationProbe
 	var err error
 	if serr := d.settled(ctx, func() {
 		regulator := d.isRegulator(party)
-		_, published := d.log.Published()
 		for _, id := range slices.Backward(d.state.Verifications()) {
 			v, _ := d.state.Verification(id)
 			if !regulator && v.Operator != party {
 				continue
 			}
-			// An answer that waits for its publication is not told by the list.
-			if v.Phase == state.PhaseReleased && v.FinishSeq >= published && d.state.Book().WaitOfVerification(v.Request.Product) == policies.WaitPublished {
+			// An answer that waits for publication or witnesses is not told by the list,
+			// and none of a ledger that is disputed.
+			if v.Phase == state.PhaseReleased && (contested || v.FinishSeq >= covered[d.state.Book().WaitOfVerification(v.Request.Product)]) {
 				v.Answered = nil
 			}
 			one, verr := d.verificationOf(party, v)

@@ -70,7 +70,7 @@ func awaited() error {
 func disputed() error {
 	return refusal(policies.Reason{Code: "LEDGER_DISPUTED", Rule: "WitnessPolicy", SetBy: "sandgate",
 		ZH: "见证方持有账本的另一段历史：账本可能被恢复为旧副本，网关不再作答", EN: "a witness holds another history of the ledger: an old copy may have been restored, and nothing is answered",
-		HintZH: "请管理员恢复最新副本；主管部门用 sandgate witness show 查看证据", HintEN: "the administrator brings back the newest copy; the regulator looks at the evidence with sandgate witness show"})
+		HintZH: "请管理员恢复最新副本；主管部门用 sandgate ledger witnesses 查看", HintEN: "the administrator brings back the newest copy; the regulator sees which with sandgate ledger witnesses"})
 }
 
 // settledBy waits until the ledger is as far as a rule asks for an entry.
@@ -196,6 +196,14 @@ func newHealth() *health.Server {
 	h.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 	h.SetServingStatus(WitnessHealth, healthpb.HealthCheckResponse_SERVING)
 	return h
+}
+
+// contested says that a witness holds another history, or nothing.
+func (d *Domain) contested() string {
+	if err := d.log.Disputed(); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // silentWitnesses names the witnesses whose newest signature is older than the policy

@@ -298,6 +298,7 @@ func (b *Book) DecideVerification(r Request) []Reason {
 	}
 	if len(out) == 0 {
 		add(b.decideLevel(core))
+		add(b.decideWitnesses(b.WaitOf(core)))
 		if err := b.checkPredicate(q); err != nil {
 			add(reasonf("PREDICATE_INVALID", "product/"+p.ID, b.datasets[q.Dataset].Department, "产品“%s”的谓词与现行目录、网格或脱敏规则不符", "the predicate of product %q does not fit the catalogue, grid or masks in force", p.ID).
 				hint("重新拟稿、登记并送审", "draft, file and review it again"))

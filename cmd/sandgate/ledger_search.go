@@ -140,7 +140,7 @@ Runs one SELECT over a copied ledger or its projection; sandgate ledger tables l
 the copy is audited and spread out first. With both, the projection must be of the copy's checkpoint: a stale or
 exchanged one is refused.`,
 		Example: `  sandgate ledger sql "SELECT operator, phase, count(*) FROM jobs GROUP BY ALL" --ledger ./ledger-copy --trust ./kits/data_bureau/trust.json
-  sandgate ledger sql "SELECT at, kind, actor FROM entries WHERE body->>'$.policy' IS NOT NULL" --projection ledger.duckdb -o csv
+  sandgate ledger sql "SELECT time, kind, actor FROM entries WHERE body->>'$.policy' IS NOT NULL" --projection ledger.duckdb -o csv
   sandgate ledger sql - --projection ledger.duckdb < question.sql`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -447,7 +447,7 @@ func (a *app) auditReport(r *audit.Report) error {
 		a.say("核对回执 %d 份，先前检查点 %d 个", "receipts checked %d, earlier checkpoints %d", r.Receipts, r.Checkpoints)
 	}
 	if r.AccessLines > 0 {
-		a.say("核对访问日志 %d 行", "access log checked, %d lines", r.AccessLines)
+		a.say("核对访问日志 %d 行，其中 %d 行由账本作证", "access log checked: %d lines, %d vouched for by the ledger", r.AccessLines, r.AccessVouched)
 	}
 	if r.SecondReader {
 		a.say("第二个独立读取程序确认全部 %d 条记录", "a second, independent reader confirms all %d entries", r.Entries)

@@ -60,7 +60,7 @@ type Arena struct {
 	inside bool // never the real program
 	proc   *process
 	skew   atomic.Int64 // nanoseconds the gateway's clock is ahead
-	ahead  atomic.Int64 // the furthest it ever was: the ledger's time does not go back, so requests are signed for that
+	stood  atomic.Int64 // Unix nanoseconds it showed when it was last set back: the ledger's time stands there until then
 	sign   map[string]ed25519.PrivateKey
 	// registry is the one in force since the arena was made.
 	registry string
@@ -188,12 +188,20 @@ func (a *Arena) Running() bool { return a.Domain != nil || a.proc != nil }
 // Wind sets how far the gateway's clock stands ahead of the machine's; the real
 // program has a clock that nobody sets.
 func (a *Arena) Wind(d time.Duration) {
-	a.skew.Store(int64(d))
-	a.ahead.Store(max(a.ahead.Load(), int64(d)))
+	if was := a.skew.Swap(int64(d)); int64(d) < was {
+		a.stood.Store(max(a.stood.Load(), time.Now().UnixNano()+was))
+	}
 }
 
-// Clock is the parties' clock, which goes with the ledger's.
-func (a *Arena) Clock() time.Time { return time.Now().Add(time.Duration(a.ahead.Load())) }
+// Clock is the parties' clock, which goes with the ledger's: that stands still where it
+// was until a clock that was set back has caught up.
+func (a *Arena) Clock() time.Time {
+	now := time.Now().Add(time.Duration(a.skew.Load()))
+	if stood := time.Unix(0, a.stood.Load()); now.Before(stood) {
+		return stood
+	}
+	return now
+}
 
 func (a *Arena) parties() []string {
 	out := []string{Department, Other}
@@ -405,7 +413,7 @@ func (a *Arena) Crash(t testing.TB, opt gateway.Options) *Arena {
 		t.Fatalf("failed to copy the home: %v: %s", err, out)
 	}
 	b := &Arena{Dir: a.Dir, Keys: a.Keys, Logs: &Logs{}, inside: a.inside, sign: a.sign, clients: map[string]*client.Client{}}
-	b.ahead.Store(a.ahead.Load())
+	b.stood.Store(a.Clock().UnixNano())
 	if b.Home, err = home.Open(filepath.Join(dir, "home")); err != nil {
 		t.Fatal(err)
 	}

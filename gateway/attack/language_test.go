@@ -107,7 +107,9 @@ func TestAttack02_LanguageSinglesNobodyOut(t *testing.T) {
 			score[g] += rng.Float64() * 1e-6 // ties by lot
 		}
 		got := split(score, present)
-		bound := guessRate(price) + 3*0.5/math.Sqrt(float64(groups))
+		// Eleven questions are held against it in every run of the suite: at three standard
+		// errors one run in seventy would fail by chance alone.
+		bound := guessRate(price) + 4*0.5/math.Sqrt(float64(groups))
 		// Control: exact answers to these questions differ where the target is, and only there.
 		Record(t, Score{Attack: c.name, Figure: round3(got), Bound: fmt.Sprintf("%.3f", bound), Control: 1.0, Pass: got <= bound, Trials: groups})
 	}

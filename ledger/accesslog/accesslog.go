@@ -283,7 +283,9 @@ type Beat struct {
 // Result of a check.
 type Result struct {
 	Lines int
-	First string // day of the oldest file, empty without any
+	// Vouched are the lines up to the last head of the ledger that was found.
+	Vouched int
+	First   string // day of the oldest file, empty without any
 	// Unfound are heads of the ledger that no line leads to: lines were changed or
 	// removed before them.
 	Unfound []Beat
@@ -305,7 +307,10 @@ func Check(dir string, beats []Beat) (Result, error) {
 		return out, nil
 	}
 	out.First = all[0]
-	seen := map[string]bool{}
+	seen, vouched := map[string]bool{}, map[string]bool{}
+	for _, b := range beats {
+		vouched[b.Head] = true
+	}
 	var before link
 	for i, day := range all {
 		first, chain, _, err := read(path(dir, day), func(line []byte, after link) error {
@@ -315,8 +320,15 @@ func Check(dir string, beats []Beat) (Result, error) {
 			if dec.Decode(&l) != nil {
 				return errors.New("a line of the access log is malformed")
 			}
+			if Day(l.At) > day {
+				return errors.New("a line of the access log is of a later day than its file")
+			}
 			out.Lines++
-			seen[hex.EncodeToString(after[:])] = true
+			head := hex.EncodeToString(after[:])
+			seen[head] = true
+			if vouched[head] {
+				out.Vouched = out.Lines
+			}
 			return nil
 		})
 		if err != nil {

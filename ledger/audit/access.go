@@ -16,7 +16,10 @@ func (a *auditor) checkAccess(dir string) error {
 	if err != nil {
 		return err
 	}
-	r.AccessLines = got.Lines
+	r.AccessLines, r.AccessVouched = got.Lines, got.Vouched
+	if n := got.Lines - got.Vouched; n > 0 {
+		r.notice("ACCESS_LOG_TAIL", fmt.Sprintf("访问日志最后 %d 行在最近一次链头之后，账本尚不能为其作证", n), fmt.Sprintf("the last %d lines of the access log come after the newest head: the ledger does not vouch for them", n))
+	}
 	for _, day := range got.Broken {
 		r.fail("ACCESS_LOG_BROKEN", "访问日志 "+day+" 与前一日不相接或已损坏", "the access log of "+day+" is damaged or does not go on from the day before")
 	}

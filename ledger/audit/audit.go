@@ -89,9 +89,11 @@ type Report struct {
 	Receipts    int                `json:"receipts"`
 	Checkpoints int                `json:"checkpoints"`            // earlier ones found consistent
 	AccessLines int                `json:"access_lines,omitempty"` // of the access log
-	Missed      []string           `json:"missed,omitempty"`       // duties whose deadline was missed
-	Disclosed   int                `json:"disclosed,omitempty"`    // requests whose disclosed text fits their entry
-	Findings    []Finding          `json:"findings"`
+	// AccessVouched are those that a head in the ledger vouches for.
+	AccessVouched int       `json:"access_vouched,omitempty"`
+	Missed        []string  `json:"missed,omitempty"`    // duties whose deadline was missed
+	Disclosed     int       `json:"disclosed,omitempty"` // requests whose disclosed text fits their entry
+	Findings      []Finding `json:"findings"`
 	// SecondReader says that a second, independent reader confirmed the Merkle part.
 	SecondReader bool `json:"second_reader"`
 	// Quorum of the witness policy in force, 0 without one; Witnessed is how many
@@ -257,6 +259,9 @@ func (a *auditor) visit(seq uint64, text []byte) error {
 	a.report.Kinds[e.Kind]++
 	if e.Heartbeat != nil {
 		a.heads = append(a.heads, accesslog.Beat{At: e.Time(), Head: e.Heartbeat.Access})
+	}
+	if e.Started != nil {
+		a.heads = append(a.heads, accesslog.Beat{At: e.Time(), Head: e.Started.Access})
 	}
 	if a.tell != nil {
 		a.told = a.tell(e, text)

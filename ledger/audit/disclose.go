@@ -57,8 +57,15 @@ func asked(e *entry.Entry) (*entry.Request, []policies.Reason) {
 // text he signed must be the one of which the entry keeps the redacted core. book
 // is the policy that the entry was decided under.
 func (a *auditor) disclosed(e *entry.Entry, book *policies.Book) error {
+	if len(a.openings) == 0 {
+		return nil
+	}
+	if e.VerificationReserved != nil || e.VerificationRefused != nil {
+		a.disclosedVerification(e)
+		return nil
+	}
 	r, analysis := asked(e)
-	if r == nil || len(a.openings) == 0 {
+	if r == nil {
 		return nil
 	}
 	d, ok := a.openings[disclosureKey(e.Actor, r.Request)]
@@ -105,6 +112,22 @@ func (a *auditor) disclosed(e *entry.Entry, book *policies.Book) error {
 		a.commitments(e.Seq, sha256.Sum256(reading.Core.Bytes()), r.Query)
 	}
 	return nil
+}
+
+// disclosedVerification holds a verification against what its operator shows. The
+// signature binds identifier and claim; whether the subject's commitment is of that
+// identifier only the gateway's key tells.
+func (a *auditor) disclosedVerification(e *entry.Entry) {
+	d, ok := a.openings[disclosureKey(e.Actor, e.Signed.Statement.Request)]
+	if !ok {
+		return
+	}
+	d.found = true
+	if e.Signed.Statement.CheckBody(d.Salt, d.Body) != nil {
+		a.report.fail("DISCLOSURE", fmt.Sprintf("第 %d 条：所示内容不是签名所承诺的内容", e.Seq), fmt.Sprintf("entry %d: what is shown is not what the signature commits to", e.Seq))
+		return
+	}
+	a.report.Disclosed++
 }
 
 // beyondText says whether an analysis refuses for what the text alone does not

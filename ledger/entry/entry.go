@@ -139,6 +139,8 @@ type Started struct {
 	// Tick is the first instant after a job's start at which its outcome can be
 	// seen, a Go duration, or "off"; absent from gateways that knew no ticks.
 	Tick string `json:"tick,omitempty"`
+	// Access is the head of the raw access log's chain at the start; see Beat.
+	Access string `json:"access,omitempty"`
 	// Heartbeat is the interval of heartbeats, a Go duration; absent from gateways
 	// that knew no standing orders.
 	Heartbeat string `json:"heartbeat,omitempty"`
@@ -349,7 +351,7 @@ func (e *Entry) check() error {
 			return fmt.Errorf("entry of kind %s must hold exactly its own body", e.Kind)
 		}
 	}
-	if e.Heartbeat != nil && e.Heartbeat.Access != "" && !isHash(e.Heartbeat.Access) {
+	if e.Heartbeat != nil && e.Heartbeat.Access != "" && !isHash(e.Heartbeat.Access) || e.Started != nil && e.Started.Access != "" && !isHash(e.Started.Access) {
 		return errors.New("head of the access log is not a SHA-256 hash")
 	}
 	// signed:

@@ -132,6 +132,12 @@ func (p *Projector) Close(st *state.State, m Meta) error {
 			return err
 		}
 	}
+	for _, id := range st.Verifications() {
+		v, _ := st.Verification(id)
+		if err := p.verification(id, v); err != nil {
+			return err
+		}
+	}
 	for _, s := range p.snapshots {
 		if err := p.row(tableSnapshots, []*string{s.seq, s.at, word(s.dataset), word(s.id), s.destroyedSeq, s.destroyedAt}); err != nil {
 			return err
@@ -178,6 +184,26 @@ func (p *Projector) job(id string, j *state.Job) error {
 	for _, c := range j.Reserved.Charges {
 		s := c.Scope
 		if err := p.row(tableCharges, []*string{job, word(string(s.Kind)), word(s.Dataset), word(s.Operator), year(s.Year), integer(int64(c.Amount)), integer(int64(c.Limit))}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Projector) verification(id string, v state.Verification) error {
+	q := v.Request
+	cells := []*string{word(id), word(v.Operator), word(q.Request), word(q.Licence), word(q.Purpose), word(q.Product), word(string(v.Phase)), nil, nil, unsigned(v.Seq), integer(v.At), nil}
+	if v.Reserved != nil {
+		cells[7], cells[8] = word(string(v.Reserved.Ground)), word(strconv.FormatBool(v.Reserved.Repeat))
+	}
+	if v.FinishSeq != 0 {
+		cells[11] = unsigned(v.FinishSeq)
+	}
+	if err := p.row(tableVerifications, cells); err != nil {
+		return err
+	}
+	for _, r := range v.Reasons {
+		if err := p.row(tableReasons, []*string{word(id), unsigned(v.Seq), integer(v.At), word(v.Operator), word(r.Code), word(r.Rule), word(r.SetBy), word(r.ZH), word(r.EN)}); err != nil {
 			return err
 		}
 	}

@@ -46,6 +46,7 @@ const (
 	tableSigners
 	tableSnapshots
 	tableDuties
+	tableVerifications
 )
 
 // Tables lists every table of a projection. Amounts of privacy budget are integer
@@ -53,10 +54,10 @@ const (
 var Tables = []Table{
 	tableMeta: {"meta", []Column{{"origin", Text}, {"entries", Integer}, {"root", Text}, {"audited", Truth}},
 		"账本名称、已由检查点覆盖的记录数与根", "the log, its entries under the checkpoint and their root"},
-	tableEntries: {"entries", []Column{{"seq", Integer}, {"at", Instant}, {"kind", Text}, {"actor", Text}, {"body", Text}},
+	tableEntries: {"entries", []Column{{"seq", Integer}, {"time", Instant}, {"kind", Text}, {"actor", Text}, {"body", Text}},
 		"每条记录，body 为规范 JSON", "every entry; body is its canonical JSON"},
 	tableJobs: {"jobs", []Column{{"job", Text}, {"operator", Text}, {"request_id", Text}, {"licence", Text}, {"purpose", Text}, {"product", Text},
-		{"mode", Text}, {"phase", Text}, {"seq", Integer}, {"at", Instant}, {"finish_seq", Integer}, {"finish_at", Instant}, {"repeat_of", Text},
+		{"mode", Text}, {"phase", Text}, {"seq", Integer}, {"time", Instant}, {"finish_seq", Integer}, {"finish_at", Instant}, {"repeat_of", Text},
 		{"fail_code", Text}, {"fail_rule", Text}, {"stopped_by", Text}, {"price", Integer}, {"release_digest", Text}, {"rows", Integer}, {"bytes", Integer}},
 		"每个作业及其结局", "every job and how it ended"},
 	tableJobDatasets: {"job_datasets", []Column{{"job", Text}, {"dataset", Text}, {"snapshot", Text}},
@@ -65,14 +66,17 @@ var Tables = []Table{
 		"作业在各预算范围的扣减", "what a job was charged in each scope"},
 	tableSpending: {"spending", []Column{{"scope", Text}, {"dataset", Text}, {"operator", Text}, {"year", Integer}, {"spent", Integer}},
 		"各预算范围重算已用", "what was spent in each scope, recomputed"},
-	tableReasons: {"reasons", []Column{{"job", Text}, {"seq", Integer}, {"at", Instant}, {"operator", Text}, {"code", Text}, {"rule", Text}, {"set_by", Text}, {"zh", Text}, {"en", Text}},
+	tableReasons: {"reasons", []Column{{"job", Text}, {"seq", Integer}, {"time", Instant}, {"operator", Text}, {"code", Text}, {"rule", Text}, {"set_by", Text}, {"zh", Text}, {"en", Text}},
 		"每个拒绝理由", "every reason of a refusal"},
-	tableDocuments: {"documents", []Column{{"seq", Integer}, {"at", Instant}, {"applied_by", Text}, {"number", Integer}, {"kind", Text}, {"text", Text}},
+	tableDocuments: {"documents", []Column{{"seq", Integer}, {"time", Instant}, {"applied_by", Text}, {"number", Integer}, {"kind", Text}, {"text", Text}},
 		"每份签名文件，text 为其 YAML 原文", "every signed document; text is the YAML that was signed"},
 	tableSigners: {"signers", []Column{{"seq", Integer}, {"party", Text}},
 		"签名文件的签名方", "who signed a bundle of documents"},
-	tableSnapshots: {"snapshots", []Column{{"seq", Integer}, {"at", Instant}, {"dataset", Text}, {"snapshot", Text}, {"destroyed_seq", Integer}, {"destroyed_at", Instant}},
+	tableSnapshots: {"snapshots", []Column{{"seq", Integer}, {"time", Instant}, {"dataset", Text}, {"snapshot", Text}, {"destroyed_seq", Integer}, {"destroyed_at", Instant}},
 		"每个快照及其销毁", "every snapshot, and its destruction"},
-	tableDuties: {"duties", []Column{{"seq", Integer}, {"at", Instant}, {"duty", Text}, {"phase", Text}, {"owes", Text}},
+	tableDuties: {"duties", []Column{{"seq", Integer}, {"time", Instant}, {"duty", Text}, {"phase", Text}, {"owes", Text}},
 		"期限提醒、逾期与升级", "reminders, missed deadlines and escalations"},
+	tableVerifications: {"verifications", []Column{{"verification", Text}, {"operator", Text}, {"request_id", Text}, {"licence", Text}, {"purpose", Text}, {"product", Text},
+		{"phase", Text}, {"ground", Text}, {"repeat", Truth}, {"seq", Integer}, {"time", Instant}, {"finish_seq", Integer}},
+		"每次核验；答案与主体只有承诺值", "every verification; subject and answer stand as commitments only"},
 }

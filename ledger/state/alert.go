@@ -103,6 +103,8 @@ type Observed struct {
 	// Silent are witnesses that have not signed for too long, with the time of their
 	// last signature.
 	Silent map[string]time.Time
+	// Disputed says which witness holds another history; empty when none does.
+	Disputed string
 }
 
 // alerts gathers warnings at an instant.
@@ -132,6 +134,9 @@ func (s *State) Alerts(rules AlertRules, o Observed, at time.Time) []Alert {
 		a.add(AlertLag, fmt.Sprint(o.Published), SeveritySerious, "ledger", o.Since,
 			fmt.Sprintf("账本自 %s 起没有公布新的检查点（已公布 %d 条）", clock(o.Since), o.Published),
 			fmt.Sprintf("the ledger has published no checkpoint since %s (%d entries are covered)", clock(o.Since), o.Published))
+	}
+	if o.Disputed != "" {
+		a.add(AlertWitness, "dispute", SeveritySerious, "ledger", at, "见证方持有账本的另一段历史，网关已停止作答", "a witness holds another history of the ledger; the gateway answers nothing")
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Silent)) {
 		last := o.Silent[name]
@@ -192,6 +197,10 @@ func (a *alerts) events() {
 		at := time.UnixMilli(a.s.desk.noted[notedKey(n.Duty, n.Phase)])
 		kind, _, _ := strings.Cut(n.Duty, "/")
 		if !n.Phase.Missed() || a.at.Sub(at) >= shown || kind == string(policies.DutyUnused) || kind == string(policies.DutyBurst) {
+			continue
+		}
+		if kind == string(policies.DutyProbe) {
+			a.add(AlertEnumeration, n.Duty, SeveritySerious, "duty/"+n.Duty, at, "核验请求呈试探形态："+n.Duty, "verifications look like probing: "+n.Duty)
 			continue
 		}
 		a.add(AlertDeadline, string(n.Phase)+"/"+n.Duty, SeverityWarning, "duty/"+n.Duty, at,

@@ -161,7 +161,7 @@ func (s *State) MissedBetween(from, to time.Time) []string {
 	for _, n := range s.desk.order {
 		at := time.UnixMilli(s.desk.noted[notedKey(n.Duty, n.Phase)])
 		kind, _, _ := strings.Cut(n.Duty, "/")
-		if !n.Phase.Missed() || at.Before(from) || !at.Before(to) || kind == string(policies.DutyUnused) || kind == string(policies.DutyBurst) {
+		if !n.Phase.Missed() || at.Before(from) || !at.Before(to) || kind == string(policies.DutyUnused) || kind == string(policies.DutyBurst) || kind == string(policies.DutyProbe) {
 			continue
 		}
 		out = append(out, n.Duty)

@@ -127,10 +127,15 @@ func (s *State) DecideVerification(a VerificationAsk) VerificationDecision {
 	if reason != nil {
 		return refuse(*reason)
 	}
+	// A restored ledger that may lack entries may lack questions: what was asked before
+	// is answered again, since it tells nothing new, and nothing else is.
 	e, _ := s.book.Dataset(q.Dataset)
 	limits, seen := e.Verification(), s.verifications.at(a.At)
 	r := &entry.VerificationReserved{Request: a.Request, Snapshot: snapshots[0], Repeat: seen.repeats(a, q, snapshots[0])}
 	if !r.Repeat {
+		if x := s.spentUnknown([]string{q.Dataset}); x != nil {
+			return refuse(*x)
+		}
 		if x := seen.exhausted(a, q, snapshots[0], e.Department, limits); x != nil {
 			return refuse(*x)
 		}

@@ -168,6 +168,14 @@ func (b *Book) jobs(s *state.State, p metering.Period) {
 			}
 		}
 	}
+	for _, id := range s.Verifications() {
+		v, _ := s.Verification(id)
+		if in(p, time.UnixMilli(v.At)) {
+			for _, r := range v.Reasons {
+				refused[r.Code]++
+			}
+		}
+	}
 	b.Refusals = counts(refused)
 	for _, id := range slices.Sorted(maps.Keys(spent)) {
 		b.Spending = append(b.Spending, *spent[id])

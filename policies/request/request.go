@@ -135,6 +135,7 @@ var (
 	party  = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 	person = regexp.MustCompile(`^[a-z][a-z0-9_.@-]{0,62}$`)
 	long   = regexp.MustCompile(`[0-9]{9}`)
+	number = regexp.MustCompile(`(^|[^0-9])(1[3-9][0-9]{9}|[0-9]{15}|[0-9]{16,})([^0-9]|$)`) // reads as a person's
 	digest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
@@ -160,6 +161,9 @@ func (s *Statement) Check() error {
 		return malformed("request_id", "request_id")
 	case !optional(s.Licence) || !optional(s.Purpose):
 		return malformed("licence 或 purpose 有 ASCII 之外或须转义的字符", "licence or purpose holds characters beyond plain ASCII")
+	case number.MatchString(s.Licence) || number.MatchString(s.Purpose) || number.MatchString(s.Terms[TermProduct]) || number.MatchString(s.Terms[TermDataset]):
+		// A slip of arguments must not bring somebody's number into the ledger.
+		return malformed("licence、purpose、product 或 dataset 像是证件、银行卡或电话号码", "licence, purpose, product or dataset reads as an identity, card or telephone number")
 	case s.Body != "" && !digest.MatchString(s.Body):
 		return malformed("body 不是 SHA-256", "body is not a SHA-256 hash")
 	case len(s.Terms) > maxTerms:

@@ -143,7 +143,7 @@ func search(ctx context.Context, payload []byte, files []*os.File, emit func([]b
 	var head engine.PostHead
 	answer, err := s.prepare(job.SQL)
 	if err != nil {
-		if errors.Is(err, errEngine) {
+		if errors.Is(err, errEngine) || postError(err, nil).Message == "" {
 			head.Error = &engine.PostError{Code: engine.PostSQL, Message: "one SELECT statement without parameters is needed", Offset: -1}
 		} else {
 			head.Error = postError(err, nil)

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -174,7 +175,49 @@ func readLogs(dir string) (map[string]*served, error) {
 		}
 		out[l.Origin] = l
 	}
+	// A record that is gone would let a second history be signed: which there must be
+	// stands in a file of its own.
+	known, err := readKnown(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, origin := range known {
+		if out[origin] == nil {
+			return nil, fmt.Errorf("the record of log %q is gone; bring back the newest copy: a witness that forgot what it cosigned must not go on", origin)
+		}
+	}
 	return out, nil
+}
+
+// knownFile lists the origins of the logs that were added.
+const knownFile = "logs.json"
+
+func readKnown(dir string) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(dir, knownFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // no log was added
+	}
+	if err != nil {
+		return nil, fmt.Errorf("failed to read the list of witnessed logs: %w", err)
+	}
+	var out []string
+	if err := json.Unmarshal(text, &out); err != nil {
+		return nil, errors.New("the list of witnessed logs is damaged; bring back the newest copy")
+	}
+	return out, nil
+}
+
+// know adds an origin to the list, before anything is signed for it.
+func (h *Home) know(origin string) error {
+	known, err := readKnown(h.dir)
+	if err != nil || slices.Contains(known, origin) {
+		return err
+	}
+	text, err := json.Marshal(append(known, origin))
+	if err != nil {
+		return fmt.Errorf("failed to encode the list of witnessed logs: %w", err)
+	}
+	return wal.WriteDurable(filepath.Join(h.dir, knownFile), append(text, '\n'), "witness.known", h.fault)
 }
 
 func readLog(path string) (*served, error) {
@@ -255,6 +298,9 @@ func (h *Home) Add(origin, key string) error {
 		return err
 	}
 	if err := h.write(next); err != nil {
+		return err
+	}
+	if err := h.know(origin); err != nil {
 		return err
 	}
 	h.logs[origin] = next
