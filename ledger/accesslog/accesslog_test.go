@@ -62,6 +62,10 @@ func TestR29_AnIntactAccessLogFits(t *testing.T) {
 	if err != nil || got.Lines != 18 || got.First != "2026-03-02" || len(got.Unfound)+len(got.Broken) != 0 {
 		t.Fatalf("%+v, %v", got, err)
 	}
+	// The last head stands before the last two lines.
+	if got.Vouched != 16 {
+		t.Errorf("%d lines are vouched for", got.Vouched)
+	}
 	if beats[0].Head != "" {
 		t.Error("an empty log has a head")
 	}
@@ -92,6 +96,11 @@ func TestR29_AChangedAccessLogIsFound(t *testing.T) {
 			l[1] = strings.Replace(l[1], `{`, `{"x":1,`, 1)
 			return l
 		}),
+		"a day under the name of the one before": func(t *testing.T, dir string) {
+			if err := os.Rename(path(dir, "2026-03-02"), path(dir, "2026-03-01")); err != nil {
+				t.Fatal(err)
+			}
+		},
 		"a day removed": func(t *testing.T, dir string) {
 			if err := os.Remove(path(dir, "2026-03-03")); err != nil {
 				t.Fatal(err)

@@ -284,3 +284,20 @@ func TestR28_VerificationTampered(t *testing.T) {
 		t.Errorf("asked again: %s", got)
 	}
 }
+
+// TestR35_VerificationAfterALossyRestoration: where nobody knows what was asked, nothing
+// new is answered; what the ledger still holds is told again.
+func TestR35_VerificationAfterALossyRestoration(t *testing.T) {
+	w := verifying(t, "{subjects_per_month: 4}")
+	w.consentOf("c1", "li", "alpha")
+	if got := w.asked(w.question("alpha", "old", "li", "", "q1")); got != "data" {
+		t.Fatalf("before: %s", got)
+	}
+	w.s.unknown["population"] = true
+	if d := w.s.DecideVerification(w.question("alpha", "adult", "li", "", "q2")); d.Refused == nil || d.Refused.Reasons[0].Code != "BUDGET_UNKNOWN" {
+		t.Errorf("a new question: %+v", d)
+	}
+	if d := w.s.DecideVerification(w.question("alpha", "old", "li", "", "q3")); d.Reserved == nil || !d.Reserved.Repeat {
+		t.Errorf("the same question: %+v", d)
+	}
+}

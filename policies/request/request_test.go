@@ -284,3 +284,27 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// A slip of arguments must not bring a person's number into the ledger as a name.
+func TestR34_NumbersAreNoNames(t *testing.T) {
+	for name, change := range map[string]func(*Statement){
+		"identity number as licence": func(s *Statement) { s.Licence = "l-239902196203215088" },
+		"with its last letter":       func(s *Statement) { s.Licence = "23990219620321508X" },
+		"telephone as purpose":       func(s *Statement) { s.Purpose = "x13800138000" },
+		"card as product":            func(s *Statement) { s.Terms = map[string]string{TermProduct: "6222021234567890123"} },
+		"old number as data set":     func(s *Statement) { s.Terms = map[string]string{TermDataset: "239902620321508"} },
+	} {
+		s := statement()
+		change(&s)
+		if err := s.Check(); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	for _, id := range []string{"alpha-2026", "20261122001", "r-2026-0017", "reg-150000-2026-000123"} {
+		s := statement()
+		s.Licence = id
+		if err := s.Check(); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+}

@@ -389,3 +389,26 @@ func TestEventsAreBounded(t *testing.T) {
 		t.Errorf("%+v %v", shown.Events, err)
 	}
 }
+
+// A record that is gone is no log that was never added: what it held would be forgotten.
+func TestOpenRefusesAWitnessWhoseRecordIsGone(t *testing.T) {
+	log := newHistory(t, "a")
+	log.grow(t, 20, "x")
+	h, dir, post := start(t, log.vkey)
+	if resp, _ := post(log.request(t, 0, 20)); resp.StatusCode != 200 {
+		t.Fatal("not cosigned")
+	}
+	h.Close()
+	if err := os.Remove(filepath.Join(dir, logsDir, fileOf(origin))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), origin) {
+		t.Errorf("opened: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, knownFile), []byte("["), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err == nil {
+		t.Error("opened with a damaged list")
+	}
+}
