@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/protect"
@@ -35,14 +36,15 @@ type rotation struct {
 	handed    []string             // checkpoints under which log keys were handed over
 	steps     []uint64             // entries that handed them over, two each
 	inForce   map[string]KeyChange // by key
-	epochs    map[string]int       // token, commit
-	oldest    int                  // first epoch of the token key that is not erased
+	epochs    map[string]int       // token, commit, consent, ca
+	oldest    map[string]int       // first epoch that is not erased: token, ca
+	consents  []int64              // when consent keys came into force, Unix milliseconds
 	// exact are the token epochs of each data set's exact jobs.
 	exact map[string][]int
 }
 
 func newRotation() rotation {
-	return rotation{inForce: map[string]KeyChange{}, epochs: map[string]int{}, exact: map[string][]int{}}
+	return rotation{inForce: map[string]KeyChange{}, epochs: map[string]int{}, oldest: map[string]int{}, exact: map[string][]int{}}
 }
 
 func (r *rotation) begin(g *entry.Genesis, receipt ed25519.PublicKey, at int64) error {
@@ -51,7 +53,7 @@ func (r *rotation) begin(g *entry.Genesis, receipt ed25519.PublicKey, at int64) 
 		return err
 	}
 	r.chain, r.receipts = chain, []evidence.ReceiptTerm{{Key: receipt, Until: math.MaxUint64}}
-	for _, key := range []string{entry.KeyStorage, entry.KeyToken, entry.KeyCommit, entry.KeyServer, entry.KeyCA} {
+	for _, key := range []string{entry.KeyStorage, entry.KeyToken, entry.KeyCommit, entry.KeyConsent, entry.KeyServer, entry.KeyCA} {
 		r.inForce[key] = KeyChange{At: at}
 	}
 	r.inForce[entry.KeyLog], r.inForce[entry.KeyReceipt] = KeyChange{Name: g.LogKey, At: at}, KeyChange{Name: g.ReceiptKey, At: at}
@@ -78,11 +80,81 @@ func (s *State) Announced() *Announcement { return s.keys.announced }
 // KeyInForce is when a key came into force, and its name.
 func (s *State) KeyInForce(key string) KeyChange { return s.keys.inForce[key] }
 
-// KeyEpoch is the number of rotations of the token or the commit key.
+// KeyEpoch is the number of rotations of the token, commit, consent or ca key.
 func (s *State) KeyEpoch(key string) int { return s.keys.epochs[key] }
 
 // OldestToken is the first epoch of the token key that is not erased.
-func (s *State) OldestToken() int { return s.keys.oldest }
+func (s *State) OldestToken() int { return s.keys.oldest[entry.KeyToken] }
+
+// OldestAuthority is the first epoch of the certificate authority that is not retired.
+func (s *State) OldestAuthority() int { return s.keys.oldest[entry.KeyCA] }
+
+// ConsentEpochOf is the epoch of the consent key that was in force when the year of an
+// instant began.
+func (s *State) ConsentEpochOf(at time.Time) int {
+	n := 0
+	for _, ms := range s.keys.consents {
+		if Year(time.UnixMilli(ms)) < Year(at) {
+			n++
+		}
+	}
+	return n
+}
+
+// needsConsents says whether the rows of a data set are matched with consents.
+func (s *State) needsConsents(dataset string) bool {
+	e, ok := s.book.Dataset(dataset)
+	return ok && e.Dataset.Consent == policies.ConsentRequired
+}
+
+// ConsentsBefore lists the data sets that need consents and whose snapshot in force
+// is matched with such of an earlier key, sorted, and the departments that recorded
+// consents before this one came into force.
+func (s *State) ConsentsBefore() (datasets, departments []string) {
+	for id, snap := range s.snapshots {
+		if s.needsConsents(id) && snap.ConsentEpoch < s.keys.epochs[entry.KeyConsent] {
+			datasets = append(datasets, id)
+		}
+	}
+	for _, r := range s.book.Consents() {
+		if s.keys.epochs[entry.KeyConsent] > 0 && r.At.UnixMilli() <= s.keys.inForce[entry.KeyConsent].At {
+			departments = append(departments, r.Consent.Department)
+		}
+	}
+	slices.Sort(datasets)
+	slices.Sort(departments)
+	return datasets, slices.Compact(departments)
+}
+
+// CheckConsentEpoch refuses a snapshot whose rows are matched with the consents of a
+// key that is not in force.
+func (s *State) CheckConsentEpoch(dataset string, epoch int) *policies.Reason {
+	want := 0
+	if s.needsConsents(dataset) {
+		want = s.keys.epochs[entry.KeyConsent]
+	}
+	if epoch == want {
+		return nil
+	}
+	return &policies.Reason{Code: "CONSENT_KEY_MOVED", Rule: "keys", SetBy: "sandgate",
+		ZH: "入库期间同意书密钥已轮换；原快照不变", EN: "the key of consents was replaced during the ingest; the old snapshot stands",
+		HintZH: "请重新入库", HintEN: "ingest the file again"}
+}
+
+// consentEpoch refuses to hold consents of one key against rows of another: nobody
+// would be found, and who agreed not be told from who did not.
+func (s *State) consentEpoch(core algebra.Core) *policies.Reason {
+	for _, id := range core.Datasets() {
+		if s.needsConsents(id) && s.snapshots[id].ConsentEpoch != s.keys.epochs[entry.KeyConsent] {
+			e, _ := s.book.Dataset(id)
+			return &policies.Reason{Code: "CONSENT_EPOCH", Rule: "catalogue/" + id, SetBy: e.Department,
+				ZH:     "同意书密钥已轮换，数据集“" + id + "”尚未用新密钥入库，暂不答复",
+				EN:     "the key of consents was replaced and data set \"" + id + "\" was not ingested since, so it answers nothing",
+				HintZH: "由" + e.Department + "重新入库该数据集，并重新登记同意书", HintEN: "have " + e.Department + " ingest the data set and record its consents again"}
+		}
+	}
+	return nil
+}
 
 // TokensBefore lists the data sets whose snapshot in force was tokenised before an
 // epoch, sorted.
@@ -172,6 +244,9 @@ func (s *State) applyRotated(e *entry.Entry) error {
 	if have := s.keys.inForce[r.Key].Name; have != "" && have != r.From && r.Key != entry.KeyStorage {
 		return fmt.Errorf("the rotation does not follow from the %s key in force", r.Key)
 	}
+	if x := s.CheckTurn(r.Key); x != nil {
+		return x
+	}
 	switch r.Key {
 	case entry.KeyStorage:
 		s.storageKey = r.To
@@ -179,11 +254,14 @@ func (s *State) applyRotated(e *entry.Entry) error {
 		if err := s.applyReceiptKey(e); err != nil {
 			return err
 		}
-	case entry.KeyToken, entry.KeyCommit:
+	case entry.KeyToken, entry.KeyCommit, entry.KeyConsent, entry.KeyCA:
 		if r.Epoch != s.keys.epochs[r.Key]+1 {
 			return fmt.Errorf("the %s key of epoch %d does not follow epoch %d", r.Key, r.Epoch, s.keys.epochs[r.Key])
 		}
 		s.keys.epochs[r.Key] = r.Epoch
+		if r.Key == entry.KeyConsent {
+			s.keys.consents = append(s.keys.consents, e.At)
+		}
 	}
 	s.keys.inForce[r.Key] = KeyChange{r.To, e.Seq, e.At}
 	return nil
@@ -242,7 +320,7 @@ func (s *State) applyLogKey(e *entry.Entry) error {
 // CheckErase says whether the token keys up to an epoch may be erased: no snapshot
 // in force was made by one of them.
 func (s *State) CheckErase(epoch int) error {
-	if epoch < s.keys.oldest || epoch >= s.keys.epochs[entry.KeyToken] {
+	if epoch < s.keys.oldest[entry.KeyToken] || epoch >= s.keys.epochs[entry.KeyToken] {
 		return errors.New("no retired token key is of this epoch")
 	}
 	if left := s.TokensBefore(epoch + 1); len(left) > 0 {
@@ -252,20 +330,51 @@ func (s *State) CheckErase(epoch int) error {
 }
 
 func (s *State) applyErased(e *entry.Entry) error {
-	if err := s.gateway(e); err != nil {
-		return err
+	if e.Erased.Key == entry.KeyCA {
+		if x := s.CheckRetire(e.Actor, e.Erased.Epoch); x != nil {
+			return x
+		}
+	} else {
+		if err := s.gateway(e); err != nil {
+			return err
+		}
+		if err := s.CheckErase(e.Erased.Epoch); err != nil {
+			return err
+		}
 	}
-	if err := s.CheckErase(e.Erased.Epoch); err != nil {
-		return err
-	}
-	s.keys.oldest = e.Erased.Epoch + 1
+	s.keys.oldest[e.Erased.Key] = e.Erased.Epoch + 1
 	return nil
+}
+
+// CheckTurn refuses a third authority beside two: what two certificates in a file of a
+// party's kit would lack.
+func (s *State) CheckTurn(key string) *policies.Reason {
+	if key != entry.KeyCA || s.keys.oldest[key] == s.keys.epochs[key] {
+		return nil
+	}
+	return &policies.Reason{Code: "CA_NOT_RETIRED", Rule: "keys", SetBy: s.book.Root(),
+		ZH: "先前的证书颁发机构尚未停用", EN: "the certificate authority of before is not retired yet",
+		HintZH: "先执行 sandgate key retire ca", HintEN: "run sandgate key retire ca first"}
+}
+
+// CheckRetire says whether a party may retire the certificate authorities up to an
+// epoch.
+func (s *State) CheckRetire(actor string, epoch int) *policies.Reason {
+	if x := s.CheckRotate(actor); x != nil {
+		return x
+	}
+	if epoch >= s.keys.oldest[entry.KeyCA] && epoch == s.keys.epochs[entry.KeyCA]-1 {
+		return nil
+	}
+	return &policies.Reason{Code: "NOTHING_TO_RETIRE", Rule: "keys", SetBy: s.book.Root(),
+		ZH: "没有待停用的证书颁发机构", EN: "there is no certificate authority of before to retire",
+		HintZH: "先执行 sandgate key rotate ca", HintEN: "run sandgate key rotate ca first"}
 }
 
 // CheckEpoch refuses a snapshot that was tokenised by a key that is erased, or that
 // the ledger does not know.
 func (s *State) CheckEpoch(epoch int) *policies.Reason {
-	if epoch >= s.keys.oldest && epoch <= s.keys.epochs[entry.KeyToken] {
+	if epoch >= s.keys.oldest[entry.KeyToken] && epoch <= s.keys.epochs[entry.KeyToken] {
 		return nil
 	}
 	return &policies.Reason{Code: "TOKEN_KEY_MOVED", Rule: "keys", SetBy: "sandgate",
