@@ -108,8 +108,8 @@ func (s *State) needsConsents(dataset string) bool {
 }
 
 // ConsentsBefore lists the data sets that need consents and whose snapshot in force
-// is matched with such of an earlier key, sorted, and the departments that recorded
-// consents before this one came into force.
+// is matched with such of an earlier key, and the departments with standing consents
+// that were recorded before this one came into force; both sorted.
 func (s *State) ConsentsBefore() (datasets, departments []string) {
 	for id, snap := range s.snapshots {
 		if s.needsConsents(id) && snap.ConsentEpoch < s.keys.epochs[entry.KeyConsent] {
@@ -117,7 +117,7 @@ func (s *State) ConsentsBefore() (datasets, departments []string) {
 		}
 	}
 	for _, r := range s.book.Consents() {
-		if s.keys.epochs[entry.KeyConsent] > 0 && r.At.UnixMilli() <= s.keys.inForce[entry.KeyConsent].At {
+		if s.keys.epochs[entry.KeyConsent] > 0 && r.Withdrawn.IsZero() && r.At.UnixMilli() <= s.keys.inForce[entry.KeyConsent].At {
 			departments = append(departments, r.Consent.Department)
 		}
 	}
