@@ -272,11 +272,10 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 			return err
 		}},
 		{"RetireKey", []string{bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
-			_, err := c.Keys.RetireKey(ctx, &sandgatev1.RetireKeyRequest{Key: "ca"})
-			if attack.Reason(err) == "NOTHING_TO_RETIRE" {
-				return nil
+			if _, err := c.Keys.RetireKey(ctx, &sandgatev1.RetireKeyRequest{Key: "ca"}); attack.Reason(err) != "NOTHING_TO_RETIRE" {
+				return err
 			}
-			return err
+			return nil
 		}},
 		{"ListKeys", []string{bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Keys.ListKeys(ctx, &sandgatev1.ListKeysRequest{})
