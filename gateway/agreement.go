@@ -12,11 +12,11 @@ import (
 )
 
 // agreementMaster is the secret from which the pseudonyms of agreements are keyed. It
-// is not the key of the stored ones: who knew one key would not know the other. Like
-// the key of subjects it outlives rotations of the token key: an agreement is given
-// the same pseudonyms for as long as it lasts.
+// is not the key of the stored ones: who knew one key would not know the other. It
+// comes from the first key of subjects, which is never erased: an agreement is given
+// the same pseudonyms for as long as it lasts, whatever key is rotated.
 func (d *Domain) agreementMaster() []byte {
-	mac := hmac.New(sha256.New, d.subjectKey())
+	mac := hmac.New(sha256.New, d.subjectKeyOf(0))
 	mac.Write([]byte("sandgate/agreement-pseudonyms/v1"))
 	return mac.Sum(nil)
 }

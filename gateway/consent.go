@@ -11,9 +11,9 @@ import (
 )
 
 // consentKey goes to the ingest of data sets that need consents and to no other.
-func (d *Domain) consentKey(e policies.Entry) []byte {
+func (d *Domain) consentKey(e policies.Entry) (key []byte, epoch int) {
 	if e.Dataset.Consent != policies.ConsentRequired {
-		return nil
+		return nil, 0
 	}
 	return d.subjectKey()
 }
@@ -55,8 +55,9 @@ func (d *Domain) manySubjects(kind policies.UnitKind, req *sandgatev1.ComputeSub
 		return nil, invalid("SUBJECT_ID", fmt.Sprintf("一次给出一个标识，或至多 %d 个", policies.MaxSubjects), fmt.Sprintf("name one identifier, or at most %d at once", policies.MaxSubjects))
 	}
 	out := &sandgatev1.ComputeSubjectResponse{}
+	key, _ := d.subjectKey()
 	for i, id := range req.GetIds() {
-		subject, ok := d.subject(kind, id)
+		subject, ok := subjectBy(key, kind, id)
 		if !ok {
 			return nil, invalid("SUBJECT_ID", fmt.Sprintf("第 %d 个标识的格式不对", i+1), fmt.Sprintf("identifier %d is malformed", i+1))
 		}

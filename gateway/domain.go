@@ -117,7 +117,8 @@ type Domain struct {
 	rotating sync.Mutex
 	keyMu    sync.Mutex // guards the next, and the storage keys in keys
 	wraps    sealed.Wrapper
-	service  home.KeyService // nil: the keyring wraps
+	service  home.KeyService   // nil: the keyring wraps
+	issued   map[string]string // by party, the public key of the authority it was last seen under
 
 	// auto:
 	alerts *alert.Dispatcher // nil delivers none

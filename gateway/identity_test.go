@@ -271,6 +271,12 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 			_, err := c.Keys.RotateKey(ctx, &sandgatev1.RotateKeyRequest{Key: "storage"})
 			return err
 		}},
+		{"RetireKey", []string{bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			if _, err := c.Keys.RetireKey(ctx, &sandgatev1.RetireKeyRequest{Key: "ca"}); attack.Reason(err) != "NOTHING_TO_RETIRE" {
+				return err
+			}
+			return nil
+		}},
 		{"ListKeys", []string{bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Keys.ListKeys(ctx, &sandgatev1.ListKeysRequest{})
 			return err

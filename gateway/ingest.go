@@ -62,7 +62,7 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 		d.opt.Logger.Error("workers cannot be started")
 		return engine.Manifest{}, none, workersDown()
 	}
-	keys, epoch := d.ingestKeys(e)
+	keys, epoch, consentEpoch := d.ingestKeys(e)
 	m, err := engine.IngestVia(ctx, d.pool, d.store, r, engine.IngestOptions{
 		Spec: spec, Format: ingest.Format(format), Keys: keys, Created: d.opt.Now(), Progress: progress,
 		Limits: sandbox.Limits{Wall: ingestWall, Memory: d.opt.Memory, Threads: 2},
@@ -95,6 +95,9 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 		if reason := d.state.CheckEpoch(epoch); reason != nil {
 			return refusal(*reason)
 		}
+		if reason := d.state.CheckConsentEpoch(dataset, consentEpoch); reason != nil {
+			return refusal(*reason)
+		}
 		// masking:
 		if now, _ := d.state.Book().Dataset(dataset); !slices.Equal(now.VariantNames(), e.VariantNames()) {
 			return refusal(*state.MaskingMoved(now))
@@ -103,7 +106,7 @@ func (d *Domain) Ingest(ctx context.Context, actor, dataset, format string, allo
 			return leaving(dataset)
 		}
 		x.Kind, x.Actor, x.Signed = entry.KindSnapshot, actor, signedOf(ctx)
-		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.Snapshot, Manifest: manifest, Spec: e.SpecDigest(), Epoch: epoch, Variants: e.VariantNames(), Generalised: generalised(e, m)}
+		x.Snapshot = &entry.Snapshot{Dataset: dataset, Snapshot: m.Snapshot, Manifest: manifest, Spec: e.SpecDigest(), Epoch: epoch, ConsentEpoch: consentEpoch, Variants: e.VariantNames(), Generalised: generalised(e, m)}
 		if d.state.Exact(dataset) {
 			x.Snapshot.Units = disclosure.PublicUnits(m.Units)
 		}
@@ -157,22 +160,24 @@ func (d *Domain) isDepartment(party string) bool {
 // ingestKeys derives the secrets of one data set's ingest. The unit key is one
 // for the whole pool, so that one person is one unit in every table; ranks and
 // pseudonyms are keyed by data set, so that two tables' pseudonyms do not join. The
-// epoch is that of the token key they come from.
-func (d *Domain) ingestKeys(e policies.Entry) (keys ingest.Keys, epoch int) {
+// epochs are those of the token key they come from, and of the key of consents.
+func (d *Domain) ingestKeys(e policies.Entry) (keys ingest.Keys, epoch, consentEpoch int) {
 	epoch, token := d.tokenKey()
-	return d.ingestKeysFrom(e, token), epoch
+	keys = ingestKeysFrom(e, token)
+	keys.Consent, consentEpoch = d.consentKey(e)
+	return keys, epoch, consentEpoch
 }
 
-// keysOf are those that a snapshot of an epoch was made with.
+// keysOf are those that a snapshot of an epoch was made with, but for that of consents.
 func (d *Domain) keysOf(e policies.Entry, epoch int) (ingest.Keys, error) {
 	token, ok := d.tokenKeyOf(epoch)
 	if !ok {
 		return ingest.Keys{}, fmt.Errorf("failed to find the token key of snapshot of %s", e.Dataset.ID)
 	}
-	return d.ingestKeysFrom(e, token), nil
+	return ingestKeysFrom(e, token), nil
 }
 
-func (d *Domain) ingestKeysFrom(e policies.Entry, token []byte) ingest.Keys {
+func ingestKeysFrom(e policies.Entry, token []byte) ingest.Keys {
 	derive := func(label string) []byte {
 		mac := hmac.New(sha256.New, token)
 		mac.Write([]byte("sandgate/ingest/v1/" + label))
@@ -182,7 +187,7 @@ func (d *Domain) ingestKeysFrom(e policies.Entry, token []byte) ingest.Keys {
 	if e.Dataset.Unit != nil {
 		kind = string(e.Dataset.Unit.Kind)
 	}
-	return ingest.Keys{Unit: derive("unit/" + kind), Rank: derive("rank/" + e.Dataset.ID), Pseudonym: derive("pseudonym/" + e.Dataset.ID), Consent: d.consentKey(e)}
+	return ingest.Keys{Unit: derive("unit/" + kind), Rank: derive("rank/" + e.Dataset.ID), Pseudonym: derive("pseudonym/" + e.Dataset.ID)}
 }
 
 // ingestSpec is the catalogue and masking of a data set as ingest wants them.

@@ -23,12 +23,12 @@ var keyUse = []struct{ id, zh, en, howZH, howEN string }{
 		"key rotate token：各数据集重新入库后生效，随后销毁旧密钥", "key rotate token: takes effect as data sets are ingested again; then the old key is erased"},
 	{entry.KeyCommit, "查询承诺的盐、后处理的封签", "salts of commitments to queries, seals of post-processing",
 		"key rotate commit：旧密钥留存，用于识别重复与揭示", "key rotate commit: keys of before are kept, to know repeats and to open commitments"},
-	{"consent", "同意书当事人的承诺", "commitments to the subjects of consents",
-		"不轮换：已签署的同意书以它指明当事人，见 docs/keys.md", "is not rotated: signed consents name their subjects by it, see docs/keys.md"},
+	{entry.KeyConsent, "同意书与核验当事人的承诺", "commitments to the subjects of consents and verifications",
+		"key rotate consent：重新入库并重新登记同意书；旧密钥留存", "key rotate consent: ingest and record consents again; keys of before are kept"},
 	{entry.KeyServer, "网关证书", "the gateway's certificate",
 		"key rotate server：新连接即用新证书", "key rotate server: new connections get the new certificate"},
 	{entry.KeyCA, "签发网关与各方证书", "issues the certificates of the gateway and of parties",
-		"不轮换，见 docs/keys.md；各方证书用 party renew 更新", "is not rotated, see docs/keys.md; certificates of parties are renewed by party renew"},
+		"key rotate ca，各方 party renew，再 key retire ca", "key rotate ca, party renew for each, then key retire ca"},
 }
 
 // ListKeys implements sandgatev1.KeyServiceServer.
@@ -41,29 +41,27 @@ func (s *keyService) ListKeys(ctx context.Context, _ *sandgatev1.ListKeysRequest
 	defer d.rotating.Unlock()
 	out := &sandgatev1.ListKeysResponse{}
 	storage, names := d.wrapper().ID(), map[string]string{}
-	for _, name := range []string{entry.KeyLog, entry.KeyReceipt, entry.KeyToken, entry.KeyCommit, entry.KeyServer} {
+	for _, name := range []string{entry.KeyLog, entry.KeyReceipt, entry.KeyToken, entry.KeyCommit, entry.KeyConsent, entry.KeyServer, entry.KeyCA} {
 		var err error
 		if names[name], err = d.home.KeyName(name, d.inForce(name)); err != nil {
 			return nil, err
 		}
 	}
-	names[entry.KeyStorage], names["consent"], names[entry.KeyCA] = storage, entry.KeyName(d.subjectKey()), entry.KeyName(d.keys.CA)
+	names[entry.KeyStorage] = storage
 	d.log.View(func() {
 		for _, u := range keyUse {
 			since := d.state.KeyInForce(u.id)
-			if u.id == "consent" {
-				since = d.state.KeyInForce(entry.KeyCA) // as old as the home
-			}
 			k := &sandgatev1.Key{Id: u.id, Name: names[u.id], PurposeZh: u.zh, PurposeEn: u.en, RotationZh: u.howZH, RotationEn: u.howEN,
 				Since: timestamppb.New(time.UnixMilli(since.At)), Seq: since.Seq, Kept: "keyring", Epoch: int32(d.state.KeyEpoch(u.id)), Held: int32(len(d.keys.Old[u.id]))}
-			if d.service != nil && (u.id == entry.KeyStorage || u.id == entry.KeyToken) {
+			if d.service != nil && (u.id == entry.KeyStorage || u.id == entry.KeyToken || u.id == entry.KeyConsent && len(d.keys.Old[u.id]) > 0) {
 				k.Kept = "vault"
 			}
 			if u.id == entry.KeyToken {
 				k.Waiting = d.state.TokensBefore(int(k.Epoch))
 			}
-			if u.id == "consent" {
-				k.Held = 0
+			if u.id == entry.KeyConsent {
+				k.Held = k.Epoch
+				k.Waiting, _ = d.state.ConsentsBefore()
 			}
 			out.Keys = append(out.Keys, k)
 		}
@@ -78,6 +76,9 @@ func (s *keyService) RotateKey(ctx context.Context, req *sandgatev1.RotateKeyReq
 		return nil, err
 	}
 	out := &sandgatev1.RotateKeyResponse{From: r.From, To: r.To, Moved: int32(r.Moved), Left: int32(r.Left), Epoch: int32(r.Epoch), Receipt: receiptOf(receipt)}
+	if r.Key == entry.KeyConsent {
+		s.d.log.View(func() { out.Waiting, out.Departments = s.d.state.ConsentsBefore() })
+	}
 	if r.Key == entry.KeyToken {
 		s.d.log.View(func() {
 			out.Waiting, out.Closing = s.d.state.TokensBefore(r.Epoch), s.d.state.ExactBefore(r.Epoch)

@@ -264,7 +264,7 @@ func TestR34_RotateKey(t *testing.T) {
 			t.Errorf("%s may rotate keys", as)
 		}
 	}
-	if _, err := rotate(attack.Regulator, "ca"); attack.Reason(err) != "KEY_UNKNOWN" {
+	if _, err := rotate(attack.Regulator, "tls"); attack.Reason(err) != "KEY_UNKNOWN" {
 		t.Errorf("another key: %v", err)
 	}
 	stop := make(chan struct{})

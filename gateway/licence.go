@@ -219,22 +219,23 @@ func (s *licenceService) ComputeSubject(ctx context.Context, req *sandgatev1.Com
 	if len(req.GetIds()) > 0 {
 		return s.d.manySubjects(e.Dataset.Unit.Kind, req)
 	}
-	subject, ok := s.d.subject(e.Dataset.Unit.Kind, req.GetId())
+	key, _ := s.d.subjectKey()
+	subject, ok := subjectBy(key, e.Dataset.Unit.Kind, req.GetId())
 	if !ok {
 		return nil, invalid("SUBJECT_ID", "标识的格式不对", "the identifier is malformed")
 	}
 	return &sandgatev1.ComputeSubjectResponse{Subject: subject}, nil
 }
 
-// subject commits to a data subject: the same person written with 15 or 18 digits
+// subjectBy commits to a data subject: the same person written with 15 or 18 digits
 // is one, in every data set. The key is derived apart from that of the unit tokens,
 // so that what stands in the ledger tells nothing of what stands in a snapshot; and
 // it is a key, because identity numbers are few enough to be tried out.
-func (d *Domain) subject(kind policies.UnitKind, id string) (string, bool) {
+func subjectBy(key []byte, kind policies.UnitKind, id string) (string, bool) {
 	canonical, ok := canonicalUnit(string(kind), id)
 	if !ok {
 		return "", false
 	}
-	sum := ingest.CommitSubject(d.subjectKey(), string(kind), canonical)
+	sum := ingest.CommitSubject(key, string(kind), canonical)
 	return hex.EncodeToString(sum[:]), true
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/evidence"
 	"github.com/sandgate/sandgate/ledger/state"
+	"github.com/sandgate/sandgate/policies"
 )
 
 // handoverWait bounds how long a log key's change waits for a checkpoint.
@@ -66,11 +67,19 @@ func (d *Domain) tokenKeyOf(epoch int) ([]byte, bool) {
 }
 
 // subjectKey is what data subjects are committed to under, in consents and in the
-// snapshots of data sets that need them. It outlives rotations of the token key.
-func (d *Domain) subjectKey() []byte {
+// snapshots of data sets that need them, with its epoch. It outlives rotations of the
+// token key.
+func (d *Domain) subjectKey() (key []byte, epoch int) {
 	d.keyMu.Lock()
 	defer d.keyMu.Unlock()
-	return home.ConsentKey(d.keys)
+	return home.ConsentKey(d.keys), d.keys.Epochs[entry.KeyConsent]
+}
+
+// subjectKeyOf is the key of an epoch, none of which is ever erased.
+func (d *Domain) subjectKeyOf(epoch int) []byte {
+	d.keyMu.Lock()
+	defer d.keyMu.Unlock()
+	return home.ConsentKeyOf(d.keys, epoch)
 }
 
 // commitKey is the key in force of commitments.
@@ -133,9 +142,13 @@ func (d *Domain) Rotate(ctx context.Context, actor, key string) (entry.Rotated, 
 		entry.KeyCommit: func(ctx context.Context, by string) (entry.Rotated, ledger.Receipt, error) {
 			return d.rotateSecret(ctx, by, entry.KeyCommit)
 		},
+		entry.KeyConsent: func(ctx context.Context, by string) (entry.Rotated, ledger.Receipt, error) {
+			return d.rotateSecret(ctx, by, entry.KeyConsent)
+		},
+		entry.KeyCA: d.rotateAuthority,
 	}[key]
 	if rotate == nil {
-		return entry.Rotated{}, none, invalid("KEY_UNKNOWN", "可轮换的密钥：storage、log、receipt、token、commit、server", "the keys that can be rotated are storage, log, receipt, token, commit and server")
+		return entry.Rotated{}, none, invalid("KEY_UNKNOWN", "可轮换的密钥：storage、log、receipt、token、commit、consent、server、ca", "the keys that can be rotated are storage, log, receipt, token, commit, consent, server and ca")
 	}
 	d.rotating.Lock()
 	defer d.rotating.Unlock()
@@ -192,6 +205,10 @@ func (d *Domain) inForce(name string) []byte {
 		return d.keys.Token
 	case entry.KeyServer:
 		return d.keys.Server
+	case entry.KeyConsent:
+		return home.ConsentKey(d.keys)
+	case entry.KeyCA:
+		return d.keys.CA
 	}
 	return d.keys.Commit
 }
@@ -296,9 +313,14 @@ func (d *Domain) rotateReceipt(ctx context.Context, actor string) (entry.Rotated
 	return out, receipt, d.promote(entry.KeyReceipt)
 }
 
-// rotateSecret opens a new epoch of the token or the commit key. What was made in
-// earlier epochs stays good; see state.CheckEpoch and commitment.
+// rotateSecret opens a new epoch of the token, commit, consent or ca key. What was made
+// in earlier epochs stays good; see state.CheckEpoch, consentEpoch and commitment.
 func (d *Domain) rotateSecret(ctx context.Context, actor, name string) (entry.Rotated, ledger.Receipt, error) {
+	var x *policies.Reason
+	d.log.View(func() { x = d.state.CheckTurn(name) })
+	if x != nil {
+		return entry.Rotated{}, ledger.Receipt{}, refusal(*x)
+	}
 	from, to, _, err := d.draw(ctx, name)
 	if err != nil {
 		return entry.Rotated{}, ledger.Receipt{}, err

@@ -115,7 +115,7 @@ func TestR34_RotateEveryKeyUnderLoad(t *testing.T) {
 			}
 		}
 	}
-	if _, err := rotate(a, attack.Regulator, "ca"); attack.Reason(err) != "KEY_UNKNOWN" {
+	if _, err := rotate(a, attack.Regulator, "tls"); attack.Reason(err) != "KEY_UNKNOWN" {
 		t.Errorf("an unknown key: %v", err)
 	}
 	saved, err := os.ReadFile(filepath.Join(a.Home.Ledger(), "checkpoint"))

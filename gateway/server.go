@@ -105,7 +105,7 @@ func caller(ctx context.Context) string {
 // unauthenticated is a caller without a verified certificate that names a party.
 var unauthenticated = invalid("UNAUTHENTICATED", "客户端证书未指明参与方", "no verified client certificate that names a party")
 
-func identify(ctx context.Context) (context.Context, error) {
+func (d *Domain) identify(ctx context.Context) (context.Context, error) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return nil, unauthenticated
@@ -115,7 +115,7 @@ func identify(ctx context.Context) (context.Context, error) {
 		return nil, unauthenticated
 	}
 	party, err := home.PartyOf(info.State.VerifiedChains[0][0])
-	if err != nil {
+	if err != nil || !d.trusts(party, info.State.VerifiedChains[0]) {
 		return nil, unauthenticated
 	}
 	return withEnvelope(context.WithValue(ctx, partyKey{}, party)), nil
@@ -123,7 +123,7 @@ func identify(ctx context.Context) (context.Context, error) {
 
 func (d *Domain) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 	defer func(outer context.Context) { d.accessed(outer, ctx, info.FullMethod, err) }(ctx)
-	ctx, err = identify(ctx)
+	ctx, err = d.identify(ctx)
 	if err != nil {
 		return nil, statusOf(err)
 	}
@@ -139,7 +139,7 @@ type identified struct {
 func (s *identified) Context() context.Context { return s.ctx }
 
 func (d *Domain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-	ctx, err := identify(ss.Context())
+	ctx, err := d.identify(ss.Context())
 	defer func() { d.accessed(ss.Context(), ctx, info.FullMethod, err) }()
 	if err != nil {
 		return statusOf(err)

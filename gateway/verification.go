@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
@@ -32,6 +30,7 @@ type Question struct {
 // verifying is a question on its way: everything of it that a worker needs.
 type verifying struct {
 	ask    state.VerificationAsk
+	of     asked
 	signed *request.Signed
 	schema algebra.Schema
 	check  engine.Check
@@ -108,13 +107,14 @@ func (d *Domain) question(ctx context.Context, operator, requestID string, q Que
 	var e policies.Entry
 	var found bool
 	var schemaErr error
-	var epoch int
+	var epoch, first int
 	if err := d.settled(ctx, func() {
 		v.ask.At = d.instant()
 		// A retry asks what was asked then.
 		if known, ok := d.state.Verification(v.ask.Request.Verification); ok {
 			v.ask.At = time.UnixMilli(known.At).UTC()
 		}
+		first = d.state.ConsentEpochOf(v.ask.At)
 		b := d.state.Book()
 		p, found = b.Product(q.Product)
 		if found = found && p.Operator == operator && p.Predicate != nil; !found {
@@ -141,8 +141,8 @@ func (d *Domain) question(ctx context.Context, operator, requestID string, q Que
 		return nil, err
 	}
 	kind := e.Dataset.Unit.Kind
-	subject, ok := d.subject(kind, q.Subject)
-	if ok {
+	var ok bool
+	if v.of, ok = d.askedOf(kind, q.Subject, first); ok {
 		v.token, ok = ingest.UnitTokenOf(keys.Unit, string(kind), q.Subject)
 	}
 	if !ok {
@@ -153,50 +153,13 @@ func (d *Domain) question(ctx context.Context, operator, requestID string, q Que
 		return nil, refusal(*x)
 	}
 	v.check = engine.Check{Op: engine.CheckOp(p.Predicate.Op), Columns: p.Predicate.Columns, Values: values, Spelled: spelled}
-	text, err := questionText(subject, p.Predicate.Dataset, v.check)
+	text, err := questionText(v.of.constant, p.Predicate.Dataset, v.check)
 	if err != nil {
 		return nil, err
 	}
-	v.ask.Request.Subject = subject
+	v.ask.Request.Subject, v.ask.Request.Former = v.of.subject, v.of.former
 	v.ask.Request.Question = d.questionCommitment(text, v.snap)
 	return v, nil
-}
-
-// questionCommitment commits to a question by the key under which it was answered
-// from this snapshot before, if it was, so that an answer outlives a rotation.
-func (d *Domain) questionCommitment(text []byte, snapshot string) string {
-	keys := d.commitKeys()
-	first, _ := entry.Commit(keys[0].Key, text)
-	out := first
-	d.log.View(func() {
-		for _, k := range keys {
-			c, _ := entry.Commit(k.Key, text)
-			if _, known := d.state.Told(c, snapshot); known {
-				out = c
-				return
-			}
-		}
-	})
-	return out
-}
-
-// questionText is what a question's commitment covers: two requests that would be
-// answered by the same bit are one question, in any spelling and under any product.
-func questionText(subject, dataset string, c engine.Check) ([]byte, error) {
-	c.Values = slices.Clone(c.Values)
-	for i := range c.Values {
-		if c.Spelled {
-			c.Values[i].S = engine.NormalText(c.Values[i].S)
-		}
-	}
-	text, err := json.Marshal(struct {
-		Subject, Dataset string
-		Check            engine.Check
-	}{subject, dataset, c})
-	if err != nil {
-		return nil, fmt.Errorf("failed to encode question: %w", err)
-	}
-	return append([]byte("sandgate/verification-question/v1\n"), text...), nil
 }
 
 // letIn records the decision and runs what was let in. A request id that is known
@@ -226,7 +189,9 @@ func (d *Domain) letIn(ctx context.Context, id string, v *verifying, begin time.
 		if _, ok := d.state.Verification(id); ok {
 			return errPolicyMoved // another call with this request id came first
 		}
-		v.ask.At = e.Time()
+		if v.ask.At = e.Time(); v.of.moved(d.state, v.ask.At) {
+			return errPolicyMoved
+		}
 		x := d.state.DecideVerification(v.ask)
 		e.Actor, e.Signed = v.ask.Operator, v.signed
 		if x.Refused != nil {
@@ -261,7 +226,11 @@ func (d *Domain) knownVerification(ctx context.Context, id string, v *verifying)
 		return false, err
 	}
 	same, old := v.ask.Request, was.Request
-	if same.Version = old.Version; same != old {
+	same.Version = old.Version
+	if same.Question == old.Question { // and so, whatever key names him now, the subject
+		same.Subject, same.Former = old.Subject, old.Former
+	}
+	if same != old {
 		return true, invalid("REQUEST_ID_REUSED", "该 request_id 已用于另一请求", "the request_id was used for another request")
 	}
 	if r := d.runOf(verificationRun(id)); r != nil {

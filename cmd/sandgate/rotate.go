@@ -13,12 +13,12 @@ import (
 
 func (a *app) keyCmd() *cobra.Command {
 	c := &cobra.Command{Use: "key", Short: "密钥清单与轮换 · the gateway's keys and their rotation"}
-	c.AddCommand(a.keyListCmd(), &cobra.Command{
+	c.AddCommand(a.keyListCmd(), a.keyRetireCmd(), &cobra.Command{
 		Use:   "rotate KEY",
 		Short: "轮换密钥，不停机 · put a new key in force without stopping",
-		Long: `轮换网关的一把密钥：storage、log、receipt、token、commit、server。作业不停；每次轮换都写入账本，可离线审计。
+		Long: `轮换网关的一把密钥：storage、log、receipt、token、commit、consent、server、ca。作业不停；每次轮换都写入账本，可离线审计。
 中断的轮换用同一命令继续。轮换后请立即备份：此前的备份没有新密钥。逐项说明见 docs/keys.md。
-Rotates one of the gateway's keys: storage, log, receipt, token, commit or server. No job stops; the ledger records
+Rotates one of the gateway's keys: storage, log, receipt, token, commit, consent, server or ca. No job stops; the ledger records
 every rotation for an offline audit. One that broke off is carried on by the same command. Make a backup at once:
 those of before lack the new key. docs/keys.md tells what each rotation means.`,
 		Example: `  sandgate key rotate log --kit ./kits/data_bureau
@@ -49,6 +49,20 @@ func (a *app) rotated(key string, r *sandgatev1.RotateKeyResponse) {
 	if key == "storage" {
 		a.say("重新包裹数据密钥 %d 个，仍需旧密钥的旧文件 %d 个", "data keys wrapped anew: %d, files of before that need the old key: %d", r.GetMoved(), r.GetLeft())
 	}
+	switch w, p := strings.Join(r.GetWaiting(), ", "), strings.Join(r.GetDepartments(), ", "); key {
+	case "consent":
+		if w != "" {
+			a.say("重新入库之前不再答复（CONSENT_EPOCH）：%s", "answering nothing until they are ingested again (CONSENT_EPOCH): %s", w)
+		}
+		if p != "" {
+			a.say("请这些部门重新登记同意书，此前登记的不再有效：%s", "departments that have to record their consents again, since those of before cover nobody now: %s", p)
+		}
+		a.say("请立即备份：此前的备份没有新密钥", "make a backup now: those of before lack the new key")
+		return
+	case "ca":
+		a.say("新旧两家颁发机构的证书目前都有效。请为各方执行 sandgate party renew，再执行 sandgate key retire ca",
+			"certificates of both authorities are good for now: run sandgate party renew for every party, then sandgate key retire ca")
+	}
 	if w := r.GetWaiting(); len(w) > 0 {
 		a.say("请各部门重新入库：%s。此前与已换钥的数据集不能关联；全部入库后旧密钥自动销毁", "to be ingested again: %s. Until then they cannot be joined with data sets of the new key; when all are, the old key is erased", strings.Join(w, ", "))
 	}
@@ -56,6 +70,44 @@ func (a *app) rotated(key string, r *sandgatev1.RotateKeyResponse) {
 		a.say("注意：精确方式的 %s 重新入库后不再以精确方式答复", "note: %s, in exact mode, will answer nothing exactly once ingested again", strings.Join(w, ", "))
 	}
 	a.say("请立即备份：此前的备份没有新密钥", "make a backup now: those of before lack the new key")
+}
+
+func (a *app) keyRetireCmd() *cobra.Command {
+	var force bool
+	c := &cobra.Command{
+		Use:   "retire ca",
+		Short: "停用先前的证书颁发机构 · end the certificate authority of before",
+		Long: `轮换 ca 之后，停用先前的颁发机构：其证书一律拒绝，其私钥销毁，网关证书改由新机构签发。尚未更新的密钥包此后无法连接；
+网关列出自启动以来未用新证书连接过的参与方，有则拒绝，除非 --force。
+Ends the authority of before, after key rotate ca: its certificates are refused, its private key is destroyed, and the
+gateway's certificate is issued by the new one. Kits that were not renewed are shut out from then on; the gateway names
+the parties it has not seen with a new certificate since it started, and refuses for their sake unless --force is set.`,
+		Example:   `  sandgate key retire ca --kit ./kits/data_bureau`,
+		Args:      cobra.ExactArgs(1),
+		ValidArgs: []string{"ca"},
+		RunE: func(c *cobra.Command, args []string) error {
+			cl, err := a.dial()
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			resp, err := cl.Keys.RetireKey(c.Context(), &sandgatev1.RetireKeyRequest{Key: args[0], Force: force})
+			if err != nil {
+				return err
+			}
+			if a.format == "json" {
+				return a.proto(resp)
+			}
+			a.say("先前的颁发机构已停用，私钥已销毁（账本第 %d 条）", "the authority of before is retired and its private key destroyed (ledger entry %d)", resp.GetReceipt().GetSeq())
+			if p := resp.GetParties(); len(p) > 0 {
+				a.say("下列参与方更新密钥包之前可能无法连接：%s", "may be shut out until their kits are renewed: %s", strings.Join(p, ", "))
+			}
+			a.say("已更新的密钥包仍信任先前的颁发机构；若是因泄露而轮换，请各方再次 party renew", "kits renewed before still trust the old authority: after a compromise run party renew for each once more")
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&force, "force", false, "即使有参与方尚未更新 even though parties have not renewed")
+	return c
 }
 
 func (a *app) keyListCmd() *cobra.Command {

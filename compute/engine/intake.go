@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -148,7 +149,7 @@ func IngestVia(ctx context.Context, pool *sandbox.Pool, store *Store, raw io.Rea
 		}
 		return m, refused
 	}
-	if err := m.complete(final.Summary, opt.Spec); err != nil {
+	if err := m.complete(final.Summary, opt.Spec, opt.Keys.Consent); err != nil {
 		return m, err
 	}
 	data, err := account.freeze(files[0])
@@ -184,7 +185,9 @@ func newManifest(opt IngestOptions) (Manifest, error) {
 }
 
 // complete fills in what the worker counted, after checking that it can be true.
-func (m *Manifest) complete(s *ingest.Summary, spec ingest.Spec) error {
+// The content's hash does not cover the subjects of consents; their key tells files
+// apart that differ in them alone.
+func (m *Manifest) complete(s *ingest.Summary, spec ingest.Spec, consent []byte) error {
 	if s == nil || s.Rows < 0 || s.Bad < 0 || s.Units < 0 || s.Units > s.Rows || len(s.Content) != 32 ||
 		len(s.Clamped) != len(spec.Columns) || len(s.Others) != len(spec.Columns) ||
 		m.OneRow && s.Units != s.Rows || m.Public && s.Units != 0 {
@@ -202,6 +205,11 @@ func (m *Manifest) complete(s *ingest.Summary, spec ingest.Spec) error {
 	h := sha256.New()
 	fmt.Fprintf(h, "sandgate snapshot v1\n%q %s %d %d ", m.Dataset, m.Spec, m.Rows, m.Units)
 	_, _ = h.Write(s.Content)
+	if spec.Consent {
+		mac := hmac.New(sha256.New, consent)
+		mac.Write([]byte("sandgate/snapshot-subjects/v1"))
+		_, _ = h.Write(mac.Sum(nil))
+	}
 	m.Snapshot = hex.EncodeToString(h.Sum(nil))
 	return nil
 }

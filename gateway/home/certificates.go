@@ -15,7 +15,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"github.com/sandgate/sandgate/ledger/entry"
 )
 
 const (
@@ -108,6 +111,86 @@ func issueParty(ca *x509.Certificate, caKey ed25519.PrivateKey, pub ed25519.Publ
 	return encodeCert(der), nil
 }
 
+// readCerts reads one certificate or several.
+func readCerts(path string) ([]*x509.Certificate, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("failed to read certificate: %w", err)
+	}
+	var out []*x509.Certificate
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("%s holds what is no certificate", path)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("failed to parse %s: %w", path, err)
+		}
+		out = append(out, cert)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s holds no certificate", path)
+	}
+	return out, nil
+}
+
+// authority is a certificate authority with its key.
+type authority struct {
+	cert *x509.Certificate
+	key  ed25519.PrivateKey
+}
+
+// authorities are those in force: the one that issues, then the one of before until it
+// is retired. The file of their certificates is brought in line with the keyring,
+// which a crash may have changed alone. text is that file, as kits hold it.
+func (h *Home) authorities(keys *Keys, now time.Time) (list []authority, text []byte, err error) {
+	have, err := readCerts(h.CACert())
+	if err != nil {
+		return nil, nil, err
+	}
+	seeds := [][]byte{keys.CA}
+	for _, old := range slices.Backward(keys.Old[entry.KeyCA]) {
+		seeds = append(seeds, old.Key)
+	}
+	for _, seed := range seeds {
+		key := ed25519.NewKeyFromSeed(seed)
+		i := slices.IndexFunc(have, func(c *x509.Certificate) bool { return hasKey(c, key) })
+		var cert *x509.Certificate
+		if i >= 0 {
+			cert = have[i]
+		} else if cert, _, err = newCA(h.Config.Origin, key, now); err != nil {
+			return nil, nil, err
+		}
+		list, text = append(list, authority{cert, key}), append(text, encodeCert(cert.Raw)...)
+	}
+	if len(have) == len(list) && !slices.ContainsFunc(list, func(a authority) bool { return !slices.ContainsFunc(have, a.cert.Equal) }) && have[0].Equal(list[0].cert) {
+		return list, text, nil
+	}
+	return list, text, writeFile(h.Dir, caFile, text)
+}
+
+// Authority is the authority of a verified client certificate's chain, by its public
+// key; nil when the home's keyring has none such in force.
+func Authority(keys *Keys, chain []*x509.Certificate) ed25519.PublicKey {
+	root, _ := chain[len(chain)-1].PublicKey.(ed25519.PublicKey)
+	for _, seed := range append([]Held{{Key: keys.CA}}, keys.Old[entry.KeyCA]...) {
+		if key := AuthorityKey(seed.Key); key.Equal(root) {
+			return key
+		}
+	}
+	return nil
+}
+
+// AuthorityKey is the public key of an authority.
+func AuthorityKey(seed []byte) ed25519.PublicKey {
+	return ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
+}
+
+func hasKey(c *x509.Certificate, key ed25519.PrivateKey) bool {
+	have, ok := c.PublicKey.(ed25519.PublicKey)
+	return ok && have.Equal(key.Public())
+}
+
 func readCert(path string) (*x509.Certificate, []byte, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -129,20 +212,22 @@ func readCert(path string) (*x509.Certificate, []byte, error) {
 const renewBefore = 30 * 24 * time.Hour
 
 // ServerTLS is the gateway's mutual TLS: version 1.3, and no connection without
-// a certificate of this home's authority. The gateway's certificate is made anew when
-// it is not of the key in force, or ends soon.
+// a certificate of this home's authority, or of the one before until it is retired. So
+// long the gateway's own is of that one, which every kit trusts. It is made anew when
+// it is not of the key or the authority that it should be, or ends soon.
 func (h *Home) ServerTLS(keys *Keys, now time.Time) (*tls.Config, error) {
-	ca, _, err := readCert(h.CACert())
+	list, _, err := h.authorities(keys, now)
 	if err != nil {
 		return nil, err
 	}
+	issuer := list[len(list)-1]
 	cert, _, err := readCert(filepath.Join(h.Dir, serverFile))
 	if err != nil {
 		return nil, err
 	}
 	key := ed25519.NewKeyFromSeed(keys.Server)
-	if have, ok := cert.PublicKey.(ed25519.PublicKey); !ok || !have.Equal(key.Public()) || now.Add(renewBefore).After(cert.NotAfter) {
-		text, err := issueServer(ca, ed25519.NewKeyFromSeed(keys.CA), key, h.Config.Hosts, now)
+	if !hasKey(cert, key) || cert.CheckSignatureFrom(issuer.cert) != nil || now.Add(renewBefore).After(cert.NotAfter) {
+		text, err := issueServer(issuer.cert, issuer.key, key, h.Config.Hosts, now)
 		if err != nil {
 			return nil, err
 		}
@@ -154,7 +239,9 @@ func (h *Home) ServerTLS(keys *Keys, now time.Time) (*tls.Config, error) {
 		}
 	}
 	pool := x509.NewCertPool()
-	pool.AddCert(ca)
+	for _, a := range list {
+		pool.AddCert(a.cert)
+	}
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		ClientAuth:   tls.RequireAndVerifyClientCert,
@@ -179,11 +266,13 @@ func Certificates(dir string, now time.Time) ([]Certificate, error) {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		cert, _, err := readCert(path)
+		certs, err := readCerts(path)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, Certificate{path, cert.NotAfter.UTC(), now.Add(renewBefore).After(cert.NotAfter)})
+		for _, cert := range certs {
+			out = append(out, Certificate{path, cert.NotAfter.UTC(), now.Add(renewBefore).After(cert.NotAfter)})
+		}
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("%s holds no certificate: name a gateway's home or a party's kit", dir)

@@ -47,10 +47,14 @@ func (h *Home) Follow(keys *Keys, s *state.State) (*Keys, ledger.Keys, error) {
 		return keys, k, err
 	}
 	var err error
-	for _, name := range []string{entry.KeyLog, entry.KeyReceipt, entry.KeyToken, entry.KeyCommit, entry.KeyServer} {
+	for _, name := range []string{entry.KeyLog, entry.KeyReceipt, entry.KeyToken, entry.KeyCommit, entry.KeyConsent, entry.KeyServer, entry.KeyCA} {
 		if keys, err = h.follow(keys, name, s); err != nil {
 			return nil, ledger.Keys{}, err
 		}
+	}
+	// What the ledger says is destroyed is, whatever crash came between.
+	if keys, err = h.EraseOld(keys, entry.KeyCA, s.OldestAuthority()-1); err != nil {
+		return nil, ledger.Keys{}, err
 	}
 	k, err := h.LogKeys(keys.Log, keys.Receipt)
 	k.SignsFrom = chain.Newest().From
@@ -69,12 +73,15 @@ func known(s *state.State, key string) bool {
 
 func (h *Home) follow(keys *Keys, name string, s *state.State) (*Keys, error) {
 	want := s.KeyInForce(name).Name
-	switch name {
-	case entry.KeyToken, entry.KeyCommit:
+	if slices.Contains(counted, name) {
+		now := ConsentKey(keys)
+		if name != entry.KeyConsent {
+			now = *keys.field(name)
+		}
 		switch keys.Epochs[name] {
 		case s.KeyEpoch(name):
 			// Under Vault the key itself is not at hand everywhere this is asked.
-			if key := *keys.field(name); want != "" && key != nil && entry.KeyName(key) != want {
+			if want != "" && now != nil && entry.KeyName(now) != want {
 				return nil, ErrKeyringOlder
 			}
 			return keys, nil

@@ -53,10 +53,10 @@ type Keys struct {
 	// Token is there once Vault was asked.
 	VaultToken string `json:"vault_token,omitempty"`
 
-	// Epochs counts the rotations of the token and the commit key.
+	// Epochs counts the rotations of the token, commit, consent and ca key.
 	Epochs map[string]int `json:"epochs,omitempty"`
-	// Old are token and commit keys of before, oldest first, by the key's name; and
-	// the key of consents, once it no longer comes from the token key.
+	// Old are token, commit and ca keys of before, oldest first, by the key's name; and
+	// every key of consents, that in force last, once none comes from the token key.
 	Old map[string][]Held `json:"old,omitempty"`
 	// Next are keys that were drawn and are not in force yet, by name: the ledger says
 	// whether they came into force.

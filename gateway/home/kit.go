@@ -83,11 +83,11 @@ func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign ed25519
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("failed to create kit: %w", err)
 	}
-	ca, caPEM, err := readCert(h.CACert())
+	list, caPEM, err := h.authorities(keys, now)
 	if err != nil {
 		return nil, err
 	}
-	cert, tlsKey, err := newPair(ca, keys, party, now)
+	cert, tlsKey, err := newPair(list[0], party, now)
 	if err != nil {
 		return nil, err
 	}
@@ -146,14 +146,15 @@ func OpenKit(dir string) (*Kit, error) {
 	return k, nil
 }
 
-// Renew issues a new certificate with a new TLS key to a kit's party. Its signing
+// Renew issues a new certificate with a new TLS key to a kit's party, and brings the
+// authorities that it trusts up to date. Its signing
 // key, which the registry names, stays. The old certificate ends at its own time.
 func (h *Home) Renew(keys *Keys, k *Kit, now time.Time) error {
-	ca, caPEM, err := readCert(h.CACert())
+	list, caPEM, err := h.authorities(keys, now)
 	if err != nil {
 		return err
 	}
-	cert, key, err := newPair(ca, keys, k.Party, now)
+	cert, key, err := newPair(list[0], k.Party, now)
 	if err != nil {
 		return err
 	}
@@ -163,12 +164,12 @@ func (h *Home) Renew(keys *Keys, k *Kit, now time.Time) error {
 }
 
 // newPair draws a TLS key and issues its certificate, both PEM.
-func newPair(ca *x509.Certificate, keys *Keys, party string, now time.Time) (cert, key []byte, err error) {
+func newPair(ca authority, party string, now time.Time) (cert, key []byte, err error) {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("failed to draw a TLS key: %w", err)
 	}
-	if cert, err = issueParty(ca, ed25519.NewKeyFromSeed(keys.CA), public, party, now); err != nil {
+	if cert, err = issueParty(ca.cert, ca.key, public, party, now); err != nil {
 		return nil, nil, err
 	}
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
@@ -185,7 +186,7 @@ func (k *Kit) SigningKey() (ed25519.PrivateKey, error) {
 
 // TLS is the party's side of mutual TLS.
 func (k *Kit) TLS() (*tls.Config, error) {
-	ca, _, err := readCert(filepath.Join(k.Dir, caFile))
+	ca, err := readCerts(filepath.Join(k.Dir, caFile))
 	if err != nil {
 		return nil, err
 	}
@@ -194,6 +195,8 @@ func (k *Kit) TLS() (*tls.Config, error) {
 		return nil, fmt.Errorf("failed to read the party's certificate: %w", err)
 	}
 	pool := x509.NewCertPool()
-	pool.AddCert(ca)
+	for _, cert := range ca {
+		pool.AddCert(cert)
+	}
 	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, Certificates: []tls.Certificate{pair}}, nil
 }

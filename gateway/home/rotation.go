@@ -46,22 +46,25 @@ func wrapToken(ctx context.Context, s sealed.Wrapper, key []byte) (string, error
 	return wrapped, nil
 }
 
-// consent names the key of consents in Old.
-const consent = "consent"
+// counted are the keys of which epochs before are kept.
+var counted = []string{entry.KeyToken, entry.KeyCommit, entry.KeyConsent, entry.KeyCA}
 
-// tokens visits the token keys that are not in force, and what came of one.
+// tokens visits the token keys that are not in force, and the keys of consents.
 func (k *Keys) tokens(visit func(h *Held) error) error {
-	for _, name := range []string{entry.KeyToken, consent} {
+	for _, name := range []string{entry.KeyToken, entry.KeyConsent} {
 		for i := range k.Old[name] {
 			if err := visit(&k.Old[name][i]); err != nil {
 				return err
 			}
 		}
 	}
-	if next, ok := k.Next[entry.KeyToken]; ok {
-		err := visit(&next)
-		k.Next[entry.KeyToken] = next
-		return err
+	for _, name := range []string{entry.KeyToken, entry.KeyConsent} {
+		if next, ok := k.Next[name]; ok {
+			if err := visit(&next); err != nil {
+				return err
+			}
+			k.Next[name] = next
+		}
 	}
 	return nil
 }
@@ -121,7 +124,7 @@ func (k *Keys) heldComplete() bool {
 	return true
 }
 
-// field is where the key in force of a name stands.
+// field is where the key in force of a name stands; nil for that of consents.
 func (k *Keys) field(name string) *[]byte {
 	switch name {
 	case entry.KeyLog:
@@ -152,7 +155,7 @@ func (k *Keys) clone() *Keys {
 }
 
 // Draw draws the next key of a name and stores it, unless one is waiting. by wraps
-// token keys; nil keeps them in the keyring. It returns the keyring with it.
+// the keys of tokens and consents; nil keeps them in the keyring. It returns the keyring with it.
 func (h *Home) Draw(ctx context.Context, keys *Keys, name string, by sealed.Wrapper) (*Keys, []byte, error) {
 	if waiting, ok := keys.Next[name]; ok {
 		return keys, waiting.Key, nil
@@ -163,16 +166,17 @@ func (h *Home) Draw(ctx context.Context, keys *Keys, name string, by sealed.Wrap
 	}
 	held := Held{Epoch: keys.Epochs[name] + 1, Key: key}
 	next := keys.clone()
-	if name == entry.KeyToken && len(next.Old[consent]) == 0 {
-		next.Old[consent] = []Held{{Key: ConsentKey(keys)}}
+	token := name == entry.KeyToken || name == entry.KeyConsent
+	if token && len(next.Old[entry.KeyConsent]) == 0 {
+		next.Old[entry.KeyConsent] = []Held{{Key: ConsentKey(keys)}}
 	}
-	if name == entry.KeyToken && keys.VaultToken != "" {
-		kept := &next.Old[consent][0]
+	if token && keys.VaultToken != "" {
+		kept := &next.Old[entry.KeyConsent][0]
 		if held.Vault, err = wrapToken(ctx, by, key); err == nil && kept.Vault == "" {
 			kept.Vault, err = wrapToken(ctx, by, kept.Key)
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("failed to have the next token key wrapped: %w", err)
+			return nil, nil, fmt.Errorf("failed to have the next key wrapped: %w", err)
 		}
 	}
 	if next.Next == nil {
@@ -182,8 +186,8 @@ func (h *Home) Draw(ctx context.Context, keys *Keys, name string, by sealed.Wrap
 	return next, key, h.Save(next)
 }
 
-// Promote puts the key that is waiting in force and stores that. Token and commit
-// keys of before are kept, all others forgotten.
+// Promote puts the key that is waiting in force and stores that. Keys of before that
+// are counted are kept, all others forgotten.
 func (h *Home) Promote(keys *Keys, name string) (*Keys, error) {
 	held, ok := keys.Next[name]
 	if !ok {
@@ -191,17 +195,23 @@ func (h *Home) Promote(keys *Keys, name string) (*Keys, error) {
 	}
 	next := keys.clone()
 	delete(next.Next, name)
+	if slices.Contains(counted, name) {
+		if next.Epochs == nil {
+			next.Epochs = map[string]int{}
+		}
+		next.Epochs[name] = held.Epoch
+	}
+	if name == entry.KeyConsent {
+		next.Old[name] = append(next.Old[name], held)
+		return next, h.Save(next)
+	}
 	now := next.field(name)
-	if name == entry.KeyToken || name == entry.KeyCommit {
+	if slices.Contains(counted, name) {
 		old := Held{Epoch: keys.Epochs[name], Key: *now}
 		if name == entry.KeyToken {
 			old.Vault, next.VaultToken = keys.VaultToken, held.Vault
 		}
 		next.Old[name] = append(next.Old[name], old)
-		if next.Epochs == nil {
-			next.Epochs = map[string]int{}
-		}
-		next.Epochs[name] = held.Epoch
 	}
 	*now = held.Key
 	return next, h.Save(next)
@@ -227,14 +237,26 @@ func (h *Home) Drop(keys *Keys, name string) (*Keys, error) {
 	return next, h.Save(next)
 }
 
-// ConsentKey derives commitments to the subjects of consents. It comes from the
-// token key that a home began with and stays when that is replaced: the signed
-// consents of the ledger name subjects by it.
+// ConsentKey derives commitments to subjects. The first comes from the token key that
+// a home began with and stays when that is replaced.
 func ConsentKey(keys *Keys) []byte {
-	if kept := keys.Old[consent]; len(kept) > 0 {
-		return kept[0].Key
+	if kept := keys.Old[entry.KeyConsent]; len(kept) > 0 {
+		return kept[len(kept)-1].Key
 	}
 	mac := hmac.New(sha256.New, keys.Token)
 	mac.Write([]byte("sandgate/consent-subject/v1"))
 	return mac.Sum(nil)
+}
+
+// ConsentKeyOf is ConsentKey of an epoch, none of which is ever erased: nil for one
+// that is not there.
+func ConsentKeyOf(keys *Keys, epoch int) []byte {
+	kept := keys.Old[entry.KeyConsent]
+	switch {
+	case len(kept) == 0 && epoch == 0:
+		return ConsentKey(keys)
+	case epoch < 0 || epoch >= len(kept):
+		return nil
+	}
+	return kept[epoch].Key
 }

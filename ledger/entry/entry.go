@@ -173,6 +173,9 @@ type Snapshot struct {
 	Units    int64  `json:"units,omitempty"`
 	// Epoch is that of the token key by which units were tokenised.
 	Epoch int `json:"token_epoch,omitempty"`
+	// ConsentEpoch is that of the key by which rows are matched with consents; 0 too
+	// where none are needed.
+	ConsentEpoch int `json:"consent_epoch,omitempty"`
 	// masking:
 	// Variants are the hidden columns of the snapshot: policies.Entry.VariantNames at
 	// ingest.

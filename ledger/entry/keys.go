@@ -37,7 +37,7 @@ type Rotated struct {
 	// have none and still need the old key.
 	Moved int `json:"moved"`
 	Left  int `json:"left"`
-	// Epoch is the number of the new token or commit key; the first there was is 0.
+	// Epoch is the number of the new token, commit, consent or ca key; the first there was is 0.
 	Epoch int `json:"epoch,omitempty"`
 	// Old and New are the signatures of both receipt keys over evidence.RotationText.
 	Old []byte `json:"old,omitempty"`

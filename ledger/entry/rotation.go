@@ -23,6 +23,7 @@ const (
 	KeyReceipt = "receipt" // signs receipts
 	KeyToken   = "token"   // unit tokens, ranks, pseudonyms
 	KeyCommit  = "commit"  // salts of commitments to queries
+	KeyConsent = "consent" // commitments to the subjects of consents and verifications
 	KeyServer  = "server"  // the gateway's certificate
 	KeyCA      = "ca"      // the authority of all certificates
 )
@@ -40,9 +41,10 @@ type Announced struct {
 }
 
 // Erased says that the keys of a secret up to an epoch are no longer in the
-// gateway's keyring; the first entry of a new epoch counts from 0.
+// gateway's keyring; the first entry of a new epoch counts from 0. Of the authority it
+// says too that certificates of theirs are refused.
 type Erased struct {
-	Key   string `json:"key"` // token
+	Key   string `json:"key"` // token, ca
 	Epoch int    `json:"epoch"`
 }
 
@@ -62,7 +64,7 @@ func (a *Announced) check() error {
 }
 
 func (x *Erased) check() error {
-	if x.Key != KeyToken || x.Epoch < 0 {
+	if x.Key != KeyToken && x.Key != KeyCA || x.Epoch < 0 {
 		return errors.New("erasure does not name its keys")
 	}
 	return nil
@@ -70,10 +72,10 @@ func (x *Erased) check() error {
 
 func (r *Rotated) check() error {
 	if r.From == "" || r.To == "" || r.Moved < 0 || r.Left < 0 || r.Epoch < 0 ||
-		!slices.Contains([]string{KeyStorage, KeyLog, KeyReceipt, KeyToken, KeyCommit, KeyServer, KeyCA}, r.Key) {
+		!slices.Contains([]string{KeyStorage, KeyLog, KeyReceipt, KeyToken, KeyCommit, KeyConsent, KeyServer, KeyCA}, r.Key) {
 		return errors.New("rotation does not name its keys")
 	}
-	signed, counted := r.Key == KeyReceipt, r.Key == KeyToken || r.Key == KeyCommit
+	signed, counted := r.Key == KeyReceipt, slices.Contains([]string{KeyToken, KeyCommit, KeyConsent, KeyCA}, r.Key)
 	if signed != (len(r.Old) > 0) || signed != (len(r.New) > 0) || counted != (r.Epoch > 0) || (r.Key == KeyLog) != (r.Checkpoint != "") ||
 		r.Key != KeyStorage && (r.Moved > 0 || r.Left > 0) {
 		return errors.New("rotation bears what another key's would")

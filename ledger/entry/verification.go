@@ -28,9 +28,28 @@ type VerificationRequest struct {
 	// Subject is the commitment by which consents name the subject. Empty, with
 	// Question, in the refusal of a product that is not the operator's.
 	Subject string `json:"subject,omitempty"`
+	// Former is the subject's commitment under the key that was in force when the year
+	// began, once that was replaced: what counts over a year counts by it.
+	Former string `json:"former,omitempty"`
 	// Question is Commit of subject, predicate and claim: equal questions commit
 	// equally, in whatever product and spelling.
 	Question string `json:"question,omitempty"`
+}
+
+// Counted is the commitment by which the year's questions about the subject are
+// counted: one, whatever key is in force when each is asked.
+func (r VerificationRequest) Counted() string {
+	if r.Former != "" {
+		return r.Former
+	}
+	return r.Subject
+}
+
+func (r VerificationRequest) commitments() []string {
+	if r.Former == "" {
+		return []string{r.Subject, r.Question}
+	}
+	return []string{r.Subject, r.Question, r.Former}
 }
 
 // VerificationRefused is a refusal. It depends on the request, the policy and the
@@ -105,11 +124,11 @@ func (e *Entry) checkVerification() error {
 	}
 	switch {
 	case e.VerificationRefused != nil:
-		if r := e.VerificationRefused.Request; r.Subject != "" || r.Question != "" {
-			return hash(r.Subject, r.Question)
+		if r := e.VerificationRefused.Request; r.Subject != "" || r.Question != "" || r.Former != "" {
+			return hash(r.commitments()...)
 		}
 	case e.VerificationReserved != nil:
-		return hash(e.VerificationReserved.Request.Subject, e.VerificationReserved.Request.Question)
+		return hash(e.VerificationReserved.Request.commitments()...)
 	case e.VerificationAnswered != nil:
 		return hash(e.VerificationAnswered.Answer)
 	}

@@ -168,6 +168,9 @@ func (s *State) Facts(core algebra.Core) ([]protect.Facts, []string, *policies.R
 	if x := s.oneEpoch(core); x != nil {
 		return nil, nil, x
 	}
+	if x := s.consentEpoch(core); x != nil {
+		return nil, nil, x
+	}
 	return facts, snapshots, nil
 }
 

@@ -165,7 +165,8 @@ func (w *world) forked(t testing.TB) *world {
 	s.verifications = s.verifications.clone()
 	s.keys.chain, s.keys.receipts, s.keys.handed = s.keys.chain.Clone(), slices.Clone(s.keys.receipts), slices.Clone(s.keys.handed)
 	s.keys.steps = slices.Clone(s.keys.steps)
-	s.keys.inForce, s.keys.epochs, s.keys.exact = maps.Clone(s.keys.inForce), maps.Clone(s.keys.epochs), maps.Clone(s.keys.exact)
+	s.keys.inForce, s.keys.epochs, s.keys.oldest, s.keys.exact = maps.Clone(s.keys.inForce), maps.Clone(s.keys.epochs), maps.Clone(s.keys.oldest), maps.Clone(s.keys.exact)
+	s.keys.consents = slices.Clone(s.keys.consents)
 	s.filter, s.order, s.jobs = s.filter.Clone(), slices.Clone(s.order), map[string]*Job{}
 	for id, j := range w.s.jobs {
 		own := *j

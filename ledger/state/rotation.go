@@ -35,14 +35,15 @@ type rotation struct {
 	handed    []string             // checkpoints under which log keys were handed over
 	steps     []uint64             // entries that handed them over, two each
 	inForce   map[string]KeyChange // by key
-	epochs    map[string]int       // token, commit
-	oldest    int                  // first epoch of the token key that is not erased
+	epochs    map[string]int       // token, commit, consent, ca
+	oldest    map[string]int       // first epoch that is not erased: token, ca
+	consents  []int64              // when consent keys came into force, Unix milliseconds
 	// exact are the token epochs of each data set's exact jobs.
 	exact map[string][]int
 }
 
 func newRotation() rotation {
-	return rotation{inForce: map[string]KeyChange{}, epochs: map[string]int{}, exact: map[string][]int{}}
+	return rotation{inForce: map[string]KeyChange{}, epochs: map[string]int{}, oldest: map[string]int{}, exact: map[string][]int{}}
 }
 
 func (r *rotation) begin(g *entry.Genesis, receipt ed25519.PublicKey, at int64) error {
@@ -51,7 +52,7 @@ func (r *rotation) begin(g *entry.Genesis, receipt ed25519.PublicKey, at int64) 
 		return err
 	}
 	r.chain, r.receipts = chain, []evidence.ReceiptTerm{{Key: receipt, Until: math.MaxUint64}}
-	for _, key := range []string{entry.KeyStorage, entry.KeyToken, entry.KeyCommit, entry.KeyServer, entry.KeyCA} {
+	for _, key := range []string{entry.KeyStorage, entry.KeyToken, entry.KeyCommit, entry.KeyConsent, entry.KeyServer, entry.KeyCA} {
 		r.inForce[key] = KeyChange{At: at}
 	}
 	r.inForce[entry.KeyLog], r.inForce[entry.KeyReceipt] = KeyChange{Name: g.LogKey, At: at}, KeyChange{Name: g.ReceiptKey, At: at}
@@ -78,11 +79,11 @@ func (s *State) Announced() *Announcement { return s.keys.announced }
 // KeyInForce is when a key came into force, and its name.
 func (s *State) KeyInForce(key string) KeyChange { return s.keys.inForce[key] }
 
-// KeyEpoch is the number of rotations of the token or the commit key.
+// KeyEpoch is the number of rotations of the token, commit, consent or ca key.
 func (s *State) KeyEpoch(key string) int { return s.keys.epochs[key] }
 
 // OldestToken is the first epoch of the token key that is not erased.
-func (s *State) OldestToken() int { return s.keys.oldest }
+func (s *State) OldestToken() int { return s.keys.oldest[entry.KeyToken] }
 
 // TokensBefore lists the data sets whose snapshot in force was tokenised before an
 // epoch, sorted.
@@ -172,6 +173,9 @@ func (s *State) applyRotated(e *entry.Entry) error {
 	if have := s.keys.inForce[r.Key].Name; have != "" && have != r.From && r.Key != entry.KeyStorage {
 		return fmt.Errorf("the rotation does not follow from the %s key in force", r.Key)
 	}
+	if x := s.CheckTurn(r.Key); x != nil {
+		return x
+	}
 	switch r.Key {
 	case entry.KeyStorage:
 		s.storageKey = r.To
@@ -179,11 +183,14 @@ func (s *State) applyRotated(e *entry.Entry) error {
 		if err := s.applyReceiptKey(e); err != nil {
 			return err
 		}
-	case entry.KeyToken, entry.KeyCommit:
+	case entry.KeyToken, entry.KeyCommit, entry.KeyConsent, entry.KeyCA:
 		if r.Epoch != s.keys.epochs[r.Key]+1 {
 			return fmt.Errorf("the %s key of epoch %d does not follow epoch %d", r.Key, r.Epoch, s.keys.epochs[r.Key])
 		}
 		s.keys.epochs[r.Key] = r.Epoch
+		if r.Key == entry.KeyConsent {
+			s.keys.consents = append(s.keys.consents, e.At)
+		}
 	}
 	s.keys.inForce[r.Key] = KeyChange{r.To, e.Seq, e.At}
 	return nil
@@ -242,7 +249,7 @@ func (s *State) applyLogKey(e *entry.Entry) error {
 // CheckErase says whether the token keys up to an epoch may be erased: no snapshot
 // in force was made by one of them.
 func (s *State) CheckErase(epoch int) error {
-	if epoch < s.keys.oldest || epoch >= s.keys.epochs[entry.KeyToken] {
+	if epoch < s.keys.oldest[entry.KeyToken] || epoch >= s.keys.epochs[entry.KeyToken] {
 		return errors.New("no retired token key is of this epoch")
 	}
 	if left := s.TokensBefore(epoch + 1); len(left) > 0 {
@@ -252,20 +259,26 @@ func (s *State) CheckErase(epoch int) error {
 }
 
 func (s *State) applyErased(e *entry.Entry) error {
-	if err := s.gateway(e); err != nil {
-		return err
+	if e.Erased.Key == entry.KeyCA {
+		if x := s.CheckRetire(e.Actor, e.Erased.Epoch); x != nil {
+			return x
+		}
+	} else {
+		if err := s.gateway(e); err != nil {
+			return err
+		}
+		if err := s.CheckErase(e.Erased.Epoch); err != nil {
+			return err
+		}
 	}
-	if err := s.CheckErase(e.Erased.Epoch); err != nil {
-		return err
-	}
-	s.keys.oldest = e.Erased.Epoch + 1
+	s.keys.oldest[e.Erased.Key] = e.Erased.Epoch + 1
 	return nil
 }
 
 // CheckEpoch refuses a snapshot that was tokenised by a key that is erased, or that
 // the ledger does not know.
 func (s *State) CheckEpoch(epoch int) *policies.Reason {
-	if epoch >= s.keys.oldest && epoch <= s.keys.epochs[entry.KeyToken] {
+	if epoch >= s.keys.oldest[entry.KeyToken] && epoch <= s.keys.epochs[entry.KeyToken] {
 		return nil
 	}
 	return &policies.Reason{Code: "TOKEN_KEY_MOVED", Rule: "keys", SetBy: "sandgate",

@@ -383,6 +383,9 @@ func (s *State) applySnapshot(e *entry.Entry) error {
 	if x := s.CheckEpoch(e.Snapshot.Epoch); x != nil {
 		return x
 	}
+	if x := s.CheckConsentEpoch(e.Snapshot.Dataset, e.Snapshot.ConsentEpoch); x != nil {
+		return x
+	}
 	if err := s.checkVariants(e.Snapshot); err != nil {
 		return err
 	}

@@ -179,7 +179,7 @@ func (v verifications) at(t time.Time) verifications {
 // repeats says whether the operator asked the very same in this year.
 func (v verifications) repeats(a VerificationAsk, q policies.VerificationPredicate, snapshot string) bool {
 	for _, attribute := range q.Attributes() {
-		if !v.asked[keyed(a.Operator, a.Request.Subject, attribute)][questionKey(a.Request.Question, snapshot)] {
+		if !v.asked[keyed(a.Operator, a.Request.Counted(), attribute)][questionKey(a.Request.Question, snapshot)] {
 			return false
 		}
 	}
@@ -190,7 +190,7 @@ func (v verifications) repeats(a VerificationAsk, q policies.VerificationPredica
 func (v verifications) exhausted(a VerificationAsk, q policies.VerificationPredicate, snapshot, department string, limits policies.VerificationRule) *policies.Reason {
 	key := questionKey(a.Request.Question, snapshot)
 	for _, attribute := range q.Attributes() {
-		asked := v.asked[keyed(a.Operator, a.Request.Subject, attribute)]
+		asked := v.asked[keyed(a.Operator, a.Request.Counted(), attribute)]
 		if !asked[key] && int64(len(asked)) >= limits.QuestionsPerYear {
 			return &policies.Reason{Code: "QUESTIONS_EXHAUSTED", Rule: "disclosure/" + q.Dataset, SetBy: department,
 				ZH:     fmt.Sprintf("对该主体的列“%s”，本年可核验的 %d 问已用完", attribute, limits.QuestionsPerYear),
@@ -199,7 +199,7 @@ func (v verifications) exhausted(a VerificationAsk, q policies.VerificationPredi
 		}
 	}
 	subjects := v.subjects[keyed(a.Operator, q.Dataset)]
-	if !subjects[a.Request.Subject] && int64(len(subjects)) >= limits.SubjectsPerMonth {
+	if !subjects[a.Request.Counted()] && int64(len(subjects)) >= limits.SubjectsPerMonth {
 		return &policies.Reason{Code: "SUBJECTS_EXHAUSTED", Rule: "disclosure/" + q.Dataset, SetBy: department,
 			ZH:     fmt.Sprintf("数据集“%s”：本月可核验的 %d 名主体已用完", q.Dataset, limits.SubjectsPerMonth),
 			EN:     fmt.Sprintf("data set %q: the %d subjects of this month are used up", q.Dataset, limits.SubjectsPerMonth),
@@ -213,7 +213,7 @@ func (v verifications) exhausted(a VerificationAsk, q policies.VerificationPredi
 func (v verifications) full(a VerificationAsk, q policies.VerificationPredicate, snapshot string, most int64) bool {
 	key := questionKey(a.Request.Question, snapshot)
 	return slices.ContainsFunc(q.Attributes(), func(attribute string) bool {
-		told := v.told[keyed(a.Request.Subject, attribute)]
+		told := v.told[keyed(a.Request.Counted(), attribute)]
 		return !told[key] && int64(len(told)) >= most
 	})
 }
@@ -240,6 +240,9 @@ func (s *State) verificationAsk(e *entry.Entry, r entry.VerificationRequest) (Ve
 	}
 	if x := SameVerification(e.Signed.Statement, e.Actor, r); x != nil {
 		return VerificationAsk{}, x
+	}
+	if r.Subject != "" && (r.Former != "") != (s.ConsentEpochOf(e.Time()) < s.keys.epochs[entry.KeyConsent]) {
+		return VerificationAsk{}, errors.New("the subject is not named by the key under which the year is counted")
 	}
 	return VerificationAsk{Operator: e.Actor, Request: r, At: e.Time()}, nil
 }
@@ -278,13 +281,13 @@ func (s *State) applyVerificationReserved(e *entry.Entry) error {
 	p, _ := s.book.Product(r.Request.Product)
 	v := s.verifications.at(e.Time())
 	for _, attribute := range p.Predicate.Attributes() {
-		put(v.asked, keyed(e.Actor, r.Request.Subject, attribute), questionKey(r.Request.Question, r.Snapshot))
+		put(v.asked, keyed(e.Actor, r.Request.Counted(), attribute), questionKey(r.Request.Question, r.Snapshot))
 		// Before data is read, as budgets are: what fails has been counted.
 		if r.Ground == entry.GroundData {
-			put(v.told, keyed(r.Request.Subject, attribute), questionKey(r.Request.Question, r.Snapshot))
+			put(v.told, keyed(r.Request.Counted(), attribute), questionKey(r.Request.Question, r.Snapshot))
 		}
 	}
-	fresh := put(v.subjects, keyed(e.Actor, p.Predicate.Dataset), r.Request.Subject)
+	fresh := put(v.subjects, keyed(e.Actor, p.Predicate.Dataset), r.Request.Counted())
 	s.verifications = v
 	s.beginVerification(e, r.Request, PhaseReserved).Reserved = r
 	if !r.Repeat {

@@ -146,8 +146,9 @@ func (x *DestroySnapshotResponse) GetReceipt() *Receipt {
 type RotateKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Key: storage, which wraps the keys of snapshots; log, which signs checkpoints;
-	// receipt; token, which tokenises units; commit, which commits to queries; or
-	// server, with the gateway's certificate.
+	// receipt; token, which tokenises units; commit, which commits to queries; consent,
+	// which commits to the subjects of consents; server, with the gateway's
+	// certificate; or ca, which issues certificates.
 	Key           string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -203,14 +204,18 @@ type RotateKeyResponse struct {
 	Left int32 `protobuf:"varint,4,opt,name=left,proto3" json:"left,omitempty"`
 	// Receipt of the ledger entry.
 	Receipt *Receipt `protobuf:"bytes,5,opt,name=receipt,proto3" json:"receipt,omitempty"`
-	// Number of the key in force, of a token or commit key; the first there was is 0.
+	// Number of the key in force, of a token, commit, consent or ca key; the first there
+	// was is 0.
 	Epoch int32 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Of a token key: data sets to be ingested again before they can be joined with
-	// such as were, and before the old key is erased.
+	// such as were, and before the old key is erased. Of a consent key: those that
+	// answer nothing until they are.
 	Waiting []string `protobuf:"bytes,7,rep,name=waiting,proto3" json:"waiting,omitempty"`
 	// Of a token key: data sets in exact mode that will answer nothing exactly once
 	// they are ingested again.
-	Closing       []string `protobuf:"bytes,8,rep,name=closing,proto3" json:"closing,omitempty"`
+	Closing []string `protobuf:"bytes,8,rep,name=closing,proto3" json:"closing,omitempty"`
+	// Of a consent key: departments that have consents to record again.
+	Departments   []string `protobuf:"bytes,9,rep,name=departments,proto3" json:"departments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -301,6 +306,134 @@ func (x *RotateKeyResponse) GetClosing() []string {
 	return nil
 }
 
+func (x *RotateKeyResponse) GetDepartments() []string {
+	if x != nil {
+		return x.Departments
+	}
+	return nil
+}
+
+// RetireKeyRequest names a key of before.
+type RetireKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key: ca.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Whether to go on although parties have not been seen with a certificate of the new
+	// authority, who are shut out until theirs is renewed.
+	Force         bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireKeyRequest) Reset() {
+	*x = RetireKeyRequest{}
+	mi := &file_sandgate_v1_keys_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireKeyRequest) ProtoMessage() {}
+
+func (x *RetireKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_keys_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireKeyRequest.ProtoReflect.Descriptor instead.
+func (*RetireKeyRequest) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_keys_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RetireKeyRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RetireKeyRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// RetireKeyResponse says what ended.
+type RetireKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number up to which keys are destroyed.
+	Epoch int32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Parties not seen with a certificate of the new authority since the gateway
+	// started: what they hold may be refused from now on.
+	Parties []string `protobuf:"bytes,2,rep,name=parties,proto3" json:"parties,omitempty"`
+	// Receipt of the ledger entry.
+	Receipt       *Receipt `protobuf:"bytes,3,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireKeyResponse) Reset() {
+	*x = RetireKeyResponse{}
+	mi := &file_sandgate_v1_keys_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireKeyResponse) ProtoMessage() {}
+
+func (x *RetireKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_keys_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireKeyResponse.ProtoReflect.Descriptor instead.
+func (*RetireKeyResponse) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_keys_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RetireKeyResponse) GetEpoch() int32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *RetireKeyResponse) GetParties() []string {
+	if x != nil {
+		return x.Parties
+	}
+	return nil
+}
+
+func (x *RetireKeyResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
 // ListKeysRequest asks for the list.
 type ListKeysRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -310,7 +443,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_sandgate_v1_keys_proto_msgTypes[4]
+	mi := &file_sandgate_v1_keys_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -322,7 +455,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_keys_proto_msgTypes[4]
+	mi := &file_sandgate_v1_keys_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -335,7 +468,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_keys_proto_rawDescGZIP(), []int{4}
+	return file_sandgate_v1_keys_proto_rawDescGZIP(), []int{6}
 }
 
 // ListKeysResponse is the list.
@@ -349,7 +482,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_sandgate_v1_keys_proto_msgTypes[5]
+	mi := &file_sandgate_v1_keys_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -361,7 +494,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_keys_proto_msgTypes[5]
+	mi := &file_sandgate_v1_keys_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -374,7 +507,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_keys_proto_rawDescGZIP(), []int{5}
+	return file_sandgate_v1_keys_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListKeysResponse) GetKeys() []*Key {
@@ -418,7 +551,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_sandgate_v1_keys_proto_msgTypes[6]
+	mi := &file_sandgate_v1_keys_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -430,7 +563,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_keys_proto_msgTypes[6]
+	mi := &file_sandgate_v1_keys_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -443,7 +576,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_keys_proto_rawDescGZIP(), []int{6}
+	return file_sandgate_v1_keys_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Key) GetId() string {
@@ -543,7 +676,7 @@ const file_sandgate_v1_keys_proto_rawDesc = "" +
 	"\x06method\x18\x03 \x01(\tR\x06method\x12.\n" +
 	"\areceipt\x18\x04 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\"*\n" +
 	"\x10RotateKeyRequest\x12\x16\n" +
-	"\x03key\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x03key\"\xdb\x01\n" +
+	"\x03key\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x03key\"\xfd\x01\n" +
 	"\x11RotateKeyResponse\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -552,7 +685,15 @@ const file_sandgate_v1_keys_proto_rawDesc = "" +
 	"\areceipt\x18\x05 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\x12\x14\n" +
 	"\x05epoch\x18\x06 \x01(\x05R\x05epoch\x12\x18\n" +
 	"\awaiting\x18\a \x03(\tR\awaiting\x12\x18\n" +
-	"\aclosing\x18\b \x03(\tR\aclosing\"\x11\n" +
+	"\aclosing\x18\b \x03(\tR\aclosing\x12 \n" +
+	"\vdepartments\x18\t \x03(\tR\vdepartments\"@\n" +
+	"\x10RetireKeyRequest\x12\x16\n" +
+	"\x03key\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x03key\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"s\n" +
+	"\x11RetireKeyResponse\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x05R\x05epoch\x12\x18\n" +
+	"\aparties\x18\x02 \x03(\tR\aparties\x12.\n" +
+	"\areceipt\x18\x03 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\"\x11\n" +
 	"\x0fListKeysRequest\"8\n" +
 	"\x10ListKeysResponse\x12$\n" +
 	"\x04keys\x18\x01 \x03(\v2\x10.sandgate.v1.KeyR\x04keys\"\xc5\x02\n" +
@@ -573,11 +714,12 @@ const file_sandgate_v1_keys_proto_rawDesc = "" +
 	" \x01(\tR\n" +
 	"rotationEn\x12\x18\n" +
 	"\awaiting\x18\v \x03(\tR\awaiting\x12\x12\n" +
-	"\x04held\x18\f \x01(\x05R\x04held2\xff\x01\n" +
+	"\x04held\x18\f \x01(\x05R\x04held2\xcb\x02\n" +
 	"\n" +
 	"KeyService\x12\\\n" +
 	"\x0fDestroySnapshot\x12#.sandgate.v1.DestroySnapshotRequest\x1a$.sandgate.v1.DestroySnapshotResponse\x12J\n" +
-	"\tRotateKey\x12\x1d.sandgate.v1.RotateKeyRequest\x1a\x1e.sandgate.v1.RotateKeyResponse\x12G\n" +
+	"\tRotateKey\x12\x1d.sandgate.v1.RotateKeyRequest\x1a\x1e.sandgate.v1.RotateKeyResponse\x12J\n" +
+	"\tRetireKey\x12\x1d.sandgate.v1.RetireKeyRequest\x1a\x1e.sandgate.v1.RetireKeyResponse\x12G\n" +
 	"\bListKeys\x12\x1c.sandgate.v1.ListKeysRequest\x1a\x1d.sandgate.v1.ListKeysResponseBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
 
 var (
@@ -592,34 +734,39 @@ func file_sandgate_v1_keys_proto_rawDescGZIP() []byte {
 	return file_sandgate_v1_keys_proto_rawDescData
 }
 
-var file_sandgate_v1_keys_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_sandgate_v1_keys_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_sandgate_v1_keys_proto_goTypes = []any{
 	(*DestroySnapshotRequest)(nil),  // 0: sandgate.v1.DestroySnapshotRequest
 	(*DestroySnapshotResponse)(nil), // 1: sandgate.v1.DestroySnapshotResponse
 	(*RotateKeyRequest)(nil),        // 2: sandgate.v1.RotateKeyRequest
 	(*RotateKeyResponse)(nil),       // 3: sandgate.v1.RotateKeyResponse
-	(*ListKeysRequest)(nil),         // 4: sandgate.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),        // 5: sandgate.v1.ListKeysResponse
-	(*Key)(nil),                     // 6: sandgate.v1.Key
-	(*Receipt)(nil),                 // 7: sandgate.v1.Receipt
-	(*timestamppb.Timestamp)(nil),   // 8: google.protobuf.Timestamp
+	(*RetireKeyRequest)(nil),        // 4: sandgate.v1.RetireKeyRequest
+	(*RetireKeyResponse)(nil),       // 5: sandgate.v1.RetireKeyResponse
+	(*ListKeysRequest)(nil),         // 6: sandgate.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),        // 7: sandgate.v1.ListKeysResponse
+	(*Key)(nil),                     // 8: sandgate.v1.Key
+	(*Receipt)(nil),                 // 9: sandgate.v1.Receipt
+	(*timestamppb.Timestamp)(nil),   // 10: google.protobuf.Timestamp
 }
 var file_sandgate_v1_keys_proto_depIdxs = []int32{
-	7, // 0: sandgate.v1.DestroySnapshotResponse.receipt:type_name -> sandgate.v1.Receipt
-	7, // 1: sandgate.v1.RotateKeyResponse.receipt:type_name -> sandgate.v1.Receipt
-	6, // 2: sandgate.v1.ListKeysResponse.keys:type_name -> sandgate.v1.Key
-	8, // 3: sandgate.v1.Key.since:type_name -> google.protobuf.Timestamp
-	0, // 4: sandgate.v1.KeyService.DestroySnapshot:input_type -> sandgate.v1.DestroySnapshotRequest
-	2, // 5: sandgate.v1.KeyService.RotateKey:input_type -> sandgate.v1.RotateKeyRequest
-	4, // 6: sandgate.v1.KeyService.ListKeys:input_type -> sandgate.v1.ListKeysRequest
-	1, // 7: sandgate.v1.KeyService.DestroySnapshot:output_type -> sandgate.v1.DestroySnapshotResponse
-	3, // 8: sandgate.v1.KeyService.RotateKey:output_type -> sandgate.v1.RotateKeyResponse
-	5, // 9: sandgate.v1.KeyService.ListKeys:output_type -> sandgate.v1.ListKeysResponse
-	7, // [7:10] is the sub-list for method output_type
-	4, // [4:7] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	9,  // 0: sandgate.v1.DestroySnapshotResponse.receipt:type_name -> sandgate.v1.Receipt
+	9,  // 1: sandgate.v1.RotateKeyResponse.receipt:type_name -> sandgate.v1.Receipt
+	9,  // 2: sandgate.v1.RetireKeyResponse.receipt:type_name -> sandgate.v1.Receipt
+	8,  // 3: sandgate.v1.ListKeysResponse.keys:type_name -> sandgate.v1.Key
+	10, // 4: sandgate.v1.Key.since:type_name -> google.protobuf.Timestamp
+	0,  // 5: sandgate.v1.KeyService.DestroySnapshot:input_type -> sandgate.v1.DestroySnapshotRequest
+	2,  // 6: sandgate.v1.KeyService.RotateKey:input_type -> sandgate.v1.RotateKeyRequest
+	4,  // 7: sandgate.v1.KeyService.RetireKey:input_type -> sandgate.v1.RetireKeyRequest
+	6,  // 8: sandgate.v1.KeyService.ListKeys:input_type -> sandgate.v1.ListKeysRequest
+	1,  // 9: sandgate.v1.KeyService.DestroySnapshot:output_type -> sandgate.v1.DestroySnapshotResponse
+	3,  // 10: sandgate.v1.KeyService.RotateKey:output_type -> sandgate.v1.RotateKeyResponse
+	5,  // 11: sandgate.v1.KeyService.RetireKey:output_type -> sandgate.v1.RetireKeyResponse
+	7,  // 12: sandgate.v1.KeyService.ListKeys:output_type -> sandgate.v1.ListKeysResponse
+	9,  // [9:13] is the sub-list for method output_type
+	5,  // [5:9] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_keys_proto_init() }
@@ -634,7 +781,7 @@ func file_sandgate_v1_keys_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_keys_proto_rawDesc), len(file_sandgate_v1_keys_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
