@@ -235,9 +235,10 @@ func TestAttack08_DeathsLookAlike(t *testing.T) {
 			t.Errorf("%v: %s", names, w)
 		}
 	}
-	// The other ticks are half a time-out's and twice that.
+	// The other ticks are half a time-out's and twice that. What is measured begins when
+	// the submission has come back, on a busy machine some way into the job.
 	lo, hi := slices.Min(seen), slices.Max(seen)
-	onTick := lo >= timeOut-tick/2 && hi < timeOut*3/2
+	onTick := lo >= timeOut*3/4 && hi < timeOut*3/2
 	last := a.witness(t, "deaths", sql(nobody), nothing)
 	if last.words != "released" || last.took > timeOut/2+tick {
 		t.Errorf("after all this a light job is %.100s after %v", last.words, last.took)

@@ -394,7 +394,7 @@ func TestAttack15_VerificationConsentHidden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		st, err := a.Client(Op(0)).Statement.GetStatement(t.Context(), &sandgatev1.GetStatementRequest{StartTime: timestamppb.New(time.Now().Add(-time.Hour)), EndTime: timestamppb.New(time.Now().Add(time.Hour))})
+		st, err := a.Client(Op(0)).Statement.GetStatement(t.Context(), &sandgatev1.GetStatementRequest{StartTime: timestamppb.New(a.Clock().Add(-time.Hour)), EndTime: timestamppb.New(a.Clock().Add(time.Hour))})
 		if err != nil {
 			t.Fatal(err)
 		}
