@@ -144,36 +144,49 @@ func (a *app) statementSheets(st *sandgatev1.Statement) []sheetOf {
 }
 
 func (a *app) statement(st *sandgatev1.Statement, span, source, page, sheet string) error {
-	sheets := a.statementSheets(st)
-	if page != "" {
-		text, err := a.statementHTML(sheets, st, span, source)
+	return a.handOut(func(a *app) []sheetOf { return a.statementSheets(st) }, func() error { return a.proto(st) }, paper{
+		title:  a.t("公共数据授权运营计量结算单", "Statement of authorised operation") + " " + span,
+		period: a.t("期间", "period") + " " + st.GetStartTime().AsTime().In(civil).Format(time.DateOnly) + " – " + st.GetEndTime().AsTime().In(civil).AddDate(0, 0, -1).Format(time.DateOnly),
+		source: source, page: page, sheet: sheet,
+	})
+}
+
+// paper is what stands around tables that are handed out, and the files they are
+// also written to; an empty name writes none.
+type paper struct{ title, period, source, page, sheet string }
+
+// handOut prints tables in the format asked for, and writes them as a page to print
+// and as CSV where files are named. asJSON prints what they were made of.
+func (a *app) handOut(sheets func(*app) []sheetOf, asJSON func() error, p paper) error {
+	if p.page != "" {
+		text, err := a.printable(sheets(a), p)
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(page, text, 0o600); err != nil {
-			return fmt.Errorf("failed to write statement: %w", err)
+		if err := os.WriteFile(p.page, text, 0o600); err != nil {
+			return fmt.Errorf("failed to write page: %w", err)
 		}
 	}
-	if sheet != "" {
+	if p.sheet != "" {
 		var buf bytes.Buffer
-		if err := writeSheets(&buf, (&app{format: "csv", lang: a.lang}).statementSheets(st)); err != nil {
+		if err := writeSheets(&buf, sheets(&app{format: "csv", lang: a.lang})); err != nil {
 			return err
 		}
-		if err := os.WriteFile(sheet, buf.Bytes(), 0o600); err != nil {
-			return fmt.Errorf("failed to write statement: %w", err)
+		if err := os.WriteFile(p.sheet, buf.Bytes(), 0o600); err != nil {
+			return fmt.Errorf("failed to write CSV: %w", err)
 		}
 	}
 	switch a.format {
 	case "json":
-		return a.proto(st)
+		return asJSON()
 	case "csv":
-		return writeSheets(a.out, sheets)
+		return writeSheets(a.out, sheets(a))
 	}
-	for _, s := range sheets {
+	for _, s := range sheets(a) {
 		a.say("%s", "%s", s.Title)
 		printTable(a.out, s.Header, s.Body, s.right...)
 	}
-	a.note("%s", "%s", source)
+	a.note("%s", "%s", p.source)
 	return nil
 }
 
@@ -198,23 +211,20 @@ func writeSheets(out io.Writer, sheets []sheetOf) error {
 	return w.Error()
 }
 
-func (a *app) statementHTML(sheets []sheetOf, st *sandgatev1.Statement, span, source string) ([]byte, error) {
+// printable is the tables as a page.
+func (a *app) printable(sheets []sheetOf, p paper) ([]byte, error) {
 	right := map[string]bool{}
 	for _, s := range sheets {
 		for _, i := range s.right {
 			right[s.Header[i]] = true
 		}
 	}
-	zone := time.FixedZone("CST", 8*3600)
-	lang := map[string]string{"zh": "zh-CN", "en": "en"}[a.lang]
 	var buf bytes.Buffer
 	err := statementTemplate.Execute(&buf, map[string]any{
-		"Lang": lang, "Title": a.t("公共数据授权运营计量结算单", "Statement of authorised operation") + " " + span,
-		"Period": a.t("期间", "period") + " " + st.GetStartTime().AsTime().In(zone).Format(time.DateOnly) + " – " + st.GetEndTime().AsTime().In(zone).AddDate(0, 0, -1).Format(time.DateOnly),
-		"Source": source, "Tables": sheets, "Right": right,
+		"Lang": map[string]string{"zh": "zh-CN", "en": "en"}[a.lang], "Title": p.title, "Period": p.period, "Source": p.source, "Tables": sheets, "Right": right,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("failed to write statement: %w", err)
+		return nil, fmt.Errorf("failed to write page: %w", err)
 	}
 	return buf.Bytes(), nil
 }

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -59,46 +57,11 @@ value of the data is in it.`,
 }
 
 func (a *app) yearbook(b yearbook.Book, source, page, sheet string) error {
-	if page != "" {
-		sheets := a.yearbookSheets(b)
-		right := map[string]bool{}
-		for _, s := range sheets {
-			for _, i := range s.right {
-				right[s.Header[i]] = true
-			}
-		}
-		var buf bytes.Buffer
-		if err := statementTemplate.Execute(&buf, map[string]any{
-			"Lang": map[string]string{"zh": "zh-CN", "en": "en"}[a.lang], "Title": a.t("公共数据授权运营年度披露", "Yearly disclosure of authorised operation") + " " + strconv.Itoa(b.Year),
-			"Period": a.t("截至", "as of") + " " + b.Until.In(civil).Format(time.DateTime), "Source": source, "Tables": sheets, "Right": right,
-		}); err != nil {
-			return fmt.Errorf("failed to write disclosure: %w", err)
-		}
-		if err := os.WriteFile(page, buf.Bytes(), 0o600); err != nil {
-			return fmt.Errorf("failed to write disclosure: %w", err)
-		}
-	}
-	if sheet != "" {
-		var buf bytes.Buffer
-		if err := writeSheets(&buf, (&app{format: "csv", lang: a.lang}).yearbookSheets(b)); err != nil {
-			return err
-		}
-		if err := os.WriteFile(sheet, buf.Bytes(), 0o600); err != nil {
-			return fmt.Errorf("failed to write disclosure: %w", err)
-		}
-	}
-	switch a.format {
-	case "json":
-		return a.json(b)
-	case "csv":
-		return writeSheets(a.out, a.yearbookSheets(b))
-	}
-	for _, s := range a.yearbookSheets(b) {
-		a.say("%s", "%s", s.Title)
-		printTable(a.out, s.Header, s.Body, s.right...)
-	}
-	a.note("%s", "%s", source)
-	return nil
+	return a.handOut(func(a *app) []sheetOf { return a.yearbookSheets(b) }, func() error { return a.json(b) }, paper{
+		title:  a.t("公共数据授权运营年度披露", "Yearly disclosure of authorised operation") + " " + strconv.Itoa(b.Year),
+		period: a.t("截至", "as of") + " " + b.Until.In(civil).Format(time.DateTime),
+		source: source, page: page, sheet: sheet,
+	})
 }
 
 func (a *app) yearbookSheets(b yearbook.Book) []sheetOf {

@@ -227,16 +227,6 @@ func (h *Home) EraseOld(keys *Keys, name string, epoch int) (*Keys, error) {
 	return next, h.Save(next)
 }
 
-// Drop forgets a key that was drawn and never came into force.
-func (h *Home) Drop(keys *Keys, name string) (*Keys, error) {
-	if _, ok := keys.Next[name]; !ok {
-		return keys, nil
-	}
-	next := keys.clone()
-	delete(next.Next, name)
-	return next, h.Save(next)
-}
-
 // ConsentKey derives commitments to subjects. The first comes from the token key that
 // a home began with and stays when that is replaced.
 func ConsentKey(keys *Keys) []byte {
