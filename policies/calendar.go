@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// civilZone is the zone of statutory days: China Standard Time has had no
+// CivilZone is the zone of statutory days: China Standard Time has had no
 // daylight saving since 1991, so a fixed offset is exact.
-var civilZone = time.FixedZone("CST", 8*3600)
+var CivilZone = time.FixedZone("CST", 8*3600)
 
 // CalendarYear is one year of the working-day calendar 工作日历, as the State
 // Council's yearly notice on holidays arranges it. Days are written 2026-01-01,
@@ -31,7 +31,7 @@ type Calendar struct {
 type civilDay int64
 
 func dayOf(at time.Time) civilDay {
-	y, m, d := at.In(civilZone).Date()
+	y, m, d := at.In(CivilZone).Date()
 	return civilDay(time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Unix() / 86400)
 }
 

@@ -32,7 +32,7 @@ func calendarOf(t testing.TB) Calendar {
 
 func cst(t testing.TB, text string) time.Time {
 	t.Helper()
-	at, err := time.ParseInLocation("2006-01-02 15:04:05", text, civilZone)
+	at, err := time.ParseInLocation("2006-01-02 15:04:05", text, CivilZone)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,13 +98,13 @@ func TestR24_AddWorkingDays(t *testing.T) {
 			continue
 		}
 		if want := cst(t, x.want+" 00:00:00").AddDate(0, 0, 1); !due.Equal(want) {
-			t.Errorf("%s: due %v, want the end of %s", x.name, due.In(civilZone), x.want)
+			t.Errorf("%s: due %v, want the end of %s", x.name, due.In(CivilZone), x.want)
 		}
 	}
 	// The zone of the instant is no matter: 16:30 UTC is the next day in China.
 	a, err := c.AddWorkingDays(time.Date(2026, 3, 2, 16, 30, 0, 0, time.UTC), 1)
 	if err != nil || !a.Equal(cst(t, "2026-03-05 00:00:00")) {
-		t.Errorf("%v %v", a.In(civilZone), err)
+		t.Errorf("%v %v", a.In(CivilZone), err)
 	}
 }
 
@@ -145,7 +145,7 @@ func naive(years []CalendarYear, from time.Time, n int) (string, bool) {
 		}
 		return false
 	}
-	at := from.In(civilZone)
+	at := from.In(CivilZone)
 	for n > 0 {
 		at = at.AddDate(0, 0, 1)
 		i := slices.IndexFunc(years, func(y CalendarYear) bool { return y.Year == at.Year() })
@@ -180,7 +180,7 @@ func TestR24_AddWorkingDaysAgainstAReference(t *testing.T) {
 			continue
 		}
 		counted++
-		if last := got.Add(-time.Second).In(civilZone).Format(time.DateOnly); last != want {
+		if last := got.Add(-time.Second).In(CivilZone).Format(time.DateOnly); last != want {
 			t.Fatalf("%v + %d: %s, reference %s", from, n, last, want)
 		}
 		// One day more is later; a minute later is no earlier.

@@ -207,7 +207,7 @@ func (a *agenda) renewal(l Licence) {
 			return
 		}
 	}
-	d := Duty{ID: string(DutyRenew) + "/" + l.ID + "/" + l.NotAfter.In(civilZone).Format(time.DateOnly), Kind: DutyRenew, About: l.ID, Owes: l.Operator,
+	d := Duty{ID: string(DutyRenew) + "/" + l.ID + "/" + l.NotAfter.In(CivilZone).Format(time.DateOnly), Kind: DutyRenew, About: l.ID, Owes: l.Operator,
 		Since: l.NotBefore.UTC(), Due: l.NotAfter.UTC(), Phase: PhaseRemind}
 	reach, err := a.b.desk.calendar.AddWorkingDays(a.at, days)
 	if err == nil && reach.Before(l.NotAfter) {
@@ -219,13 +219,13 @@ func (a *agenda) renewal(l Licence) {
 // nextYear asks the regulator in December for the next year's calendar, without
 // which deadlines that reach into it have no date.
 func (a *agenda) nextYear() {
-	now := a.at.In(civilZone)
+	now := a.at.In(CivilZone)
 	if a.b.desk.profile.ID == "" || now.Month() != time.December || slices.Contains(a.b.desk.calendar.Years(), now.Year()+1) {
 		return
 	}
 	next := strconv.Itoa(now.Year() + 1)
 	a.out = append(a.out, Duty{ID: string(DutyCalendar) + "/" + next, Kind: DutyCalendar, About: "calendar " + next, Owes: a.b.root,
-		Since: time.Date(now.Year(), time.December, 1, 0, 0, 0, 0, civilZone).UTC(), Due: time.Date(now.Year()+1, time.January, 1, 0, 0, 0, 0, civilZone).UTC(), Phase: PhaseRemind})
+		Since: time.Date(now.Year(), time.December, 1, 0, 0, 0, 0, CivilZone).UTC(), Due: time.Date(now.Year()+1, time.January, 1, 0, 0, 0, 0, CivilZone).UTC(), Phase: PhaseRemind})
 }
 
 // UnusedLimit is the first instant at which a grant last used, or put in force,
@@ -235,7 +235,7 @@ func (b *Book) UnusedLimit(last time.Time) time.Time {
 	if n == 0 {
 		return time.Time{}
 	}
-	return last.In(civilZone).AddDate(0, n, 0).UTC()
+	return last.In(CivilZone).AddDate(0, n, 0).UTC()
 }
 
 // Root is the regulator's party id.

@@ -57,13 +57,13 @@ func quarterOf(period string) (from, to time.Time, ok bool) {
 	}
 	year, _ := strconv.Atoi(m[1])
 	quarter, _ := strconv.Atoi(m[2])
-	from = time.Date(year, time.Month(3*quarter-2), 1, 0, 0, 0, 0, civilZone)
+	from = time.Date(year, time.Month(3*quarter-2), 1, 0, 0, 0, 0, CivilZone)
 	return from.UTC(), from.AddDate(0, 3, 0).UTC(), true
 }
 
 // quarterAt names the quarter an instant lies in.
 func quarterAt(at time.Time) string {
-	at = at.In(civilZone)
+	at = at.In(CivilZone)
 	return strconv.Itoa(at.Year()) + "Q" + strconv.Itoa((int(at.Month())+2)/3)
 }
 

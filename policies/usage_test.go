@@ -63,7 +63,7 @@ func TestR31_FeedbackIsOwedWithinTheProfilesDays(t *testing.T) {
 	}
 	b = apply(t, b, load(t, "profiles/chifeng.yaml"), "bureau")
 	d := owed(b, time.Date(2026, 7, 2, 0, 0, 0, 0, time.UTC))
-	if len(d) == 0 || d[0].Owes != "op" || d[0].Phase != PhaseOpen || d[0].Due.Add(-1).In(civilZone).Format(time.DateOnly) != "2026-07-22" {
+	if len(d) == 0 || d[0].Owes != "op" || d[0].Phase != PhaseOpen || d[0].Due.Add(-1).In(CivilZone).Format(time.DateOnly) != "2026-07-22" {
 		t.Fatalf("two days after the quarter: %+v", d)
 	}
 	if d = owed(b, late); len(d) == 0 || !d[0].Phase.Missed() {

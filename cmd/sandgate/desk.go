@@ -15,7 +15,7 @@ import (
 )
 
 // civil is the zone of statutory days.
-var civil = time.FixedZone("CST", 8*3600)
+var civil = policies.CivilZone
 
 // statement is a document that a command writes, signs and applies.
 type statement struct{ print bool }

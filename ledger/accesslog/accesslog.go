@@ -21,6 +21,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/sandgate/sandgate/policies"
 )
 
 // LeastMonths is how long raw access logs are kept by law; DefaultMonths unless told.
@@ -31,8 +33,6 @@ const (
 
 // MaxLine bounds one line; method and address come from the network.
 const MaxLine = 4096
-
-var zone = time.FixedZone("CST", 8*3600)
 
 // Line is one call.
 type Line struct {
@@ -72,7 +72,7 @@ type Log struct {
 const prefix, suffix = "access-", ".jsonl"
 
 // Day names the day of China Standard Time whose file holds an instant.
-func Day(at time.Time) string { return at.In(zone).Format(time.DateOnly) }
+func Day(at time.Time) string { return at.In(policies.CivilZone).Format(time.DateOnly) }
 
 // days lists the days of which dir has a file, ascending.
 func days(dir string) ([]string, error) {
@@ -235,7 +235,7 @@ func (l *Log) begin(day string, at time.Time) error {
 		}
 	}
 	l.file, l.day = f, day
-	oldest := at.In(zone).AddDate(0, -l.months, 0).Format(time.DateOnly)
+	oldest := at.In(policies.CivilZone).AddDate(0, -l.months, 0).Format(time.DateOnly)
 	for _, d := range all {
 		if d < oldest && d != day {
 			if err := os.Remove(path(l.dir, d)); err != nil {

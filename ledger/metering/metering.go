@@ -243,8 +243,7 @@ func divide(weights map[string]int64, amount int64) (names []string, parts []int
 
 // Quarter is a calendar quarter, 1 to 4, in China Standard Time.
 func Quarter(year, quarter int) Period {
-	zone := time.FixedZone("CST", 8*3600)
-	from := time.Date(year, time.Month(3*quarter-2), 1, 0, 0, 0, 0, zone)
+	from := time.Date(year, time.Month(3*quarter-2), 1, 0, 0, 0, 0, policies.CivilZone)
 	return Period{from, from.AddDate(0, 3, 0)}
 }
 

@@ -17,9 +17,8 @@ import (
 	"github.com/sandgate/sandgate/policies"
 )
 
-// civil is the zone of budget years and statutory days: China Standard Time has
-// had no daylight saving since 1991, so a fixed offset is exact.
-var civil = time.FixedZone("CST", 8*3600)
+// civil is the zone of budget years and statutory days.
+var civil = policies.CivilZone
 
 // Year returns the budget year of an instant.
 func Year(at time.Time) int { return at.In(civil).Year() }
