@@ -7,9 +7,15 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+
 	"github.com/sandgate/sandgate/gateway"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/attack"
+	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/ledger/audit"
 )
 
@@ -31,6 +37,22 @@ func TestR29_R34_AccessLogIsHeldAgainstTheLedger(t *testing.T) {
 	if _, err := a.Client(op).Policy.ApplyPolicy(t.Context(), &sandgatev1.ApplyPolicyRequest{}); err == nil {
 		t.Fatal("an empty bundle is applied")
 	}
+	kit, err := home.OpenKit(a.KitDir(op))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf, err := kit.TLS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := grpc.NewClient(a.Addr, grpc.WithTransportCredentials(credentials.NewTLS(conf)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.Invoke(t.Context(), "/sandgate.v1.Nobody/Tell239902196203215088", &sandgatev1.ApplyPolicyRequest{}, &sandgatev1.ApplyPolicyResponse{}); status.Code(err) != codes.Unimplemented {
+		t.Fatalf("a method that does not exist: %v", err)
+	}
 	time.Sleep(200 * time.Millisecond) // some heartbeats
 	running = false
 	if err := a.Stop(); err != nil {
@@ -44,6 +66,9 @@ func TestR29_R34_AccessLogIsHeldAgainstTheLedger(t *testing.T) {
 	raw, err := os.ReadFile(files[0])
 	if err != nil {
 		t.Fatal(err)
+	}
+	if strings.Contains(string(raw), "239902196203215088") || !strings.Contains(string(raw), `"method":"unknown"`) {
+		t.Error("a caller's own words are in the access log")
 	}
 	line := ""
 	for l := range strings.Lines(string(raw)) {

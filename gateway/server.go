@@ -157,6 +157,11 @@ func (d *Domain) accessed(outer, inner context.Context, method string, err error
 	if inner != nil {
 		line.Party = caller(inner)
 	}
+	// A method that does not exist is the caller's own words, and whether a stranger's
+	// exists was not looked at: they stay out.
+	if line.Party == "" || status.Code(err) == codes.Unimplemented {
+		line.Method = "unknown"
+	}
 	if p, ok := peer.FromContext(outer); ok {
 		line.Peer = p.Addr.String()
 		if host, _, err := net.SplitHostPort(line.Peer); err == nil {
