@@ -308,6 +308,10 @@ func TestOpenRefusesAWitnessThatForgot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	key, err := os.ReadFile(filepath.Join(dir, keyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var l Log
 	if err := json.Unmarshal(whole, &l); err != nil {
 		t.Fatal(err)
@@ -353,6 +357,17 @@ func TestOpenRefusesAWitnessThatForgot(t *testing.T) {
 		if err := os.WriteFile(path, whole, 0o600); err != nil {
 			t.Fatal(err)
 		}
+		if err := os.WriteFile(filepath.Join(dir, keyFile), key, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, keyFile), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Open(dir)
+		if err != nil {
+			t.Fatalf("mended after %s: %v", name, err)
+		}
+		again.Close()
 	}
 	if Create(dir, "x") == nil {
 		t.Error("a witness was made over another")
