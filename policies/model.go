@@ -1,0 +1,95 @@
+package policies
+
+// UseTrain lets a column be a feature, the label or a group of a model that is
+// trained inside the domain. It is no use in a query.
+const UseTrain Use = "train"
+
+// ModelFamily 模型族 is what is trained. The set is closed: a family that keeps
+// records (nearest neighbours, kernels, prototypes, embeddings, generators) is
+// refused by name; see RefusedFamilies.
+type ModelFamily string
+
+// Families that can be trained.
+const (
+	FamilyLinear   ModelFamily = "linear"   // linear regression 线性回归
+	FamilyLogistic ModelFamily = "logistic" // binary logistic regression 逻辑回归
+	FamilySoftmax  ModelFamily = "softmax"  // multinomial logistic regression
+	FamilyAdditive ModelFamily = "additive" // additive boosted model with pairwise terms (EBM) 可加提升模型
+	FamilyTree     ModelFamily = "tree"     // histogram decision tree 决策树
+	FamilyForest   ModelFamily = "forest"   // histogram decision forest 决策森林
+	FamilyKMeans   ModelFamily = "kmeans"   // k-means on a registered grid 聚类
+	// FamilyModule is the operator's own WebAssembly module: it is not trained, only
+	// evaluated inside.
+	FamilyModule ModelFamily = "module"
+)
+
+// ModelRelease is what may leave of a model that passed the gate.
+type ModelRelease string
+
+// Ways of release.
+const (
+	ReleaseParameters ModelRelease = "parameters" // a declarative parameter file; trained privately only
+	ReleaseScores     ModelRelease = "scores"     // the scoring API alone: the model stays inside
+)
+
+// ModelSpec 模型规格 is a model as a product holds it: declared, reviewed and pinned.
+// It names columns of one data set; nothing of it is code.
+type ModelSpec struct {
+	Dataset  string         `yaml:"dataset" json:"dataset"`
+	Family   ModelFamily    `yaml:"family" json:"family"`
+	Label    ModelLabel     `yaml:"label,omitempty" json:"label,omitzero"` // absent from kmeans
+	Features []ModelFeature `yaml:"features" json:"features"`
+	// Pairs of features whose joint effect an additive model learns.
+	Pairs [][2]string `yaml:"pairs,omitempty" json:"pairs,omitempty"`
+	// RowsPerUnit is how many rows of one privacy unit are used at most, 1…max_rows of
+	// the department's rule; 0 is 1. Which ones is decided by a keyed order.
+	RowsPerUnit int `yaml:"rows_per_unit,omitempty" json:"rows_per_unit,omitempty"`
+	// HoldOut is the share of units kept out of training, in percent, 10…50; 0 is 20.
+	HoldOut int `yaml:"hold_out,omitempty" json:"hold_out,omitempty"`
+	// Private trains under zCDP: every sum that leaves the rows is noised. Rho is its
+	// price, a decimal string; RhoEvaluation that of the figures on the held-out units,
+	// which both private and other models pay.
+	Private       bool   `yaml:"private,omitempty" json:"private,omitempty"`
+	Rho           string `yaml:"rho,omitempty" json:"rho,omitempty"`
+	RhoEvaluation string `yaml:"rho_evaluation" json:"rho_evaluation"`
+	// Groups are columns with a public code list over which fairness is reported.
+	Groups  []string      `yaml:"groups,omitempty" json:"groups,omitempty"`
+	Release ModelRelease  `yaml:"release" json:"release"`
+	Setting ModelSettings `yaml:"settings,omitempty" json:"settings,omitzero"`
+	// Module is the SHA-256 of the operator's WebAssembly module, hexadecimal; family
+	// module alone.
+	Module string `yaml:"module,omitempty" json:"module,omitempty"`
+}
+
+// ModelLabel is what is predicted: a number, or which of the classes a row is in.
+type ModelLabel struct {
+	Column string `yaml:"column" json:"column"`
+	// Positive are the codes (or, for a number or date, nothing) that make class 1 of a
+	// binary label. Threshold instead makes class 1 of values at or above an edge of
+	// the registered grid. Both are empty for linear regression and for softmax, whose
+	// classes are the codes of the column's list.
+	Positive  []string `yaml:"positive,omitempty" json:"positive,omitempty"`
+	Threshold string   `yaml:"threshold,omitempty" json:"threshold,omitempty"`
+}
+
+// ModelFeature is one column as an input. Its kind follows from the catalogue: a code
+// list makes categories; registered bounds make a number; a date is a number of days.
+type ModelFeature struct {
+	Column string `yaml:"column" json:"column"`
+	// Bins is into how many equal parts the registered bounds are cut where the family
+	// bins and the column has no registered grid, 2…64; 0 is 16.
+	Bins int `yaml:"bins,omitempty" json:"bins,omitempty"`
+}
+
+// ModelSettings of the families. 0 takes the default in brackets.
+type ModelSettings struct {
+	Steps    int     `yaml:"steps,omitempty" json:"steps,omitempty"`       // logistic, softmax: passes over the rows, 1…200 [30]; kmeans [8]
+	Clip     float64 `yaml:"clip,omitempty" json:"clip,omitempty"`         // largest norm of one unit's gradient, 0.01…100 [1]
+	L2       float64 `yaml:"l2,omitempty" json:"l2,omitempty"`             // ridge penalty, 0…1 [0.0001]
+	Rounds   int     `yaml:"rounds,omitempty" json:"rounds,omitempty"`     // additive: passes over the features, 1…200 [20]
+	Rate     float64 `yaml:"rate,omitempty" json:"rate,omitempty"`         // learning rate, 0.001…10 [family's own]
+	Trees    int     `yaml:"trees,omitempty" json:"trees,omitempty"`       // forest, 1…100 [10]
+	Depth    int     `yaml:"depth,omitempty" json:"depth,omitempty"`       // tree, forest, 1…10 [4]
+	Leaf     int     `yaml:"leaf,omitempty" json:"leaf,omitempty"`         // fewest units of a leaf, 10…10000 [20]
+	Clusters int     `yaml:"clusters,omitempty" json:"clusters,omitempty"` // kmeans, 2…64 [8]
+}
