@@ -465,8 +465,8 @@ func (b *Book) InForce(id string, at time.Time) *Reason {
 		return reasonf("LICENCE_NOT_YET_VALID", "licence/"+id, b.root, "授权“%s”尚未生效", "licence %q is not yet valid", id)
 	}
 	if !at.Before(l.NotAfter) {
-		return reasonf("LICENCE_EXPIRED", "licence/"+id, b.root, "授权“%s”已于 "+l.NotAfter.Format(time.DateOnly)+" 到期",
-			"licence %q expired on "+l.NotAfter.Format(time.DateOnly), id).
+		return reasonf("LICENCE_EXPIRED", "licence/"+id, b.root, "授权“%s”已于 "+Day(l.NotAfter)+" 到期",
+			"licence %q expired on "+Day(l.NotAfter), id).
 			hint("请向主管部门申请续期", "apply to the regulator for a renewal")
 	}
 	return nil

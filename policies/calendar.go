@@ -12,6 +12,13 @@ import (
 // daylight saving since 1991, so a fixed offset is exact.
 var CivilZone = time.FixedZone("CST", 8*3600)
 
+// Clock is an instant as every text that a person reads states it: to the minute, in
+// China Standard Time, the zone beside it. Programs are given RFC 3339 in UTC.
+func Clock(at time.Time) string { return at.In(CivilZone).Format("2006-01-02 15:04 -07:00") }
+
+// Day is the day of an instant in China Standard Time.
+func Day(at time.Time) string { return at.In(CivilZone).Format(time.DateOnly) }
+
 // CalendarYear is one year of the working-day calendar 工作日历, as the State
 // Council's yearly notice on holidays arranges it. Days are written 2026-01-01,
 // runs of days 2026-02-15..2026-02-23.

@@ -71,7 +71,7 @@ func (b *Book) Registered(t Target, at time.Time) *Reason {
 	case r.Cancelled:
 		x = reasonf("REGISTRATION_CANCELLED", rule, b.root, "%[2]s“%[3]s”的登记已注销", "the registration of %[1]s %[3]q was cancelled", string(t.Kind), what, t.ID)
 	case !at.Before(r.ValidUntil):
-		x = reasonf("REGISTRATION_EXPIRED", rule, b.root, "%[2]s“%[3]s”的登记已于 %[4]s 到期", "the registration of %[1]s %[3]q expired on %[4]s", string(t.Kind), what, t.ID, r.ValidUntil.Format(time.DateOnly))
+		x = reasonf("REGISTRATION_EXPIRED", rule, b.root, "%[2]s“%[3]s”的登记已于 %[4]s 到期", "the registration of %[1]s %[3]q expired on %[4]s", string(t.Kind), what, t.ID, Day(r.ValidUntil))
 	default:
 		return nil
 	}

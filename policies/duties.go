@@ -207,7 +207,7 @@ func (a *agenda) renewal(l Licence) {
 			return
 		}
 	}
-	d := Duty{ID: string(DutyRenew) + "/" + l.ID + "/" + l.NotAfter.In(CivilZone).Format(time.DateOnly), Kind: DutyRenew, About: l.ID, Owes: l.Operator,
+	d := Duty{ID: string(DutyRenew) + "/" + l.ID + "/" + Day(l.NotAfter), Kind: DutyRenew, About: l.ID, Owes: l.Operator,
 		Since: l.NotBefore.UTC(), Due: l.NotAfter.UTC(), Phase: PhaseRemind}
 	reach, err := a.b.desk.calendar.AddWorkingDays(a.at, days)
 	if err == nil && reach.Before(l.NotAfter) {

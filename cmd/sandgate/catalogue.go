@@ -80,7 +80,7 @@ func (a *app) showDataset(d *sandgatev1.Dataset) error {
 	}
 	registration := ""
 	if r := d.GetRegistration(); r != nil {
-		registration = r.GetCode() + " " + r.GetState() + " " + r.GetValidUntil().AsTime().Format("2006-01-02")
+		registration = r.GetCode() + " " + r.GetState() + " " + dateOf(r.GetValidUntil())
 	}
 	var withheld []string
 	for _, r := range d.GetWithheld() {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +31,7 @@ func (a *app) catalogNegativeCmd() *cobra.Command {
 				}
 				for _, n := range resp.GetEntries() {
 					body = append(body, []string{n.GetId(), n.GetSetBy(), n.GetProvider(), n.GetDataset(), join(n.GetColumns()), a.t(n.GetTitleZh(), n.GetTitleEn()),
-						policies.Text{ZH: n.GetBasisZh(), EN: n.GetBasisEn()}.In(a.lang), n.GetEffectiveTime().AsTime().Format(time.DateOnly)})
+						policies.Text{ZH: n.GetBasisZh(), EN: n.GetBasisEn()}.In(a.lang), dateOf(n.GetEffectiveTime())})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
 					break

@@ -96,11 +96,21 @@ func dayArg(flag, s string, whole bool) (time.Time, error) {
 	return at, nil
 }
 
-func day(t *timestamppb.Timestamp) string {
+// when is an instant as the reader of the chosen format takes it: a person in China
+// Standard Time, a program in UTC.
+func (a *app) when(t time.Time) string {
+	if a.format == "table" {
+		return policies.Clock(t)
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// whenIf is when, or nothing.
+func (a *app) whenIf(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return ""
 	}
-	return t.AsTime().In(civil).Format("2006-01-02 15:04")
+	return a.when(t.AsTime())
 }
 
 // lastDay is the last day of a term or deadline whose end is an instant.
@@ -108,7 +118,7 @@ func lastDay(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return "?"
 	}
-	return t.AsTime().Add(-time.Nanosecond).In(civil).Format(time.DateOnly)
+	return policies.Day(t.AsTime().Add(-time.Nanosecond))
 }
 
 func (a *app) text(t *sandgatev1.DeskText) string {
@@ -152,7 +162,7 @@ attempts outside a licence among it. Deadlines are counted in working days.`,
 					return err
 				}
 				for _, d := range resp.GetDuties() {
-					body = append(body, []string{d.GetId(), d.GetOwes(), day(d.GetSince()), lastDay(d.GetDueTime()), d.GetPhase(), d.GetEscalatedTo(), d.GetProblem()})
+					body = append(body, []string{d.GetId(), d.GetOwes(), a.whenIf(d.GetSince()), lastDay(d.GetDueTime()), d.GetPhase(), d.GetEscalatedTo(), d.GetProblem()})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
 					break

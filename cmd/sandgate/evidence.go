@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"filippo.io/torchwood"
 	"github.com/spf13/cobra"
@@ -14,6 +13,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/ledger/dossier"
 	"github.com/sandgate/sandgate/ledger/witness"
+	"github.com/sandgate/sandgate/policies"
 )
 
 func (a *app) evidenceCmd() *cobra.Command {
@@ -141,13 +141,13 @@ func (a *app) evidence(r *dossier.Report) error {
 		a.say("重复 %s，不另收费", "a repeat of %s, free of charge", r.RepeatOf)
 	}
 	a.say("预留 %s，发布 %s，费用 ρ %s，结果摘要 %s", "reserved %s, released %s, price ρ %s, digest of the release %s",
-		r.Reserved.Local().Format(time.DateTime), r.Released.Local().Format(time.DateTime), r.Price, r.Digest)
+		policies.Clock(r.Reserved), policies.Clock(r.Released), r.Price, r.Digest)
 	for _, d := range r.Documents {
 		a.say("第 %d 条: %s，签名 %s", "entry %d: %s, signed by %s", d.Index, join(d.Documents), join(d.Signers))
 	}
 	a.say("检查点: %s，%d 条，根 %s", "checkpoint: %s, %d entries, root %s", r.Origin, r.Size, r.Root)
 	for _, c := range r.Cosigned {
-		a.say("见证 %s %s", "witness %s %s", c.Name, c.At.Local().Format(time.DateTime))
+		a.say("见证 %s %s", "witness %s %s", c.Name, policies.Clock(c.At))
 	}
 	if len(r.Cosigned) == 0 {
 		a.say("没有见证签名：文件中没有见证规则", "no cosignature: the file holds no witness policy")

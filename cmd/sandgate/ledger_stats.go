@@ -17,6 +17,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/verify"
 	"github.com/sandgate/sandgate/ledger/wal"
+	"github.com/sandgate/sandgate/policies"
 )
 
 // ledgerStats is what a ledger holds and occupies. Sizes are bytes.
@@ -168,7 +169,7 @@ func (a *app) ledgerStats(st *ledgerStats) error {
 		return a.json(st)
 	}
 	a.say("账本 %s：%d 条记录，另有 %d 条尚未发布；%s 至 %s", "ledger %s: %d entries, %d more not yet published; %s to %s", st.Origin, st.Entries, st.Unpublished,
-		st.First.In(civil).Format(time.DateTime), st.Last.In(civil).Format(time.DateTime))
+		policies.Clock(st.First), policies.Clock(st.Last))
 	if st.PerYear > 0 {
 		a.say("每日 %.0f 条，按此一年增加 %d MiB", "%.0f entries a day; a year at this rate adds %d MiB", st.PerDay, st.PerYear>>20)
 	}

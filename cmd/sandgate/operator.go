@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -391,7 +390,7 @@ func (a *app) jobs(all []*sandgatev1.Job) error {
 		if j.GetQueuePosition() > 0 {
 			place = itoa(int64(j.GetQueuePosition()))
 		}
-		body = append(body, []string{j.GetName(), j.GetCreateTime().AsTime().Local().Format(time.DateTime), j.GetOperator(), j.GetLicence(), j.GetPurpose(), j.GetProduct(),
+		body = append(body, []string{j.GetName(), a.when(j.GetCreateTime().AsTime()), j.GetOperator(), j.GetLicence(), j.GetPurpose(), j.GetProduct(),
 			strings.TrimPrefix(j.GetState().String(), "STATE_"), place, rho(j.GetPriceNanoRho()), why})
 	}
 	return a.rows([]string{a.head("作业", "job"), a.head("时间", "time"), a.head("运营机构", "operator"), a.head("授权", "licence"), a.head("用途", "purpose"), a.head("产品", "product"),

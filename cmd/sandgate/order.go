@@ -158,7 +158,7 @@ func (a *app) orderListCmd() *cobra.Command {
 					if o.GetOverdue() {
 						due += a.head(" 已逾期", " overdue")
 					}
-					body = append(body, []string{strings.TrimPrefix(o.GetName(), "orders/"), o.GetCreateTime().AsTime().Local().Format(time.DateTime), o.GetBy(), o.GetTarget(),
+					body = append(body, []string{strings.TrimPrefix(o.GetName(), "orders/"), a.when(o.GetCreateTime().AsTime()), o.GetBy(), o.GetTarget(),
 						o.GetStage(), due, strings.TrimPrefix(o.GetClosedBy(), "orders/"), a.either(o.GetReasonZh(), o.GetReasonEn()), a.either(o.GetBasisZh(), o.GetBasisEn())})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {

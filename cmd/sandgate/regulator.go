@@ -23,6 +23,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/evidence"
+	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/sandbox"
 )
 
@@ -95,7 +96,7 @@ func (a *app) entryRow(le *sandgatev1.LedgerEntry) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("entry %d: %w", le.GetSeq(), err)
 	}
-	return []string{strconv.FormatUint(e.Seq, 10), e.Time().Local().Format(time.DateTime), string(e.Kind), e.Actor, a.entrySummary(e)}, nil
+	return []string{strconv.FormatUint(e.Seq, 10), a.when(e.Time()), string(e.Kind), e.Actor, a.entrySummary(e)}, nil
 }
 
 func (a *app) entrySummary(e *entry.Entry) string {
@@ -426,7 +427,7 @@ func (a *app) auditReport(r *audit.Report) error {
 	}
 	a.say("账本 %s：%d 条记录，根 %s", "ledger %s: %d entries, root %s", r.Origin, r.Entries, r.Root)
 	if !r.First.IsZero() {
-		a.say("时间 %s 至 %s", "from %s to %s", r.First.Local().Format(time.DateTime), r.Last.Local().Format(time.DateTime))
+		a.say("时间 %s 至 %s", "from %s to %s", policies.Clock(r.First), policies.Clock(r.Last))
 	}
 	a.say("作业: 发布 %d，重复 %d，拒绝 %d，失败 %d，未结 %d", "jobs: released %d, repeated %d, refused %d, failed %d, open %d",
 		r.Jobs["RELEASED"], r.Jobs["REPEATED"], r.Jobs["REFUSED"], r.Jobs["FAILED"], r.Jobs["RESERVED"])

@@ -12,7 +12,6 @@ import (
 	"os"
 	"regexp"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -22,6 +21,7 @@ import (
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/ledger/metering"
+	"github.com/sandgate/sandgate/policies"
 )
 
 //go:embed statement.html
@@ -138,7 +138,7 @@ func (a *app) statementSheets(st *sandgatev1.Statement) []sheetOf {
 		if f.GetFileTime() == nil {
 			report = a.t("缺", "missing")
 		}
-		told.Body = append(told.Body, []string{f.GetOperator(), f.GetLicence(), f.GetQuarter(), report, day(f.GetFileTime())})
+		told.Body = append(told.Body, []string{f.GetOperator(), f.GetLicence(), f.GetQuarter(), report, a.whenIf(f.GetFileTime())})
 	}
 	return []sheetOf{use, gave, told}
 }
@@ -146,7 +146,7 @@ func (a *app) statementSheets(st *sandgatev1.Statement) []sheetOf {
 func (a *app) statement(st *sandgatev1.Statement, span, source, page, sheet string) error {
 	return a.handOut(func(a *app) []sheetOf { return a.statementSheets(st) }, func() error { return a.proto(st) }, paper{
 		title:  a.t("公共数据授权运营计量结算单", "Statement of authorised operation") + " " + span,
-		period: a.t("期间", "period") + " " + st.GetStartTime().AsTime().In(civil).Format(time.DateOnly) + " – " + st.GetEndTime().AsTime().In(civil).AddDate(0, 0, -1).Format(time.DateOnly),
+		period: a.t("期间", "period") + " " + policies.Day(st.GetStartTime().AsTime()) + " – " + lastDay(st.GetEndTime()),
 		source: source, page: page, sheet: sheet,
 	})
 }
