@@ -2,7 +2,6 @@ package policies
 
 import (
 	"cmp"
-	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -159,7 +158,7 @@ func (a *agenda) add(kind DutyKind, about, owes string, round int, since time.Ti
 	}
 	due, err := a.b.desk.calendar.AddWorkingDays(since, days)
 	if r.profile == "" {
-		err = errors.New("no Profile is in force: the regulator applies one")
+		err = texts.Errorf("no Profile is in force: the regulator applies one")
 	}
 	if err != nil {
 		d.Phase, d.Problem = PhaseUndated, err.Error()
