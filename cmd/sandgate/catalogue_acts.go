@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/spf13/cobra"
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
@@ -55,7 +53,7 @@ cancel; valid for three years at most.`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if (dataset == "") == (product == "") {
-				return usageError{errors.New("give either --dataset or --product")}
+				return usageError{texts.Errorf("give either --dataset or --product")}
 			}
 			r := policies.Registration{Subject: policies.Target{Kind: policies.TargetDataset, ID: dataset}, Code: code, Type: policies.RegistrationType(typ), Note: policies.Text{ZH: note}}
 			if product != "" {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -31,7 +29,7 @@ func documentOf[T any](kind policies.Kind, body T) ([]byte, error) {
 		Body T             `yaml:",inline"`
 	}{kind, body})
 	if err != nil {
-		return nil, fmt.Errorf("failed to write %s: %w", kind, err)
+		return nil, texts.Errorf("failed to write %s: %w", kind, err)
 	}
 	// What cannot be read back is told before it is signed.
 	if _, err := policies.ParseBundle(text); err != nil {
@@ -73,7 +71,7 @@ func scopeArgs(args []string) ([]policies.LicenceObject, error) {
 	for _, s := range args {
 		dataset, columns, ok := strings.Cut(s, "=")
 		if !ok || dataset == "" || columns == "" {
-			return nil, usageError{errors.New("--scope is like DATASET=COLUMN,COLUMN")}
+			return nil, usageError{texts.Errorf("--scope is like DATASET=COLUMN,COLUMN")}
 		}
 		out = append(out, policies.LicenceObject{Dataset: dataset, Columns: strings.Split(columns, ",")})
 	}
@@ -88,7 +86,7 @@ func dayArg(flag, s string, whole bool) (time.Time, error) {
 	}
 	at, err := time.ParseInLocation(time.DateOnly, s, civil)
 	if err != nil {
-		return time.Time{}, usageError{fmt.Errorf("--%s is a day such as 2026-12-31 or an instant such as 2026-12-31T00:00:00+08:00", flag)}
+		return time.Time{}, usageError{texts.Errorf("--%s is a day such as 2026-12-31 or an instant such as 2026-12-31T00:00:00+08:00", flag)}
 	}
 	if whole {
 		at = at.AddDate(0, 0, 1)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
@@ -45,11 +44,11 @@ docs/evidence.md describes the format.`,
 			}
 			f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 			if err != nil {
-				return fmt.Errorf("failed to create evidence file: %w", err)
+				return texts.Errorf("failed to create evidence file: %w", err)
 			}
 			_, err = f.Write(e.GetFile())
 			if err = errors.Join(err, f.Close()); err != nil {
-				return fmt.Errorf("failed to write evidence file: %w", err)
+				return texts.Errorf("failed to write evidence file: %w", err)
 			}
 			a.note("证据已写入 %s（%d 字节）", "evidence written to %s (%d bytes)", out, len(e.GetFile()))
 			return nil
@@ -76,7 +75,7 @@ status 4 when it does not hold.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			text, err := os.ReadFile(trust)
 			if err != nil {
-				return fmt.Errorf("failed to read trust file: %w", err)
+				return texts.Errorf("failed to read trust file: %w", err)
 			}
 			t, err := audit.ParseTrust(text)
 			if err != nil {
@@ -87,12 +86,12 @@ status 4 when it does not hold.`,
 				opt.Witnesses.Quorum = quorum
 			}
 			if opt.Witnesses.Quorum > len(keys) {
-				return usageError{errors.New("--quorum is more than the witnesses named")}
+				return usageError{texts.Errorf("--quorum is more than the witnesses named")}
 			}
 			for _, k := range keys {
 				key, err := torchwood.NewCosignatureVerifier(k)
 				if err != nil {
-					return usageError{errors.New("--witness is the cosignature key of a witness, name+hash+key")}
+					return usageError{texts.Errorf("--witness is the cosignature key of a witness, name+hash+key")}
 				}
 				opt.Witnesses.Parties = append(opt.Witnesses.Parties, witness.Party{Key: key})
 			}
@@ -122,12 +121,12 @@ status 4 when it does not hold.`,
 func readAtMost(path string, most int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("failed to open file: %w", err)
+		return nil, texts.Errorf("failed to open file: %w", err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
-		return nil, fmt.Errorf("failed to read file: %w", err)
+		return nil, texts.Errorf("failed to read file: %w", err)
 	}
 	return data, nil
 }

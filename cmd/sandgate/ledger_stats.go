@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -78,14 +77,14 @@ ever deletes the ledger; partial tiles are removed by the gateway, within a minu
 func statsOf(c *cobra.Command, dir string, trust *audit.Trust) (*ledgerStats, error) {
 	verifier, err := audit.Keys(c.Context(), dir, trust.LogKey)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read the log's verifier key: %w", err)
+		return nil, texts.Errorf("failed to read the log's verifier key: %w", err)
 	}
 	kinds := map[entry.Kind]*kindStats{}
 	var first, last int64
 	res, err := verify.Dir(c.Context(), dir, verifier, func(seq uint64, text []byte) error {
 		e, err := entry.Decode(text)
 		if err != nil {
-			return fmt.Errorf("entry %d: %w", seq, err)
+			return texts.Errorf("entry %d: %w", seq, err)
 		}
 		if kinds[e.Kind] == nil {
 			kinds[e.Kind] = &kindStats{Kind: e.Kind}
@@ -154,7 +153,7 @@ func (st *ledgerStats) measure(dir string) (total int64, err error) {
 		return nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("failed to measure ledger: %w", err)
+		return 0, texts.Errorf("failed to measure ledger: %w", err)
 	}
 	for _, part := range []string{"entries", "tiles", "partial", "write-ahead", "other"} {
 		if p := parts[part]; p != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strconv"
@@ -49,7 +48,7 @@ func (a *app) query(q *queryFlags, args []string) (*sandgatev1.QuerySpec, error)
 			text, err = os.ReadFile(q.file)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("failed to read SQL: %w", err)
+			return nil, texts.Errorf("failed to read SQL: %w", err)
 		}
 		spec.Sql = string(text)
 	default:
@@ -91,12 +90,12 @@ func targetError(text string) (*sandgatev1.TargetError, error) {
 	if half, n, ok := strings.Cut(t.HalfWidth, "@"); ok {
 		values, err := strconv.ParseInt(n, 10, 64)
 		if err != nil || values < 1 {
-			return nil, errors.New("number of values")
+			return nil, texts.Errorf("number of values")
 		}
 		t.HalfWidth, t.Values = half, values
 	}
 	if t.HalfWidth == "" || strings.ToValidUTF8(text, "") != text {
-		return nil, errors.New("error")
+		return nil, texts.Errorf("error")
 	}
 	return t, nil
 }

@@ -35,7 +35,7 @@ var periodPattern = regexp.MustCompile(`^([0-9]{4})(?:Q([1-4]))?$`)
 func period(text string) (metering.Period, error) {
 	m := periodPattern.FindStringSubmatch(text)
 	if m == nil {
-		return metering.Period{}, errors.New("period")
+		return metering.Period{}, texts.Errorf("period")
 	}
 	year, _ := strconv.Atoi(m[1])
 	if m[2] == "" {
@@ -164,7 +164,7 @@ func (a *app) handOut(sheets func(*app) []sheetOf, asJSON func() error, p paper)
 			return err
 		}
 		if err := os.WriteFile(p.page, text, 0o600); err != nil {
-			return fmt.Errorf("failed to write page: %w", err)
+			return texts.Errorf("failed to write page: %w", err)
 		}
 	}
 	if p.sheet != "" {
@@ -173,7 +173,7 @@ func (a *app) handOut(sheets func(*app) []sheetOf, asJSON func() error, p paper)
 			return err
 		}
 		if err := os.WriteFile(p.sheet, buf.Bytes(), 0o600); err != nil {
-			return fmt.Errorf("failed to write CSV: %w", err)
+			return texts.Errorf("failed to write CSV: %w", err)
 		}
 	}
 	switch a.format {
@@ -224,7 +224,7 @@ func (a *app) printable(sheets []sheetOf, p paper) ([]byte, error) {
 		"Lang": map[string]string{"zh": "zh-CN", "en": "en"}[a.lang], "Title": p.title, "Period": p.period, "Source": p.source, "Tables": sheets, "Right": right,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("failed to write page: %w", err)
+		return nil, texts.Errorf("failed to write page: %w", err)
 	}
 	return buf.Bytes(), nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -72,7 +71,7 @@ func logKeys(trust, logs []string) ([]string, error) {
 	for _, path := range trust {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("failed to read trust file: %w", err)
+			return nil, texts.Errorf("failed to read trust file: %w", err)
 		}
 		t, err := audit.ParseTrust(text)
 		if err != nil {
@@ -82,7 +81,7 @@ func logKeys(trust, logs []string) ([]string, error) {
 	}
 	for _, k := range logs {
 		if _, err := note.NewVerifier(k); err != nil {
-			return nil, usageError{errors.New("--log is the verifier key of a log, name+hash+key")}
+			return nil, usageError{texts.Errorf("--log is the verifier key of a log, name+hash+key")}
 		}
 	}
 	return logs, nil
@@ -97,7 +96,7 @@ func (a *app) witnessAdd(dir string, keys []string) error {
 	for _, k := range keys {
 		v, err := note.NewVerifier(k)
 		if err != nil {
-			return fmt.Errorf("failed to read the key of a log: %w", err)
+			return texts.Errorf("failed to read the key of a log: %w", err)
 		}
 		if err := h.Add(v.Name(), k); err != nil {
 			return err
@@ -129,7 +128,7 @@ Adds a ledger, or one more key of a ledger that is witnessed already (at a rotat
 				return err
 			}
 			if len(keys) == 0 {
-				return usageError{errors.New("name a log: --trust FILE or --log KEY")}
+				return usageError{texts.Errorf("name a log: --trust FILE or --log KEY")}
 			}
 			return a.witnessAdd(dir, keys)
 		},
@@ -161,7 +160,7 @@ alarms; sandgate witness show tells.`,
 			defer h.Close()
 			lis, err := net.Listen("tcp", listen)
 			if err != nil {
-				return hintedError{fmt.Errorf("failed to listen: %w", err), a.t("用 --listen HOST:PORT 指定空闲的地址", "name a free address with --listen HOST:PORT")}
+				return hintedError{texts.Errorf("failed to listen: %w", err), a.t("用 --listen HOST:PORT 指定空闲的地址", "name a free address with --listen HOST:PORT")}
 			}
 			a.note("见证方已就绪 http://%s，账本 %d 个", "witness ready on http://%s, %d ledgers", lis.Addr().String(), len(h.Logs()))
 			return h.Serve(c.Context(), lis, slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn})))
@@ -239,10 +238,10 @@ func witnessPlaces(flags []string) (map[string]string, error) {
 	for _, f := range flags {
 		name, place, ok := strings.Cut(f, "=")
 		if !ok || name == "" {
-			return nil, usageError{errors.New("--witness is NAME=URL; keys and quorum stand in the witness policy, which the regulator signs")}
+			return nil, usageError{texts.Errorf("--witness is NAME=URL; keys and quorum stand in the witness policy, which the regulator signs")}
 		}
 		if err := gateway.CheckWitnessAt(place); err != nil {
-			return nil, usageError{fmt.Errorf("--witness %s: %w", name, err)}
+			return nil, usageError{texts.Errorf("--witness %s: %w", name, err)}
 		}
 		out[name] = place
 	}

@@ -69,7 +69,8 @@ func (b Book) chinese(err error) string {
 	return Chinese(err)
 }
 
-// Chinese is an error in Chinese as far as it has any, its English otherwise. Errors
+// Chinese is an error in Chinese as far as it has any, its English otherwise; of what
+// the system says, the common ends are known. Errors
 // that are joined are told one after the other.
 func Chinese(err error) string {
 	switch e := err.(type) {
@@ -82,5 +83,11 @@ func Chinese(err error) string {
 		}
 		return strings.Join(all, "；")
 	}
-	return err.Error()
+	// What another package wrapped: its words stay in front.
+	if w, ok := err.(interface{ Unwrap() error }); ok && w.Unwrap() != nil {
+		if front, ok := strings.CutSuffix(err.Error(), w.Unwrap().Error()); ok {
+			return front + Chinese(w.Unwrap())
+		}
+	}
+	return ofSystem(err.Error())
 }

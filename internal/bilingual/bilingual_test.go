@@ -1,8 +1,12 @@
 package bilingual
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"syscall"
 	"testing"
 )
 
@@ -26,7 +30,13 @@ func TestErrorsReadInBothLanguages(t *testing.T) {
 		{errors.Join(texts.Errorf("nothing there"), column), "什么也没有；数据集“b”没有列“a”", "nothing there\ncolumn \"a\" of \"b\" is gone"},
 		{texts.Errorf("nobody wrote the Chinese of %d", 1), "nobody wrote the Chinese of 1", "nobody wrote the Chinese of 1"},
 		{Plain("甲 100%", "a 100%"), "甲 100%", "a 100%"},
-		{io.EOF, "EOF", "EOF"},
+		{io.EOF, "内容不完整", "EOF"},
+		{&fs.PathError{Op: "open", Path: "a.yaml", Err: syscall.ENOENT}, "open a.yaml: 文件或目录不存在", "open a.yaml: no such file or directory"},
+		{fmt.Errorf("failed to wait: %w", context.Canceled), "failed to wait: 已取消", "failed to wait: context canceled"},
+		{texts.Errorf("document %d: %w", 2, context.DeadlineExceeded), "第 2 份文件：超过时限", "document 2: context deadline exceeded"},
+		{fmt.Errorf("failed to look: %w", column), "failed to look: 数据集“b”没有列“a”", `failed to look: column "a" of "b" is gone`},
+		{errors.New(`desc = "dial tcp: connection refused"`), `desc = "dial tcp: 连接被拒绝"`, `desc = "dial tcp: connection refused"`},
+		{errors.New("aEOF"), "aEOF", "aEOF"},
 	} {
 		if got := Chinese(x.err); got != x.zh {
 			t.Errorf("%q, want %q", got, x.zh)
