@@ -25,6 +25,7 @@ import (
 	"github.com/sandgate/sandgate/gateway/alert"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/gateway/home/vault"
+	"github.com/sandgate/sandgate/internal/bilingual"
 	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/ledger/accesslog"
 	"github.com/sandgate/sandgate/ledger/entry"
@@ -526,7 +527,7 @@ func policyRefused(err error) error {
 		return refusal(*reason)
 	}
 	return refusal(policies.Reason{Code: "POLICY_REFUSED", Rule: "policy", SetBy: "sandgate",
-		ZH: "策略文件未生效：" + err.Error(), EN: "the policy was not put in force: " + err.Error(),
+		ZH: "策略文件未生效：" + bilingual.Chinese(err), EN: "the policy was not put in force: " + err.Error(),
 		HintZH: "修改后重新签名并提交；整份文件要么全部生效，要么全部不生效", HintEN: "correct, sign and apply it again; a bundle takes effect as a whole or not at all"})
 }
 

@@ -4,8 +4,6 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
-	"fmt"
 )
 
 // Context is what a key of pseudonyms is for. Whoever sees the pseudonyms of two
@@ -22,10 +20,10 @@ type Context struct {
 // be named: pseudonyms of two data sets never join by default.
 func ContextKey(master []byte, c Context) ([]byte, error) {
 	if len(master) < sha256.Size {
-		return nil, fmt.Errorf("failed to derive pseudonym key: the master key has fewer than %d bytes", sha256.Size)
+		return nil, texts.Errorf("failed to derive pseudonym key: the master key has fewer than %d bytes", sha256.Size)
 	}
 	if c.Dataset == "" {
-		return nil, errors.New("failed to derive pseudonym key: the context names no data set")
+		return nil, texts.Errorf("failed to derive pseudonym key: the context names no data set")
 	}
 	info := []byte("sandgate/masking/context/v1\n")
 	for _, part := range []string{c.Dataset, c.Agreement, c.Purpose} {
@@ -33,7 +31,7 @@ func ContextKey(master []byte, c Context) ([]byte, error) {
 	}
 	key, err := hkdf.Expand(sha256.New, master, string(info), sha256.Size)
 	if err != nil {
-		return nil, fmt.Errorf("failed to derive pseudonym key: %w", err)
+		return nil, texts.Errorf("failed to derive pseudonym key: %w", err)
 	}
 	return key, nil
 }

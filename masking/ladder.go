@@ -1,8 +1,6 @@
 package masking
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/sandgate/sandgate/compute/algebra"
@@ -31,13 +29,13 @@ const (
 func NewLadder(p Params) (Ladder, error) {
 	l := Ladder{rungs: p.Ladder}
 	if len(p.Ladder) == 0 || len(p.Ladder) > MaxLadder {
-		return l, fmt.Errorf(`mask "k_anonymous" needs a ladder of 1 to %d rungs, from fine to coarse`, MaxLadder)
+		return l, texts.Errorf(`mask "k_anonymous" needs a ladder of 1 to %d rungs, from fine to coarse`, MaxLadder)
 	}
 	before := int64(0)
 	for i, rung := range p.Ladder {
 		if rung == RungNull {
 			if i != len(p.Ladder)-1 {
-				return l, errors.New(`mask "k_anonymous": "null" is the last rung; nothing is coarser`)
+				return l, texts.Errorf(`mask "k_anonymous": "null" is the last rung; nothing is coarser`)
 			}
 			break
 		}
@@ -45,26 +43,26 @@ func NewLadder(p Params) (Ladder, error) {
 		case algebra.Date:
 			at := int64(slices.Index([]string{"", RungMonth, RungQuarter, RungYear}, rung))
 			if at <= before {
-				return l, errors.New(`mask "k_anonymous": rungs of a date are month, quarter, year, null, in this order`)
+				return l, texts.Errorf(`mask "k_anonymous": rungs of a date are month, quarter, year, null, in this order`)
 			}
 			before = at
 			l.ints = append(l.ints, []func(int64) int64{nil, algebra.MonthOf, quarterOf(p.Type).f, firstOfYear}[at])
 		case algebra.Int, algebra.Decimal:
 			width, ok := parseInt(p.Type, rung)
 			if !ok || width < 2 || before > 0 && (width == before || width%before != 0) {
-				return l, errors.New(`mask "k_anonymous": rungs of a number are widths, each a multiple of the one before, and null`)
+				return l, texts.Errorf(`mask "k_anonymous": rungs of a number are widths, each a multiple of the one before, and null`)
 			}
 			before = width
 			l.ints = append(l.ints, bands{width: width}.floor)
 		case algebra.Text:
 			n := slices.Index([]string{"", "", "2", "", "4", "", "6"}, rung)
 			if n <= 0 || before > 0 && int64(n) >= before {
-				return l, errors.New(`mask "k_anonymous": rungs of a code are the leading digits kept, 6, 4, 2, in this order, and null`)
+				return l, texts.Errorf(`mask "k_anonymous": rungs of a code are the leading digits kept, 6, 4, 2, in this order, and null`)
 			}
 			before = int64(n)
 			l.digits = append(l.digits, n)
 		default:
-			return l, fmt.Errorf(`mask "k_anonymous": a %s column has the rung null alone`, p.Type.Kind)
+			return l, texts.Errorf(`mask "k_anonymous": a %s column has the rung null alone`, p.Type.Kind)
 		}
 	}
 	return l, nil

@@ -1,8 +1,6 @@
 package masking
 
 import (
-	"errors"
-	"fmt"
 	"math"
 	"math/big"
 	"slices"
@@ -158,23 +156,23 @@ const MaxEdges = 200
 // bandsOf reads edges or width in units of t.
 func bandsOf(op string, p Params, t algebra.Type) (bands, error) {
 	if (len(p.Edges) > 0) == (p.Width != "") {
-		return bands{}, fmt.Errorf("mask %q needs edges or width, one of them", op)
+		return bands{}, texts.Errorf("mask %q needs edges or width, one of them", op)
 	}
 	if p.Width != "" {
 		w, err := positive(op, p.Width, t)
 		return bands{width: w}, err
 	}
 	if len(p.Edges) > MaxEdges {
-		return bands{}, fmt.Errorf("mask %q takes at most %d edges", op, MaxEdges)
+		return bands{}, texts.Errorf("mask %q takes at most %d edges", op, MaxEdges)
 	}
 	var b bands
 	for _, text := range p.Edges {
 		e, ok := parseInt(t, text)
 		if !ok {
-			return bands{}, fmt.Errorf("mask %q: an edge is no canonical %s", op, t.Kind)
+			return bands{}, texts.Errorf("mask %q: an edge is no canonical %s", op, t.Kind)
 		}
 		if n := len(b.edges); n > 0 && b.edges[n-1] >= e {
-			return bands{}, fmt.Errorf("mask %q: edges must ascend and not repeat", op)
+			return bands{}, texts.Errorf("mask %q: edges must ascend and not repeat", op)
 		}
 		b.edges = append(b.edges, e)
 	}
@@ -184,7 +182,7 @@ func bandsOf(op string, p Params, t algebra.Type) (bands, error) {
 func positive(op, text string, t algebra.Type) (int64, error) {
 	w, ok := parseInt(t, text)
 	if !ok || w < 1 || w > math.MaxInt64/4 {
-		return 0, fmt.Errorf("mask %q: width must be a positive %s", op, t.Kind)
+		return 0, texts.Errorf("mask %q: width must be a positive %s", op, t.Kind)
 	}
 	return w, nil
 }
@@ -203,7 +201,7 @@ func ageOf(p Params) (monotone, error) {
 	}
 	at, ok := parseInt(algebra.Type{Kind: algebra.Date}, p.At)
 	if !ok {
-		return monotone{}, errors.New(`mask "age_band" needs the reference date at, like "2026-01-01"`)
+		return monotone{}, texts.Errorf(`mask "age_band" needs the reference date at, like "2026-01-01"`)
 	}
 	year, month, day := algebra.Civil(at)
 	return monotone{in: p.Type, out: intType, next: b.next, f: func(born int64) int64 {
@@ -244,7 +242,7 @@ func clipOf(p Params) (monotone, error) {
 func ends(p Params) (lo, hi int64, err error) {
 	lo, hi = math.MinInt64, math.MaxInt64
 	if p.Lo == "" && p.Hi == "" {
-		return lo, hi, errors.New(`mask "clip" needs lo, hi or both`)
+		return lo, hi, texts.Errorf(`mask "clip" needs lo, hi or both`)
 	}
 	for _, e := range []struct {
 		text string
@@ -255,12 +253,12 @@ func ends(p Params) (lo, hi int64, err error) {
 		}
 		v, ok := parseInt(p.Type, e.text)
 		if !ok {
-			return lo, hi, fmt.Errorf("mask \"clip\": an end is no canonical %s", p.Type.Kind)
+			return lo, hi, texts.Errorf("mask \"clip\": an end is no canonical %s", p.Type.Kind)
 		}
 		*e.to = v
 	}
 	if lo > hi {
-		return lo, hi, errors.New(`mask "clip": lo is above hi`)
+		return lo, hi, texts.Errorf(`mask "clip": lo is above hi`)
 	}
 	return lo, hi, nil
 }

@@ -4,8 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"hash"
 	"maps"
 	"slices"
@@ -154,24 +152,24 @@ func nothing(string) (string, bool) { return "", true }
 
 func buildConstant(p Params) (Operator, error) {
 	if p.Value == "" {
-		return nil, errors.New(`mask "constant" needs a value; for NULL use "null"`)
+		return nil, texts.Errorf(`mask "constant" needs a value; for NULL use "null"`)
 	}
 	if !canonical(p.Type, p.Value) {
-		return nil, fmt.Errorf("mask \"constant\": the value is no canonical %s", p.Type.Kind)
+		return nil, texts.Errorf("mask \"constant\": the value is no canonical %s", p.Type.Kind)
 	}
 	return apply(func(string) (string, bool) { return p.Value, false }), nil
 }
 
 func buildArea(p Params) (Operator, error) {
 	if p.Digits != 2 && p.Digits != 4 && p.Digits != 6 {
-		return nil, errors.New(`mask "area" keeps 2, 4 or 6 digits; set digits`)
+		return nil, texts.Errorf(`mask "area" keeps 2, 4 or 6 digits; set digits`)
 	}
 	return apply(func(v string) (string, bool) { return area(v, p.Digits) }), nil
 }
 
 func buildAddress(p Params) (Operator, error) {
 	if levelRank(p.Level) < 0 {
-		return nil, errors.New(`mask "address" keeps province, city or district; set level`)
+		return nil, texts.Errorf(`mask "address" keeps province, city or district; set level`)
 	}
 	return apply(func(v string) (string, bool) { return address(v, p.Level) }), nil
 }
@@ -188,7 +186,7 @@ func (o operator) takesOnly(op string, p Params) error {
 		{"k", p.K != 0}, {"suppress", p.Suppress != 0}, {"ladder", len(p.Ladder) > 0},
 	} {
 		if f.set && !slices.Contains(strings.Fields(o.takes), f.name) {
-			return fmt.Errorf("mask %q takes no %s; remove the field", op, f.name)
+			return texts.Errorf("mask %q takes no %s; remove the field", op, f.name)
 		}
 	}
 	return nil
@@ -198,7 +196,7 @@ func (o operator) takesOnly(op string, p Params) error {
 func prepared(op string, p Params) (operator, Operator, error) {
 	o, ok := operators[op]
 	if !ok {
-		return o, nil, fmt.Errorf("unknown mask %q; known: %s", op, strings.Join(Operators(), ", "))
+		return o, nil, texts.Errorf("unknown mask %q; known: %s", op, strings.Join(Operators(), ", "))
 	}
 	if err := o.takesOnly(op, p); err != nil {
 		return o, nil, err
@@ -206,10 +204,10 @@ func prepared(op string, p Params) (operator, Operator, error) {
 	switch p.Type.Kind {
 	case algebra.Bool, algebra.Int, algebra.Decimal, algebra.Date, algebra.Text:
 	default:
-		return o, nil, fmt.Errorf("mask %q: unknown column type %q", op, p.Type.Kind)
+		return o, nil, texts.Errorf("mask %q: unknown column type %q", op, p.Type.Kind)
 	}
 	if o.kinds != nil && !slices.Contains(o.kinds, p.Type.Kind) {
-		return o, nil, fmt.Errorf("mask %q needs %s, not %s", op, o.needs, p.Type.Kind)
+		return o, nil, texts.Errorf("mask %q needs %s, not %s", op, o.needs, p.Type.Kind)
 	}
 	built, err := o.build(p)
 	return o, built, err
@@ -241,7 +239,7 @@ func New(op string, p Params) (Operator, error) {
 		return nil, err
 	}
 	if (op == OpPseudonym || op == OpNoise || op == OpResponse) && len(p.Key) < MinKey {
-		return nil, fmt.Errorf("mask %q needs a key of at least %d bytes, got %d", op, MinKey, len(p.Key))
+		return nil, texts.Errorf("mask %q needs a key of at least %d bytes, got %d", op, MinKey, len(p.Key))
 	}
 	return built, nil
 }

@@ -2,8 +2,6 @@ package masking
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"slices"
 	"sync"
 
@@ -58,16 +56,16 @@ func init() {
 		needs: "a text or int column", build: func(p Params) (Operator, error) { return buildResponse(p) }}
 	operators[OpShuffle] = operator{takes: "by least", null: true, build: func(p Params) (Operator, error) {
 		if p.Least != 0 && p.Least < 2 {
-			return nil, errors.New(`mask "shuffle": least is 2 or more units; a unit alone is shuffled with nobody`)
+			return nil, texts.Errorf(`mask "shuffle": least is 2 or more units; a unit alone is shuffled with nobody`)
 		}
 		return apply(nothing), nil
 	}}
 	operators[OpKAnonymous] = operator{takes: "k suppress ladder", null: true, build: func(p Params) (Operator, error) {
 		if p.K < 2 || p.K > 1000 {
-			return nil, errors.New(`mask "k_anonymous": k is 2 to 1000 units`)
+			return nil, texts.Errorf(`mask "k_anonymous": k is 2 to 1000 units`)
 		}
 		if p.Suppress < 0 || p.Suppress > MaxSuppress {
-			return nil, fmt.Errorf(`mask "k_anonymous": suppress is 0 to %d percent of the rows`, MaxSuppress)
+			return nil, texts.Errorf(`mask "k_anonymous": suppress is 0 to %d percent of the rows`, MaxSuppress)
 		}
 		_, err := NewLadder(p)
 		return apply(nothing), err
@@ -86,7 +84,7 @@ type noise struct {
 func buildNoise(p Params) (*noise, error) {
 	n := &noise{t: p.Type, scale: uint64(p.Scale), column: p.Column, pool: streams(p.Key)}
 	if p.Scale < 1 || p.Scale > MaxNoiseScale {
-		return nil, fmt.Errorf(`mask "noise": scale is 1 to %d steps of width`, MaxNoiseScale)
+		return nil, texts.Errorf(`mask "noise": scale is 1 to %d steps of width`, MaxNoiseScale)
 	}
 	unit := p.Type
 	if unit.Kind == algebra.Date {
@@ -94,14 +92,14 @@ func buildNoise(p Params) (*noise, error) {
 	}
 	var ok bool
 	if n.width, ok = parseInt(unit, p.Width); !ok || n.width < 1 || n.width > 1<<40/int64(p.Scale) {
-		return nil, errors.New(`mask "noise" needs a width: the step of the column's grid, in days for a date; width × scale at most 2^40`)
+		return nil, texts.Errorf(`mask "noise" needs a width: the step of the column's grid, in days for a date; width × scale at most 2^40`)
 	}
 	var okLo, okHi bool
 	if n.lo, okLo = parseInt(p.Type, p.Lo); !okLo {
-		return nil, errors.New(`mask "noise" needs registered bounds of the column`)
+		return nil, texts.Errorf(`mask "noise" needs registered bounds of the column`)
 	}
 	if n.hi, okHi = parseInt(p.Type, p.Hi); !okHi || n.lo > n.hi {
-		return nil, errors.New(`mask "noise" needs registered bounds of the column`)
+		return nil, texts.Errorf(`mask "noise" needs registered bounds of the column`)
 	}
 	return n, nil
 }
@@ -144,12 +142,12 @@ type response struct {
 func buildResponse(p Params) (*response, error) {
 	retain, err := algebra.ParseDecimal(p.Retain, MaxRetainDigits)
 	if err != nil || retain <= 0 || retain >= 1_000_000 {
-		return nil, errors.New(`mask "response" needs retain: the probability of keeping a value, a decimal between 0 and 1, neither of them`)
+		return nil, texts.Errorf(`mask "response" needs retain: the probability of keeping a value, a decimal between 0 and 1, neither of them`)
 	}
 	codes := slices.Clone(p.Codes)
 	slices.Sort(codes)
 	if codes = slices.Compact(codes); len(codes) < 2 {
-		return nil, errors.New(`mask "response" needs a code list of at least two values`)
+		return nil, texts.Errorf(`mask "response" needs a code list of at least two values`)
 	}
 	return &response{uint64(retain), codes, p.Column, streams(p.Key)}, nil
 }

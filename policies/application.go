@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -137,20 +135,20 @@ func (b *Book) putApplication(v Application, a act) error {
 		return err
 	}
 	if _, err := b.party(v.Operator, a, RoleOperator); err != nil {
-		return fmt.Errorf("application %q: %w", v.ID, err)
+		return texts.Errorf("application %q: %w", v.ID, err)
 	}
 	if b.desk.profile.ID == "" {
-		return errors.New("no Profile is in force, so no deadline would run; the regulator applies one first")
+		return texts.Errorf("no Profile is in force, so no deadline would run; the regulator applies one first")
 	}
 	old, exists := b.desk.applications[v.ID]
 	if exists && (old.State != AppReturned || old.Application.Operator != v.Operator) {
-		return fmt.Errorf("application %q was filed before and was not returned for completion; file a new one under another id", v.ID)
+		return texts.Errorf("application %q was filed before and was not returned for completion; file a new one under another id", v.ID)
 	}
 	if err := b.checkApplication(v); err != nil {
-		return fmt.Errorf("application %q: %w", v.ID, err)
+		return texts.Errorf("application %q: %w", v.ID, err)
 	}
 	if !v.NotAfter.After(a.at) || v.NotBefore.After(a.at.AddDate(maxTerm, 0, 0)) {
-		return fmt.Errorf("application %q: the term lies in the past, or begins more than %d years from now", v.ID, maxTerm)
+		return texts.Errorf("application %q: the term lies in the past, or begins more than %d years from now", v.ID, maxTerm)
 	}
 	c := ApplicationCase{Application: v, State: AppFiled, Filed: a.at, Since: a.at, Steps: old.Steps, rules: b.pinned(), round: old.round + 1}
 	for _, o := range v.Scope {
@@ -163,7 +161,7 @@ func (b *Book) putApplication(v Application, a act) error {
 	}
 	slices.Sort(c.Reviewers)
 	if err := b.reach(a.at, c.rules.Accept); err != nil {
-		return fmt.Errorf("application %q: %w", v.ID, err)
+		return texts.Errorf("application %q: %w", v.ID, err)
 	}
 	c.Steps = follows(c.Steps, Step{At: a.at, By: v.Operator, Officials: []string{v.Official}, Decision: "filed"})
 	b.desk.applications[v.ID] = c
@@ -178,18 +176,18 @@ func (b *Book) checkApplication(v Application) error {
 		return err
 	}
 	if len(v.Purposes) == 0 || len(v.Scope) == 0 {
-		return errors.New("purposes and scope must not be empty")
+		return texts.Errorf("purposes and scope must not be empty")
 	}
 	for _, p := range v.Purposes {
 		if _, ok := b.purposes[p]; !ok {
-			return fmt.Errorf("purpose %q is not in the registry", safeName(p))
+			return texts.Errorf("purpose %q is not in the registry", safeName(p))
 		}
 	}
 	if v.NotBefore.IsZero() || !v.NotAfter.After(v.NotBefore) || v.NotAfter.After(v.NotBefore.AddDate(maxTerm, 0, 0)) {
-		return fmt.Errorf("not_before and not_after must span a term of at most %d years", maxTerm)
+		return texts.Errorf("not_before and not_after must span a term of at most %d years", maxTerm)
 	}
 	if l, ok := b.licences[v.Renews]; v.Renews != "" && (!ok || l.Operator != v.Operator) {
-		return fmt.Errorf("renews: %q is no licence of this operator", safeName(v.Renews))
+		return texts.Errorf("renews: %q is no licence of this operator", safeName(v.Renews))
 	}
 	return b.checkScope(v.Scope)
 }
@@ -200,21 +198,21 @@ func (b *Book) checkScope(scope []LicenceObject) error {
 	for _, o := range scope {
 		e, ok := b.datasets[o.Dataset]
 		if !ok {
-			return fmt.Errorf("data set %q is not in the catalogue", safeName(o.Dataset))
+			return texts.Errorf("data set %q is not in the catalogue", safeName(o.Dataset))
 		}
 		if seen[o.Dataset] {
-			return fmt.Errorf("data set %q stands twice", o.Dataset)
+			return texts.Errorf("data set %q stands twice", o.Dataset)
 		}
 		seen[o.Dataset] = true
 		if len(o.Columns) == 0 {
-			return fmt.Errorf("data set %q: no columns", o.Dataset)
+			return texts.Errorf("data set %q: no columns", o.Dataset)
 		}
 		for i, name := range o.Columns {
 			if !slices.ContainsFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == name }) {
-				return fmt.Errorf("data set %q: unknown column %q", o.Dataset, safeName(name))
+				return texts.Errorf("data set %q: unknown column %q", o.Dataset, safeName(name))
 			}
 			if slices.Contains(o.Columns[:i], name) {
-				return fmt.Errorf("data set %q: column %q stands twice", o.Dataset, name)
+				return texts.Errorf("data set %q: column %q stands twice", o.Dataset, name)
 			}
 		}
 	}
@@ -224,10 +222,10 @@ func (b *Book) checkScope(scope []LicenceObject) error {
 func (b *Book) putApplicationWithdrawal(v ApplicationWithdrawal, a act) error {
 	c, ok := b.desk.applications[v.Application]
 	if !ok || c.Application.Operator != v.Operator {
-		return fmt.Errorf("operator %q filed no application %q", safeName(v.Operator), safeName(v.Application))
+		return texts.Errorf("operator %q filed no application %q", safeName(v.Operator), safeName(v.Application))
 	}
 	if _, err := b.party(v.Operator, a, RoleOperator); err != nil {
-		return fmt.Errorf("application %q: %w", v.Application, err)
+		return texts.Errorf("application %q: %w", v.Application, err)
 	}
 	if err := checkID("official", v.Official); err != nil {
 		return err
@@ -237,7 +235,7 @@ func (b *Book) putApplicationWithdrawal(v ApplicationWithdrawal, a act) error {
 	}
 	switch c.State {
 	case AppRefused, AppGranted, AppWithdrawn:
-		return fmt.Errorf("application %q is %s and cannot be withdrawn", v.Application, c.State)
+		return texts.Errorf("application %q is %s and cannot be withdrawn", v.Application, c.State)
 	}
 	c.State, c.Since = AppWithdrawn, a.at
 	c.Steps = follows(c.Steps, Step{At: a.at, By: v.Operator, Officials: []string{v.Official}, Decision: "withdrawn", Reason: v.Reason})
@@ -247,17 +245,17 @@ func (b *Book) putApplicationWithdrawal(v ApplicationWithdrawal, a act) error {
 
 func (b *Book) putReview(v Review, a act) error {
 	if (v.Application == "") == (v.Change == "") {
-		return errors.New("exactly one of application and change must be given")
+		return texts.Errorf("exactly one of application and change must be given")
 	}
 	if v.Change != "" {
 		return b.reviewChange(v, a)
 	}
 	c, ok := b.desk.applications[v.Application]
 	if !ok {
-		return fmt.Errorf("application %q was not filed", safeName(v.Application))
+		return texts.Errorf("application %q was not filed", safeName(v.Application))
 	}
 	if err := b.review(&c, v, a); err != nil {
-		return fmt.Errorf("application %q: %w", v.Application, err)
+		return texts.Errorf("application %q: %w", v.Application, err)
 	}
 	b.desk.applications[v.Application] = c
 	return nil
@@ -265,7 +263,7 @@ func (b *Book) putReview(v Review, a act) error {
 
 func (b *Book) review(c *ApplicationCase, v Review, a act) error {
 	if a.signers[c.Application.Operator] {
-		return fmt.Errorf("operator %q filed it and cannot sign its review", c.Application.Operator)
+		return texts.Errorf("operator %q filed it and cannot sign its review", c.Application.Operator)
 	}
 	if _, err := b.party(v.By, a, RoleDepartment, RoleRegulator); err != nil {
 		return err
@@ -278,31 +276,31 @@ func (b *Book) review(c *ApplicationCase, v Review, a act) error {
 		return err
 	}
 	if err := checkWords(v.Decision == "refuse", map[string]Text{"basis": v.Basis}); err != nil {
-		return fmt.Errorf("%w; a refusal states its legal basis", err)
+		return texts.Errorf("%w; a refusal states its legal basis", err)
 	}
 	if v.Decision != "approve" && (len(v.Scope) > 0 || v.NotAfter != nil) {
-		return errors.New("scope and not_after narrow an approval and stand beside no other decision")
+		return texts.Errorf("scope and not_after narrow an approval and stand beside no other decision")
 	}
 	switch v.Decision {
 	case "accept", "return":
 		if v.By != b.root {
-			return fmt.Errorf("party %q may not take it in or return it: the regulator does", v.By)
+			return texts.Errorf("party %q may not take it in or return it: the regulator does", v.By)
 		}
 		if c.State != AppFiled {
-			return fmt.Errorf("it is %s, not filed", c.State)
+			return texts.Errorf("it is %s, not filed", c.State)
 		}
 	case "approve", "refuse":
 		if !slices.Contains(c.Reviewers, v.By) {
-			return fmt.Errorf("party %q does not review it: it asks for no data of it (reviewers: %v)", v.By, c.Reviewers)
+			return texts.Errorf("party %q does not review it: it asks for no data of it (reviewers: %v)", v.By, c.Reviewers)
 		}
 		if c.State != AppAccepted && c.State != AppReviewing {
-			return fmt.Errorf("it is %s, not under review", c.State)
+			return texts.Errorf("it is %s, not under review", c.State)
 		}
 		if !slices.Contains(c.pending(), v.By) {
-			return fmt.Errorf("party %q has approved it already", v.By)
+			return texts.Errorf("party %q has approved it already", v.By)
 		}
 	default:
-		return fmt.Errorf("unknown decision %q; known: accept, return, approve, refuse", safeName(v.Decision))
+		return texts.Errorf("unknown decision %q; known: accept, return, approve, refuse", safeName(v.Decision))
 	}
 	step := Step{At: a.at, By: v.By, Officials: v.Officials, Decision: v.Decision, Reason: v.Reason, Basis: v.Basis, Scope: v.Scope}
 	if v.NotAfter != nil {
@@ -325,7 +323,7 @@ func (b *Book) review(c *ApplicationCase, v Review, a act) error {
 		if len(c.pending()) == 0 {
 			next, days = AppApproved, c.rules.Grant
 			if scope, until := c.Granted(); len(scope) == 0 || !until.After(c.Application.NotBefore) {
-				return errors.New("the reviews together leave nothing of it; refuse it instead")
+				return texts.Errorf("the reviews together leave nothing of it; refuse it instead")
 			}
 		}
 	}
@@ -343,24 +341,24 @@ func (b *Book) review(c *ApplicationCase, v Review, a act) error {
 // speak for and to what was applied for.
 func (b *Book) checkNarrowing(c ApplicationCase, s Step) error {
 	if err := b.checkScope(s.Scope); err != nil {
-		return fmt.Errorf("scope: %w", err)
+		return texts.Errorf("scope: %w", err)
 	}
 	for _, n := range s.Scope {
 		i := slices.IndexFunc(c.Application.Scope, func(o LicenceObject) bool { return o.Dataset == n.Dataset })
 		if i < 0 {
-			return fmt.Errorf("scope: data set %q was not applied for", n.Dataset)
+			return texts.Errorf("scope: data set %q was not applied for", n.Dataset)
 		}
 		if s.By != b.root && b.datasets[n.Dataset].Department != s.By {
-			return fmt.Errorf("scope: data set %q is not of department %q", n.Dataset, s.By)
+			return texts.Errorf("scope: data set %q is not of department %q", n.Dataset, s.By)
 		}
 		for _, col := range n.Columns {
 			if !slices.Contains(c.Application.Scope[i].Columns, col) {
-				return fmt.Errorf("scope: column %q of %q was not applied for", safeName(col), n.Dataset)
+				return texts.Errorf("scope: column %q of %q was not applied for", safeName(col), n.Dataset)
 			}
 		}
 	}
 	if !s.NotAfter.IsZero() && s.NotAfter.After(c.Application.NotAfter) {
-		return errors.New("not_after lies beyond what was applied for")
+		return texts.Errorf("not_after lies beyond what was applied for")
 	}
 	return nil
 }
@@ -370,38 +368,38 @@ func (b *Book) checkNarrowing(c ApplicationCase, s Step) error {
 func (b *Book) fits(l Licence) error {
 	if l.Application == "" {
 		if old := b.licences[l.ID].Application; old != "" {
-			return fmt.Errorf("it was granted on application %q and must name it, or one that follows it", old)
+			return texts.Errorf("it was granted on application %q and must name it, or one that follows it", old)
 		}
 		return nil
 	}
 	c, ok := b.desk.applications[l.Application]
 	switch {
 	case !ok || c.Application.Operator != l.Operator:
-		return fmt.Errorf("operator %q filed no application %q", l.Operator, safeName(l.Application))
+		return texts.Errorf("operator %q filed no application %q", l.Operator, safeName(l.Application))
 	case c.State == AppGranted && c.Licence != l.ID:
-		return fmt.Errorf("application %q was granted as licence %q", l.Application, c.Licence)
+		return texts.Errorf("application %q was granted as licence %q", l.Application, c.Licence)
 	case c.State != AppApproved && c.State != AppGranted:
-		return fmt.Errorf("application %q is %s, not approved", l.Application, c.State)
+		return texts.Errorf("application %q is %s, not approved", l.Application, c.State)
 	}
 	for _, p := range l.Purposes {
 		if !slices.Contains(c.Application.Purposes, p) {
-			return fmt.Errorf("purpose %q was not applied for in %q", safeName(p), l.Application)
+			return texts.Errorf("purpose %q was not applied for in %q", safeName(p), l.Application)
 		}
 	}
 	scope, until := c.Granted()
 	for _, r := range l.Resources {
 		i := slices.IndexFunc(scope, func(o LicenceObject) bool { return o.Dataset == r.Dataset })
 		if i < 0 {
-			return fmt.Errorf("data set %q was not approved in application %q", r.Dataset, l.Application)
+			return texts.Errorf("data set %q was not approved in application %q", r.Dataset, l.Application)
 		}
 		for _, col := range r.Columns {
 			if !slices.Contains(scope[i].Columns, col) {
-				return fmt.Errorf("column %q of %q was not approved in application %q", safeName(col), r.Dataset, l.Application)
+				return texts.Errorf("column %q of %q was not approved in application %q", safeName(col), r.Dataset, l.Application)
 			}
 		}
 	}
 	if l.NotBefore.Before(c.Application.NotBefore) || l.NotAfter.After(until) {
-		return fmt.Errorf("its term goes beyond what application %q was approved for", l.Application)
+		return texts.Errorf("its term goes beyond what application %q was approved for", l.Application)
 	}
 	return nil
 }

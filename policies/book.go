@@ -3,8 +3,6 @@ package policies
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -191,13 +189,13 @@ func (b *Book) apply(env *dsse.Envelope, payload []byte, docs []Document, at tim
 	// one could bring back a looser rule, or a key that was replaced.
 	digest := sha256.Sum256(payload)
 	if b.applied[digest] {
-		return nil, nil, errors.New("this very bundle was applied before; to return to it, add a dated comment and sign it anew")
+		return nil, nil, texts.Errorf("this very bundle was applied before; to return to it, add a dated comment and sign it anew")
 	}
 	next := b.clone()
 	next.applied[digest] = true
 	for i, doc := range docs {
 		if err := next.put(doc, act{signers: signers, at: at}); err != nil {
-			return nil, nil, fmt.Errorf("document %d (%s): %w", i+1, doc.Kind, err)
+			return nil, nil, texts.Errorf("document %d (%s): %w", i+1, doc.Kind, err)
 		}
 		next.noted(doc, at)
 	}
@@ -215,7 +213,7 @@ func (b *Book) put(doc Document, a act) error {
 		return err
 	}
 	if doc.Kind != KindRegistry && !b.registered {
-		return fmt.Errorf("no registry is in force; the regulator must apply one first")
+		return texts.Errorf("no registry is in force; the regulator must apply one first")
 	}
 	switch doc.Kind {
 	case KindRegistry:
@@ -236,17 +234,17 @@ func (b *Book) put(doc Document, a act) error {
 	if k, ok := kinds[doc.Kind]; ok {
 		return k.put(b, doc.Body, a)
 	}
-	return fmt.Errorf("unknown kind %q", doc.Kind)
+	return texts.Errorf("unknown kind %q", doc.Kind)
 }
 
 // department checks that id is a registered department and signed the bundle.
 func (b *Book) department(id string, signers map[string]bool) error {
 	p, ok := b.parties[id]
 	if !ok || p.Role != RoleDepartment {
-		return fmt.Errorf("department %q is not in the registry", id)
+		return texts.Errorf("department %q is not in the registry", id)
 	}
 	if !signers[id] {
-		return fmt.Errorf("signature of department %q is missing; only the owning department sets this policy", id)
+		return texts.Errorf("signature of department %q is missing; only the owning department sets this policy", id)
 	}
 	return nil
 }
@@ -255,17 +253,17 @@ func (b *Book) department(id string, signers map[string]bool) error {
 func (b *Book) owned(dataset, department string) (Entry, error) {
 	e, ok := b.datasets[dataset]
 	if !ok {
-		return Entry{}, fmt.Errorf("data set %q is not in the catalogue; apply its Catalogue first", dataset)
+		return Entry{}, texts.Errorf("data set %q is not in the catalogue; apply its Catalogue first", dataset)
 	}
 	if e.Department != department {
-		return Entry{}, fmt.Errorf("data set %q belongs to department %q, not %q", dataset, e.Department, department)
+		return Entry{}, texts.Errorf("data set %q belongs to department %q, not %q", dataset, e.Department, department)
 	}
 	return e, nil
 }
 
 func (b *Book) putRegistry(r Registry, signers map[string]bool) error {
 	if !signers[b.root] {
-		return fmt.Errorf("signature of the regulator %q is missing", b.root)
+		return texts.Errorf("signature of the regulator %q is missing", b.root)
 	}
 	parties, purposes, err := checkRegistry(r, b.root, b.rootKey)
 	if err != nil {
@@ -277,15 +275,15 @@ func (b *Book) putRegistry(r Registry, signers map[string]bool) error {
 	for id, old := range b.parties {
 		now, ok := parties[id]
 		if !ok {
-			return fmt.Errorf("party %q is missing; a registry may add or change parties, never drop one the ledger names", id)
+			return texts.Errorf("party %q is missing; a registry may add or change parties, never drop one the ledger names", id)
 		}
 		if now.Role != old.Role {
-			return fmt.Errorf("party %q cannot change its role", id)
+			return texts.Errorf("party %q cannot change its role", id)
 		}
 		// signers were verified against the old keys: the regulator alone must not
 		// be able to put its own key in a department's place.
 		if now.Key != old.Key && !signers[id] {
-			return fmt.Errorf("party %q: its key changes only with its own signature, by the old key; a party that lost its key is withdrawn and registered anew", id)
+			return texts.Errorf("party %q: its key changes only with its own signature, by the old key; a party that lost its key is withdrawn and registered anew", id)
 		}
 	}
 	ceiling, err := ceilingOf(r)
@@ -304,7 +302,7 @@ func ceilingOf(r Registry) (budget.Nano, error) {
 	}
 	v, err := budget.ParseLimit(text)
 	if err != nil || v <= 0 {
-		return 0, errors.New("budget_ceiling is not a positive ρ")
+		return 0, texts.Errorf("budget_ceiling is not a positive ρ")
 	}
 	return v, nil
 }
@@ -314,23 +312,23 @@ func (b *Book) putCatalogue(c Catalogue, signers map[string]bool) error {
 		return err
 	}
 	if len(c.Datasets) == 0 {
-		return errors.New("datasets is empty: a Catalogue that lists nothing would be in force and say nothing")
+		return texts.Errorf("datasets is empty: a Catalogue that lists nothing would be in force and say nothing")
 	}
 	seen := map[string]bool{}
 	for _, d := range c.Datasets {
 		if seen[d.ID] {
-			return fmt.Errorf("data set %q stands twice", safeName(d.ID))
+			return texts.Errorf("data set %q stands twice", safeName(d.ID))
 		}
 		seen[d.ID] = true
 		old, exists := b.datasets[d.ID]
 		if exists && old.Department != c.Department {
-			return fmt.Errorf("data set %q belongs to department %q: one item has one source", d.ID, old.Department)
+			return texts.Errorf("data set %q belongs to department %q: one item has one source", d.ID, old.Department)
 		}
 		if err := checkDataset(d); err != nil {
-			return fmt.Errorf("data set %q: %w", d.ID, err)
+			return texts.Errorf("data set %q: %w", d.ID, err)
 		}
 		if err := b.checkEntry(c.Department, old, exists, d, signers); err != nil {
-			return fmt.Errorf("data set %q: %w", d.ID, err)
+			return texts.Errorf("data set %q: %w", d.ID, err)
 		}
 		// A changed catalogue re-grades at once (R16): what the other documents
 		// said of the old columns no longer counts, so nothing runs until they
@@ -357,10 +355,10 @@ func (b *Book) putGrading(g Grading, signers map[string]bool) error {
 			err = checkLevels(e.Dataset, levels)
 		}
 		if err != nil {
-			return fmt.Errorf("data set %q: %w", id, err)
+			return texts.Errorf("data set %q: %w", id, err)
 		}
 		if err := e.sourcesSigned(signers, maps.Keys(levels)); err != nil {
-			return fmt.Errorf("data set %q: %w", id, err)
+			return texts.Errorf("data set %q: %w", id, err)
 		}
 		e.Levels, e.Scheme = levels, g.Scheme
 		b.datasets[id] = b.kept(e.regraded())
@@ -391,10 +389,10 @@ func (b *Book) putDisclosure(d Disclosure, signers map[string]bool) error {
 			return err
 		}
 		if err := b.checkRule(e, rule); err != nil {
-			return fmt.Errorf("data set %q: %w", id, err)
+			return texts.Errorf("data set %q: %w", id, err)
 		}
 		if err := e.sourcesSigned(signers, maps.Keys(rule.Uses)); err != nil {
-			return fmt.Errorf("data set %q: %w", id, err)
+			return texts.Errorf("data set %q: %w", id, err)
 		}
 		e.Rule = &rule
 		b.datasets[id] = e
@@ -405,30 +403,30 @@ func (b *Book) putDisclosure(d Disclosure, signers map[string]bool) error {
 func (b *Book) putLicence(l Licence, a act) error {
 	signers := a.signers
 	if !signers[b.root] {
-		return fmt.Errorf("signature of the regulator %q is missing", b.root)
+		return texts.Errorf("signature of the regulator %q is missing", b.root)
 	}
 	if err := b.checkLicence(l); err != nil {
-		return fmt.Errorf("licence %q: %w", l.ID, err)
+		return texts.Errorf("licence %q: %w", l.ID, err)
 	}
 	for _, r := range l.Resources {
 		if dept := b.datasets[r.Dataset].Department; !signers[dept] {
-			return fmt.Errorf("licence %q: signature of department %q, which owns %q, is missing", l.ID, dept, r.Dataset)
+			return texts.Errorf("licence %q: signature of department %q, which owns %q, is missing", l.ID, dept, r.Dataset)
 		}
 	}
 	if err := b.checkAgreement(l, a); err != nil {
-		return fmt.Errorf("licence %q: %w", l.ID, err)
+		return texts.Errorf("licence %q: %w", l.ID, err)
 	}
 	if err := b.checkOffered(l, signers); err != nil {
-		return fmt.Errorf("licence %q: %w", l.ID, err)
+		return texts.Errorf("licence %q: %w", l.ID, err)
 	}
 	if _, ok := b.revoked[l.ID]; ok {
-		return fmt.Errorf("licence %q was revoked; grant a new one under another id", l.ID)
+		return texts.Errorf("licence %q was revoked; grant a new one under another id", l.ID)
 	}
 	if old, ok := b.licences[l.ID]; ok && old.Operator != l.Operator {
-		return fmt.Errorf("licence %q was granted to operator %q and cannot change hands", l.ID, old.Operator)
+		return texts.Errorf("licence %q was granted to operator %q and cannot change hands", l.ID, old.Operator)
 	}
 	if err := b.fits(l); err != nil {
-		return fmt.Errorf("licence %q: %w", l.ID, err)
+		return texts.Errorf("licence %q: %w", l.ID, err)
 	}
 	b.licences[l.ID] = l
 	return nil
@@ -437,16 +435,16 @@ func (b *Book) putLicence(l Licence, a act) error {
 func (b *Book) putRevocation(r Revocation, signers map[string]bool) error {
 	l, ok := b.licences[r.Licence]
 	if !ok {
-		return fmt.Errorf("licence %q is not granted", r.Licence)
+		return texts.Errorf("licence %q is not granted", r.Licence)
 	}
 	owner := r.By == b.root || slices.ContainsFunc(l.Resources, func(o LicenceObject) bool {
 		return b.datasets[o.Dataset].Department == r.By
 	})
 	if !owner {
-		return fmt.Errorf("party %q may not revoke licence %q: only the regulator or a department whose data it grants", r.By, r.Licence)
+		return texts.Errorf("party %q may not revoke licence %q: only the regulator or a department whose data it grants", r.By, r.Licence)
 	}
 	if !signers[r.By] {
-		return fmt.Errorf("signature of %q is missing", r.By)
+		return texts.Errorf("signature of %q is missing", r.By)
 	}
 	b.revoked[r.Licence] = r
 	return nil
@@ -465,8 +463,8 @@ func (b *Book) InForce(id string, at time.Time) *Reason {
 		return reasonf("LICENCE_NOT_YET_VALID", "licence/"+id, b.root, "授权“%s”尚未生效", "licence %q is not yet valid", id)
 	}
 	if !at.Before(l.NotAfter) {
-		return reasonf("LICENCE_EXPIRED", "licence/"+id, b.root, "授权“%s”已于 "+l.NotAfter.Format(time.DateOnly)+" 到期",
-			"licence %q expired on "+l.NotAfter.Format(time.DateOnly), id).
+		return reasonf("LICENCE_EXPIRED", "licence/"+id, b.root, "授权“%s”已于 "+Day(l.NotAfter)+" 到期",
+			"licence %q expired on "+Day(l.NotAfter), id).
 			hint("请向主管部门申请续期", "apply to the regulator for a renewal")
 	}
 	return nil

@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +10,13 @@ import (
 // CivilZone is the zone of statutory days: China Standard Time has had no
 // daylight saving since 1991, so a fixed offset is exact.
 var CivilZone = time.FixedZone("CST", 8*3600)
+
+// Clock is an instant as every text that a person reads states it: to the minute, in
+// China Standard Time, the zone beside it. Programs are given RFC 3339 in UTC.
+func Clock(at time.Time) string { return at.In(CivilZone).Format("2006-01-02 15:04 -07:00") }
+
+// Day is the day of an instant in China Standard Time.
+func Day(at time.Time) string { return at.In(CivilZone).Format(time.DateOnly) }
 
 // CalendarYear is one year of the working-day calendar 工作日历, as the State
 // Council's yearly notice on holidays arranges it. Days are written 2026-01-01,
@@ -51,21 +57,26 @@ func (m *MissingYear) Error() string {
 	return fmt.Sprintf("the calendar has no year %d: the regulator applies a Profile with that year's holidays", m.Year)
 }
 
+// Chinese is the error in Chinese.
+func (m *MissingYear) Chinese() string {
+	return fmt.Sprintf("工作日历没有 %d 年：请主管部门提交含该年节假日的 Profile", m.Year)
+}
+
 // NewCalendar checks the years and makes a calendar of them.
 func NewCalendar(years []CalendarYear) (Calendar, error) {
 	c := Calendar{years: map[int]map[civilDay]bool{}}
 	for _, y := range years {
 		if y.Year < 2000 || y.Year > 2100 {
-			return Calendar{}, fmt.Errorf("calendar year %d must lie in 2000…2100", y.Year)
+			return Calendar{}, texts.Errorf("calendar year %d must lie in 2000…2100", y.Year)
 		}
 		if _, dup := c.years[y.Year]; dup {
-			return Calendar{}, fmt.Errorf("calendar year %d stands twice", y.Year)
+			return Calendar{}, texts.Errorf("calendar year %d stands twice", y.Year)
 		}
 		if y.Source == "" {
-			return Calendar{}, fmt.Errorf("calendar year %d: source is missing: name the notice the days come from", y.Year)
+			return Calendar{}, texts.Errorf("calendar year %d: source is missing: name the notice the days come from", y.Year)
 		}
 		if len(y.Holidays) == 0 {
-			return Calendar{}, fmt.Errorf("calendar year %d: no holidays", y.Year)
+			return Calendar{}, texts.Errorf("calendar year %d: no holidays", y.Year)
 		}
 		days := map[civilDay]bool{}
 		for _, list := range []struct {
@@ -74,7 +85,7 @@ func NewCalendar(years []CalendarYear) (Calendar, error) {
 		}{{y.Holidays, false}, {y.Workdays, true}} {
 			for _, text := range list.texts {
 				if err := addDays(days, y.Year, text, list.worked); err != nil {
-					return Calendar{}, fmt.Errorf("calendar year %d: %w", y.Year, err)
+					return Calendar{}, texts.Errorf("calendar year %d: %w", y.Year, err)
 				}
 			}
 		}
@@ -92,21 +103,21 @@ func addDays(days map[civilDay]bool, year int, text string, worked bool) error {
 	from, err1 := time.Parse(time.DateOnly, first)
 	to, err2 := time.Parse(time.DateOnly, last)
 	if err1 != nil || err2 != nil {
-		return fmt.Errorf("%q is not a day such as 2026-01-01 or a run such as 2026-02-15..2026-02-23", safeName(text))
+		return texts.Errorf("%q is not a day such as 2026-01-01 or a run such as 2026-02-15..2026-02-23", safeName(text))
 	}
 	if from.Year() != year || to.Year() != year {
-		return fmt.Errorf("%s lies outside the year; give each year its own days", text)
+		return texts.Errorf("%s lies outside the year; give each year its own days", text)
 	}
 	if to.Before(from) {
-		return fmt.Errorf("%s ends before it begins", text)
+		return texts.Errorf("%s ends before it begins", text)
 	}
 	for day := from; !day.After(to); day = day.AddDate(0, 0, 1) {
 		d := civilDay(day.Unix() / 86400)
 		if _, dup := days[d]; dup {
-			return fmt.Errorf("%s stands twice, or both as a holiday and as a workday", day.Format(time.DateOnly))
+			return texts.Errorf("%s stands twice, or both as a holiday and as a workday", day.Format(time.DateOnly))
 		}
 		if worked && day.Weekday() != time.Saturday && day.Weekday() != time.Sunday {
-			return fmt.Errorf("workday %s is no Saturday or Sunday: only weekend days are made up", day.Format(time.DateOnly))
+			return texts.Errorf("workday %s is no Saturday or Sunday: only weekend days are made up", day.Format(time.DateOnly))
 		}
 		days[d] = worked
 	}
@@ -145,7 +156,7 @@ const maxWorkingDays = 250
 // must lie in 1…250; a year that the calendar lacks is a *MissingYear.
 func (c Calendar) AddWorkingDays(from time.Time, n int) (time.Time, error) {
 	if n < 1 || n > maxWorkingDays {
-		return time.Time{}, errors.New("a deadline must lie in 1…250 working days")
+		return time.Time{}, texts.Errorf("a deadline must lie in 1…250 working days")
 	}
 	day := dayOf(from)
 	for n > 0 {

@@ -245,3 +245,21 @@ func TestR24_BadProfilesAreRefusedByName(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestClockNamesItsZone(t *testing.T) {
+	for _, x := range []struct {
+		at         time.Time
+		clock, day string
+	}{
+		{time.Date(2026, 1, 1, 16, 30, 59, 0, time.UTC), "2026-01-02 00:30 +08:00", "2026-01-02"},
+		{time.Date(2026, 1, 1, 15, 59, 59, 0, time.UTC), "2026-01-01 23:59 +08:00", "2026-01-01"},
+		{time.Date(2025, 12, 31, 12, 0, 0, 0, time.FixedZone("", -5*3600)), "2026-01-01 01:00 +08:00", "2026-01-01"},
+	} {
+		if got := Clock(x.at); got != x.clock {
+			t.Errorf("Clock(%v) = %q, want %q", x.at, got, x.clock)
+		}
+		if got := Day(x.at); got != x.day {
+			t.Errorf("Day(%v) = %q, want %q", x.at, got, x.day)
+		}
+	}
+}

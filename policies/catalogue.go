@@ -2,7 +2,6 @@ package policies
 
 import (
 	"errors"
-	"fmt"
 	"iter"
 	"reflect"
 	"slices"
@@ -78,11 +77,11 @@ const (
 // something else than what is signed.
 func checkText(what, s string, limit int) error {
 	if utf8.RuneCountInString(s) > limit {
-		return fmt.Errorf("%s is longer than %d characters", what, limit)
+		return texts.Errorf("%s is longer than %d characters", what, limit)
 	}
 	for _, c := range s {
 		if Unprintable(c) && !(c == '\n' && limit == maxNote) {
-			return fmt.Errorf("%s holds a control character", what)
+			return texts.Errorf("%s holds a control character", what)
 		}
 	}
 	return nil
@@ -98,7 +97,7 @@ func oneOf[T ~string](what string, v T, known []T) error {
 	if v == "" || slices.Contains(known, v) {
 		return nil
 	}
-	return fmt.Errorf("unknown %s %q; known: %v", what, safeName(string(v)), known)
+	return texts.Errorf("unknown %s %q; known: %v", what, safeName(string(v)), known)
 }
 
 // checkDescription holds what a data set says about itself to its form (R15, R19).
@@ -118,7 +117,7 @@ func checkDescription(d Dataset) error {
 		}
 	}
 	if code := d.Provider.Code; code != "" && masking.CreditCode(code) != masking.OK {
-		return errors.New("provider.code is not a 统一社会信用代码 (GB 32100): 18 characters, the last of which checks the others")
+		return texts.Errorf("provider.code is not a 统一社会信用代码 (GB 32100): 18 characters, the last of which checks the others")
 	}
 	if err := errors.Join(oneOf("format", d.Format, Formats), oneOf("operation.status", d.Operation.Status, OperationStatuses)); err != nil {
 		return err
@@ -126,17 +125,17 @@ func checkDescription(d Dataset) error {
 	seen := map[SharingMethod]bool{}
 	for _, m := range d.SharingMethods {
 		if err := oneOf("sharing method", m, SharingMethods); err != nil || m == "" || seen[m] {
-			return errors.Join(err, errors.New("sharing_methods must be known and not repeat"))
+			return errors.Join(err, texts.Errorf("sharing_methods must be known and not repeat"))
 		}
 		seen[m] = true
 	}
 	for name, a := range map[string]Access{"sharing": d.Sharing, "opening": d.Opening} {
 		if err := checkAccess(a); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return texts.Errorf("%s: %w", name, err)
 		}
 	}
 	if d.Sharing.Class == ClassNone && len(d.SharingMethods) > 0 && !slices.Equal(d.SharingMethods, []SharingMethod{"verify"}) {
-		return errors.New("data that is not shared may only be verified: sharing_methods must be [verify] or absent")
+		return texts.Errorf("data that is not shared may only be verified: sharing_methods must be [verify] or absent")
 	}
 	return nil
 }
@@ -147,11 +146,11 @@ func checkAccess(a Access) error {
 	}
 	switch {
 	case a.Class == "" && a != Access{}:
-		return errors.New("class is missing beside its condition or basis")
+		return texts.Errorf("class is missing beside its condition or basis")
 	case a.Class == ClassConditional && a.Condition.ZH == "":
-		return errors.New("class conditional needs condition.zh")
+		return texts.Errorf("class conditional needs condition.zh")
 	case (a.Class == ClassConditional || a.Class == ClassNone) && a.Basis == "":
-		return fmt.Errorf("class %s needs its legal basis (basis)", a.Class)
+		return texts.Errorf("class %s needs its legal basis (basis)", a.Class)
 	}
 	return nil
 }
@@ -174,11 +173,11 @@ func CheckCatalogue(c Catalogue) error {
 	seen := map[string]bool{}
 	for _, d := range c.Datasets {
 		if seen[d.ID] {
-			return fmt.Errorf("data set %q stands twice", safeName(d.ID))
+			return texts.Errorf("data set %q stands twice", safeName(d.ID))
 		}
 		seen[d.ID] = true
 		if err := checkDataset(d); err != nil {
-			return withoutNumbers(fmt.Errorf("data set %q: %w", safeName(d.ID), err))
+			return withoutNumbers(texts.Errorf("data set %q: %w", safeName(d.ID), err))
 		}
 	}
 	return nil
@@ -197,10 +196,10 @@ func (b *Book) checkEntry(department string, old Entry, exists bool, d Dataset, 
 			continue // the first classification is the department's
 		}
 		if c.now == "" {
-			return fmt.Errorf("%s.class was %s and cannot be left out: state a class", c.name, c.was)
+			return texts.Errorf("%s.class was %s and cannot be left out: state a class", c.name, c.was)
 		}
 		if slices.Index(Classes, c.now) > slices.Index(Classes, c.was) && !signers[b.root] {
-			return fmt.Errorf("%s.class is tightened from %s to %s, which the regulator %q reviews: its signature on the same bundle is missing", c.name, c.was, c.now, b.root)
+			return texts.Errorf("%s.class is tightened from %s to %s, which the regulator %q reviews: its signature on the same bundle is missing", c.name, c.was, c.now, b.root)
 		}
 	}
 	for _, c := range d.Columns {
@@ -208,7 +207,7 @@ func (b *Book) checkEntry(department string, old Entry, exists bool, d Dataset, 
 			continue
 		}
 		if p, ok := b.parties[c.Source]; !ok || p.Role != RoleDepartment {
-			return fmt.Errorf("column %q: source department %q is not in the registry", c.Name, safeName(c.Source))
+			return texts.Errorf("column %q: source department %q is not in the registry", c.Name, safeName(c.Source))
 		}
 		// Consent covers the column as it was shown and the classes under which it
 		// goes on; a corrected abstract does not ask for it again.
@@ -217,7 +216,7 @@ func (b *Book) checkEntry(department string, old Entry, exists bool, d Dataset, 
 			continue
 		}
 		if !signers[c.Source] {
-			return fmt.Errorf("column %q comes from department %q, whose signature on the bundle, its consent, is missing", c.Name, c.Source)
+			return texts.Errorf("column %q comes from department %q, whose signature on the bundle, its consent, is missing", c.Name, c.Source)
 		}
 	}
 	return nil
@@ -228,7 +227,7 @@ func (b *Book) checkEntry(department string, old Entry, exists bool, d Dataset, 
 func (e Entry) sourcesSigned(signers map[string]bool, columns iter.Seq[string]) error {
 	for name := range columns {
 		if s := e.SourceOf(name); s != e.Department && !signers[s] {
-			return fmt.Errorf("column %q comes from department %q, whose signature is missing", safeName(name), s)
+			return texts.Errorf("column %q comes from department %q, whose signature is missing", safeName(name), s)
 		}
 	}
 	return nil
@@ -250,15 +249,15 @@ func (b *Book) checkOffered(l Licence, signers map[string]bool) error {
 	for _, r := range l.Resources {
 		e := b.datasets[r.Dataset]
 		if n, ok := b.listed(e, ""); ok {
-			return fmt.Errorf("data set %q is on the negative list (entry %q, set by %q, basis: %s)", r.Dataset, n.ID, n.By, n.Basis.ZH)
+			return texts.Errorf("data set %q is on the negative list (entry %q, set by %q, basis: %s)", r.Dataset, n.ID, n.By, n.Basis.ZH)
 		}
 		for _, name := range r.Columns {
 			if n, ok := b.listed(e, name); ok {
-				return fmt.Errorf("column %q.%q is on the negative list (entry %q, set by %q, basis: %s)", r.Dataset, name, n.ID, n.By, n.Basis.ZH)
+				return texts.Errorf("column %q.%q is on the negative list (entry %q, set by %q, basis: %s)", r.Dataset, name, n.ID, n.By, n.Basis.ZH)
 			}
 		}
 		if err := e.sourcesSigned(signers, slices.Values(r.Columns)); err != nil {
-			return fmt.Errorf("data set %q: %w", r.Dataset, err)
+			return texts.Errorf("data set %q: %w", r.Dataset, err)
 		}
 	}
 	return nil

@@ -2,7 +2,6 @@ package policies
 
 import (
 	"bytes"
-	"fmt"
 	"reflect"
 	"strings"
 	"time"
@@ -32,21 +31,21 @@ func formatAll(kind Kind, bodies []any) ([]byte, error) {
 	for _, body := range bodies {
 		node, err := nodeOf(reflect.ValueOf(body))
 		if err != nil {
-			return nil, fmt.Errorf("failed to encode %s: %w", kind, err)
+			return nil, texts.Errorf("failed to encode %s: %w", kind, err)
 		}
 		var key, value yaml.Node
 		key.SetString("kind")
 		value.SetString(string(kind))
 		node.Content = append([]*yaml.Node{&key, &value}, node.Content...)
 		if err := enc.Encode(node); err != nil {
-			return nil, fmt.Errorf("failed to encode %s: %w", kind, err)
+			return nil, texts.Errorf("failed to encode %s: %w", kind, err)
 		}
 	}
 	if err := enc.Close(); err != nil {
-		return nil, fmt.Errorf("failed to encode %s: %w", kind, err)
+		return nil, texts.Errorf("failed to encode %s: %w", kind, err)
 	}
 	if out.Len() > MaxBundleBytes || len(bodies) > maxDocuments {
-		return nil, fmt.Errorf("the bundle would be larger than %d bytes or %d documents; split it", MaxBundleBytes, maxDocuments)
+		return nil, texts.Errorf("the bundle would be larger than %d bytes or %d documents; split it", MaxBundleBytes, maxDocuments)
 	}
 	return out.Bytes(), nil
 }

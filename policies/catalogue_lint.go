@@ -212,7 +212,7 @@ func (l *linter) registered() {
 	if x := l.book.Registered(t, l.at); x != nil {
 		l.add(sev, x.Code, "R11", "", x.ZH, x.EN, x.HintZH, x.HintEN)
 	} else if r, _ := l.book.RegistrationOf(t); r.ValidUntil.Sub(l.at) < renewWithin {
-		until := r.ValidUntil.Format(time.DateOnly)
+		until := Day(r.ValidUntil)
 		l.add(SeverityWarning, "REGISTRATION_ENDS_SOON", "R11", "", "登记将于 "+until+" 到期", "the registration ends on "+until, "办理变更登记以延续", "renew it by a registration of type change")
 	}
 }

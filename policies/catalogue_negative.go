@@ -55,24 +55,24 @@ func (b *Book) NegativeList() []Negative {
 func (b *Book) putNegativeList(l NegativeList, a act) error {
 	p, ok := b.parties[l.By]
 	if !ok || p.Role != RoleDepartment && p.Role != RoleRegulator {
-		return fmt.Errorf("%q is no department and not the regulator", safeName(l.By))
+		return texts.Errorf("%q is no department and not the regulator", safeName(l.By))
 	}
 	if !a.signers[l.By] {
-		return fmt.Errorf("signature of %q is missing", l.By)
+		return texts.Errorf("signature of %q is missing", l.By)
 	}
 	if len(l.Entries)+len(l.Remove) == 0 {
-		return errors.New("neither entries nor remove name anything")
+		return texts.Errorf("neither entries nor remove name anything")
 	}
 	mine := func(id string) error {
 		if old, ok := b.negative[id]; ok && old.By != l.By {
-			return fmt.Errorf("entry %q was set by %q, who alone may change or remove it", safeName(id), old.By)
+			return texts.Errorf("entry %q was set by %q, who alone may change or remove it", safeName(id), old.By)
 		}
 		return nil
 	}
 	seen := map[string]bool{}
 	for _, id := range l.Remove {
 		if _, ok := b.negative[id]; !ok || seen[id] {
-			return fmt.Errorf("entry %q to remove is not on the list, or stands twice", safeName(id))
+			return texts.Errorf("entry %q to remove is not on the list, or stands twice", safeName(id))
 		}
 		if err := mine(id); err != nil {
 			return err
@@ -85,14 +85,14 @@ func (b *Book) putNegativeList(l NegativeList, a act) error {
 			return err
 		}
 		if seen[n.ID] {
-			return fmt.Errorf("entry %q stands twice", n.ID)
+			return texts.Errorf("entry %q stands twice", n.ID)
 		}
 		seen[n.ID] = true
 		if err := mine(n.ID); err != nil {
 			return err
 		}
 		if err := b.checkNegative(n, p); err != nil {
-			return fmt.Errorf("entry %q: %w", n.ID, err)
+			return texts.Errorf("entry %q: %w", n.ID, err)
 		}
 		b.negative[n.ID] = Negative{NegativeEntry: n, By: l.By, Since: a.at}
 	}
@@ -101,13 +101,13 @@ func (b *Book) putNegativeList(l NegativeList, a act) error {
 
 func (b *Book) checkNegative(n NegativeEntry, by Party) error {
 	if p, ok := b.parties[n.Provider]; !ok || p.Role != RoleDepartment {
-		return fmt.Errorf("provider %q is not a department of the registry", safeName(n.Provider))
+		return texts.Errorf("provider %q is not a department of the registry", safeName(n.Provider))
 	}
 	if by.Role == RoleDepartment && n.Provider != by.ID {
-		return fmt.Errorf("department %q lists its own data only; for that of %q the regulator signs", by.ID, n.Provider)
+		return texts.Errorf("department %q lists its own data only; for that of %q the regulator signs", by.ID, n.Provider)
 	}
 	if n.Basis.ZH == "" {
-		return errors.New("basis.zh, the legal basis, is missing")
+		return texts.Errorf("basis.zh, the legal basis, is missing")
 	}
 	if err := errors.Join(checkText("basis.zh", n.Basis.ZH, maxNote), checkText("basis.en", n.Basis.EN, maxNote),
 		checkText("title.zh", n.Title.ZH, maxLine), checkText("title.en", n.Title.EN, maxLine)); err != nil {
@@ -115,7 +115,7 @@ func (b *Book) checkNegative(n NegativeEntry, by Party) error {
 	}
 	for _, c := range n.Columns {
 		if utf8.RuneCountInString(c) > 63 || !columnPattern.MatchString(c) {
-			return errors.New("columns holds what is no column name")
+			return texts.Errorf("columns holds what is no column name")
 		}
 	}
 	if n.Dataset == "" {
@@ -129,14 +129,14 @@ func (b *Book) checkNegative(n NegativeEntry, by Party) error {
 		return nil
 	}
 	if len(n.Columns) == 0 && e.Department != n.Provider {
-		return fmt.Errorf("data set %q belongs to department %q, not to the provider named", n.Dataset, e.Department)
+		return texts.Errorf("data set %q belongs to department %q, not to the provider named", n.Dataset, e.Department)
 	}
 	for _, name := range n.Columns {
 		if !slices.ContainsFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == name }) {
-			return fmt.Errorf("data set %q has no column %q", n.Dataset, safeName(name))
+			return texts.Errorf("data set %q has no column %q", n.Dataset, safeName(name))
 		}
 		if e.Department != n.Provider && e.SourceOf(name) != n.Provider {
-			return fmt.Errorf("column %q of data set %q is not the provider's", name, n.Dataset)
+			return texts.Errorf("column %q of data set %q is not the provider's", name, n.Dataset)
 		}
 	}
 	return nil

@@ -2,7 +2,6 @@ package policies
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -71,7 +70,7 @@ func (b *Book) Registered(t Target, at time.Time) *Reason {
 	case r.Cancelled:
 		x = reasonf("REGISTRATION_CANCELLED", rule, b.root, "%[2]s“%[3]s”的登记已注销", "the registration of %[1]s %[3]q was cancelled", string(t.Kind), what, t.ID)
 	case !at.Before(r.ValidUntil):
-		x = reasonf("REGISTRATION_EXPIRED", rule, b.root, "%[2]s“%[3]s”的登记已于 %[4]s 到期", "the registration of %[1]s %[3]q expired on %[4]s", string(t.Kind), what, t.ID, r.ValidUntil.Format(time.DateOnly))
+		x = reasonf("REGISTRATION_EXPIRED", rule, b.root, "%[2]s“%[3]s”的登记已于 %[4]s 到期", "the registration of %[1]s %[3]q expired on %[4]s", string(t.Kind), what, t.ID, Day(r.ValidUntil))
 	default:
 		return nil
 	}
@@ -80,23 +79,23 @@ func (b *Book) Registered(t Target, at time.Time) *Reason {
 
 func (b *Book) putRegistration(r Registration, a act) error {
 	if !a.signers[b.root] {
-		return fmt.Errorf("signature of the regulator %q is missing", b.root)
+		return texts.Errorf("signature of the regulator %q is missing", b.root)
 	}
 	if r.Subject.Kind != TargetDataset && r.Subject.Kind != TargetProduct {
-		return fmt.Errorf("unknown subject kind %q; known: dataset, product", safeName(string(r.Subject.Kind)))
+		return texts.Errorf("unknown subject kind %q; known: dataset, product", safeName(string(r.Subject.Kind)))
 	}
 	if err := checkID("subject", r.Subject.ID); err != nil {
 		return err
 	}
 	if r.Code == "" {
-		return errors.New("code is missing")
+		return texts.Errorf("code is missing")
 	}
 	if err := errors.Join(checkText("code", r.Code, 64), checkText("note.zh", r.Note.ZH, maxNote), checkText("note.en", r.Note.EN, maxNote)); err != nil {
 		return err
 	}
 	next, err := b.succeed(r, a.at)
 	if err != nil {
-		return fmt.Errorf("%s %q: %w", r.Subject.Kind, r.Subject.ID, err)
+		return texts.Errorf("%s %q: %w", r.Subject.Kind, r.Subject.ID, err)
 	}
 	b.registrations[r.Subject] = next
 	return nil
@@ -108,29 +107,29 @@ func (b *Book) succeed(r Registration, at time.Time) (Registered, error) {
 	live := exists && !old.Cancelled && at.Before(old.ValidUntil)
 	for t, other := range b.registrations {
 		if t != r.Subject && other.Code == r.Code {
-			return old, fmt.Errorf("the code was given to %s %q", t.Kind, t.ID)
+			return old, texts.Errorf("the code was given to %s %q", t.Kind, t.ID)
 		}
 	}
 	next, start := old, at
 	switch r.Type {
 	case RegisterFirst:
 		if live {
-			return old, errors.New("it is registered already: use type change, correction or cancel")
+			return old, texts.Errorf("it is registered already: use type change, correction or cancel")
 		}
 		if _, ok := b.datasets[r.Subject.ID]; !ok && r.Subject.Kind == TargetDataset {
-			return old, errors.New("it is not in the catalogue; apply its Catalogue first")
+			return old, texts.Errorf("it is not in the catalogue; apply its Catalogue first")
 		}
 		if r.ValidUntil.IsZero() {
-			return old, errors.New("valid_until is missing")
+			return old, texts.Errorf("valid_until is missing")
 		}
 		next = Registered{Code: r.Code, Since: at}
 	case RegisterChange, RegisterCorrection:
 		if !live {
-			return old, fmt.Errorf("type %s needs a registration that is in force; use type first", r.Type)
+			return old, texts.Errorf("type %s needs a registration that is in force; use type first", r.Type)
 		}
 		if r.Type == RegisterChange {
 			if r.Code != old.Code {
-				return old, errors.New("a change keeps the code; a wrong code is put right by type correction")
+				return old, texts.Errorf("a change keeps the code; a wrong code is put right by type correction")
 			}
 			next.Since = at
 		} else {
@@ -138,18 +137,18 @@ func (b *Book) succeed(r Registration, at time.Time) (Registered, error) {
 		}
 	case RegisterCancel:
 		if !exists || old.Cancelled {
-			return old, errors.New("there is no registration to cancel")
+			return old, texts.Errorf("there is no registration to cancel")
 		}
 		if r.Code != old.Code || !r.ValidUntil.IsZero() {
-			return old, errors.New("a cancellation names the code in force and no valid_until")
+			return old, texts.Errorf("a cancellation names the code in force and no valid_until")
 		}
 		next.Cancelled = true
 	default:
-		return old, fmt.Errorf("unknown type %q; known: first, change, correction, cancel", safeName(string(r.Type)))
+		return old, texts.Errorf("unknown type %q; known: first, change, correction, cancel", safeName(string(r.Type)))
 	}
 	if !r.ValidUntil.IsZero() {
 		if !r.ValidUntil.After(at) || r.ValidUntil.After(start.AddDate(maxRegistration, 0, 0)) {
-			return old, fmt.Errorf("valid_until must lie ahead, at most %d years after the registration or its last change takes effect", maxRegistration)
+			return old, texts.Errorf("valid_until must lie ahead, at most %d years after the registration or its last change takes effect", maxRegistration)
 		}
 		next.ValidUntil = r.ValidUntil
 	}

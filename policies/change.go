@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -52,31 +51,31 @@ func (b *Book) putLegalChange(v LegalChange, a act) error {
 		return err
 	}
 	if _, dup := b.desk.changes[v.ID]; dup {
-		return fmt.Errorf("change %q was recorded before", v.ID)
+		return texts.Errorf("change %q was recorded before", v.ID)
 	}
 	if err := b.decider(v.By, v.Department, a); err != nil {
-		return fmt.Errorf("change %q: %w", v.ID, err)
+		return texts.Errorf("change %q: %w", v.ID, err)
 	}
 	if len(v.Datasets) == 0 {
-		return fmt.Errorf("change %q: no data sets", v.ID)
+		return texts.Errorf("change %q: no data sets", v.ID)
 	}
 	for _, id := range v.Datasets {
 		if _, err := b.owned(id, v.Department); err != nil {
-			return fmt.Errorf("change %q: %w", v.ID, withoutNumbers(err))
+			return texts.Errorf("change %q: %w", v.ID, withoutNumbers(err))
 		}
 	}
 	if v.Since.IsZero() || v.Since.After(a.at) {
-		return fmt.Errorf("change %q: since is missing or lies in the future", v.ID)
+		return texts.Errorf("change %q: since is missing or lies in the future", v.ID)
 	}
 	if err := checkWords(true, map[string]Text{"basis": v.Basis}); err != nil {
-		return fmt.Errorf("change %q: %w", v.ID, err)
+		return texts.Errorf("change %q: %w", v.ID, err)
 	}
 	if b.desk.profile.ID == "" {
-		return fmt.Errorf("change %q: no Profile is in force, so no deadline would run; the regulator applies one first", v.ID)
+		return texts.Errorf("change %q: no Profile is in force, so no deadline would run; the regulator applies one first", v.ID)
 	}
 	r := b.pinned()
 	if err := b.reach(v.Since, r.Follow); err != nil {
-		return fmt.Errorf("change %q: %w", v.ID, err)
+		return texts.Errorf("change %q: %w", v.ID, err)
 	}
 	b.desk.changes[v.ID] = ChangeCase{Change: v, State: ChangeOpen, Since: a.at, rules: r,
 		Steps: []Step{{At: a.at, By: v.By, Decision: "filed", Basis: v.Basis}}}
@@ -113,25 +112,25 @@ func (b *Book) follow(department string, at time.Time) {
 func (b *Book) reviewChange(v Review, a act) error {
 	c, ok := b.desk.changes[v.Change]
 	if !ok {
-		return fmt.Errorf("change %q was not recorded", safeName(v.Change))
+		return texts.Errorf("change %q was not recorded", safeName(v.Change))
 	}
 	if v.By != b.root {
-		return fmt.Errorf("change %q: party %q may not review it: the regulator does", v.Change, safeName(v.By))
+		return texts.Errorf("change %q: party %q may not review it: the regulator does", v.Change, safeName(v.By))
 	}
 	if _, err := b.party(v.By, a, RoleRegulator); err != nil {
-		return fmt.Errorf("change %q: %w", v.Change, err)
+		return texts.Errorf("change %q: %w", v.Change, err)
 	}
 	if c.State != ChangeFollowed {
-		return fmt.Errorf("change %q is %s, not followed", v.Change, c.State)
+		return texts.Errorf("change %q is %s, not followed", v.Change, c.State)
 	}
 	if err := checkOfficials(v.By, v.Officials, nil, c.rules.twoPerson); err != nil {
-		return fmt.Errorf("change %q: %w", v.Change, err)
+		return texts.Errorf("change %q: %w", v.Change, err)
 	}
 	if err := checkWords(true, map[string]Text{"reason": v.Reason}); err != nil {
-		return fmt.Errorf("change %q: %w", v.Change, err)
+		return texts.Errorf("change %q: %w", v.Change, err)
 	}
 	if len(v.Scope) > 0 || v.NotAfter != nil {
-		return fmt.Errorf("change %q: scope and not_after belong to applications", v.Change)
+		return texts.Errorf("change %q: scope and not_after belong to applications", v.Change)
 	}
 	switch v.Decision {
 	case "approve":
@@ -139,7 +138,7 @@ func (b *Book) reviewChange(v Review, a act) error {
 	case "return":
 		c.State = ChangeOpen
 	default:
-		return fmt.Errorf("change %q: unknown decision %q; known: approve, return", v.Change, safeName(v.Decision))
+		return texts.Errorf("change %q: unknown decision %q; known: approve, return", v.Change, safeName(v.Decision))
 	}
 	c.Since = a.at
 	c.Steps = follows(c.Steps, Step{At: a.at, By: v.By, Officials: v.Officials, Decision: v.Decision, Reason: v.Reason, Basis: v.Basis})

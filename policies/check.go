@@ -3,8 +3,6 @@ package policies
 import (
 	"bytes"
 	"crypto/ed25519"
-	"errors"
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -23,10 +21,10 @@ var (
 
 func checkID(what, id string) error {
 	if len(id) > 63 || !idPattern.MatchString(id) {
-		return fmt.Errorf("%s %q is not an id: lower-case letters, digits, _ and -, at most 63", what, safeName(id))
+		return texts.Errorf("%s %q is not an id: lower-case letters, digits, _ and -, at most 63", what, safeName(id))
 	}
 	if what == "official" && longNumber.MatchString(id) {
-		return errors.New("an official's id holds a number as long as an identity number: give officials ids of your own")
+		return texts.Errorf("an official's id holds a number as long as an identity number: give officials ids of your own")
 	}
 	return nil
 }
@@ -39,35 +37,35 @@ func checkRegistry(r Registry, root string, rootKey ed25519.PublicKey) (map[stri
 		}
 		// The ledger names the gateway itself as the actor of its own entries.
 		if p.ID == "gateway" {
-			return nil, nil, errors.New("party \"gateway\" cannot be registered: the ledger names the gateway itself so")
+			return nil, nil, texts.Errorf("party \"gateway\" cannot be registered: the ledger names the gateway itself so")
 		}
 		if _, dup := parties[p.ID]; dup {
-			return nil, nil, fmt.Errorf("party %q stands twice", p.ID)
+			return nil, nil, texts.Errorf("party %q stands twice", p.ID)
 		}
 		if !slices.Contains([]Role{RoleOperator, RoleDepartment, RoleRegulator}, p.Role) {
-			return nil, nil, fmt.Errorf("party %q: unknown role %q; known: operator, department, regulator", p.ID, p.Role)
+			return nil, nil, texts.Errorf("party %q: unknown role %q; known: operator, department, regulator", p.ID, p.Role)
 		}
 		key, err := ParseKey(p.Key)
 		if err != nil {
-			return nil, nil, fmt.Errorf("party %q: %w", p.ID, err)
+			return nil, nil, texts.Errorf("party %q: %w", p.ID, err)
 		}
 		if (p.ID == root) != (p.Role == RoleRegulator) || p.ID == root && !bytes.Equal(key, rootKey) {
-			return nil, nil, fmt.Errorf("party %q: the regulator is %q with the key in the ledger's first entry, and no other", p.ID, root)
+			return nil, nil, texts.Errorf("party %q: the regulator is %q with the key in the ledger's first entry, and no other", p.ID, root)
 		}
 		parties[p.ID] = p
 	}
 	if r, ok := parties[root]; !ok || r.Withdrawn || r.Abroad {
-		return nil, nil, fmt.Errorf("the regulator %q is missing, withdrawn or abroad", root)
+		return nil, nil, texts.Errorf("the regulator %q is missing, withdrawn or abroad", root)
 	}
 	for _, p := range r.Purposes {
 		if err := checkID("purpose", p.ID); err != nil {
 			return nil, nil, err
 		}
 		if _, dup := purposes[p.ID]; dup {
-			return nil, nil, fmt.Errorf("purpose %q stands twice", p.ID)
+			return nil, nil, texts.Errorf("purpose %q stands twice", p.ID)
 		}
 		if !slices.Contains([]FeeClass{FeeGovernance, FeeWelfare, FeeIndustry}, p.Fee) {
-			return nil, nil, fmt.Errorf("purpose %q: unknown fee class %q; known: governance, welfare, industry", p.ID, p.Fee)
+			return nil, nil, texts.Errorf("purpose %q: unknown fee class %q; known: governance, welfare, industry", p.ID, p.Fee)
 		}
 		purposes[p.ID] = p
 	}
@@ -79,17 +77,17 @@ func checkDataset(d Dataset) error {
 		return err
 	}
 	if d.Title.ZH == "" {
-		return errors.New("title.zh is missing")
+		return texts.Errorf("title.zh is missing")
 	}
 	if d.Public == (d.Unit != nil) {
-		return errors.New("exactly one of unit and public must be given: a table without a path to a privacy unit is public or unusable")
+		return texts.Errorf("exactly one of unit and public must be given: a table without a path to a privacy unit is public or unusable")
 	}
 	if err := checkUseTerms(d); err != nil {
 		return err
 	}
 	// Written so that NaN fails: it would also break the digest of the entry.
 	if !(d.BadRows.MaxPercent >= 0 && d.BadRows.MaxPercent <= 50) {
-		return errors.New("bad_rows.max_percent must lie in 0…50")
+		return texts.Errorf("bad_rows.max_percent must lie in 0…50")
 	}
 	if err := checkDescription(d); err != nil {
 		return err
@@ -97,40 +95,40 @@ func checkDataset(d Dataset) error {
 	cols := map[string]Column{}
 	for _, c := range d.Columns {
 		if d.Public && c.Identifier == IdentCitizen {
-			return fmt.Errorf("column %q identifies natural persons: the data set has a privacy unit and is not public", safeName(c.Name))
+			return texts.Errorf("column %q identifies natural persons: the data set has a privacy unit and is not public", safeName(c.Name))
 		}
 		if _, dup := cols[strings.ToLower(c.Name)]; dup {
-			return fmt.Errorf("column %q stands twice", c.Name)
+			return texts.Errorf("column %q stands twice", c.Name)
 		}
 		cols[strings.ToLower(c.Name)] = c
 		if err := checkColumn(c); err != nil {
-			return fmt.Errorf("column %q: %w", safeName(c.Name), err)
+			return texts.Errorf("column %q: %w", safeName(c.Name), err)
 		}
 	}
 	if len(d.Columns) == 0 {
-		return errors.New("no columns")
+		return texts.Errorf("no columns")
 	}
 	if d.Unit != nil {
 		c, ok := cols[strings.ToLower(d.Unit.Column)]
 		if !ok || c.Name != d.Unit.Column {
-			return fmt.Errorf("unit column %q is not a column", d.Unit.Column)
+			return texts.Errorf("unit column %q is not a column", d.Unit.Column)
 		}
 		if c.Type != algebra.Text || c.Nullable {
-			return fmt.Errorf("unit column %q must be text and not nullable", d.Unit.Column)
+			return texts.Errorf("unit column %q must be text and not nullable", d.Unit.Column)
 		}
 		if !slices.Contains([]UnitKind{UnitPerson, UnitOrganisation, UnitRecord}, d.Unit.Kind) {
-			return fmt.Errorf("unknown unit kind %q; known: person, organisation, record", d.Unit.Kind)
+			return texts.Errorf("unknown unit kind %q; known: person, organisation, record", d.Unit.Kind)
 		}
 		if err := checkUnitKey(d.Unit.Kind, c.Identifier); err != nil {
-			return fmt.Errorf("unit column %q: %w", d.Unit.Column, err)
+			return texts.Errorf("unit column %q: %w", d.Unit.Column, err)
 		}
 		if len(d.Unique) > 0 {
-			return errors.New("unique keys are for public tables only")
+			return texts.Errorf("unique keys are for public tables only")
 		}
 	}
 	for _, u := range d.Unique {
 		if c, ok := cols[strings.ToLower(u)]; !ok || c.Name != u || c.Nullable {
-			return fmt.Errorf("unique key %q must be a column that is not nullable", u)
+			return texts.Errorf("unique key %q must be a column that is not nullable", u)
 		}
 	}
 	return nil
@@ -142,11 +140,11 @@ func checkDataset(d Dataset) error {
 func checkUnitKey(kind UnitKind, ident IdentifierKind) error {
 	switch {
 	case kind == UnitPerson && ident != IdentCitizen:
-		return fmt.Errorf("a person is keyed by identifier %s", IdentCitizen)
+		return texts.Errorf("a person is keyed by identifier %s", IdentCitizen)
 	case kind == UnitOrganisation && ident != IdentCredit:
-		return fmt.Errorf("an organisation is keyed by identifier %s", IdentCredit)
+		return texts.Errorf("an organisation is keyed by identifier %s", IdentCredit)
 	case kind == UnitRecord && (ident == IdentCitizen || ident == IdentCredit):
-		return fmt.Errorf("identifier %s makes the unit a person or an organisation, not a record", ident)
+		return texts.Errorf("identifier %s makes the unit a person or an organisation, not a record", ident)
 	}
 	return nil
 }
@@ -155,19 +153,19 @@ func checkColumn(c Column) error {
 	// A counted repetition of these classes would cost every start of the program
 	// milliseconds and megabytes.
 	if utf8.RuneCountInString(c.Name) > 63 || !columnPattern.MatchString(c.Name) {
-		return errors.New("name must start with a letter or _ and hold letters, digits, _ and - only")
+		return texts.Errorf("name must start with a letter or _ and hold letters, digits, _ and - only")
 	}
 	if reservedName(c.Name) {
-		return fmt.Errorf("a name that starts with %s is reserved for hidden columns", variantPrefix)
+		return texts.Errorf("a name that starts with %s is reserved for hidden columns", variantPrefix)
 	}
 	if c.Title.ZH == "" {
-		return errors.New("title.zh is missing")
+		return texts.Errorf("title.zh is missing")
 	}
 	if !slices.Contains([]algebra.Kind{algebra.Bool, algebra.Int, algebra.Decimal, algebra.Date, algebra.Text}, c.Type) {
-		return fmt.Errorf("unknown type %q; known: bool, int, decimal, date, text", c.Type)
+		return texts.Errorf("unknown type %q; known: bool, int, decimal, date, text", c.Type)
 	}
 	if c.Scale > 6 || c.Scale > 0 && c.Type != algebra.Decimal {
-		return errors.New("scale is for decimal columns, at most 6")
+		return texts.Errorf("scale is for decimal columns, at most 6")
 	}
 	var bounds *[2]int64
 	if c.Bounds != nil {
@@ -176,39 +174,39 @@ func checkColumn(c Column) error {
 			return err
 		}
 		if r[0] > r[1] {
-			return errors.New("bounds.lo is above bounds.hi")
+			return texts.Errorf("bounds.lo is above bounds.hi")
 		}
 		bounds = &r
 	}
 	if c.Grid != nil {
 		if _, err := ParseGrid(c); err != nil {
-			return fmt.Errorf("grid: %w", err)
+			return texts.Errorf("grid: %w", err)
 		}
 	}
 	seen := map[string]bool{}
 	for _, code := range c.Codes {
 		if seen[code.Value] {
-			return fmt.Errorf("code %q stands twice", safeName(code.Value))
+			return texts.Errorf("code %q stands twice", safeName(code.Value))
 		}
 		seen[code.Value] = true
 	}
 	if c.Other != "" && !seen[c.Other] {
-		return fmt.Errorf("other %q is not in the code list", safeName(c.Other))
+		return texts.Errorf("other %q is not in the code list", safeName(c.Other))
 	}
 	for _, code := range c.Codes {
 		v, err := CodeValue(algebra.Type{Kind: c.Type, Scale: c.Scale}, code.Value)
 		if err != nil {
-			return fmt.Errorf("code list: %w", err)
+			return texts.Errorf("code list: %w", err)
 		}
 		// Ingest clamps to the bounds: a code outside would be stored as a value
 		// that is in no list.
 		if bounds != nil && (v.I < bounds[0] || v.I > bounds[1]) {
-			return fmt.Errorf("code %q lies outside the bounds", safeName(code.Value))
+			return texts.Errorf("code %q lies outside the bounds", safeName(code.Value))
 		}
 	}
 	known := []IdentifierKind{"", IdentCitizen, IdentCredit, IdentPhone, IdentName, IdentCard, IdentAddress, IdentEmail, IdentPlate, IdentOpaque}
 	if !slices.Contains(known, c.Identifier) {
-		return fmt.Errorf("unknown identifier kind %q", safeName(string(c.Identifier)))
+		return texts.Errorf("unknown identifier kind %q", safeName(string(c.Identifier)))
 	}
 	return checkColumnDescription(c)
 }
@@ -220,7 +218,7 @@ func ParseBounds(c Column) ([2]int64, error) {
 	for i, s := range []string{c.Bounds.Lo, c.Bounds.Hi} {
 		v, err := parseUnits(c, s)
 		if err != nil {
-			return out, fmt.Errorf("bounds: %w", err)
+			return out, texts.Errorf("bounds: %w", err)
 		}
 		out[i] = v
 	}
@@ -235,27 +233,27 @@ func parseUnits(c Column, s string) (int64, error) {
 	case algebra.Int, algebra.Decimal:
 		v, err := algebra.ParseDecimal(s, c.Scale)
 		if err != nil || v > maxBound || v < -maxBound {
-			return 0, fmt.Errorf("not a number with at most %d decimals, or beyond ±2^53 minimal units", c.Scale)
+			return 0, texts.Errorf("not a number with at most %d decimals, or beyond ±2^53 minimal units", c.Scale)
 		}
 		return v, nil
 	case algebra.Date:
 		return algebra.ParseDate(s)
 	}
-	return 0, fmt.Errorf("a %s column takes no bounds", c.Type)
+	return 0, texts.Errorf("a %s column takes no bounds", c.Type)
 }
 
 func checkLevels(d Dataset, levels map[string]int) error {
 	for name, level := range levels {
 		if !slices.ContainsFunc(d.Columns, func(c Column) bool { return c.Name == name }) {
-			return fmt.Errorf("unknown column %q", safeName(name))
+			return texts.Errorf("unknown column %q", safeName(name))
 		}
 		if level < lowestLevel || level > highestLevel {
-			return fmt.Errorf("column %q: level %d is not in 1…6 (general 1–4, important 5, core 6)", name, level)
+			return texts.Errorf("column %q: level %d is not in 1…6 (general 1–4, important 5, core 6)", name, level)
 		}
 	}
 	for _, c := range d.Columns {
 		if _, ok := levels[c.Name]; !ok {
-			return fmt.Errorf("column %q has no level: every column is graded before pooling", c.Name)
+			return texts.Errorf("column %q has no level: every column is graded before pooling", c.Name)
 		}
 	}
 	return nil
@@ -265,21 +263,21 @@ func checkMasks(e Entry, masks map[string]Mask) error {
 	for name, m := range masks {
 		i := slices.IndexFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == name })
 		if i < 0 {
-			return fmt.Errorf("unknown column %q", safeName(name))
+			return texts.Errorf("unknown column %q", safeName(name))
 		}
 		c := e.Dataset.Columns[i]
 		if _, _, err := masking.OutType(m.Op, MaskParams(c, m, typingKey)); err != nil {
-			return fmt.Errorf("column %q: %w", name, err)
+			return texts.Errorf("column %q: %w", name, err)
 		}
 		if e.Dataset.Unit != nil && e.Dataset.Unit.Column == name && m.Op != "drop" && m.Op != "pseudonym" {
-			return fmt.Errorf("unit column %q is replaced by its token; its mask can only be drop or pseudonym", name)
+			return texts.Errorf("unit column %q is replaced by its token; its mask can only be drop or pseudonym", name)
 		}
 	}
 	for _, c := range e.Dataset.Columns {
 		isUnit := e.Dataset.Unit != nil && e.Dataset.Unit.Column == c.Name
 		m, ok := masks[c.Name]
 		if c.Identifier != "" && !isUnit && !e.Dataset.Public && (!ok || m.Op == "keep") {
-			return fmt.Errorf("column %q identifies a unit (%s) and has no mask; name one, or drop", c.Name, c.Identifier)
+			return texts.Errorf("column %q identifies a unit (%s) and has no mask; name one, or drop", c.Name, c.Identifier)
 		}
 	}
 	return nil
@@ -294,10 +292,10 @@ func MaskParams(c Column, m Mask, key []byte) masking.Params {
 
 func (b *Book) checkRule(e Entry, r DisclosureRule) error {
 	if e.Levels == nil {
-		return errors.New("no Grading is in force for it; data is graded before a rule is set")
+		return texts.Errorf("no Grading is in force for it; data is graded before a rule is set")
 	}
 	if !e.Masked && !e.Dataset.Public {
-		return errors.New("no Masking is in force for it; masks are set before a rule is")
+		return texts.Errorf("no Masking is in force for it; masks are set before a rule is")
 	}
 	stored, err := e.Stored()
 	if err != nil {
@@ -310,31 +308,31 @@ func (b *Book) checkRule(e Entry, r DisclosureRule) error {
 	for name, uses := range r.Uses {
 		c, ok := cols[name]
 		if !ok {
-			return fmt.Errorf("unknown column %q", safeName(name))
+			return texts.Errorf("unknown column %q", safeName(name))
 		}
 		for _, u := range uses {
 			if !slices.Contains([]Use{UseKey, UseFilter, UseMeasure, UseJoin, UseVerify, UseTrain}, u) {
-				return fmt.Errorf("column %q: unknown use %q; known: key, filter, measure, join, verify, train", name, safeName(string(u)))
+				return texts.Errorf("column %q: unknown use %q; known: key, filter, measure, join, verify, train", name, safeName(string(u)))
 			}
 			if u == UseMeasure && !e.Dataset.Public && (c.Bounds == nil || c.Type.Kind != algebra.Int && c.Type.Kind != algebra.Decimal) {
-				return fmt.Errorf("column %q: a measure needs an int or decimal column with registered bounds", name)
+				return texts.Errorf("column %q: a measure needs an int or decimal column with registered bounds", name)
 			}
 		}
 		if (c.Column.Identifier != "" && queried(uses) || c.Drop && len(uses) > 0) && !e.Dataset.Public {
-			return fmt.Errorf("column %q identifies a unit or is not stored, and cannot be used in queries", name)
+			return texts.Errorf("column %q identifies a unit or is not stored, and cannot be used in queries", name)
 		}
 		if lvl := e.Levels[name]; !DemandsOf(lvl).Queries && len(uses) > 0 {
-			return fmt.Errorf("column %q is graded %d (important or core) and cannot be used in queries", name, lvl)
+			return texts.Errorf("column %q is graded %d (important or core) and cannot be used in queries", name, lvl)
 		}
 	}
 	for _, k := range r.PrivateKeys {
 		if !slices.Contains(r.Uses[k], UseKey) {
-			return fmt.Errorf("private key %q is not a column with use key", safeName(k))
+			return texts.Errorf("private key %q is not a column with use key", safeName(k))
 		}
 	}
 	for _, p := range r.Purposes {
 		if _, ok := b.purposes[p]; !ok {
-			return fmt.Errorf("purpose %q is not in the registry", safeName(p))
+			return texts.Errorf("purpose %q is not in the registry", safeName(p))
 		}
 	}
 	if err := checkWait(r.Wait); err != nil {
@@ -348,7 +346,7 @@ func (b *Book) checkRule(e Entry, r DisclosureRule) error {
 	}
 	if e.Dataset.Public {
 		if r.Mode != "" || r.MaxRows != 0 || r.Exact != nil || len(r.PrivateKeys) > 0 {
-			return errors.New("a public data set takes purposes and uses only")
+			return texts.Errorf("a public data set takes purposes and uses only")
 		}
 		return nil
 	}
@@ -360,22 +358,22 @@ func (b *Book) checkRule(e Entry, r DisclosureRule) error {
 
 func (b *Book) checkMode(e Entry, r DisclosureRule) error {
 	if e.Dataset.OneRow && r.MaxRows > 1 {
-		return errors.New("max_rows must be 1 or absent where one_row_per_unit is declared")
+		return texts.Errorf("max_rows must be 1 or absent where one_row_per_unit is declared")
 	}
 	if !e.Dataset.OneRow && (r.MaxRows < 1 || r.MaxRows > 1000) {
-		return errors.New("max_rows, the contribution bound, must lie in 1…1000")
+		return texts.Errorf("max_rows, the contribution bound, must lie in 1…1000")
 	}
 	switch r.Mode {
 	case "dp":
 		if r.Exact != nil {
-			return errors.New("exact rules stand beside mode dp")
+			return texts.Errorf("exact rules stand beside mode dp")
 		}
 	case "exact":
 		if err := checkExact(e, r); err != nil {
 			return err
 		}
 	default:
-		return fmt.Errorf("unknown mode %q; known: dp, exact", safeName(r.Mode))
+		return texts.Errorf("unknown mode %q; known: dp, exact", safeName(r.Mode))
 	}
 	_, l, err := r.Budget.limits()
 	if err != nil {
@@ -383,7 +381,7 @@ func (b *Book) checkMode(e Entry, r DisclosureRule) error {
 	}
 	for _, scope := range []budget.Nano{l.Query, l.OperatorYear, l.DatasetYear, l.Lifetime} {
 		if scope > b.ceiling {
-			return fmt.Errorf("a budget is above the city's ceiling of ρ %s, which the regulator sets in the registry (budget_ceiling)", b.ceiling)
+			return texts.Errorf("a budget is above the city's ceiling of ρ %s, which the regulator sets in the registry (budget_ceiling)", b.ceiling)
 		}
 	}
 	return nil
@@ -402,7 +400,7 @@ func CodeValue(t algebra.Type, s string) (algebra.Value, error) {
 		d, err := algebra.ParseDate(s)
 		return algebra.Value{Type: t, I: d}, err
 	}
-	return algebra.Value{}, fmt.Errorf("a %s column takes no code list", t.Kind)
+	return algebra.Value{}, texts.Errorf("a %s column takes no code list", t.Kind)
 }
 
 func (b BudgetRule) limits() (query budget.Nano, l budget.Limits, err error) {
@@ -419,12 +417,12 @@ func (b BudgetRule) limits() (query budget.Nano, l budget.Limits, err error) {
 		}
 		v, err := budget.ParseLimit(f.text)
 		if err != nil || v <= 0 {
-			return 0, l, fmt.Errorf("budget.%s %s is not a positive ρ", f.name, strconv.Quote(safeName(f.text)))
+			return 0, l, texts.Errorf("budget.%s %s is not a positive ρ", f.name, strconv.Quote(safeName(f.text)))
 		}
 		*f.to = v
 	}
 	if query > l.Query {
-		return 0, l, errors.New("budget.query is above budget.query_max")
+		return 0, l, texts.Errorf("budget.query is above budget.query_max")
 	}
 	return query, l, nil
 }
@@ -438,41 +436,41 @@ func (b *Book) checkLicence(l Licence) error {
 	}
 	op, ok := b.parties[l.Operator]
 	if !ok || op.Role != RoleOperator {
-		return fmt.Errorf("operator %q is not in the registry", safeName(l.Operator))
+		return texts.Errorf("operator %q is not in the registry", safeName(l.Operator))
 	}
 	if op.Withdrawn {
-		return fmt.Errorf("operator %q is withdrawn", l.Operator)
+		return texts.Errorf("operator %q is withdrawn", l.Operator)
 	}
 	if op.Abroad {
-		return fmt.Errorf("operator %q is outside the border: nothing is exported without its assessment", l.Operator)
+		return texts.Errorf("operator %q is outside the border: nothing is exported without its assessment", l.Operator)
 	}
 	if l.NotBefore.IsZero() || !l.NotAfter.After(l.NotBefore) || l.NotAfter.After(l.NotBefore.AddDate(maxTerm, 0, 0)) {
-		return fmt.Errorf("not_before and not_after must span a term of at most %d years", maxTerm)
+		return texts.Errorf("not_before and not_after must span a term of at most %d years", maxTerm)
 	}
 	if l.Scenario.ZH == "" || l.Security.ZH == "" || l.Exit.ZH == "" {
-		return errors.New("scenario, security_terms and exit_terms must be stated in Chinese")
+		return texts.Errorf("scenario, security_terms and exit_terms must be stated in Chinese")
 	}
 	if len(l.Purposes) == 0 || len(l.Resources) == 0 {
-		return errors.New("purposes and resources must not be empty: by least authority nothing is granted unnamed")
+		return texts.Errorf("purposes and resources must not be empty: by least authority nothing is granted unnamed")
 	}
 	for _, p := range l.Purposes {
 		if _, ok := b.purposes[p]; !ok {
-			return fmt.Errorf("purpose %q is not in the registry", safeName(p))
+			return texts.Errorf("purpose %q is not in the registry", safeName(p))
 		}
 	}
 	seen := map[string]bool{}
 	for _, r := range l.Resources {
 		e, ok := b.datasets[r.Dataset]
 		if !ok {
-			return fmt.Errorf("data set %q is not in the catalogue", safeName(r.Dataset))
+			return texts.Errorf("data set %q is not in the catalogue", safeName(r.Dataset))
 		}
 		if seen[r.Dataset] {
-			return fmt.Errorf("data set %q stands twice", r.Dataset)
+			return texts.Errorf("data set %q stands twice", r.Dataset)
 		}
 		seen[r.Dataset] = true
 		for _, name := range r.Columns {
 			if !slices.ContainsFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == name }) {
-				return fmt.Errorf("data set %q: unknown column %q", r.Dataset, safeName(name))
+				return texts.Errorf("data set %q: unknown column %q", r.Dataset, safeName(name))
 			}
 		}
 	}

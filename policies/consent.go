@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -61,11 +59,11 @@ const maxConsentTerm = maxTerm
 
 func (b *Book) putConsent(c Consent, a act) error {
 	if err := b.checkConsent(c, a); err != nil {
-		return fmt.Errorf("consent %q: %w", safeName(c.ID), err)
+		return texts.Errorf("consent %q: %w", safeName(c.ID), err)
 	}
 	keys, err := c.subjectKeys()
 	if err != nil {
-		return fmt.Errorf("consent %q: %w", safeName(c.ID), err)
+		return texts.Errorf("consent %q: %w", safeName(c.ID), err)
 	}
 	b.consents[c.ID] = ConsentRecord{Consent: c, At: a.at, keys: keys}
 	return nil
@@ -79,30 +77,30 @@ func (b *Book) checkConsent(c Consent, a act) error {
 		return err
 	}
 	if _, ok := b.consents[c.ID]; ok {
-		return errors.New("a consent of this id was recorded before")
+		return texts.Errorf("a consent of this id was recorded before")
 	}
 	if c.Document == "" {
-		return errors.New("document is missing: where the authorisation is kept")
+		return texts.Errorf("document is missing: where the authorisation is kept")
 	}
 	if c.NotBefore.IsZero() || !c.NotAfter.After(c.NotBefore) || c.NotAfter.After(c.NotBefore.AddDate(maxConsentTerm, 0, 0)) {
-		return fmt.Errorf("not_before and not_after must span a term of at most %d years", maxConsentTerm)
+		return texts.Errorf("not_before and not_after must span a term of at most %d years", maxConsentTerm)
 	}
 	if (c.Licence == "") == (c.Operator == "") {
-		return errors.New("exactly one of licence and operator says for whose use")
+		return texts.Errorf("exactly one of licence and operator says for whose use")
 	}
 	l, granted := b.licences[c.Licence]
 	if c.Licence != "" && !granted {
-		return fmt.Errorf("licence %q is not granted", safeName(c.Licence))
+		return texts.Errorf("licence %q is not granted", safeName(c.Licence))
 	}
 	if p, ok := b.parties[c.Operator]; c.Operator != "" && (!ok || p.Role != RoleOperator) {
-		return fmt.Errorf("operator %q is not in the registry", safeName(c.Operator))
+		return texts.Errorf("operator %q is not in the registry", safeName(c.Operator))
 	}
 	if len(c.Purposes) == 0 || len(c.Datasets) == 0 {
-		return errors.New("purposes and datasets must not be empty: what is not named is not agreed to")
+		return texts.Errorf("purposes and datasets must not be empty: what is not named is not agreed to")
 	}
 	for _, p := range c.Purposes {
 		if _, ok := b.purposes[p]; !ok || granted && !slices.Contains(l.Purposes, p) {
-			return fmt.Errorf("purpose %q is not registered, or not granted by the licence", safeName(p))
+			return texts.Errorf("purpose %q is not registered, or not granted by the licence", safeName(p))
 		}
 	}
 	for _, id := range c.Datasets {
@@ -111,10 +109,10 @@ func (b *Book) checkConsent(c Consent, a act) error {
 			return err
 		}
 		if e.Dataset.Unit == nil || e.Dataset.Unit.Kind != UnitPerson {
-			return fmt.Errorf("data set %q holds no data subjects", id)
+			return texts.Errorf("data set %q holds no data subjects", id)
 		}
 		if granted && !slices.ContainsFunc(l.Resources, func(o LicenceObject) bool { return o.Dataset == id }) {
-			return fmt.Errorf("licence %q does not grant data set %q", l.ID, id)
+			return texts.Errorf("licence %q does not grant data set %q", l.ID, id)
 		}
 	}
 	return nil
@@ -125,7 +123,7 @@ func (b *Book) putWithdrawal(w ConsentWithdrawal, a act) error {
 		return err
 	}
 	if w.Consent == "" && w.Subject == "" {
-		return errors.New("consent or subject is missing: what is withdrawn")
+		return texts.Errorf("consent or subject is missing: what is withdrawn")
 	}
 	if w.Subject != "" {
 		return b.withdrawSubject(w, a)
@@ -133,11 +131,11 @@ func (b *Book) putWithdrawal(w ConsentWithdrawal, a act) error {
 	r, ok := b.consents[w.Consent]
 	switch {
 	case !ok:
-		return fmt.Errorf("consent %q is not recorded", safeName(w.Consent))
+		return texts.Errorf("consent %q is not recorded", safeName(w.Consent))
 	case r.Consent.Department != w.Department:
-		return fmt.Errorf("consent %q was recorded by %q, which alone withdraws it", w.Consent, r.Consent.Department)
+		return texts.Errorf("consent %q was recorded by %q, which alone withdraws it", w.Consent, r.Consent.Department)
 	case !r.Withdrawn.IsZero():
-		return fmt.Errorf("consent %q was withdrawn already", w.Consent)
+		return texts.Errorf("consent %q was withdrawn already", w.Consent)
 	}
 	r.Withdrawn = a.at
 	b.consents[w.Consent] = r
@@ -148,7 +146,7 @@ func (b *Book) putWithdrawal(w ConsentWithdrawal, a act) error {
 func (b *Book) withdrawSubject(w ConsentWithdrawal, a act) error {
 	key, ok := ParseSubject(w.Subject)
 	if !ok {
-		return errors.New("subject is not a commitment; compute it with sandgate consent subject")
+		return texts.Errorf("subject is not a commitment; compute it with sandgate consent subject")
 	}
 	ended := 0
 	for _, id := range slices.Sorted(maps.Keys(b.consents)) {
@@ -160,7 +158,7 @@ func (b *Book) withdrawSubject(w ConsentWithdrawal, a act) error {
 		}
 	}
 	if ended == 0 {
-		return errors.New("no consent of this subject stands that the department recorded")
+		return texts.Errorf("no consent of this subject stands that the department recorded")
 	}
 	return nil
 }

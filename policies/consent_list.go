@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -49,16 +47,16 @@ func splitSubjects(s string) ([]SubjectKey, error) {
 	raw, err := base64.StdEncoding.Strict().DecodeString(s)
 	n := len(raw) / len(SubjectKey{})
 	if err != nil || n == 0 || len(raw)%len(SubjectKey{}) != 0 || base64.StdEncoding.EncodeToString(raw) != s {
-		return nil, errors.New("subjects is no list of commitments; make it with sandgate consent record --subjects-csv")
+		return nil, texts.Errorf("subjects is no list of commitments; make it with sandgate consent record --subjects-csv")
 	}
 	if n > MaxSubjects {
-		return nil, fmt.Errorf("subjects names more than %d; spread them over several documents", MaxSubjects)
+		return nil, texts.Errorf("subjects names more than %d; spread them over several documents", MaxSubjects)
 	}
 	out := make([]SubjectKey, n)
 	for i := range out {
 		out[i] = SubjectKey(raw[i*len(SubjectKey{}):])
 		if i > 0 && compareSubjects(out[i-1], out[i]) >= 0 {
-			return nil, errors.New("subjects are not in order, each once")
+			return nil, texts.Errorf("subjects are not in order, each once")
 		}
 	}
 	return out, nil
@@ -68,14 +66,14 @@ func splitSubjects(s string) ([]SubjectKey, error) {
 func (c Consent) subjectKeys() ([]SubjectKey, error) {
 	switch {
 	case (c.Subject == "") == (c.Subjects == ""):
-		return nil, errors.New("exactly one of subject and subjects says whose consent it is")
+		return nil, texts.Errorf("exactly one of subject and subjects says whose consent it is")
 	case c.Subjects != "":
 		return splitSubjects(c.Subjects)
 	}
 	key, ok := ParseSubject(c.Subject)
 	if !ok {
 		// The text is not repeated: somebody may have put the number itself there.
-		return nil, errors.New("subject is not a commitment; compute it with sandgate consent subject")
+		return nil, texts.Errorf("subject is not a commitment; compute it with sandgate consent subject")
 	}
 	return []SubjectKey{key}, nil
 }

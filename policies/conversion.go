@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -83,34 +81,34 @@ func cloneConversions(m map[string][]Conversion) map[string][]Conversion {
 func (b *Book) putConversion(c Conversion, a act) error {
 	e, ok := b.datasets[c.Dataset]
 	if !ok {
-		return fmt.Errorf("data set %q is not in the catalogue", safeName(c.Dataset))
+		return texts.Errorf("data set %q is not in the catalogue", safeName(c.Dataset))
 	}
 	if !a.signers[e.Department] || !a.signers[b.root] {
-		return fmt.Errorf("data set %q: a conversion needs the signatures of department %q and of the regulator", c.Dataset, e.Department)
+		return texts.Errorf("data set %q: a conversion needs the signatures of department %q and of the regulator", c.Dataset, e.Department)
 	}
 	wider := []SharingModel{risk.Enclave, risk.Controlled, risk.Public}
 	from, to := slices.Index(wider, c.From), slices.Index(wider, c.To)
 	if from < 0 || to < 0 || to <= from {
-		return errors.New("from and to must be sharing models, to the wider one: enclave, controlled, public")
+		return texts.Errorf("from and to must be sharing models, to the wider one: enclave, controlled, public")
 	}
 	if done := b.conversions[c.Dataset]; len(done) > 0 && done[len(done)-1].To != c.From {
-		return fmt.Errorf("data set %q was converted to %s last, not to %s", c.Dataset, done[len(done)-1].To, c.From)
+		return texts.Errorf("data set %q was converted to %s last, not to %s", c.Dataset, done[len(done)-1].To, c.From)
 	}
 	if strings.TrimSpace(c.Basis.ZH) == "" {
-		return errors.New("basis.zh, the legal basis, is missing")
+		return texts.Errorf("basis.zh, the legal basis, is missing")
 	}
 	latest, ok := b.assessed[c.Dataset]
 	switch {
 	case !ok:
-		return fmt.Errorf("data set %q: its snapshot in force has no risk assessment; run sandgate risk assess %s first", c.Dataset, c.Dataset)
+		return texts.Errorf("data set %q: its snapshot in force has no risk assessment; run sandgate risk assess %s first", c.Dataset, c.Dataset)
 	case latest.ID != c.Assessment:
-		return fmt.Errorf("assessment %q is not the latest of data set %q, which is %q", safeName(c.Assessment), c.Dataset, latest.ID)
+		return texts.Errorf("assessment %q is not the latest of data set %q, which is %q", safeName(c.Assessment), c.Dataset, latest.ID)
 	case latest.Spec != e.SpecDigest():
-		return fmt.Errorf("data set %q: catalogue or masks changed since assessment %q; ingest and assess again", c.Dataset, latest.ID)
+		return texts.Errorf("data set %q: catalogue or masks changed since assessment %q; ingest and assess again", c.Dataset, latest.ID)
 	case latest.Model != c.To:
-		return fmt.Errorf("assessment %q is for model %s; to move to %s assess for that", latest.ID, latest.Model, c.To)
+		return texts.Errorf("assessment %q is for model %s; to move to %s assess for that", latest.ID, latest.Model, c.To)
 	case !latest.Within:
-		return fmt.Errorf("assessment %q is above the thresholds of model %s; coarsen the masks, ingest and assess again", latest.ID, c.To)
+		return texts.Errorf("assessment %q is above the thresholds of model %s; coarsen the masks, ingest and assess again", latest.ID, c.To)
 	}
 	b.conversions[c.Dataset] = append(slices.Clone(b.conversions[c.Dataset]), c)
 	return nil

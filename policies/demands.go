@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/sandgate/sandgate/compute/algebra"
@@ -68,7 +67,7 @@ func checkWait(wait string) error {
 	case "", WaitDurable, WaitPublished, WaitWitnessed:
 		return nil
 	}
-	return fmt.Errorf("unknown wait %q; known: %s, %s, %s", safeName(wait), WaitDurable, WaitPublished, WaitWitnessed)
+	return texts.Errorf("unknown wait %q; known: %s, %s, %s", safeName(wait), WaitDurable, WaitPublished, WaitWitnessed)
 }
 
 // WaitOf is what an answer to a core waits for: the strictest of what its level
@@ -156,7 +155,7 @@ func checkMaskDemands(e Entry, masks map[string]Mask) error {
 		}
 		m, ok := masks[c.Name]
 		if ok && slices.Contains(displays, m.Op) || c.Identifier != "" && !slices.Contains(unshown, m.Op) {
-			return fmt.Errorf("column %q is graded %d and may not be stored in part; its mask is one of drop, null, constant, pseudonym", c.Name, e.Levels[c.Name])
+			return texts.Errorf("column %q is graded %d and may not be stored in part; its mask is one of drop, null, constant, pseudonym", c.Name, e.Levels[c.Name])
 		}
 	}
 	return nil
@@ -178,7 +177,7 @@ func (b *Book) checkRuleDemands(e Entry, r DisclosureRule) error {
 		// Nobody knows what stands in free text. Behind the threshold of a private
 		// key only what many have in common is ever seen.
 		if m := e.Masks[c.Name]; !slices.Contains(unshown, m.Op) && !slices.Contains(r.PrivateKeys, c.Name) {
-			return fmt.Errorf("column %q is free text graded %d: give it a code list, make it a private key, or mask it by drop, null, constant or pseudonym", c.Name, e.Levels[c.Name])
+			return texts.Errorf("column %q is free text graded %d: give it a code list, make it a private key, or mask it by drop, null, constant or pseudonym", c.Name, e.Levels[c.Name])
 		}
 	}
 	_, l, err := r.Budget.limits()
@@ -189,7 +188,7 @@ func (b *Book) checkRuleDemands(e Entry, r DisclosureRule) error {
 	level := e.Level()
 	share := budget.Nano(DemandsOf(level).YearShare)
 	if most := b.ceiling / 100 * share; share < 100 && l.DatasetYear > most {
-		return fmt.Errorf("budget.dataset_year is above ρ %s, %d percent of the city's ceiling: more is not for data of level %d", most, share, level)
+		return texts.Errorf("budget.dataset_year is above ρ %s, %d percent of the city's ceiling: more is not for data of level %d", most, share, level)
 	}
 	return nil
 }

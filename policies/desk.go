@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -102,13 +100,13 @@ func (b *Book) Granted(licence string) time.Time { return b.desk.granted[licence
 func (b *Book) party(id string, a act, roles ...Role) (Party, error) {
 	p, ok := b.parties[id]
 	if !ok || !slices.Contains(roles, p.Role) {
-		return Party{}, fmt.Errorf("party %q is not in the registry as one of %v", safeName(id), roles)
+		return Party{}, texts.Errorf("party %q is not in the registry as one of %v", safeName(id), roles)
 	}
 	if p.Withdrawn || p.Abroad {
-		return Party{}, fmt.Errorf("party %q is withdrawn or abroad", id)
+		return Party{}, texts.Errorf("party %q is withdrawn or abroad", id)
 	}
 	if !a.signers[id] {
-		return Party{}, fmt.Errorf("signature of %q is missing", id)
+		return Party{}, texts.Errorf("signature of %q is missing", id)
 	}
 	return p, nil
 }
@@ -117,7 +115,7 @@ func (b *Book) party(id string, a act, roles ...Role) (Party, error) {
 // under its own signature.
 func (b *Book) decider(by, owner string, a act) error {
 	if by != b.root && by != owner {
-		return fmt.Errorf("party %q may not act on this: only department %q, which owns the data, or the regulator", safeName(by), owner)
+		return texts.Errorf("party %q may not act on this: only department %q, which owns the data, or the regulator", safeName(by), owner)
 	}
 	_, err := b.party(by, a, RoleDepartment, RoleRegulator)
 	return err
@@ -129,21 +127,21 @@ func (b *Book) decider(by, owner string, a act) error {
 // officials disqualifies nobody, or an applicant could name its reviewers.
 func checkOfficials(by string, officials []string, did []Step, two bool) error {
 	if len(officials) == 0 || len(officials) > 2 {
-		return errors.New("officials must name one or two officials")
+		return texts.Errorf("officials must name one or two officials")
 	}
 	for _, o := range officials {
 		if err := checkID("official", o); err != nil {
 			return err
 		}
 		if slices.ContainsFunc(did, func(s Step) bool { return s.By == by && slices.Contains(s.Officials, o) }) {
-			return fmt.Errorf("official %q filed this and cannot decide on it", o)
+			return texts.Errorf("official %q filed this and cannot decide on it", o)
 		}
 	}
 	if len(officials) == 2 && officials[0] == officials[1] {
-		return errors.New("officials name the same one twice")
+		return texts.Errorf("officials name the same one twice")
 	}
 	if two && len(officials) < 2 {
-		return errors.New("the profile asks for two officials (two_person), and one is named")
+		return texts.Errorf("the profile asks for two officials (two_person), and one is named")
 	}
 	return nil
 }
@@ -154,10 +152,10 @@ func checkWords(needed bool, words map[string]Text) error {
 	for _, name := range slices.Sorted(maps.Keys(words)) {
 		t := words[name]
 		if needed && t.ZH == "" {
-			return fmt.Errorf("%s.zh is missing", name)
+			return texts.Errorf("%s.zh is missing", name)
 		}
 		if longNumber.MatchString(t.ZH) || longNumber.MatchString(t.EN) || holdsPersonalNumber(t.ZH) || holdsPersonalNumber(t.EN) {
-			return fmt.Errorf("%s holds a number of nine digits or more: no person's number or telephone is written into the ledger", name)
+			return texts.Errorf("%s holds a number of nine digits or more: no person's number or telephone is written into the ledger", name)
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package policies
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"reflect"
 	"strings"
@@ -36,7 +35,7 @@ type Document struct {
 // fields are refused: a misspelt field would otherwise silently loosen a rule.
 func ParseBundle(text []byte) ([]Document, error) {
 	if len(text) > MaxBundleBytes {
-		return nil, fmt.Errorf("bundle is larger than %d bytes", MaxBundleBytes)
+		return nil, texts.Errorf("bundle is larger than %d bytes", MaxBundleBytes)
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var docs []Document
@@ -48,10 +47,10 @@ func ParseBundle(text []byte) ([]Document, error) {
 			return nil, malformed(n, err, own, nil)
 		}
 		if n > maxDocuments {
-			return nil, fmt.Errorf("bundle holds more than %d documents", maxDocuments)
+			return nil, texts.Errorf("bundle holds more than %d documents", maxDocuments)
 		}
 		if line := alias(&node); line > 0 {
-			return nil, fmt.Errorf("document %d: line %d: aliases and merge keys are not allowed; write the text out", n, line)
+			return nil, texts.Errorf("document %d: line %d: aliases and merge keys are not allowed; write the text out", n, line)
 		}
 		doc, err := parseDocument(n, &node)
 		if err != nil {
@@ -60,7 +59,7 @@ func ParseBundle(text []byte) ([]Document, error) {
 		docs = append(docs, doc)
 	}
 	if len(docs) == 0 {
-		return nil, errors.New("bundle holds no document")
+		return nil, texts.Errorf("bundle holds no document")
 	}
 	return docs, nil
 }
@@ -92,7 +91,7 @@ func parseDocument(n int, node *yaml.Node) (Document, error) {
 	case errors.As(err, &read):
 		return doc, malformed(n, read.err, read.at, read.types)
 	}
-	return doc, withoutNumbers(fmt.Errorf("document %d: %w", n, err))
+	return doc, withoutNumbers(texts.Errorf("document %d: %w", n, err))
 }
 
 // readError is an error of the YAML reader with what it takes to say it in words;
@@ -131,11 +130,11 @@ func readDocument(node *yaml.Node) (Document, error) {
 	case KindRevocation:
 		doc.Revocation, err = decodeAs[Revocation](node)
 	case "":
-		return Document{}, errors.New("field kind is missing")
+		return Document{}, texts.Errorf("field kind is missing")
 	default:
 		k, ok := kinds[head.Kind]
 		if !ok {
-			return Document{}, fmt.Errorf("unknown kind %q; known: %s", safeName(string(head.Kind)), strings.Join(knownKinds(), ", "))
+			return Document{}, texts.Errorf("unknown kind %q; known: %s", safeName(string(head.Kind)), strings.Join(knownKinds(), ", "))
 		}
 		doc.Body, err = k.decode(node)
 	}
@@ -147,7 +146,7 @@ func readDocument(node *yaml.Node) (Document, error) {
 func decodeAs[T any](node *yaml.Node) (*T, error) {
 	text, err := yaml.Marshal(node)
 	if err != nil {
-		return nil, fmt.Errorf("failed to re-encode: %w", err)
+		return nil, texts.Errorf("failed to re-encode: %w", err)
 	}
 	var v struct {
 		Kind Kind `yaml:"kind"`
@@ -159,7 +158,7 @@ func decodeAs[T any](node *yaml.Node) (*T, error) {
 		return nil, &readError{err, linesOf(node, text, reflect.TypeFor[T]()), typesOf(reflect.TypeFor[T](), map[string]reflect.Type{})}
 	}
 	if line := fraction(node, reflect.TypeFor[T]()); line > 0 {
-		return nil, fmt.Errorf("line %d: a whole number is needed", line)
+		return nil, texts.Errorf("line %d: a whole number is needed", line)
 	}
 	return &v.Body, nil
 }

@@ -2,7 +2,6 @@ package policies
 
 import (
 	"cmp"
-	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -159,7 +158,7 @@ func (a *agenda) add(kind DutyKind, about, owes string, round int, since time.Ti
 	}
 	due, err := a.b.desk.calendar.AddWorkingDays(since, days)
 	if r.profile == "" {
-		err = errors.New("no Profile is in force: the regulator applies one")
+		err = texts.Errorf("no Profile is in force: the regulator applies one")
 	}
 	if err != nil {
 		d.Phase, d.Problem = PhaseUndated, err.Error()
@@ -207,7 +206,7 @@ func (a *agenda) renewal(l Licence) {
 			return
 		}
 	}
-	d := Duty{ID: string(DutyRenew) + "/" + l.ID + "/" + l.NotAfter.In(CivilZone).Format(time.DateOnly), Kind: DutyRenew, About: l.ID, Owes: l.Operator,
+	d := Duty{ID: string(DutyRenew) + "/" + l.ID + "/" + Day(l.NotAfter), Kind: DutyRenew, About: l.ID, Owes: l.Operator,
 		Since: l.NotBefore.UTC(), Due: l.NotAfter.UTC(), Phase: PhaseRemind}
 	reach, err := a.b.desk.calendar.AddWorkingDays(a.at, days)
 	if err == nil && reach.Before(l.NotAfter) {

@@ -53,14 +53,14 @@ func (e Entry) Stored() ([]StoredColumn, error) {
 func (e Entry) storedAs(c Column, m Mask, name string) (s StoredColumn, err error) {
 	s = StoredColumn{Name: name, Column: c, Mask: m}
 	if s.Type, s.Drop, err = masking.OutType(m.Op, MaskParams(c, m, typingKey)); err != nil {
-		return s, fmt.Errorf("failed to type column %q: %w", c.Name, err)
+		return s, texts.Errorf("failed to type column %q: %w", c.Name, err)
 	}
 	s.Drop = s.Drop || e.isUnit(c.Name)
 	if s.Bounds, err = maskedBounds(c, m); err != nil {
-		return s, fmt.Errorf("column %q: %w", c.Name, err)
+		return s, texts.Errorf("column %q: %w", c.Name, err)
 	}
 	if s.Grid, err = maskedGrid(c, m); err != nil {
-		return s, fmt.Errorf("column %q: %w", c.Name, err)
+		return s, texts.Errorf("column %q: %w", c.Name, err)
 	}
 	return s, nil
 }

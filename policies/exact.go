@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/sandgate/sandgate/compute/budget"
@@ -39,7 +37,7 @@ func (r ExactRule) NanoBits() (int64, error) {
 	}
 	n, err := budget.ParseLimit(text)
 	if err != nil || n <= 0 || n > maxBits*nanoBitsPerUnit {
-		return 0, fmt.Errorf("exact.bits_per_unit must be a decimal above 0 and at most %d", maxBits)
+		return 0, texts.Errorf("exact.bits_per_unit must be a decimal above 0 and at most %d", maxBits)
 	}
 	return int64(n), nil
 }
@@ -47,7 +45,7 @@ func (r ExactRule) NanoBits() (int64, error) {
 // checkExact holds an exact rule to what may have one and to its bounds.
 func checkExact(e Entry, r DisclosureRule) error {
 	if e.Dataset.Unit.Kind == UnitPerson {
-		return errors.New("mode exact is for organisational and non-personal data; personal data takes dp")
+		return texts.Errorf("mode exact is for organisational and non-personal data; personal data takes dp")
 	}
 	for _, c := range e.Dataset.Columns {
 		// What identifies a natural person makes a column personal data, whatever
@@ -55,38 +53,38 @@ func checkExact(e Entry, r DisclosureRule) error {
 		person := slices.Contains([]IdentifierKind{IdentCitizen, IdentName, IdentPhone, IdentCard, IdentAddress, IdentEmail, IdentPlate}, c.Identifier)
 		// A record may be a person under a foreign number.
 		if e.Dataset.Unit.Kind == UnitRecord && len(r.Uses[c.Name]) > 0 && !DemandsOf(e.Levels[c.Name]).PersonalExact {
-			return fmt.Errorf("column %q of a record is graded %d and may be personal data, which has no exact mode: take mode dp", c.Name, e.Levels[c.Name])
+			return texts.Errorf("column %q of a record is graded %d and may be personal data, which has no exact mode: take mode dp", c.Name, e.Levels[c.Name])
 		}
 		if m, ok := e.Masks[c.Name]; person && !DemandsOf(e.Levels[c.Name]).PersonalExact && !(ok && m.Op == "drop") {
-			return fmt.Errorf("column %q is personal data of level %d, which has no exact mode: drop it by its mask, or take mode dp", c.Name, e.Levels[c.Name])
+			return texts.Errorf("column %q is personal data of level %d, which has no exact mode: drop it by its mask, or take mode dp", c.Name, e.Levels[c.Name])
 		}
 	}
 	if !e.Dataset.OneRow {
-		return errors.New("mode exact needs one_row_per_unit: with several rows of a unit, cells cannot be told apart by who is in them")
+		return texts.Errorf("mode exact needs one_row_per_unit: with several rows of a unit, cells cannot be told apart by who is in them")
 	}
 	if r.Exact == nil || r.Exact.K < minK || r.Exact.K > maxK || r.Exact.Round < 2 {
-		return fmt.Errorf("mode exact needs exact: {k ≥ %d, round ≥ 2}, k at most %d", minK, maxK)
+		return texts.Errorf("mode exact needs exact: {k ≥ %d, round ≥ 2}, k at most %d", minK, maxK)
 	}
 	if len(r.PrivateKeys) > 0 {
-		return errors.New("mode exact takes no private keys: k already governs every cell")
+		return texts.Errorf("mode exact takes no private keys: k already governs every cell")
 	}
 	top1, top2, p, dof := r.Exact.Thresholds()
 	if top1 < 1 || top1 > defTop1 || top2 < top1 || top2 > defTop2 || p < defP || p > 1000 || dof < defDof || dof > 1000 {
-		return fmt.Errorf("exact thresholds may only be made stricter: top1 ≤ %d, top1 ≤ top2 ≤ %d, p_percent ≥ %d, dof ≥ %d", defTop1, defTop2, defP, defDof)
+		return texts.Errorf("exact thresholds may only be made stricter: top1 ≤ %d, top1 ≤ top2 ≤ %d, p_percent ≥ %d, dof ≥ %d", defTop1, defTop2, defP, defDof)
 	}
 	if _, err := r.Exact.NanoBits(); err != nil {
 		return err
 	}
 	if len(r.Exact.StructuralZeros) > maxZeros {
-		return fmt.Errorf("exact.structural_zeros has more than %d entries", maxZeros)
+		return texts.Errorf("exact.structural_zeros has more than %d entries", maxZeros)
 	}
 	for _, z := range r.Exact.StructuralZeros {
 		if len(z) == 0 {
-			return errors.New("exact.structural_zeros has an empty entry")
+			return texts.Errorf("exact.structural_zeros has an empty entry")
 		}
 		for name := range z {
 			if !slices.Contains(r.Uses[name], UseKey) {
-				return fmt.Errorf("exact.structural_zeros: %q is not a column with use key", safeName(name))
+				return texts.Errorf("exact.structural_zeros: %q is not a column with use key", safeName(name))
 			}
 		}
 	}

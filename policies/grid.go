@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -20,7 +19,7 @@ const MaxGridCells = 200
 // them: a value that falls in no cell would be missing from every quantile.
 func ParseGrid(c Column) ([]int64, error) {
 	if c.Bounds == nil {
-		return nil, errors.New("a grid needs registered bounds, which it covers")
+		return nil, texts.Errorf("a grid needs registered bounds, which it covers")
 	}
 	bounds, err := ParseBounds(c)
 	if err != nil {
@@ -31,18 +30,18 @@ func ParseGrid(c Column) ([]int64, error) {
 		return nil, err
 	}
 	if len(edges) < 2 || len(edges) > MaxGridCells+1 {
-		return nil, fmt.Errorf("a grid has 1 to %d cells", MaxGridCells)
+		return nil, texts.Errorf("a grid has 1 to %d cells", MaxGridCells)
 	}
 	for i := range edges[1:] {
 		if edges[i] >= edges[i+1] {
-			return nil, errors.New("edges must ascend and not repeat")
+			return nil, texts.Errorf("edges must ascend and not repeat")
 		}
 	}
 	if edges[0] > bounds[0] || edges[len(edges)-1] < bounds[1] {
-		return nil, errors.New("the grid must cover the bounds, from bounds.lo to bounds.hi")
+		return nil, texts.Errorf("the grid must cover the bounds, from bounds.lo to bounds.hi")
 	}
 	if edges[1] <= bounds[0] || edges[len(edges)-2] > bounds[1] {
-		return nil, errors.New("a cell of the grid lies outside the bounds")
+		return nil, texts.Errorf("a cell of the grid lies outside the bounds")
 	}
 	return edges, nil
 }
@@ -51,10 +50,10 @@ func gridEdges(c Column) ([]int64, error) {
 	g := c.Grid
 	if len(g.Edges) > 0 {
 		if g.From != "" || g.To != "" || g.Step != "" {
-			return nil, errors.New("give edges, or from, to and step, not both")
+			return nil, texts.Errorf("give edges, or from, to and step, not both")
 		}
 		if len(g.Edges) > MaxGridCells+1 {
-			return nil, fmt.Errorf("a grid has 1 to %d cells", MaxGridCells)
+			return nil, texts.Errorf("a grid has 1 to %d cells", MaxGridCells)
 		}
 		var out []int64
 		for _, s := range g.Edges {
@@ -67,7 +66,7 @@ func gridEdges(c Column) ([]int64, error) {
 		return out, nil
 	}
 	if g.From == "" || g.To == "" || g.Step == "" {
-		return nil, errors.New("give edges, or from, to and step")
+		return nil, texts.Errorf("give edges, or from, to and step")
 	}
 	from, err := parseUnits(c, g.From)
 	if err != nil {
@@ -89,7 +88,7 @@ func gridEdges(c Column) ([]int64, error) {
 		}
 		out = append(out, v)
 	}
-	return nil, fmt.Errorf("a grid has 1 to %d cells", MaxGridCells)
+	return nil, texts.Errorf("a grid has 1 to %d cells", MaxGridCells)
 }
 
 // stepper returns the i-th edge after from.
@@ -100,14 +99,14 @@ func stepper(c Column, step string, from int64) (func(i int) int64, error) {
 			return nil, err
 		}
 		if v < 1 {
-			return nil, errors.New("step must be positive")
+			return nil, texts.Errorf("step must be positive")
 		}
 		return func(i int) int64 { return from + int64(i)*v }, nil
 	}
 	count, unit, _ := strings.Cut(step, " ")
 	n, err := strconv.Atoi(count)
 	if err != nil || n < 1 || n > 10_000 {
-		return nil, errors.New(`the step of a date grid is like "1 month", "3 months" or "7 days"`)
+		return nil, texts.Errorf(`the step of a date grid is like "1 month", "3 months" or "7 days"`)
 	}
 	switch unit {
 	case "day", "days":
@@ -115,11 +114,11 @@ func stepper(c Column, step string, from int64) (func(i int) int64, error) {
 	case "month", "months":
 		start := time.Unix(from*86400, 0).UTC()
 		if start.Day() > 28 {
-			return nil, errors.New("a grid in months starts on day 1…28, which every month has")
+			return nil, texts.Errorf("a grid in months starts on day 1…28, which every month has")
 		}
 		return func(i int) int64 { return start.AddDate(0, i*n, 0).Unix() / 86400 }, nil
 	}
-	return nil, errors.New(`the step of a date grid is like "1 month", "3 months" or "7 days"`)
+	return nil, texts.Errorf(`the step of a date grid is like "1 month", "3 months" or "7 days"`)
 }
 
 // maskedGrid carries a grid through the masks that keep order: edges become what

@@ -76,7 +76,7 @@ func (b *Book) Suspended(t Target) *Reason {
 	if _, ok := b.desk.objections[h.Cause]; ok {
 		rule = "objection/" + h.Cause
 	}
-	since := h.Since.In(CivilZone).Format(time.DateOnly)
+	since := Day(h.Since)
 	if t.Kind == TargetGateway {
 		return reasonf(code, rule, h.By, "网关自 %s 起暂停使用（%s）", "the gateway is suspended since %s (%s)", since, h.Cause).
 			hint("等待作出暂停决定的单位恢复", "wait until who suspended it resumes it")

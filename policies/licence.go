@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -96,9 +94,9 @@ func checkUseTerms(d Dataset) error {
 	}
 	switch {
 	case d.Consent != "" && d.Consent != ConsentRequired:
-		return fmt.Errorf("consent %q is unknown; known: %q", safeName(d.Consent), ConsentRequired)
+		return texts.Errorf("consent %q is unknown; known: %q", safeName(d.Consent), ConsentRequired)
 	case d.Consent != "" && (d.Unit == nil || d.Unit.Kind != UnitPerson):
-		return errors.New("consent is a data subject's: only a data set whose unit is a person can require it")
+		return texts.Errorf("consent is a data subject's: only a data set whose unit is a person can require it")
 	}
 	return nil
 }
@@ -107,11 +105,11 @@ func checkUseTerms(d Dataset) error {
 // signatures that needs.
 func (b *Book) checkAgreement(l Licence, a act) error {
 	if l.Version < 0 || l.Version > 2 {
-		return fmt.Errorf("version %d is unknown; known: 1, 2", l.Version)
+		return texts.Errorf("version %d is unknown; known: 1, 2", l.Version)
 	}
 	// What both sides agreed to is not changed by one of them.
 	if (l.Version == 2 || b.agreed || b.licences[l.ID].Version == 2) && !a.signers[l.Operator] {
-		return fmt.Errorf("signature of operator %q is missing: an agreement needs both sides", l.Operator)
+		return texts.Errorf("signature of operator %q is missing: an agreement needs both sides", l.Operator)
 	}
 	if err := b.checkBody(l, a); err != nil {
 		return err
@@ -124,10 +122,10 @@ func (b *Book) checkAgreement(l Licence, a act) error {
 	}
 	for _, p := range slices.Sorted(maps.Keys(l.Fees)) {
 		if !slices.Contains(l.Purposes, p) {
-			return fmt.Errorf("fees: purpose %q is not granted", safeName(p))
+			return texts.Errorf("fees: purpose %q is not granted", safeName(p))
 		}
 		if want := b.purposes[p].Fee; l.Fees[p] != want {
-			return fmt.Errorf("fees: purpose %q is of fee class %q in the registry, not %q", p, want, safeName(string(l.Fees[p])))
+			return texts.Errorf("fees: purpose %q is of fee class %q in the registry, not %q", p, want, safeName(string(l.Fees[p])))
 		}
 	}
 	if err := b.checkEntrusted(l, a); err != nil {
@@ -140,7 +138,7 @@ func (b *Book) checkAgreement(l Licence, a act) error {
 		return err
 	}
 	if l.ExitDays < 0 || l.ExitDays > 365 {
-		return fmt.Errorf("exit_days %d must lie in 1…365", l.ExitDays)
+		return texts.Errorf("exit_days %d must lie in 1…365", l.ExitDays)
 	}
 	return b.checkRenewal(l)
 }
@@ -152,9 +150,9 @@ func (b *Book) checkBody(l Licence, a act) error {
 	p, ok := b.parties[l.Body]
 	switch {
 	case !ok || p.Role == RoleOperator || p.Withdrawn:
-		return fmt.Errorf("implementing_body %q is no department or regulator in the registry", safeName(l.Body))
+		return texts.Errorf("implementing_body %q is no department or regulator in the registry", safeName(l.Body))
 	case !a.signers[l.Body]:
-		return fmt.Errorf("signature of the implementing body %q is missing", l.Body)
+		return texts.Errorf("signature of the implementing body %q is missing", l.Body)
 	}
 	return nil
 }
@@ -163,22 +161,22 @@ func checkMode(l Licence) error {
 	switch l.Mode {
 	case "", ModeWhole, ModeScenario:
 		if l.Field != (Text{}) {
-			return errors.New("field is for mode field alone")
+			return texts.Errorf("field is for mode field alone")
 		}
 	case ModeField:
 		if l.Field.ZH == "" {
-			return errors.New("mode field: which field must be stated in Chinese")
+			return texts.Errorf("mode field: which field must be stated in Chinese")
 		}
 	default:
-		return fmt.Errorf("unknown mode %q; known: whole, field, scenario", safeName(string(l.Mode)))
+		return texts.Errorf("unknown mode %q; known: whole, field, scenario", safeName(string(l.Mode)))
 	}
 	seen := map[JobKind]bool{}
 	for _, k := range l.Jobs {
 		if k != JobQuery && k != JobVerification && k != JobModel {
-			return fmt.Errorf("unknown kind of job %q; known: query, verification, model", safeName(string(k)))
+			return texts.Errorf("unknown kind of job %q; known: query, verification, model", safeName(string(k)))
 		}
 		if seen[k] {
-			return fmt.Errorf("kind of job %q stands twice", k)
+			return texts.Errorf("kind of job %q stands twice", k)
 		}
 		seen[k] = true
 	}
@@ -198,16 +196,16 @@ func checkQuota(q *Quota) error {
 			continue
 		}
 		if named = true; *f.n < 1 {
-			return fmt.Errorf("quota.%s is %d and must be positive; leave it out for no limit", f.name, *f.n)
+			return texts.Errorf("quota.%s is %d and must be positive; leave it out for no limit", f.name, *f.n)
 		}
 	}
 	if q.Rho != "" {
 		if v, err := budget.ParseLimit(q.Rho); err != nil || v <= 0 {
-			return fmt.Errorf("quota.rho_per_term %q is not a positive ρ", safeName(q.Rho))
+			return texts.Errorf("quota.rho_per_term %q is not a positive ρ", safeName(q.Rho))
 		}
 	}
 	if !named {
-		return errors.New("quota names no limit")
+		return texts.Errorf("quota names no limit")
 	}
 	return nil
 }
@@ -220,23 +218,23 @@ func (b *Book) checkEntrusted(l Licence, a act) error {
 			return err
 		}
 		if e.Title.ZH == "" || e.Task.ZH == "" {
-			return fmt.Errorf("entrusted party %q: title and task must be stated in Chinese", e.ID)
+			return texts.Errorf("entrusted party %q: title and task must be stated in Chinese", e.ID)
 		}
 		if p, ok := b.parties[e.ID]; ok && (p.Abroad || p.Withdrawn) {
-			return fmt.Errorf("entrusted party %q is abroad or withdrawn", e.ID)
+			return texts.Errorf("entrusted party %q is abroad or withdrawn", e.ID)
 		}
 		if p, ok := b.parties[e.ReviewedBy]; !ok || p.Role == RoleOperator {
-			return fmt.Errorf("entrusted party %q: reviewed_by %q is no department or regulator", e.ID, safeName(e.ReviewedBy))
+			return texts.Errorf("entrusted party %q: reviewed_by %q is no department or regulator", e.ID, safeName(e.ReviewedBy))
 		}
 		if e.Reviewed.IsZero() || e.Reviewed.After(a.at) {
-			return fmt.Errorf("entrusted party %q: no date of a review that has taken place", e.ID)
+			return texts.Errorf("entrusted party %q: no date of a review that has taken place", e.ID)
 		}
 		if e.From.Before(l.NotBefore) || !e.Until.After(e.From) || e.Until.After(l.NotAfter) {
-			return fmt.Errorf("entrusted party %q: from and until must lie in the licence's term", e.ID)
+			return texts.Errorf("entrusted party %q: from and until must lie in the licence's term", e.ID)
 		}
 		for _, o := range l.Entrusted[:i] {
 			if o.ID == e.ID && e.From.Before(o.Until) && o.From.Before(e.Until) {
-				return fmt.Errorf("entrusted party %q: its terms overlap", e.ID)
+				return texts.Errorf("entrusted party %q: its terms overlap", e.ID)
 			}
 		}
 	}
@@ -250,17 +248,17 @@ func (b *Book) checkRecipients(list []Recipient) error {
 			return err
 		}
 		if seen[r.ID] {
-			return fmt.Errorf("recipient %q stands twice", r.ID)
+			return texts.Errorf("recipient %q stands twice", r.ID)
 		}
 		seen[r.ID] = true
 		if r.Title.ZH == "" {
-			return fmt.Errorf("recipient %q: title must be stated in Chinese", r.ID)
+			return texts.Errorf("recipient %q: title must be stated in Chinese", r.ID)
 		}
 		if r.Location == "" {
-			return fmt.Errorf("recipient %q: location is missing", r.ID)
+			return texts.Errorf("recipient %q: location is missing", r.ID)
 		}
 		if p, ok := b.parties[r.ID]; r.Location != inCountry || ok && p.Abroad {
-			return fmt.Errorf("recipient %q is outside the border: nothing is exported without its assessment", r.ID)
+			return texts.Errorf("recipient %q is outside the border: nothing is exported without its assessment", r.ID)
 		}
 	}
 	return nil
@@ -272,17 +270,17 @@ func (b *Book) checkProviders(l Licence, a act) error {
 		from := b.datasets[c.Dataset].Dataset.SharedFrom
 		switch {
 		case !slices.ContainsFunc(l.Resources, func(o LicenceObject) bool { return o.Dataset == c.Dataset }):
-			return fmt.Errorf("provider_consents: data set %q is not granted", safeName(c.Dataset))
+			return texts.Errorf("provider_consents: data set %q is not granted", safeName(c.Dataset))
 		case seen[c.Dataset]:
-			return fmt.Errorf("provider_consents: data set %q stands twice", c.Dataset)
+			return texts.Errorf("provider_consents: data set %q stands twice", c.Dataset)
 		case from != c.Provider:
-			return fmt.Errorf("provider_consents: data set %q was not shared from %q", c.Dataset, safeName(c.Provider))
+			return texts.Errorf("provider_consents: data set %q was not shared from %q", c.Dataset, safeName(c.Provider))
 		case c.Document == "":
-			return fmt.Errorf("provider_consents: data set %q: the document is not named", c.Dataset)
+			return texts.Errorf("provider_consents: data set %q: the document is not named", c.Dataset)
 		case c.Signed.IsZero() || c.Signed.After(a.at):
-			return fmt.Errorf("provider_consents: data set %q: no date of a signature that was given", c.Dataset)
+			return texts.Errorf("provider_consents: data set %q: no date of a signature that was given", c.Dataset)
 		case !c.Until.IsZero() && c.Until.Before(l.NotAfter):
-			return fmt.Errorf("provider_consents: data set %q: the consent ends before the licence", c.Dataset)
+			return texts.Errorf("provider_consents: data set %q: the consent ends before the licence", c.Dataset)
 		}
 		seen[c.Dataset] = true
 	}
@@ -292,10 +290,10 @@ func (b *Book) checkProviders(l Licence, a act) error {
 			continue
 		}
 		if !seen[r.Dataset] {
-			return fmt.Errorf("data set %q was shared from %q, whose consent is missing: state it in provider_consents", r.Dataset, from)
+			return texts.Errorf("data set %q was shared from %q, whose consent is missing: state it in provider_consents", r.Dataset, from)
 		}
 		if p, ok := b.parties[from]; ok && p.Role == RoleDepartment && !a.signers[from] {
-			return fmt.Errorf("signature of department %q, which shared %q, is missing", from, r.Dataset)
+			return texts.Errorf("signature of department %q, which shared %q, is missing", from, r.Dataset)
 		}
 	}
 	return nil
@@ -308,14 +306,14 @@ func (b *Book) checkRenewal(l Licence) error {
 	old, ok := b.licences[l.Renews]
 	switch {
 	case !ok || l.Renews == l.ID:
-		return fmt.Errorf("renews: licence %q is not granted", safeName(l.Renews))
+		return texts.Errorf("renews: licence %q is not granted", safeName(l.Renews))
 	case old.Operator != l.Operator:
-		return fmt.Errorf("renews: licence %q is another operator's", l.Renews)
+		return texts.Errorf("renews: licence %q is another operator's", l.Renews)
 	case l.NotBefore.Before(old.NotBefore) || !l.NotAfter.After(old.NotAfter):
-		return fmt.Errorf("renews: the term does not go on from that of licence %q", l.Renews)
+		return texts.Errorf("renews: the term does not go on from that of licence %q", l.Renews)
 	}
 	if r, ok := b.revoked[l.Renews]; ok {
-		return fmt.Errorf("renews: licence %q was revoked by %q and is not renewed", l.Renews, r.By)
+		return texts.Errorf("renews: licence %q was revoked by %q and is not renewed", l.Renews, r.By)
 	}
 	return nil
 }

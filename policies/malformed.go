@@ -35,9 +35,9 @@ func malformed(n int, err error, at func(int) int, types map[string]reflect.Type
 	} else if !strings.HasPrefix(text, "yaml: ") {
 		if m := lineMark.FindStringSubmatch(text); m != nil { // of a type of ours that reads itself
 			line, _ := strconv.Atoi(m[1])
-			err = fmt.Errorf("line %d: %s", at(line), m[2])
+			err = texts.Errorf("line %d: %s", at(line), m[2])
 		}
-		return withoutNumbers(fmt.Errorf("document %d: %w", n, err))
+		return withoutNumbers(texts.Errorf("document %d: %w", n, err))
 	}
 	line := 0
 	if m := lineMark.FindStringSubmatch(text); m != nil {

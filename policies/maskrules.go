@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -51,21 +50,21 @@ func (r MaskRule) on(e Entry, column string) bool {
 // rules, under the levels of the entry. e is changed only when all of it holds.
 func masksOf(e *Entry, written map[string]Mask, rules []MaskRule) error {
 	if len(rules) > maxMaskRules {
-		return fmt.Errorf("more than %d rules", maxMaskRules)
+		return texts.Errorf("more than %d rules", maxMaskRules)
 	}
 	next := *e
 	next.MasksWritten, next.MaskRules = written, rules
 	for i, r := range rules {
 		if slices.ContainsFunc(rules[:i], func(o MaskRule) bool { return o.ID == r.ID }) {
-			return fmt.Errorf("rule %q stands twice", safeName(r.ID))
+			return texts.Errorf("rule %q stands twice", safeName(r.ID))
 		}
 		if err := checkMaskRule(next, r); err != nil {
-			return fmt.Errorf("rule %q: %w", safeName(r.ID), err)
+			return texts.Errorf("rule %q: %w", safeName(r.ID), err)
 		}
 	}
 	for name := range written {
 		if !slices.ContainsFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == name }) {
-			return fmt.Errorf("unknown column %q", safeName(name))
+			return texts.Errorf("unknown column %q", safeName(name))
 		}
 	}
 	stored := map[string]Mask{}
@@ -91,7 +90,7 @@ func masksOf(e *Entry, written map[string]Mask, rules []MaskRule) error {
 		return err
 	}
 	if len(hidden) > maxVariants {
-		return fmt.Errorf("rules for purposes or recipients demand %d hidden columns, more than %d: name fewer columns, or give them fewer masks", len(hidden), maxVariants)
+		return texts.Errorf("rules for purposes or recipients demand %d hidden columns, more than %d: name fewer columns, or give them fewer masks", len(hidden), maxVariants)
 	}
 	*e = next
 	return nil
@@ -99,17 +98,17 @@ func masksOf(e *Entry, written map[string]Mask, rules []MaskRule) error {
 
 func checkMaskRule(e Entry, r MaskRule) error {
 	if (len(r.Columns) > 0) == (r.LevelAtLeast != 0) {
-		return errors.New("name columns or level_at_least, one of them")
+		return texts.Errorf("name columns or level_at_least, one of them")
 	}
 	if r.LevelAtLeast < 0 || r.LevelAtLeast > 6 {
-		return fmt.Errorf("level_at_least %d is not in 1…6", r.LevelAtLeast)
+		return texts.Errorf("level_at_least %d is not in 1…6", r.LevelAtLeast)
 	}
 	if r.LevelAtLeast > 0 && e.Levels == nil {
-		return errors.New("no Grading is in force for the data set; levels are set before a rule by level")
+		return texts.Errorf("no Grading is in force for the data set; levels are set before a rule by level")
 	}
 	for _, name := range r.Columns {
 		if !slices.ContainsFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == name }) {
-			return fmt.Errorf("unknown column %q", safeName(name))
+			return texts.Errorf("unknown column %q", safeName(name))
 		}
 	}
 	for _, c := range e.Dataset.Columns {
@@ -117,13 +116,13 @@ func checkMaskRule(e Entry, r MaskRule) error {
 			continue
 		}
 		if _, _, err := masking.OutType(r.Mask.Op, MaskParams(c, r.Mask, typingKey)); err != nil {
-			return fmt.Errorf("column %q: %w", c.Name, err)
+			return texts.Errorf("column %q: %w", c.Name, err)
 		}
 		if masking.Perturbs(r.Mask.Op) && !r.everybody() {
-			return fmt.Errorf("column %q: mask %q is applied to the table at ingest, for everybody; a rule with purposes or recipients cannot demand it", c.Name, r.Mask.Op)
+			return texts.Errorf("column %q: mask %q is applied to the table at ingest, for everybody; a rule with purposes or recipients cannot demand it", c.Name, r.Mask.Op)
 		}
 		if e.Dataset.Unit != nil && e.Dataset.Unit.Column == c.Name && !r.everybody() {
-			return fmt.Errorf("unit column %q is replaced by its token for everybody; a rule with purposes or recipients cannot name it", c.Name)
+			return texts.Errorf("unit column %q is replaced by its token for everybody; a rule with purposes or recipients cannot name it", c.Name)
 		}
 	}
 	return nil
@@ -149,7 +148,7 @@ func storedMask(e Entry, c Column) (Mask, bool, error) {
 	if m, ok := e.MasksWritten[c.Name]; ok {
 		// Checked before it is compared: what has no type is comparable to nothing.
 		if _, _, err := masking.OutType(m.Op, MaskParams(c, m, typingKey)); err != nil {
-			return m, false, fmt.Errorf("column %q: %w", c.Name, err)
+			return m, false, texts.Errorf("column %q: %w", c.Name, err)
 		}
 		all = append(all, namedMask{"", m})
 	}
@@ -177,7 +176,7 @@ func strictest(c Column, all []namedMask) (namedMask, error) {
 	}
 	for _, m := range all {
 		if !atLeast(c, best.mask, m.mask) {
-			return best, fmt.Errorf("column %q: %s (%s) and %s (%s) have no strictest: neither mask is at least as general as the other; give them one mask, or drop the column",
+			return best, texts.Errorf("column %q: %s (%s) and %s (%s) have no strictest: neither mask is at least as general as the other; give them one mask, or drop the column",
 				c.Name, m, m.mask.Op, best, best.mask.Op)
 		}
 	}
@@ -215,7 +214,7 @@ func (e Entry) demands(c Column, purpose, operator string) []namedMask {
 func (e Entry) Demanded(column, purpose, operator string) (m Mask, rule string, err error) {
 	i := slices.IndexFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == column })
 	if i < 0 {
-		return m, "", fmt.Errorf("unknown column %q", safeName(column))
+		return m, "", texts.Errorf("unknown column %q", safeName(column))
 	}
 	best, err := strictest(e.Dataset.Columns[i], e.demands(e.Dataset.Columns[i], purpose, operator))
 	return best.mask, best.rule, err
@@ -316,12 +315,12 @@ func (b *Book) putMasking(m Masking, signers map[string]bool) error {
 	for _, r := range m.Rules {
 		for _, p := range r.Purposes {
 			if _, ok := b.purposes[p]; !ok {
-				return fmt.Errorf("rule %q: purpose %q is not in the registry", safeName(r.ID), safeName(p))
+				return texts.Errorf("rule %q: purpose %q is not in the registry", safeName(r.ID), safeName(p))
 			}
 		}
 		for _, o := range r.Recipients {
 			if p, ok := b.parties[o]; !ok || p.Role != RoleOperator {
-				return fmt.Errorf("rule %q: recipient %q is no operator in the registry", safeName(r.ID), safeName(o))
+				return texts.Errorf("rule %q: recipient %q is no operator in the registry", safeName(r.ID), safeName(o))
 			}
 		}
 		datasets = append(datasets, r.Dataset)
@@ -332,13 +331,13 @@ func (b *Book) putMasking(m Masking, signers map[string]bool) error {
 			return err
 		}
 		if err := masksOf(&e, m.Masks[id], m.rulesOf(id)); err != nil {
-			return fmt.Errorf("data set %q: %w", id, err)
+			return texts.Errorf("data set %q: %w", id, err)
 		}
 		if err := checkMaskDemands(e, e.Masks); err != nil {
-			return fmt.Errorf("data set %q: %w", id, err)
+			return texts.Errorf("data set %q: %w", id, err)
 		}
 		if err := e.sourcesSigned(signers, maps.Keys(e.Masks)); err != nil {
-			return fmt.Errorf("data set %q: %w", id, err)
+			return texts.Errorf("data set %q: %w", id, err)
 		}
 		b.datasets[id] = b.kept(e)
 	}

@@ -2,8 +2,6 @@ package policies
 
 import (
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -131,7 +129,7 @@ func checkReceipt(s string) error {
 	if h, err := hex.DecodeString(s); s == "" || err == nil && len(h) == 32 || receiptPattern.MatchString(s) {
 		return nil
 	}
-	return errors.New("receipt is neither a commitment of 64 hexadecimal digits nor a receipt number such as r-2026-0017: no person's name or number is written into the ledger")
+	return texts.Errorf("receipt is neither a commitment of 64 hexadecimal digits nor a receipt number such as r-2026-0017: no person's name or number is written into the ledger")
 }
 
 func (b *Book) putObjection(v Objection, a act) error {
@@ -140,37 +138,37 @@ func (b *Book) putObjection(v Objection, a act) error {
 	}
 	who, err := b.party(v.By, a, RoleOperator, RoleDepartment, RoleRegulator)
 	if err != nil {
-		return fmt.Errorf("objection %q: %w", v.ID, err)
+		return texts.Errorf("objection %q: %w", v.ID, err)
 	}
 	if _, dup := b.desk.objections[v.ID]; dup {
-		return fmt.Errorf("objection %q was filed before", v.ID)
+		return texts.Errorf("objection %q was filed before", v.ID)
 	}
 	if err := checkID("official", v.Official); err != nil {
 		return err
 	}
 	if _, ok := b.datasets[v.Dataset]; !ok {
-		return fmt.Errorf("objection %q: data set %q is not in the catalogue", v.ID, safeName(v.Dataset))
+		return texts.Errorf("objection %q: data set %q is not in the catalogue", v.ID, safeName(v.Dataset))
 	}
 	if err := checkReceipt(v.Receipt); err != nil {
-		return fmt.Errorf("objection %q: %w", v.ID, err)
+		return texts.Errorf("objection %q: %w", v.ID, err)
 	}
 	if v.Receipt != "" && who.Role == RoleOperator {
-		return fmt.Errorf("objection %q: a person objects through a department or the regulator, not through operator %q", v.ID, v.By)
+		return texts.Errorf("objection %q: a person objects through a department or the regulator, not through operator %q", v.ID, v.By)
 	}
 	if err := checkWords(true, map[string]Text{"ground": v.Ground}); err != nil {
-		return fmt.Errorf("objection %q: %w", v.ID, err)
+		return texts.Errorf("objection %q: %w", v.ID, err)
 	}
 	target := Target{TargetDataset, v.Dataset}
 	for _, h := range b.Holds(target) {
 		if h.Cause == v.ID {
-			return fmt.Errorf("objection %q: data set %q is held under this very id already; choose another", v.ID, v.Dataset)
+			return texts.Errorf("objection %q: data set %q is held under this very id already; choose another", v.ID, v.Dataset)
 		}
 	}
 	// One party, one open objection to a data set: more would only pile up what
 	// has to be ruled on before it is free again.
 	for id, c := range b.desk.objections {
 		if c.State == CaseOpen && c.Objection.Dataset == v.Dataset && c.Objection.By == v.By && c.Objection.Receipt == v.Receipt {
-			return fmt.Errorf("objection %q: %q stands open on the same data set", v.ID, id)
+			return texts.Errorf("objection %q: %q stands open on the same data set", v.ID, id)
 		}
 	}
 	b.suspend(target, Hold{Since: a.at, By: v.By, Reason: v.Ground, Cause: v.ID})
@@ -182,10 +180,10 @@ func (b *Book) putObjection(v Objection, a act) error {
 func (b *Book) putRuling(v Ruling, a act) error {
 	c, ok := b.desk.objections[v.Objection]
 	if !ok {
-		return fmt.Errorf("objection %q was not filed: there is nothing to rule on", safeName(v.Objection))
+		return texts.Errorf("objection %q was not filed: there is nothing to rule on", safeName(v.Objection))
 	}
 	if err := b.rule(&c, v, a); err != nil {
-		return fmt.Errorf("objection %q: %w", v.Objection, err)
+		return texts.Errorf("objection %q: %w", v.Objection, err)
 	}
 	b.desk.objections[v.Objection] = c
 	return nil
@@ -194,7 +192,7 @@ func (b *Book) putRuling(v Ruling, a act) error {
 func (b *Book) rule(c *ObjectionCase, v Ruling, a act) error {
 	id, dataset := c.Objection.ID, c.Objection.Dataset
 	if c.State != CaseOpen {
-		return errors.New("it was ruled on already")
+		return texts.Errorf("it was ruled on already")
 	}
 	if err := b.decider(v.By, b.datasets[dataset].Department, a); err != nil {
 		return err
@@ -214,11 +212,11 @@ func (b *Book) rule(c *ObjectionCase, v Ruling, a act) error {
 		b.lift(Target{TargetDataset, dataset}, id)
 	case "process":
 		if !b.desk.renewed[dataset].After(c.Steps[0].At) {
-			return fmt.Errorf("data set %q has no new snapshot or catalogue since the objection: process it first", dataset)
+			return texts.Errorf("data set %q has no new snapshot or catalogue since the objection: process it first", dataset)
 		}
 		b.lift(Target{TargetDataset, dataset}, id)
 	default:
-		return fmt.Errorf("unknown outcome %q; known: withdraw, resume, process", safeName(v.Outcome))
+		return texts.Errorf("unknown outcome %q; known: withdraw, resume, process", safeName(v.Outcome))
 	}
 	c.State, c.Since, c.Outcome = CaseRuled, a.at, v.Outcome
 	if v.Answer.ZH != "" {
@@ -233,28 +231,28 @@ func (b *Book) putCorrection(v Correction, a act) error {
 		return err
 	}
 	if _, err := b.party(v.By, a, RoleOperator, RoleDepartment, RoleRegulator); err != nil {
-		return fmt.Errorf("correction %q: %w", v.ID, err)
+		return texts.Errorf("correction %q: %w", v.ID, err)
 	}
 	if _, dup := b.desk.corrections[v.ID]; dup {
-		return fmt.Errorf("correction %q was filed before", v.ID)
+		return texts.Errorf("correction %q was filed before", v.ID)
 	}
 	if err := checkID("official", v.Official); err != nil {
 		return err
 	}
 	e, ok := b.datasets[v.Dataset]
 	if !ok {
-		return fmt.Errorf("correction %q: data set %q is not in the catalogue", v.ID, safeName(v.Dataset))
+		return texts.Errorf("correction %q: data set %q is not in the catalogue", v.ID, safeName(v.Dataset))
 	}
 	for _, name := range v.Columns {
 		if !slices.ContainsFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == name }) {
-			return fmt.Errorf("correction %q: unknown column %q of %q", v.ID, safeName(name), v.Dataset)
+			return texts.Errorf("correction %q: unknown column %q of %q", v.ID, safeName(name), v.Dataset)
 		}
 	}
 	if err := checkReceipt(v.Receipt); err != nil {
-		return fmt.Errorf("correction %q: %w", v.ID, err)
+		return texts.Errorf("correction %q: %w", v.ID, err)
 	}
 	if err := checkWords(true, map[string]Text{"error": v.Error}); err != nil {
-		return fmt.Errorf("correction %q: %w", v.ID, err)
+		return texts.Errorf("correction %q: %w", v.ID, err)
 	}
 	b.desk.corrections[v.ID] = CorrectionCase{Correction: v, State: CaseOpen, Since: a.at, rules: b.pinned(),
 		Steps: []Step{{At: a.at, By: v.By, Officials: []string{v.Official}, Decision: "filed", Reason: v.Error}}}
@@ -263,7 +261,7 @@ func (b *Book) putCorrection(v Correction, a act) error {
 
 func (b *Book) putReply(v Reply, a act) error {
 	if (v.Objection == "") == (v.Correction == "") {
-		return errors.New("exactly one of objection and correction must be given")
+		return texts.Errorf("exactly one of objection and correction must be given")
 	}
 	if err := checkWords(true, map[string]Text{"answer": v.Answer}); err != nil {
 		return err
@@ -275,20 +273,20 @@ func (b *Book) putReply(v Reply, a act) error {
 	if v.Objection != "" {
 		c, ok := b.desk.objections[v.Objection]
 		if !ok {
-			return fmt.Errorf("objection %q was not filed", safeName(v.Objection))
+			return texts.Errorf("objection %q was not filed", safeName(v.Objection))
 		}
 		if err := b.replyObjection(&c, v, step, a); err != nil {
-			return fmt.Errorf("objection %q: %w", v.Objection, err)
+			return texts.Errorf("objection %q: %w", v.Objection, err)
 		}
 		b.desk.objections[v.Objection] = c
 		return nil
 	}
 	c, ok := b.desk.corrections[v.Correction]
 	if !ok {
-		return fmt.Errorf("correction %q was not filed", safeName(v.Correction))
+		return texts.Errorf("correction %q was not filed", safeName(v.Correction))
 	}
 	if err := b.replyCorrection(&c, v, step, a); err != nil {
-		return fmt.Errorf("correction %q: %w", v.Correction, err)
+		return texts.Errorf("correction %q: %w", v.Correction, err)
 	}
 	b.desk.corrections[v.Correction] = c
 	return nil
@@ -296,10 +294,10 @@ func (b *Book) putReply(v Reply, a act) error {
 
 func (b *Book) replyObjection(c *ObjectionCase, v Reply, step Step, a act) error {
 	if c.State != CaseRuled {
-		return fmt.Errorf("it is %s; only a ruling that carries no answer is followed by one", c.State)
+		return texts.Errorf("it is %s; only a ruling that carries no answer is followed by one", c.State)
 	}
 	if v.Outcome != "" {
-		return errors.New("outcome stands in the ruling, not in the reply")
+		return texts.Errorf("outcome stands in the ruling, not in the reply")
 	}
 	if err := b.decider(v.By, b.datasets[c.Objection.Dataset].Department, a); err != nil {
 		return err
@@ -322,7 +320,7 @@ func (b *Book) replyCorrection(c *CorrectionCase, v Reply, step Step, a act) err
 		}
 	case CaseDisputed:
 		if v.By != b.root {
-			return fmt.Errorf("it is disputed: the regulator settles it, not %q", safeName(v.By))
+			return texts.Errorf("it is disputed: the regulator settles it, not %q", safeName(v.By))
 		}
 		if _, err := b.party(v.By, a, RoleRegulator); err != nil {
 			return err
@@ -331,7 +329,7 @@ func (b *Book) replyCorrection(c *CorrectionCase, v Reply, step Step, a act) err
 		// Whoever answered first does not decide on the dispute about it.
 		did = c.Steps
 	default:
-		return fmt.Errorf("it is %s", c.State)
+		return texts.Errorf("it is %s", c.State)
 	}
 	if err := checkOfficials(v.By, v.Officials, did, b.of(c.rules).twoPerson); err != nil {
 		return err
@@ -339,14 +337,14 @@ func (b *Book) replyCorrection(c *CorrectionCase, v Reply, step Step, a act) err
 	switch v.Outcome {
 	case "unfounded":
 		if v.Basis.ZH == "" {
-			return errors.New("basis.zh is missing: a refusal states its legal basis")
+			return texts.Errorf("basis.zh is missing: a refusal states its legal basis")
 		}
 	case "corrected":
 		if !b.desk.renewed[c.Correction.Dataset].After(c.Steps[0].At) {
-			return fmt.Errorf("data set %q has no new snapshot or catalogue since the report: correct it first", c.Correction.Dataset)
+			return texts.Errorf("data set %q has no new snapshot or catalogue since the report: correct it first", c.Correction.Dataset)
 		}
 	default:
-		return fmt.Errorf("unknown outcome %q; known: corrected, unfounded", safeName(v.Outcome))
+		return texts.Errorf("unknown outcome %q; known: corrected, unfounded", safeName(v.Outcome))
 	}
 	step.Decision = v.Outcome
 	c.State, c.Since, c.Steps = next, a.at, follows(c.Steps, step)
@@ -356,19 +354,19 @@ func (b *Book) replyCorrection(c *CorrectionCase, v Reply, step Step, a act) err
 func (b *Book) putDispute(v Dispute, a act) error {
 	c, ok := b.desk.corrections[v.Correction]
 	if !ok || c.Correction.By != v.By {
-		return fmt.Errorf("party %q reported no error %q", safeName(v.By), safeName(v.Correction))
+		return texts.Errorf("party %q reported no error %q", safeName(v.By), safeName(v.Correction))
 	}
 	if _, err := b.party(v.By, a, RoleOperator, RoleDepartment, RoleRegulator); err != nil {
-		return fmt.Errorf("correction %q: %w", v.Correction, err)
+		return texts.Errorf("correction %q: %w", v.Correction, err)
 	}
 	if c.State != CaseAnswered {
-		return fmt.Errorf("correction %q is %s; only an answer can be disputed, once", v.Correction, c.State)
+		return texts.Errorf("correction %q is %s; only an answer can be disputed, once", v.Correction, c.State)
 	}
 	if err := checkID("official", v.Official); err != nil {
 		return err
 	}
 	if err := checkWords(true, map[string]Text{"reason": v.Reason}); err != nil {
-		return fmt.Errorf("correction %q: %w", v.Correction, err)
+		return texts.Errorf("correction %q: %w", v.Correction, err)
 	}
 	c.State, c.Since = CaseDisputed, a.at
 	c.Steps = follows(c.Steps, Step{At: a.at, By: v.By, Officials: []string{v.Official}, Decision: "disputed", Reason: v.Reason})

@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -71,7 +69,7 @@ func ParseTarget(text string) (Target, error) {
 	kind, id, _ := strings.Cut(text, "/")
 	t := Target{TargetKind(kind), id}
 	if _, ok := concerned[t.Kind]; !ok || t.Kind == TargetGateway && text != string(t.Kind) || t.Kind != TargetGateway && checkID("target", id) != nil {
-		return Target{}, fmt.Errorf("target %q is none: gateway, operator/ID, licence/ID, dataset/ID or product/ID", safeName(text))
+		return Target{}, texts.Errorf("target %q is none: gateway, operator/ID, licence/ID, dataset/ID or product/ID", safeName(text))
 	}
 	return t, nil
 }
@@ -81,34 +79,34 @@ func ParseTarget(text string) (Target, error) {
 var concerned = map[TargetKind]func(b *Book, id string) ([]string, error){
 	TargetGateway: func(_ *Book, id string) ([]string, error) {
 		if id != "" {
-			return nil, errors.New("the gateway has no id")
+			return nil, texts.Errorf("the gateway has no id")
 		}
 		return nil, nil
 	},
 	TargetOperator: func(b *Book, id string) ([]string, error) {
 		if p, ok := b.parties[id]; !ok || p.Role != RoleOperator {
-			return nil, fmt.Errorf("operator %q is not in the registry", safeName(id))
+			return nil, texts.Errorf("operator %q is not in the registry", safeName(id))
 		}
 		return nil, nil
 	},
 	TargetLicence: func(b *Book, id string) ([]string, error) {
 		l, ok := b.licences[id]
 		if !ok {
-			return nil, fmt.Errorf("licence %q is not granted", safeName(id))
+			return nil, texts.Errorf("licence %q is not granted", safeName(id))
 		}
 		return b.Owners(l), nil
 	},
 	TargetDataset: func(b *Book, id string) ([]string, error) {
 		e, ok := b.datasets[id]
 		if !ok {
-			return nil, fmt.Errorf("data set %q is not in the catalogue", safeName(id))
+			return nil, texts.Errorf("data set %q is not in the catalogue", safeName(id))
 		}
 		return []string{e.Department}, nil
 	},
 	TargetProduct: func(b *Book, id string) ([]string, error) {
 		p, ok := b.products[id]
 		if !ok {
-			return nil, fmt.Errorf("product %q was not filed", safeName(id))
+			return nil, texts.Errorf("product %q was not filed", safeName(id))
 		}
 		reviewers := b.reviewersOf(p)
 		return reviewers[:len(reviewers)-1], nil // the regulator, who comes last, may always
@@ -131,7 +129,7 @@ func (b *Book) Owners(l Licence) []string {
 func (b *Book) Concerned(t Target) ([]string, error) {
 	f, ok := concerned[t.Kind]
 	if !ok {
-		return nil, fmt.Errorf("unknown kind of target %q; known: gateway, operator, licence, dataset, product", safeName(string(t.Kind)))
+		return nil, texts.Errorf("unknown kind of target %q; known: gateway, operator, licence, dataset, product", safeName(string(t.Kind)))
 	}
 	return f(b, t.ID)
 }
@@ -153,7 +151,7 @@ func (b *Book) Orders() []OrderRecord {
 
 func (b *Book) putOrder(o Order, a act) error {
 	if err := b.checkOrder(o, a); err != nil {
-		return fmt.Errorf("order %q: %w", safeName(o.ID), err)
+		return texts.Errorf("order %q: %w", safeName(o.ID), err)
 	}
 	return b.give(o, a)
 }
@@ -170,7 +168,7 @@ func (b *Book) give(o Order, a act) error {
 		err = b.end(o, a)
 	}
 	if err != nil {
-		return fmt.Errorf("order %q: %w", o.ID, err)
+		return texts.Errorf("order %q: %w", o.ID, err)
 	}
 	b.orders[o.ID] = OrderRecord{Order: o, At: a.at}
 	return nil
@@ -182,14 +180,14 @@ func (b *Book) checkOrder(o Order, a act) error {
 		return err
 	}
 	if _, ok := b.orders[o.ID]; ok {
-		return errors.New("an order of this id was given before")
+		return texts.Errorf("an order of this id was given before")
 	}
 	// Whoever lifts by a cause must not lift what an objection holds.
 	if _, ok := b.holds[o.Target][o.ID]; ok {
-		return errors.New("an objection of this id holds the target; give the order another id")
+		return texts.Errorf("an objection of this id holds the target; give the order another id")
 	}
 	if o.Reason.ZH == "" || o.Basis.ZH == "" {
-		return errors.New("reason and legal basis must be stated in Chinese")
+		return texts.Errorf("reason and legal basis must be stated in Chinese")
 	}
 	departments, err := b.Concerned(o.Target)
 	if err != nil {
@@ -197,22 +195,22 @@ func (b *Book) checkOrder(o Order, a act) error {
 	}
 	p, ok := b.parties[o.By]
 	if !ok || p.Withdrawn || o.By != b.root && !slices.Contains(departments, o.By) {
-		return fmt.Errorf("party %q may give no order on %s: only the regulator, or a department whose own data it is", safeName(o.By), o.Target)
+		return texts.Errorf("party %q may give no order on %s: only the regulator, or a department whose own data it is", safeName(o.By), o.Target)
 	}
 	if !a.signers[o.By] {
-		return fmt.Errorf("signature of %q is missing", o.By)
+		return texts.Errorf("signature of %q is missing", o.By)
 	}
 	if (o.Stage == StageRectify) != !o.Due.IsZero() || o.Stage == StageRectify && !o.Due.After(a.at) {
-		return errors.New("due: an order to rectify, and no other, names a date to come")
+		return texts.Errorf("due: an order to rectify, and no other, names a date to come")
 	}
 	if o.Lifts != "" && o.Stage != StageResume {
-		return errors.New("lifts is for a resumption alone")
+		return texts.Errorf("lifts is for a resumption alone")
 	}
 	if !slices.Contains([]OrderStage{StageRectify, StageSuspend, StageResume, StageEnd}, o.Stage) {
-		return fmt.Errorf("unknown stage %q; known: rectify, suspend, resume, end", safeName(string(o.Stage)))
+		return texts.Errorf("unknown stage %q; known: rectify, suspend, resume, end", safeName(string(o.Stage)))
 	}
 	if by, ok := b.ended[o.Target]; ok {
-		return fmt.Errorf("%s was ended by order %q for good", o.Target, by)
+		return texts.Errorf("%s was ended by order %q for good", o.Target, by)
 	}
 	return nil
 }
@@ -231,7 +229,7 @@ func (b *Book) resume(o Order, a act) error {
 			if o.Lifts == "" {
 				continue
 			}
-			return fmt.Errorf("order %q was given by %q: only that party or the regulator may lift it", id, r.Order.By)
+			return texts.Errorf("order %q was given by %q: only that party or the regulator may lift it", id, r.Order.By)
 		}
 		b.lift(o.Target, id)
 		r.Closed, r.ClosedAt = o.ID, a.at
@@ -242,11 +240,11 @@ func (b *Book) resume(o Order, a act) error {
 	case len(lifted) > 0:
 		return nil
 	case o.Lifts != "":
-		return fmt.Errorf("order %q is not open on %s", safeName(o.Lifts), o.Target)
+		return texts.Errorf("order %q is not open on %s", safeName(o.Lifts), o.Target)
 	case len(b.Holds(o.Target)) > 0:
-		return fmt.Errorf("%s is not suspended by an order of %q: only who suspended it, or the regulator, may lift that", o.Target, o.By)
+		return texts.Errorf("%s is not suspended by an order of %q: only who suspended it, or the regulator, may lift that", o.Target, o.By)
 	}
-	return fmt.Errorf("%s is not suspended", o.Target)
+	return texts.Errorf("%s is not suspended", o.Target)
 }
 
 // end is for good: a licence is revoked, an operator withdrawn, a data set or a
@@ -254,10 +252,10 @@ func (b *Book) resume(o Order, a act) error {
 func (b *Book) end(o Order, a act) error {
 	switch o.Target.Kind {
 	case TargetGateway:
-		return errors.New("a gateway is suspended, not ended")
+		return texts.Errorf("a gateway is suspended, not ended")
 	case TargetLicence:
 		if _, ok := b.revoked[o.Target.ID]; ok {
-			return fmt.Errorf("licence %q was revoked already", o.Target.ID)
+			return texts.Errorf("licence %q was revoked already", o.Target.ID)
 		}
 		b.revoked[o.Target.ID] = Revocation{Licence: o.Target.ID, By: o.By, Reason: o.Reason, order: o.ID}
 		b.desk.lost[o.Target.ID] = a.at
@@ -277,7 +275,7 @@ func (b *Book) end(o Order, a act) error {
 func (b *Book) keptEnded(parties map[string]Party) error {
 	for t, order := range b.ended {
 		if t.Kind == TargetOperator && !parties[t.ID].Withdrawn {
-			return fmt.Errorf("party %q was ended by order %q and stays withdrawn; register it anew under another id", t.ID, order)
+			return texts.Errorf("party %q was ended by order %q and stays withdrawn; register it anew under another id", t.ID, order)
 		}
 	}
 	return nil

@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"math/big"
 	"slices"
 
@@ -57,23 +55,23 @@ func checkPerturbing(e Entry) error {
 			continue
 		}
 		if e.Dataset.Unit == nil {
-			return fmt.Errorf("column %q: mask %q needs a privacy unit, and the data set is public", c.Name, m.Op)
+			return texts.Errorf("column %q: mask %q needs a privacy unit, and the data set is public", c.Name, m.Op)
 		}
 		switch m.Op {
 		case masking.OpNoise:
 			if m.Lo != "" || m.Hi != "" {
-				return fmt.Errorf("column %q: mask \"noise\" stays inside the registered bounds; remove lo and hi", c.Name)
+				return texts.Errorf("column %q: mask \"noise\" stays inside the registered bounds; remove lo and hi", c.Name)
 			}
 		case masking.OpShuffle:
 			if err := checkShuffle(e, c, m); err != nil {
-				return fmt.Errorf("column %q: mask \"shuffle\": %w", c.Name, err)
+				return texts.Errorf("column %q: mask \"shuffle\": %w", c.Name, err)
 			}
 		case masking.OpKAnonymous:
 			if c.Identifier != "" {
-				return fmt.Errorf("column %q: mask \"k_anonymous\" is for quasi-identifiers; the column identifies a unit by itself (%s): drop or pseudonymise it", c.Name, c.Identifier)
+				return texts.Errorf("column %q: mask \"k_anonymous\" is for quasi-identifiers; the column identifies a unit by itself (%s): drop or pseudonymise it", c.Name, c.Identifier)
 			}
 			if f := e.Masks[first]; first != "" && (f.K != m.K || f.Suppress != m.Suppress) {
-				return fmt.Errorf("columns %q and %q: k and suppress are one for all k_anonymous columns of a data set", first, c.Name)
+				return texts.Errorf("columns %q and %q: k and suppress are one for all k_anonymous columns of a data set", first, c.Name)
 			}
 			first = c.Name
 			heights = append(heights, len(m.Ladder))
@@ -85,22 +83,22 @@ func checkPerturbing(e Entry) error {
 
 func checkShuffle(e Entry, c Column, m Mask) error {
 	if !e.Dataset.OneRow {
-		return errors.New("only for a data set with one row per unit (one_row_per_unit): a unit's rows would be torn apart")
+		return texts.Errorf("only for a data set with one row per unit (one_row_per_unit): a unit's rows would be torn apart")
 	}
 	if len(m.By) == 0 || len(m.By) > maxBy {
-		return fmt.Errorf("name 1 to %d columns under by, inside whose groups values are permuted", maxBy)
+		return texts.Errorf("name 1 to %d columns under by, inside whose groups values are permuted", maxBy)
 	}
 	for i, name := range m.By {
 		by := slices.IndexFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == name })
 		switch op := e.Masks[name].Op; {
 		case by < 0:
-			return fmt.Errorf("unknown column %q under by", safeName(name))
+			return texts.Errorf("unknown column %q under by", safeName(name))
 		case name == c.Name || slices.Contains(m.By[:i], name):
-			return fmt.Errorf("column %q stands twice", name)
+			return texts.Errorf("column %q stands twice", name)
 		case e.isUnit(name) || op == masking.OpDrop:
-			return fmt.Errorf("column %q under by is not stored", name)
+			return texts.Errorf("column %q under by is not stored", name)
 		case masking.Perturbs(op):
-			return fmt.Errorf("column %q under by is itself masked by %q", name, op)
+			return texts.Errorf("column %q under by is itself masked by %q", name, op)
 		}
 	}
 	return nil
@@ -183,17 +181,17 @@ func (e Entry) CheckGeneralised(g *Generalised) error {
 		}
 		n++
 		if g == nil {
-			return fmt.Errorf("the rung of column %q is missing", c.Name)
+			return texts.Errorf("the rung of column %q is missing", c.Name)
 		}
 		if rung := g.Rungs[c.Name]; rung != RungExact && !slices.Contains(m.Ladder, rung) {
-			return fmt.Errorf("column %q: not a rung of its ladder", c.Name)
+			return texts.Errorf("column %q: not a rung of its ladder", c.Name)
 		}
 		if g.Suppressed < 0 || g.Suppressed > m.Suppress {
-			return fmt.Errorf("more rows are suppressed than the registered %d percent", m.Suppress)
+			return texts.Errorf("more rows are suppressed than the registered %d percent", m.Suppress)
 		}
 	}
 	if g != nil && (n == 0 || len(g.Rungs) != n) {
-		return errors.New("rungs of columns that are not k-anonymous")
+		return texts.Errorf("rungs of columns that are not k-anonymous")
 	}
 	return nil
 }
@@ -238,7 +236,7 @@ func perturbedEffects(c Column, m Mask, before []string) ([]Effect, error) {
 		}
 		unit, ok := op.(masking.UnitOperator)
 		if !ok {
-			return nil, fmt.Errorf("mask %q cannot be shown", m.Op)
+			return nil, texts.Errorf("mask %q cannot be shown", m.Op)
 		}
 		for i, v := range before {
 			out[i].After = unit.ApplyUnit(uint64(i), v)

@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -26,10 +25,10 @@ func PreviewEntry(docs []Document, dataset string) (Entry, error) {
 		}
 	}
 	if e.Dataset.ID == "" {
-		return e, fmt.Errorf("the bundle has no Catalogue with data set %q", safeName(dataset))
+		return e, texts.Errorf("the bundle has no Catalogue with data set %q", safeName(dataset))
 	}
 	if err := checkDataset(e.Dataset); err != nil {
-		return e, fmt.Errorf("data set %q: %w", safeName(dataset), err)
+		return e, texts.Errorf("data set %q: %w", safeName(dataset), err)
 	}
 	for _, d := range docs {
 		if d.Grading == nil || d.Grading.Levels[dataset] == nil {
@@ -40,7 +39,7 @@ func PreviewEntry(docs []Document, dataset string) (Entry, error) {
 			err = checkLevels(e.Dataset, levels)
 		}
 		if err != nil {
-			return e, fmt.Errorf("Grading: %w", err)
+			return e, texts.Errorf("Grading: %w", err)
 		}
 		e.Levels = levels
 	}
@@ -53,11 +52,11 @@ func PreviewEntry(docs []Document, dataset string) (Entry, error) {
 			continue
 		}
 		if err := masksOf(&e, d.Masking.Masks[dataset], rules); err != nil {
-			return e, fmt.Errorf("Masking: %w", err)
+			return e, texts.Errorf("Masking: %w", err)
 		}
 	}
 	if !e.Masked && !e.Dataset.Public {
-		return e, errors.New("the bundle has no Masking of the data set")
+		return e, texts.Errorf("the bundle has no Masking of the data set")
 	}
 	for _, d := range docs {
 		if d.Disclosure == nil {
@@ -137,7 +136,7 @@ func (e Entry) Preview(purpose, operator string, n int) ([]ColumnPreview, error)
 		if !p.Unit {
 			params := MaskParams(c, p.Demanded, previewKey)
 			if _, p.Drop, err = masking.OutType(p.Demanded.Op, params); err != nil {
-				return nil, fmt.Errorf("column %q: %w", c.Name, err)
+				return nil, texts.Errorf("column %q: %w", c.Name, err)
 			}
 			if masking.Perturbs(p.Demanded.Op) {
 				var before []string
@@ -145,14 +144,14 @@ func (e Entry) Preview(purpose, operator string, n int) ([]ColumnPreview, error)
 					before = append(before, synthetic(c, p.Stored.Op, i, n))
 				}
 				if p.Effects, err = perturbedEffects(c, p.Demanded, before); err != nil {
-					return nil, fmt.Errorf("column %q: %w", c.Name, err)
+					return nil, texts.Errorf("column %q: %w", c.Name, err)
 				}
 				out = append(out, p)
 				continue
 			}
 			op, err := masking.New(p.Demanded.Op, params)
 			if err != nil {
-				return nil, fmt.Errorf("column %q: %w", c.Name, err)
+				return nil, texts.Errorf("column %q: %w", c.Name, err)
 			}
 			for i := range n {
 				before := synthetic(c, p.Stored.Op, i, n)

@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"math/big"
 	"slices"
@@ -43,7 +41,7 @@ type CallPrice struct {
 func (p CallPrice) fen() (int64, error) {
 	v, err := algebra.ParseDecimal(p.Yuan, 2)
 	if err != nil || v < 0 || v > 1e11 {
-		return 0, fmt.Errorf("price of licence %q is not an amount of yuan such as 12.50", safeName(p.Licence))
+		return 0, texts.Errorf("price of licence %q is not an amount of yuan such as 12.50", safeName(p.Licence))
 	}
 	return v, nil
 }
@@ -60,10 +58,10 @@ type priceAt struct {
 
 func (b *Book) putPriceCeiling(c PriceCeiling, a act) error {
 	if !a.signers[b.root] {
-		return fmt.Errorf("signature of the regulator %q is missing", b.root)
+		return texts.Errorf("signature of the regulator %q is missing", b.root)
 	}
 	if c.Basis == "" {
-		return errors.New("basis is missing: a ceiling names the document that fixed it")
+		return texts.Errorf("basis is missing: a ceiling names the document that fixed it")
 	}
 	prices, err := b.checkPrices(c.Operator, c.Prices)
 	if err != nil {
@@ -75,7 +73,7 @@ func (b *Book) putPriceCeiling(c PriceCeiling, a act) error {
 
 func (b *Book) putTariff(t Tariff, a act) error {
 	if !a.signers[t.Operator] {
-		return fmt.Errorf("signature of operator %q is missing", safeName(t.Operator))
+		return texts.Errorf("signature of operator %q is missing", safeName(t.Operator))
 	}
 	prices, err := b.checkPrices(t.Operator, t.Prices)
 	if err != nil {
@@ -84,10 +82,10 @@ func (b *Book) putTariff(t Tariff, a act) error {
 	for key, fen := range prices {
 		most, ok := b.ceilingOf(key, a.at)
 		if !ok {
-			return fmt.Errorf("licence %q, product %q has no price ceiling: nothing may be charged for it", key.licence, key.product)
+			return texts.Errorf("licence %q, product %q has no price ceiling: nothing may be charged for it", key.licence, key.product)
 		}
 		if fen > most {
-			return fmt.Errorf("licence %q, product %q: the price is above its ceiling of %s yuan", key.licence, key.product, algebra.FormatDecimal(big.NewInt(most), 2))
+			return texts.Errorf("licence %q, product %q: the price is above its ceiling of %s yuan", key.licence, key.product, algebra.FormatDecimal(big.NewInt(most), 2))
 		}
 	}
 	b.tariffs = replaced(b.tariffs, t.Operator, prices, a.at)
@@ -96,19 +94,19 @@ func (b *Book) putTariff(t Tariff, a act) error {
 
 func (b *Book) checkPrices(operator string, list []CallPrice) (map[priceKey]int64, error) {
 	if p, ok := b.parties[operator]; !ok || p.Role != RoleOperator {
-		return nil, fmt.Errorf("operator %q is not in the registry", safeName(operator))
+		return nil, texts.Errorf("operator %q is not in the registry", safeName(operator))
 	}
 	out := map[priceKey]int64{}
 	for _, p := range list {
 		if l, ok := b.licences[p.Licence]; !ok || l.Operator != operator {
-			return nil, fmt.Errorf("operator %q holds no licence %q", operator, safeName(p.Licence))
+			return nil, texts.Errorf("operator %q holds no licence %q", operator, safeName(p.Licence))
 		}
 		if x, ok := b.products[p.Product]; p.Product != "" && (!ok || x.Licence != p.Licence) {
-			return nil, fmt.Errorf("licence %q has no product %q", p.Licence, safeName(p.Product))
+			return nil, texts.Errorf("licence %q has no product %q", p.Licence, safeName(p.Product))
 		}
 		key := priceKey{operator, p.Licence, p.Product}
 		if _, dup := out[key]; dup {
-			return nil, fmt.Errorf("licence %q, product %q stands twice", p.Licence, p.Product)
+			return nil, texts.Errorf("licence %q, product %q stands twice", p.Licence, p.Product)
 		}
 		fen, err := p.fen()
 		if err != nil {

@@ -4,13 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/internal/bilingual"
 )
 
 // Kinds of the product desk.
@@ -112,16 +112,16 @@ func (b *Book) putProduct(p Product, a act) error {
 		return err
 	}
 	if !a.signers[p.Operator] {
-		return fmt.Errorf("product %q: signature of operator %q is missing", p.ID, safeName(p.Operator))
+		return texts.Errorf("product %q: signature of operator %q is missing", p.ID, safeName(p.Operator))
 	}
 	if old, ok := b.products[p.ID]; ok && old.Operator != p.Operator {
-		return fmt.Errorf("product %q belongs to another operator; choose another id", p.ID)
+		return texts.Errorf("product %q belongs to another operator; choose another id", p.ID)
 	}
 	if order, ok := b.ended[Target{TargetProduct, p.ID}]; ok {
-		return fmt.Errorf("product %q was ended by order %q for good; file another under another id", p.ID, order)
+		return texts.Errorf("product %q was ended by order %q for good; file another under another id", p.ID, order)
 	}
 	if err := b.checkProduct(p); err != nil {
-		return fmt.Errorf("product %q: %w", p.ID, err)
+		return texts.Errorf("product %q: %w", p.ID, err)
 	}
 	b.products[p.ID] = p
 	return nil
@@ -136,17 +136,17 @@ const (
 func (b *Book) checkProduct(p Product) error {
 	l, ok := b.licences[p.Licence]
 	if !ok || l.Operator != p.Operator {
-		return fmt.Errorf("operator %q holds no licence %q", p.Operator, safeName(p.Licence))
+		return texts.Errorf("operator %q holds no licence %q", p.Operator, safeName(p.Licence))
 	}
 	if p.Title.ZH == "" {
-		return errors.New("title.zh is missing")
+		return texts.Errorf("title.zh is missing")
 	}
 	if len(p.Purposes) == 0 {
-		return errors.New("purposes are missing")
+		return texts.Errorf("purposes are missing")
 	}
 	for _, u := range p.Purposes {
 		if !slices.Contains(l.Purposes, u) {
-			return fmt.Errorf("licence %q does not grant purpose %q", l.ID, safeName(u))
+			return texts.Errorf("licence %q does not grant purpose %q", l.ID, safeName(u))
 		}
 	}
 	if p.Job == JobModel || p.Model != nil {
@@ -156,30 +156,30 @@ func (b *Book) checkProduct(p Product) error {
 		return b.checkVerificationProduct(l, p)
 	}
 	if p.SQL == "" || len(p.SQL) > maxProductSQL || len(p.Parameters) > maxParameters {
-		return fmt.Errorf("sql must hold 1 to %d bytes and at most %d parameters", maxProductSQL, maxParameters)
+		return texts.Errorf("sql must hold 1 to %d bytes and at most %d parameters", maxProductSQL, maxParameters)
 	}
 	names := map[string]bool{}
 	for _, x := range p.Parameters {
 		if !columnPattern.MatchString(x.Name) || len(x.Name) > 63 || names[x.Name] {
-			return fmt.Errorf("parameter name %q is not a name, or stands twice", safeName(x.Name))
+			return texts.Errorf("parameter name %q is not a name, or stands twice", safeName(x.Name))
 		}
 		names[x.Name] = true
 	}
 	core, err := algebra.ParseCore([]byte(p.Core))
 	if err != nil {
-		return errors.New("core is not the form of a query: take it from sandgate product draft")
+		return texts.Errorf("core is not the form of a query: take it from sandgate product draft")
 	}
 	if redacted := core.Redacted(); string(redacted.Bytes()) != p.Core {
-		return errors.New("core holds literals or is not canonical: take it from sandgate product draft")
+		return texts.Errorf("core holds literals or is not canonical: take it from sandgate product draft")
 	}
 	for _, id := range core.Datasets() {
 		if b.decideDatasetGrant(l, id) != nil {
-			return fmt.Errorf("licence %q does not grant data set %q", l.ID, safeName(id))
+			return texts.Errorf("licence %q does not grant data set %q", l.ID, safeName(id))
 		}
 	}
 	for _, u := range Uses(core) {
 		if x := b.decideColumn(l, u); x != nil {
-			return errors.New(x.EN)
+			return bilingual.Plain(x.ZH, x.EN)
 		}
 	}
 	return nil
@@ -188,29 +188,29 @@ func (b *Book) checkProduct(p Product) error {
 func (b *Book) putProductReview(r ProductReview, a act) error {
 	p, ok := b.products[r.Product]
 	if !ok {
-		return fmt.Errorf("product %q was not filed", safeName(r.Product))
+		return texts.Errorf("product %q was not filed", safeName(r.Product))
 	}
 	if !slices.Contains(b.reviewersOf(p), r.By) {
-		return fmt.Errorf("product %q: party %q does not review it: only the regulator and the departments whose data it reads", p.ID, safeName(r.By))
+		return texts.Errorf("product %q: party %q does not review it: only the regulator and the departments whose data it reads", p.ID, safeName(r.By))
 	}
 	if !a.signers[r.By] {
-		return fmt.Errorf("product %q: signature of reviewer %q is missing", p.ID, r.By)
+		return texts.Errorf("product %q: signature of reviewer %q is missing", p.ID, r.By)
 	}
 	if r.Digest != p.Digest() {
-		return fmt.Errorf("product %q: the review is of another version; look at the one filed last", p.ID)
+		return texts.Errorf("product %q: the review is of another version; look at the one filed last", p.ID)
 	}
 	profile, _ := b.Profile()
 	if err := checkOfficials(r.By, r.Officers, nil, profile.TwoPerson); err != nil {
-		return fmt.Errorf("product %q: %w", p.ID, err)
+		return texts.Errorf("product %q: %w", p.ID, err)
 	}
 	if p.Model != nil && p.Model.costly() && r.Approve && len(r.Officers) < 2 {
 		return fmt.Errorf("product %q: a model of more than ρ %s (ε 1) is approved by two officials of each reviewer", p.ID, DefaultModelRho)
 	}
 	if err := checkWords(true, map[string]Text{"reason": r.Reason}); err != nil {
-		return fmt.Errorf("product %q: %w", p.ID, err)
+		return texts.Errorf("product %q: %w", p.ID, err)
 	}
 	if !r.Approve && r.Basis == "" {
-		return fmt.Errorf("product %q: a refusal states its legal basis", p.ID)
+		return texts.Errorf("product %q: a refusal states its legal basis", p.ID)
 	}
 	key := reviewKey{p.ID, r.By}
 	b.reviews[key] = r
@@ -222,35 +222,35 @@ func (b *Book) putReviewRule(r ReviewRule, a act) error {
 		return err
 	}
 	if p, ok := b.parties[r.By]; !ok || p.Role == RoleOperator || !a.signers[r.By] {
-		return fmt.Errorf("review rule %q: signature of the department or regulator %q is missing", r.ID, safeName(r.By))
+		return texts.Errorf("review rule %q: signature of the department or regulator %q is missing", r.ID, safeName(r.By))
 	}
 	if old, ok := b.reviewRules[r.ID]; ok && old.By != r.By {
-		return fmt.Errorf("review rule %q belongs to party %q", r.ID, old.By)
+		return texts.Errorf("review rule %q belongs to party %q", r.ID, old.By)
 	}
 	if op, ok := b.parties[r.Operator]; !ok || op.Role != RoleOperator {
-		return fmt.Errorf("review rule %q: operator %q is not in the registry", r.ID, safeName(r.Operator))
+		return texts.Errorf("review rule %q: operator %q is not in the registry", r.ID, safeName(r.Operator))
 	}
 	if len(r.Purposes) == 0 || len(r.Columns) == 0 {
-		return fmt.Errorf("review rule %q: purposes or columns are missing; a rule is narrow", r.ID)
+		return texts.Errorf("review rule %q: purposes or columns are missing; a rule is narrow", r.ID)
 	}
 	for id, columns := range r.Columns {
 		e, ok := b.datasets[id]
 		if !ok {
-			return fmt.Errorf("review rule %q: data set %q is not in the catalogue", r.ID, safeName(id))
+			return texts.Errorf("review rule %q: data set %q is not in the catalogue", r.ID, safeName(id))
 		}
 		for _, name := range columns {
 			if !slices.ContainsFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == name }) {
-				return fmt.Errorf("review rule %q: unknown column %q of data set %q", r.ID, safeName(name), id)
+				return texts.Errorf("review rule %q: unknown column %q of data set %q", r.ID, safeName(name), id)
 			}
 		}
 	}
 	for _, u := range r.Purposes {
 		if _, ok := b.purposes[u]; !ok {
-			return fmt.Errorf("review rule %q: purpose %q is not in the registry", r.ID, safeName(u))
+			return texts.Errorf("review rule %q: purpose %q is not in the registry", r.ID, safeName(u))
 		}
 	}
 	if !r.NotAfter.After(a.at) && !r.Withdrawn || r.NotAfter.After(a.at.AddDate(0, maxRuleTerm, 0)) {
-		return fmt.Errorf("review rule %q: not_after must lie within %d months", r.ID, maxRuleTerm)
+		return texts.Errorf("review rule %q: not_after must lie within %d months", r.ID, maxRuleTerm)
 	}
 	b.reviewRules[r.ID] = r
 	return nil

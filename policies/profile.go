@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -85,13 +83,13 @@ func (b *Book) Calendar() Calendar { return b.desk.calendar }
 
 func (b *Book) putProfile(p Profile, a act) error {
 	if !a.signers[b.root] {
-		return fmt.Errorf("signature of the regulator %q is missing", b.root)
+		return texts.Errorf("signature of the regulator %q is missing", b.root)
 	}
 	if err := checkID("profile", p.ID); err != nil {
 		return err
 	}
 	if p.Title.ZH == "" {
-		return errors.New("title.zh is missing")
+		return texts.Errorf("title.zh is missing")
 	}
 	calendar, err := NewCalendar(p.Calendar)
 	if err != nil {
@@ -101,14 +99,14 @@ func (b *Book) putProfile(p Profile, a act) error {
 	// end, and a missed one could be made to vanish.
 	for _, y := range b.desk.calendar.Years() {
 		if !slices.Contains(calendar.Years(), y) {
-			return fmt.Errorf("calendar year %d is missing; a profile may add or correct years, never drop one", y)
+			return texts.Errorf("calendar year %d is missing; a profile may add or correct years, never drop one", y)
 		}
 	}
 	d := reflect.ValueOf(p.Deadlines)
 	for i := range d.NumField() {
 		if n := d.Field(i).Int(); n < 1 || n > maxWorkingDays {
 			name, _, _ := strings.Cut(d.Type().Field(i).Tag.Get("yaml"), ",")
-			return fmt.Errorf("deadlines.%s is %d; it must lie in 1…250 working days", name, n)
+			return texts.Errorf("deadlines.%s is %d; it must lie in 1…250 working days", name, n)
 		}
 	}
 	for _, n := range []struct {
@@ -119,15 +117,15 @@ func (b *Book) putProfile(p Profile, a act) error {
 		{"burst.refusals", p.Burst.Refusals, 2, maxStrays}, {"burst.hours", p.Burst.Hours, 1, 720},
 	} {
 		if n.is < n.lo || n.is > n.hi {
-			return fmt.Errorf("%s is %d; it must lie in %d…%d", n.name, n.is, n.lo, n.hi)
+			return texts.Errorf("%s is %d; it must lie in %d…%d", n.name, n.is, n.lo, n.hi)
 		}
 	}
 	if p.UsageReport < 0 || p.UsageReport > maxWorkingDays {
-		return fmt.Errorf("usage_report is %d; it must lie in 1…250 working days, or be left out", p.UsageReport)
+		return texts.Errorf("usage_report is %d; it must lie in 1…250 working days, or be left out", p.UsageReport)
 	}
 	if p.EscalateTo != "" {
 		if to, ok := b.parties[p.EscalateTo]; !ok || to.Role == RoleOperator || to.Withdrawn {
-			return fmt.Errorf("escalate_to %q is no department or regulator of the registry", safeName(p.EscalateTo))
+			return texts.Errorf("escalate_to %q is no department or regulator of the registry", safeName(p.EscalateTo))
 		}
 	}
 	b.desk.profile, b.desk.calendar = p, calendar

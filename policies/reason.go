@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"unicode"
+
+	"github.com/sandgate/sandgate/internal/bilingual"
 )
 
 // Reason is one cause of a refusal 拒绝理由, in both languages. It names the
@@ -33,6 +35,9 @@ type Reason struct {
 // Error implements error with the English text; callers that face a person use
 // Text.
 func (r *Reason) Error() string { return r.Code + ": " + r.EN }
+
+// Chinese is the reason as a part of another error in Chinese.
+func (r *Reason) Chinese() string { return r.Code + "：" + r.Text("zh") }
 
 // Text returns message, position and hint in lang ("zh" or "en").
 func (r *Reason) Text(lang string) string {
@@ -96,5 +101,10 @@ func withoutNumbers(err error) error {
 }
 
 func (e plainError) Error() string { return longNumber.ReplaceAllString(e.err.Error(), "…") }
+
+// Chinese is the error in Chinese, without such numbers either.
+func (e plainError) Chinese() string {
+	return longNumber.ReplaceAllString(bilingual.Chinese(e.err), "…")
+}
 
 func (e plainError) Unwrap() error { return e.err }

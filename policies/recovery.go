@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 )
@@ -30,11 +29,11 @@ type Recovery struct {
 func (r Recovery) check() error {
 	for _, s := range []string{r.Home, r.Root} {
 		if b, err := hex.DecodeString(s); err != nil || len(b) != 32 {
-			return errors.New("confirmation does not name a restoration and its tree")
+			return texts.Errorf("confirmation does not name a restoration and its tree")
 		}
 	}
 	if r.Origin == "" || r.Size == 0 {
-		return errors.New("confirmation does not name a ledger")
+		return texts.Errorf("confirmation does not name a ledger")
 	}
 	return nil
 }
@@ -46,7 +45,7 @@ func SignRecovery(r Recovery, party string, key ed25519.PrivateKey) ([]byte, err
 	}
 	text, err := json.Marshal(r)
 	if err != nil {
-		return nil, errors.New("failed to encode the confirmation")
+		return nil, texts.Errorf("failed to encode the confirmation")
 	}
 	return json.Marshal(dsse.Envelope{
 		PayloadType: recoveryType, Payload: base64.StdEncoding.EncodeToString(text),
@@ -60,16 +59,16 @@ func (b *Book) CheckRecovery(envelope []byte) (Recovery, error) {
 	var env dsse.Envelope
 	var r Recovery
 	if err := json.Unmarshal(envelope, &env); err != nil || env.PayloadType != recoveryType || len(env.Signatures) != 1 {
-		return r, errors.New("not a confirmation of a restoration; make one with: sandgate backup confirm")
+		return r, texts.Errorf("not a confirmation of a restoration; make one with: sandgate backup confirm")
 	}
 	text, err := base64.StdEncoding.Strict().DecodeString(env.Payload)
 	if err != nil {
-		return r, errors.New("confirmation is not base64")
+		return r, texts.Errorf("confirmation is not base64")
 	}
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&r); err != nil {
-		return Recovery{}, errors.New("confirmation cannot be read")
+		return Recovery{}, texts.Errorf("confirmation cannot be read")
 	}
 	if err := r.check(); err != nil {
 		return Recovery{}, err
@@ -82,7 +81,7 @@ func (b *Book) CheckRecovery(envelope []byte) (Recovery, error) {
 	key, known := b.key(by)
 	sig, err := base64.StdEncoding.Strict().DecodeString(env.Signatures[0].Sig)
 	if !ok || !known || p.Role != RoleRegulator || p.Withdrawn || err != nil || !ed25519.Verify(key, dsse.PAE(recoveryType, text), sig) {
-		return Recovery{}, errors.New("confirmation is not signed by the regulator")
+		return Recovery{}, texts.Errorf("confirmation is not signed by the regulator")
 	}
 	return r, nil
 }

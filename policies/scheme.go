@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -54,7 +52,7 @@ type SchemeLevel struct {
 func (n *LevelName) UnmarshalYAML(node *yaml.Node) error {
 	tag := node.ShortTag()
 	if node.Kind != yaml.ScalarNode || tag != "!!str" && tag != "!!int" || !goodLevelName(node.Value) {
-		return fmt.Errorf("line %d: a level is a whole number or a name like L3, at most 16 letters, digits, _, . and -", node.Line)
+		return texts.Errorf("line %d: a level is a whole number or a name like L3, at most 16 letters, digits, _, . and -", node.Line)
 	}
 	*n = LevelName(node.Value)
 	return nil
@@ -90,31 +88,31 @@ const maxSchemeLevels = 32
 // says of a level too little, too much or the wrong way round.
 func checkScheme(s GradingScheme) error {
 	if utf8.RuneCountInString(s.ID) > 63 || !schemePattern.MatchString(s.ID) || longNumber.MatchString(s.ID) {
-		return errors.New("id must be a name such as JR/T 0197-2020: letters, digits, spaces, . / _ and -, at most 63")
+		return texts.Errorf("id must be a name such as JR/T 0197-2020: letters, digits, spaces, . / _ and -, at most 63")
 	}
 	if s.ID == SchemeGBT43697 {
-		return fmt.Errorf("%q is built in and cannot be set", s.ID)
+		return texts.Errorf("%q is built in and cannot be set", s.ID)
 	}
 	if s.Title.ZH == "" {
-		return errors.New("title.zh is missing")
+		return texts.Errorf("title.zh is missing")
 	}
 	if len(s.Levels) == 0 || len(s.Levels) > maxSchemeLevels {
-		return fmt.Errorf("a scheme has 1 to %d levels", maxSchemeLevels)
+		return texts.Errorf("a scheme has 1 to %d levels", maxSchemeLevels)
 	}
 	seen, orders := map[LevelName]bool{}, map[int]bool{}
 	for _, l := range s.Levels {
 		// A misread field leaves an empty id behind.
 		if !goodLevelName(string(l.ID)) {
-			return errors.New("a level has no id")
+			return texts.Errorf("a level has no id")
 		}
 		if l.Title.ZH == "" {
-			return fmt.Errorf("level %q: title.zh is missing", l.ID)
+			return texts.Errorf("level %q: title.zh is missing", l.ID)
 		}
 		if seen[l.ID] {
-			return fmt.Errorf("level %q stands twice", l.ID)
+			return texts.Errorf("level %q stands twice", l.ID)
 		}
 		if orders[l.Order] {
-			return fmt.Errorf("level %q: order %d stands twice; levels are strictly ordered", l.ID, l.Order)
+			return texts.Errorf("level %q: order %d stands twice; levels are strictly ordered", l.ID, l.Order)
 		}
 		seen[l.ID], orders[l.Order] = true, true
 	}
@@ -124,7 +122,7 @@ func checkScheme(s GradingScheme) error {
 func checkMapping(s GradingScheme) error {
 	for _, id := range slices.Sorted(maps.Keys(s.Mapping)) {
 		if !slices.ContainsFunc(s.Levels, func(l SchemeLevel) bool { return l.ID == id }) {
-			return fmt.Errorf("mapping names level %q, which the scheme does not have", id)
+			return texts.Errorf("mapping names level %q, which the scheme does not have", id)
 		}
 	}
 	levels := slices.Clone(s.Levels)
@@ -134,11 +132,11 @@ func checkMapping(s GradingScheme) error {
 		to, ok := s.Mapping[l.ID]
 		switch {
 		case !ok:
-			return fmt.Errorf("mapping lacks level %q: every level is mapped to %s", l.ID, SchemeGBT43697)
+			return texts.Errorf("mapping lacks level %q: every level is mapped to %s", l.ID, SchemeGBT43697)
 		case to < lowestLevel || to > highestLevel:
-			return fmt.Errorf("mapping of level %q is not in %d…%d (general 1–4, important 5, core 6)", l.ID, lowestLevel, highestLevel)
+			return texts.Errorf("mapping of level %q is not in %d…%d (general 1–4, important 5, core 6)", l.ID, lowestLevel, highestLevel)
 		case to < last:
-			return fmt.Errorf("mapping of level %q is below that of a lower level: a mapping never turns the order round", l.ID)
+			return texts.Errorf("mapping of level %q is below that of a lower level: a mapping never turns the order round", l.ID)
 		}
 		last = to
 	}
@@ -163,10 +161,10 @@ func (b *Book) Schemes() []string {
 
 func (b *Book) putScheme(s GradingScheme, a act) error {
 	if !a.signers[b.root] {
-		return fmt.Errorf("signature of the regulator %q is missing", b.root)
+		return texts.Errorf("signature of the regulator %q is missing", b.root)
 	}
 	if err := checkScheme(s); err != nil {
-		return fmt.Errorf("grading scheme %q: %w", safeName(s.ID), err)
+		return texts.Errorf("grading scheme %q: %w", safeName(s.ID), err)
 	}
 	if old, ok := b.schemes[s.ID]; ok && sameScale(old, s) {
 		b.schemes[s.ID] = s // titles mean nothing to a grading
@@ -210,7 +208,7 @@ func (b *Book) mapped(scheme string, levels map[string]LevelName) (map[string]in
 	for _, column := range slices.Sorted(maps.Keys(levels)) {
 		to, ok := s.Mapping[levels[column]]
 		if !ok {
-			return nil, fmt.Errorf("column %q: %w", safeName(column), b.foreignLevel(s, levels[column]))
+			return nil, texts.Errorf("column %q: %w", safeName(column), b.foreignLevel(s, levels[column]))
 		}
 		out[column] = to
 	}
@@ -222,7 +220,7 @@ func (b *Book) unknownScheme(id string) error {
 	if longNumber.MatchString(id) || !schemePattern.MatchString(id) || utf8.RuneCountInString(id) > 63 {
 		shown = safeName(id)
 	}
-	return fmt.Errorf("unknown grading scheme %q; known: %s; the regulator sets others by a %s document", shown, strings.Join(b.Schemes(), ", "), KindGradingScheme)
+	return texts.Errorf("unknown grading scheme %q; known: %s; the regulator sets others by a %s document", shown, strings.Join(b.Schemes(), ", "), KindGradingScheme)
 }
 
 // foreignLevel names a level that a scheme does not have, and the schemes it was
@@ -232,7 +230,6 @@ func (b *Book) foreignLevel(s GradingScheme, level LevelName) error {
 	for _, l := range s.Levels {
 		own = append(own, string(l.ID))
 	}
-	text := fmt.Sprintf("level %q is not a level of scheme %q, which has %s", safeName(string(level)), s.ID, strings.Join(own, ", "))
 	var others []string
 	for _, id := range b.Schemes() {
 		if other, _ := b.Scheme(id); id != s.ID {
@@ -242,9 +239,9 @@ func (b *Book) foreignLevel(s GradingScheme, level LevelName) error {
 		}
 	}
 	if len(others) > 0 {
-		text += fmt.Sprintf("; it is one of %s: a grading speaks one vocabulary", strings.Join(others, ", "))
+		return texts.Errorf("level %q is not a level of scheme %q, which has %s; it is one of %s: a grading speaks one vocabulary", safeName(string(level)), s.ID, strings.Join(own, ", "), strings.Join(others, ", "))
 	}
-	return errors.New(text)
+	return texts.Errorf("level %q is not a level of scheme %q, which has %s", safeName(string(level)), s.ID, strings.Join(own, ", "))
 }
 
 // levelsIn maps a Grading's levels of a data set with nothing but the schemes of the

@@ -4,8 +4,6 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
@@ -24,7 +22,7 @@ func Sign(env *dsse.Envelope, bundle []byte, party string, key ed25519.PrivateKe
 		env = &dsse.Envelope{PayloadType: PayloadType, Payload: payload}
 	}
 	if env.PayloadType != PayloadType || env.Payload != payload {
-		return nil, errors.New("envelope holds another text than the one to be signed; remove the old .dsse file and sign anew")
+		return nil, texts.Errorf("envelope holds another text than the one to be signed; remove the old .dsse file and sign anew")
 	}
 	sig := ed25519.Sign(key, dsse.PAE(PayloadType, bundle))
 	env.Signatures = slices.DeleteFunc(env.Signatures, func(s dsse.Signature) bool { return s.KeyID == party })
@@ -36,14 +34,14 @@ func Sign(env *dsse.Envelope, bundle []byte, party string, key ed25519.PrivateKe
 func ParseEnvelope(text []byte) (*dsse.Envelope, []byte, error) {
 	var env dsse.Envelope
 	if err := json.Unmarshal(text, &env); err != nil {
-		return nil, nil, errors.New("not a signature envelope (.dsse); sign the bundle first: sandgate policy sign FILE")
+		return nil, nil, texts.Errorf("not a signature envelope (.dsse); sign the bundle first: sandgate policy sign FILE")
 	}
 	if env.PayloadType != PayloadType {
-		return nil, nil, fmt.Errorf("envelope payload type is not %s", PayloadType)
+		return nil, nil, texts.Errorf("envelope payload type is not %s", PayloadType)
 	}
 	payload, err := base64.StdEncoding.Strict().DecodeString(env.Payload)
 	if err != nil {
-		return nil, nil, errors.New("envelope payload is not base64")
+		return nil, nil, texts.Errorf("envelope payload is not base64")
 	}
 	return &env, payload, nil
 }
@@ -60,21 +58,21 @@ func SignedBy(envelope []byte, party string) bool {
 // skipped: a half-valid envelope is a sign of tampering.
 func verified(env *dsse.Envelope, payload []byte, key func(party string) (ed25519.PublicKey, bool)) (map[string]bool, error) {
 	if len(env.Signatures) == 0 {
-		return nil, errors.New("envelope carries no signature; sign it with: sandgate policy sign")
+		return nil, texts.Errorf("envelope carries no signature; sign it with: sandgate policy sign")
 	}
 	pae := dsse.PAE(PayloadType, payload)
 	signers := map[string]bool{}
 	for _, s := range env.Signatures {
 		pub, ok := key(s.KeyID)
 		if !ok {
-			return nil, fmt.Errorf("signature by %q: no such party in the registry", s.KeyID)
+			return nil, texts.Errorf("signature by %q: no such party in the registry", s.KeyID)
 		}
 		sig, err := base64.StdEncoding.Strict().DecodeString(s.Sig)
 		if err != nil || !ed25519.Verify(pub, pae, sig) {
-			return nil, fmt.Errorf("signature by %q does not verify", s.KeyID)
+			return nil, texts.Errorf("signature by %q does not verify", s.KeyID)
 		}
 		if signers[s.KeyID] {
-			return nil, fmt.Errorf("signature by %q stands twice", s.KeyID)
+			return nil, texts.Errorf("signature by %q stands twice", s.KeyID)
 		}
 		signers[s.KeyID] = true
 	}
@@ -85,7 +83,7 @@ func verified(env *dsse.Envelope, payload []byte, key func(party string) (ed2551
 func ParseKey(s string) (ed25519.PublicKey, error) {
 	raw, err := base64.StdEncoding.Strict().DecodeString(s)
 	if err != nil || len(raw) != ed25519.PublicKeySize {
-		return nil, errors.New("key is not a base64 Ed25519 public key of 32 bytes")
+		return nil, texts.Errorf("key is not a base64 Ed25519 public key of 32 bytes")
 	}
 	return raw, nil
 }

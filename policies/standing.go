@@ -2,7 +2,6 @@ package policies
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -114,7 +113,7 @@ func (c Condition) check() error {
 		ConditionEnumeration: {"count", "hours"}, ConditionBudget: {"percent"}, ConditionUncorrected: {"days"},
 	}[c.Kind]
 	if need == nil {
-		return fmt.Errorf("unknown condition %q; known: unused, out_of_scope, refusals, enumeration, budget, uncorrected", safeName(string(c.Kind)))
+		return texts.Errorf("unknown condition %q; known: unused, out_of_scope, refusals, enumeration, budget, uncorrected", safeName(string(c.Kind)))
 	}
 	for _, n := range []struct {
 		name       string
@@ -122,9 +121,9 @@ func (c Condition) check() error {
 	}{{"months", c.Months, 1, 60}, {"count", c.Count, 2, maxStrays}, {"hours", c.Hours, 1, 720}, {"percent", c.Percent, 50, 100}, {"days", c.Days, 0, maxWorkingDays}} {
 		switch wanted := slices.Contains(need, n.name); {
 		case !wanted && n.is != 0:
-			return fmt.Errorf("condition.%s does not belong to %s", n.name, c.Kind)
+			return texts.Errorf("condition.%s does not belong to %s", n.name, c.Kind)
 		case wanted && (n.is < n.lo || n.is > n.hi):
-			return fmt.Errorf("condition.%s is %d; it must lie in %d…%d", n.name, n.is, n.lo, n.hi)
+			return texts.Errorf("condition.%s is %d; it must lie in %d…%d", n.name, n.is, n.lo, n.hi)
 		}
 	}
 	return nil
@@ -152,7 +151,7 @@ func (b *Book) putStandingOrder(v StandingOrder, a act) error {
 		return err
 	}
 	if err := b.checkStanding(v, a); err != nil {
-		return fmt.Errorf("standing order %q: %w", v.ID, err)
+		return texts.Errorf("standing order %q: %w", v.ID, err)
 	}
 	b.standing[v.ID] = StandingRecord{Standing: v, At: a.at}
 	return nil
@@ -160,10 +159,10 @@ func (b *Book) putStandingOrder(v StandingOrder, a act) error {
 
 func (b *Book) checkStanding(v StandingOrder, a act) error {
 	if _, ok := b.standing[v.ID]; ok {
-		return errors.New("one of this id was signed before; withdraw it and take another id")
+		return texts.Errorf("one of this id was signed before; withdraw it and take another id")
 	}
 	if len(b.standing) >= maxStanding {
-		return fmt.Errorf("there are %d standing orders already", maxStanding)
+		return texts.Errorf("there are %d standing orders already", maxStanding)
 	}
 	if _, err := b.party(v.By, a, RoleDepartment, RoleRegulator); err != nil {
 		return err
@@ -172,21 +171,21 @@ func (b *Book) checkStanding(v StandingOrder, a act) error {
 		return err
 	}
 	if !slices.Contains(measures[v.Condition.Kind], v.Measure.Stage) {
-		return fmt.Errorf("measure %q does not follow from %s; possible: %v", safeName(string(v.Measure.Stage)), v.Condition.Kind, measures[v.Condition.Kind])
+		return texts.Errorf("measure %q does not follow from %s; possible: %v", safeName(string(v.Measure.Stage)), v.Condition.Kind, measures[v.Condition.Kind])
 	}
 	if rectify := v.Measure.Stage == StageRectify; rectify != (v.Measure.Days != 0) || v.Measure.Days < 0 || v.Measure.Days > maxWorkingDays {
-		return fmt.Errorf("measure.days: an order to rectify, and no other, names 1…%d working days", maxWorkingDays)
+		return texts.Errorf("measure.days: an order to rectify, and no other, names 1…%d working days", maxWorkingDays)
 	}
 	if v.Measure.Stage == StageRectify || v.Condition.Kind == ConditionUncorrected {
 		if b.desk.profile.ID == "" {
-			return errors.New("no Profile is in force, so no working day can be counted; the regulator applies one first")
+			return texts.Errorf("no Profile is in force, so no working day can be counted; the regulator applies one first")
 		}
 		if err := b.reach(a.at, max(1, v.Measure.Days)); err != nil {
 			return err
 		}
 	}
 	if !v.Until.IsZero() && !v.Until.After(a.at) {
-		return errors.New("until lies in the past")
+		return texts.Errorf("until lies in the past")
 	}
 	if err := checkWords(true, map[string]Text{"reason": v.Reason, "basis": v.Basis}); err != nil {
 		return err
@@ -202,19 +201,19 @@ func (b *Book) checkStandingScope(v StandingOrder) error {
 	for _, id := range v.Scope.Datasets {
 		e, ok := b.datasets[id]
 		if !ok {
-			return fmt.Errorf("scope: data set %q is not in the catalogue", safeName(id))
+			return texts.Errorf("scope: data set %q is not in the catalogue", safeName(id))
 		}
 		if v.By != b.root && e.Department != v.By {
-			return fmt.Errorf("scope: data set %q is not of department %q", id, v.By)
+			return texts.Errorf("scope: data set %q is not of department %q", id, v.By)
 		}
 	}
 	for _, id := range v.Scope.Licences {
 		l, ok := b.licences[id]
 		if !ok {
-			return fmt.Errorf("scope: licence %q is not granted", safeName(id))
+			return texts.Errorf("scope: licence %q is not granted", safeName(id))
 		}
 		if v.By != b.root && !slices.Contains(b.Owners(l), v.By) {
-			return fmt.Errorf("scope: licence %q grants no data of department %q", id, v.By)
+			return texts.Errorf("scope: licence %q grants no data of department %q", id, v.By)
 		}
 	}
 	return nil
@@ -223,10 +222,10 @@ func (b *Book) checkStandingScope(v StandingOrder) error {
 func (b *Book) putStandingOrderWithdrawal(v StandingOrderWithdrawal, a act) error {
 	r, ok := b.standing[v.Standing]
 	if !ok || !r.Withdrawn.IsZero() {
-		return fmt.Errorf("no standing order %q is in force", safeName(v.Standing))
+		return texts.Errorf("no standing order %q is in force", safeName(v.Standing))
 	}
 	if v.By != r.Standing.By && v.By != b.root {
-		return fmt.Errorf("standing order %q was signed by %q: only that party or the regulator may withdraw it", v.Standing, r.Standing.By)
+		return texts.Errorf("standing order %q was signed by %q: only that party or the regulator may withdraw it", v.Standing, r.Standing.By)
 	}
 	if _, err := b.party(v.By, a, RoleDepartment, RoleRegulator); err != nil {
 		return err
@@ -330,7 +329,7 @@ func automaticID(standing, licence, occasion string, n int) string {
 // is for the ledger's state to have decided.
 func (b *Book) Ordered(v Automatic, at time.Time) (*Book, error) {
 	if _, ok := b.standing[v.Standing]; !ok {
-		return nil, errors.New("there is no such standing order")
+		return nil, texts.Errorf("there is no such standing order")
 	}
 	next := b.clone()
 	if err := next.give(v.Order, act{at: at}); err != nil {

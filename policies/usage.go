@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -69,7 +67,7 @@ func quarterAt(at time.Time) string {
 
 func (b *Book) putUsageReport(r UsageReport, a act) error {
 	if err := b.checkUsageReport(r, a); err != nil {
-		return fmt.Errorf("usage report %q: %w", safeName(r.ID), err)
+		return texts.Errorf("usage report %q: %w", safeName(r.ID), err)
 	}
 	b.usage = maps.Clone(b.usage)
 	if b.usage == nil {
@@ -88,37 +86,37 @@ func (b *Book) checkUsageReport(r UsageReport, a act) error {
 	}
 	for key, have := range b.usage {
 		if have.Report.ID == r.ID && key != (usageKey{r.Licence, r.Period}) {
-			return errors.New("a report of this id was filed before, on another licence or quarter")
+			return texts.Errorf("a report of this id was filed before, on another licence or quarter")
 		}
 	}
 	l, ok := b.licences[r.Licence]
 	if !ok || l.Operator != r.Operator {
-		return fmt.Errorf("operator %q holds no licence %q", r.Operator, safeName(r.Licence))
+		return texts.Errorf("operator %q holds no licence %q", r.Operator, safeName(r.Licence))
 	}
 	from, to, ok := quarterOf(r.Period)
 	if !ok {
-		return errors.New("period is not a quarter such as 2026Q3")
+		return texts.Errorf("period is not a quarter such as 2026Q3")
 	}
 	held := b.desk.first[r.Licence]
 	if l.NotBefore.After(held) {
 		held = l.NotBefore
 	}
 	if !held.Before(to) || !l.NotAfter.After(from) {
-		return fmt.Errorf("licence %q was not held in %s", r.Licence, r.Period)
+		return texts.Errorf("licence %q was not held in %s", r.Licence, r.Period)
 	}
 	over := to
 	if b.InForce(r.Licence, a.at) != nil {
 		over = from // a licence that ended has its last report at once
 	}
 	if a.at.Before(over) {
-		return fmt.Errorf("quarter %s is not over; it is reported on after its end", r.Period)
+		return texts.Errorf("quarter %s is not over; it is reported on after its end", r.Period)
 	}
 	for _, f := range []struct {
 		name string
 		text Text
 	}{{"scenario", r.Scenario}, {"effect", r.Effect}, {"incidents", r.Incidents}} {
 		if f.text.ZH == "" {
-			return fmt.Errorf("%s.zh is missing", f.name)
+			return texts.Errorf("%s.zh is missing", f.name)
 		}
 	}
 	return nil

@@ -1,13 +1,12 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/internal/bilingual"
 	"github.com/sandgate/sandgate/masking"
 )
 
@@ -90,21 +89,21 @@ func (e Entry) checkVerificationRule(r DisclosureRule) error {
 			continue
 		}
 		if verified = true; e.Dataset.Unit == nil || e.Dataset.Unit.Kind != UnitPerson {
-			return fmt.Errorf("column %q: only the data of persons, who can agree to it, is verified", safeName(name))
+			return texts.Errorf("column %q: only the data of persons, who can agree to it, is verified", safeName(name))
 		}
 	}
 	if r.Verification == nil {
 		return nil
 	}
 	if !verified {
-		return errors.New("verification: no column has the use verify")
+		return texts.Errorf("verification: no column has the use verify")
 	}
 	for _, f := range []struct {
 		name    string
 		v, most int64
 	}{{"subjects_per_month", r.Verification.SubjectsPerMonth, MostSubjects}, {"questions_per_year", r.Verification.QuestionsPerYear, MostQuestions}, {"bits_per_year", r.Verification.BitsPerYear, MostBits}} {
 		if f.v < 0 || f.v > f.most {
-			return fmt.Errorf("verification.%s is %d and must lie in 1…%d, or be left out", f.name, f.v, f.most)
+			return texts.Errorf("verification.%s is %d and must lie in 1…%d, or be left out", f.name, f.v, f.most)
 		}
 	}
 	return nil
@@ -118,23 +117,23 @@ func queried(uses []Use) bool {
 // checkVerificationProduct checks the part of a product that a query has not.
 func (b *Book) checkVerificationProduct(l Licence, p Product) error {
 	if p.Job != JobVerification || p.Predicate == nil {
-		return errors.New("a predicate and job: verification go together; a query leaves both out")
+		return texts.Errorf("a predicate and job: verification go together; a query leaves both out")
 	}
 	if p.SQL != "" || p.Core != "" || len(p.Parameters) > 0 {
-		return errors.New("a verification product has a predicate in the place of sql, core and parameters")
+		return texts.Errorf("a verification product has a predicate in the place of sql, core and parameters")
 	}
 	if !slices.Contains(l.Jobs, JobVerification) {
-		return fmt.Errorf("licence %q does not grant jobs of kind verification", l.ID)
+		return texts.Errorf("licence %q does not grant jobs of kind verification", l.ID)
 	}
 	if b.decideDatasetGrant(l, p.Predicate.Dataset) != nil {
-		return fmt.Errorf("licence %q does not grant data set %q", l.ID, safeName(p.Predicate.Dataset))
+		return texts.Errorf("licence %q does not grant data set %q", l.ID, safeName(p.Predicate.Dataset))
 	}
 	if err := b.checkPredicate(*p.Predicate); err != nil {
 		return err
 	}
 	for _, c := range p.Predicate.Columns {
 		if x := b.decideColumn(l, ColumnUse{p.Predicate.Dataset, c, UseVerify}); x != nil {
-			return errors.New(x.EN)
+			return bilingual.Plain(x.ZH, x.EN)
 		}
 	}
 	return nil
@@ -144,48 +143,48 @@ func (b *Book) checkVerificationProduct(l Licence, p Product) error {
 func (b *Book) checkPredicate(p VerificationPredicate) error {
 	e, ok := b.datasets[p.Dataset]
 	if !ok {
-		return fmt.Errorf("data set %q is not in the catalogue", safeName(p.Dataset))
+		return texts.Errorf("data set %q is not in the catalogue", safeName(p.Dataset))
 	}
 	if e.Dataset.Unit == nil || e.Dataset.Unit.Kind != UnitPerson {
-		return fmt.Errorf("data set %q: only the data of persons, who can agree to it, is verified", p.Dataset)
+		return texts.Errorf("data set %q: only the data of persons, who can agree to it, is verified", p.Dataset)
 	}
 	if x := e.Ready(); x != nil {
-		return errors.New(x.EN)
+		return bilingual.Plain(x.ZH, x.EN)
 	}
 	columns, err := e.predicateColumns(p)
 	if err != nil {
 		return err
 	}
 	if len(columns) != 1 && p.Op != PredValidOn {
-		return errors.New("predicate.columns names one column")
+		return texts.Errorf("predicate.columns names one column")
 	}
 	if (p.Threshold != "") != (p.Op == PredAtLeast || p.Op == PredLess) {
-		return errors.New("predicate.threshold is for at_least and less_than, which need one")
+		return texts.Errorf("predicate.threshold is for at_least and less_than, which need one")
 	}
 	if (len(p.Codes) > 0) != (p.Op == PredInList) || len(p.Codes) > maxPredicateCodes {
-		return fmt.Errorf("predicate.codes is for in_list, which needs 1 to %d", maxPredicateCodes)
+		return texts.Errorf("predicate.codes is for in_list, which needs 1 to %d", maxPredicateCodes)
 	}
 	switch c := columns[0]; p.Op {
 	case PredEquals, PredExists:
 	case PredAtLeast, PredLess:
 		v, err := parseStored(c.Type, p.Threshold)
 		if err != nil || c.Type.Kind == algebra.Text || c.Type.Kind == algebra.Bool || !slices.Contains(c.Grid, v.I) {
-			return fmt.Errorf("predicate.threshold is no edge of the registered grid of column %q as it is stored", c.Column.Name)
+			return texts.Errorf("predicate.threshold is no edge of the registered grid of column %q as it is stored", c.Column.Name)
 		}
 	case PredInList:
 		seen := map[string]bool{}
 		for _, code := range p.Codes {
 			if !slices.ContainsFunc(c.Column.Codes, func(x Code) bool { return x.Value == code }) || seen[code] || c.Mask.Op != masking.OpKeep {
-				return fmt.Errorf("predicate.codes holds what is not in the code list of column %q, or twice, or the column is masked", c.Column.Name)
+				return texts.Errorf("predicate.codes holds what is not in the code list of column %q, or twice, or the column is masked", c.Column.Name)
 			}
 			seen[code] = true
 		}
 	case PredValidOn:
 		if len(columns) != 2 || columns[0].Column.Name == columns[1].Column.Name || c.Type.Kind != algebra.Date || columns[1].Type.Kind != algebra.Date {
-			return errors.New("valid_on names two columns stored as dates: the first and the last day")
+			return texts.Errorf("valid_on names two columns stored as dates: the first and the last day")
 		}
 	default:
-		return fmt.Errorf("unknown predicate %q; known: equals, at_least, less_than, in_list, exists, valid_on", safeName(string(p.Op)))
+		return texts.Errorf("unknown predicate %q; known: equals, at_least, less_than, in_list, exists, valid_on", safeName(string(p.Op)))
 	}
 	return nil
 }
@@ -197,13 +196,13 @@ func (e Entry) predicateColumns(p VerificationPredicate) ([]StoredColumn, error)
 		return nil, err
 	}
 	if len(p.Columns) == 0 || len(p.Columns) > 2 {
-		return nil, errors.New("predicate.columns is missing")
+		return nil, texts.Errorf("predicate.columns is missing")
 	}
 	var out []StoredColumn
 	for _, name := range p.Columns {
 		i := slices.IndexFunc(stored, func(c StoredColumn) bool { return c.Column.Name == name && !c.Drop })
 		if i < 0 {
-			return nil, fmt.Errorf("column %q of data set %q is not stored", safeName(name), e.Dataset.ID)
+			return nil, texts.Errorf("column %q of data set %q is not stored", safeName(name), e.Dataset.ID)
 		}
 		out = append(out, stored[i])
 	}
@@ -427,7 +426,7 @@ func parseStored(t algebra.Type, text string) (algebra.Value, error) {
 		v.S = text
 	case algebra.Bool:
 		if text != "true" && text != "false" {
-			return v, errors.New("not a truth value")
+			return v, texts.Errorf("not a truth value")
 		}
 		if text == "true" {
 			v.I = 1

@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"errors"
-	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -63,7 +61,7 @@ func (b *Book) Witnesses() *WitnessPolicy { return b.witnesses }
 
 func (b *Book) putWitnessPolicy(p WitnessPolicy, a act) error {
 	if !a.signers[b.root] {
-		return fmt.Errorf("signature of the regulator %q is missing", b.root)
+		return texts.Errorf("signature of the regulator %q is missing", b.root)
 	}
 	if err := b.checkWitnessPolicy(p); err != nil {
 		return err
@@ -78,34 +76,34 @@ func (b *Book) putWitnessPolicy(p WitnessPolicy, a act) error {
 func (b *Book) checkWitnessPolicy(p WitnessPolicy) error {
 	switch {
 	case len(p.Witnesses) > maxWitnesses:
-		return fmt.Errorf("policy names %d witnesses, allowed are %d", len(p.Witnesses), maxWitnesses)
+		return texts.Errorf("policy names %d witnesses, allowed are %d", len(p.Witnesses), maxWitnesses)
 	case p.Quorum < 0 || p.Quorum > len(p.Witnesses):
-		return fmt.Errorf("quorum %d does not lie in 0…%d, the number of witnesses", p.Quorum, len(p.Witnesses))
+		return texts.Errorf("quorum %d does not lie in 0…%d, the number of witnesses", p.Quorum, len(p.Witnesses))
 	case p.Quorum == 0 && (len(p.Witnesses) > 0 || p.FromLevel != 0):
-		return errors.New("quorum 0 ends witnessing and goes without witnesses and from_level")
+		return texts.Errorf("quorum 0 ends witnessing and goes without witnesses and from_level")
 	case p.FromLevel < 0 || p.FromLevel > highestLevel:
-		return fmt.Errorf("from_level does not lie in %d…%d", lowestLevel, highestLevel)
+		return texts.Errorf("from_level does not lie in %d…%d", lowestLevel, highestLevel)
 	case p.PatienceMinutes < 0 || p.PatienceMinutes > maxPatience:
-		return fmt.Errorf("patience_minutes does not lie in 1…%d", maxPatience)
+		return texts.Errorf("patience_minutes does not lie in 1…%d", maxPatience)
 	}
 	seen := map[string]bool{}
 	for i, w := range p.Witnesses {
 		party, ok := b.parties[w.By]
 		if !ok || party.Withdrawn || party.Role != RoleRegulator && party.Role != RoleDepartment {
-			return fmt.Errorf("witness %d: %q is neither the regulator nor a department in the registry; whoever is watched does not witness", i+1, safeName(w.By))
+			return texts.Errorf("witness %d: %q is neither the regulator nor a department in the registry; whoever is watched does not witness", i+1, safeName(w.By))
 		}
 		if _, err := torchwood.NewCosignatureVerifier(w.Key); err != nil || len(w.Name()) > 128 {
-			return fmt.Errorf("witness %d: the key is not a cosignature key (name+hash+key, type 4); take what sandgate witness init prints", i+1)
+			return texts.Errorf("witness %d: the key is not a cosignature key (name+hash+key, type 4); take what sandgate witness init prints", i+1)
 		}
 		if !witnessURL.MatchString(w.URL) || len(w.URL) > 256 {
-			return fmt.Errorf("witness %d: the url is not http(s)://HOST[:PORT][/PREFIX]", i+1)
+			return texts.Errorf("witness %d: the url is not http(s)://HOST[:PORT][/PREFIX]", i+1)
 		}
 		_, rest, _ := strings.Cut(w.Key, "+")
 		_, public, _ := strings.Cut(rest, "+")
 		for _, s := range []string{"name " + w.Name(), "key " + public, "url " + w.URL} {
 			if seen[s] {
 				what, _, _ := strings.Cut(s, " ")
-				return fmt.Errorf("witness %d has the %s of another: one witness counts once", i+1, what)
+				return texts.Errorf("witness %d has the %s of another: one witness counts once", i+1, what)
 			}
 			seen[s] = true
 		}
@@ -145,7 +143,7 @@ func (b *Book) Vouched(envelope []byte) (next *Book, docs []Document, signers ma
 			continue
 		}
 		if err := next.putRegistry(*doc.Registry, signers); err != nil {
-			return nil, nil, nil, withoutNumbers(fmt.Errorf("document %d (%s): %w", i+1, doc.Kind, err))
+			return nil, nil, nil, withoutNumbers(texts.Errorf("document %d (%s): %w", i+1, doc.Kind, err))
 		}
 	}
 	return next, docs, signers, nil

@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -83,7 +82,7 @@ func checkDocumentWords(d Document) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(words)) {
 		if holdsPersonalNumber(words[name]) {
-			return fmt.Errorf("%s holds what reads as an identity, card or telephone number: nobody's number is written into the ledger", name)
+			return texts.Errorf("%s holds what reads as an identity, card or telephone number: nobody's number is written into the ledger", name)
 		}
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -76,14 +75,14 @@ func createHome(dir, regulator, kitOut, origin, server string, hosts []string) (
 		return nil, nil, usageError{err}
 	}
 	if _, _, err := gateway.LogVerifier(origin, make([]byte, ed25519.SeedSize)); err != nil {
-		return nil, nil, usageError{fmt.Errorf("--origin %q: %w", origin, err)}
+		return nil, nil, usageError{texts.Errorf("--origin %q: %w", origin, err)}
 	}
 	if err := home.CheckEmpty(kitOut); err != nil {
 		return nil, nil, err
 	}
 	_, sign, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return nil, nil, fmt.Errorf("failed to draw the regulator's key: %w", err)
+		return nil, nil, texts.Errorf("failed to draw the regulator's key: %w", err)
 	}
 	now := time.Now()
 	h, err := home.Create(dir, home.Config{
@@ -109,7 +108,7 @@ func createHome(dir, regulator, kitOut, origin, server string, hosts []string) (
 		ReceiptKey: home.PublicKey(ed25519.NewKeyFromSeed(keys.Receipt).Public().(ed25519.PublicKey)),
 	}, "", "  ")
 	if err != nil {
-		return nil, nil, fmt.Errorf("failed to encode trust file: %w", err)
+		return nil, nil, texts.Errorf("failed to encode trust file: %w", err)
 	}
 	return h, keys, os.WriteFile(filepath.Join(kitOut, "trust.json"), append(trust, '\n'), 0o600)
 }
@@ -200,26 +199,26 @@ off, which the ledger records.`,
 				return err
 			}
 			if snapshotMemory < 0 || snapshotMemory > 1<<30 {
-				return errors.New("--snapshot-memory is a number of MiB, 0 for half of the available memory")
+				return texts.Errorf("--snapshot-memory is a number of MiB, 0 for half of the available memory")
 			}
 			if encryptedBy != "" && large == "" {
-				return errors.New("--large-snapshots-volume-encrypted-by needs --large-snapshots DIR")
+				return texts.Errorf("--large-snapshots-volume-encrypted-by needs --large-snapshots DIR")
 			}
 			if jobs < 1 || jobs > 1024 || perOperator < 0 || queue < 1 || queue > 1<<20 {
-				return usageError{errors.New("--jobs is 1 to 1024, --jobs-per-operator at least 0, --queue 1 to 1048576")}
+				return usageError{texts.Errorf("--jobs is 1 to 1024, --jobs-per-operator at least 0, --queue 1 to 1048576")}
 			}
 			if tick < 0 || tick > time.Hour {
-				return usageError{errors.New("--tick is a duration such as 250ms, at most 1h, or 0 for none")}
+				return usageError{texts.Errorf("--tick is a duration such as 250ms, at most 1h, or 0 for none")}
 			}
 			if wall < time.Second || wall > 24*time.Hour {
-				return usageError{errors.New("--wall is a duration from 1s to 24h")}
+				return usageError{texts.Errorf("--wall is a duration from 1s to 24h")}
 			}
 			if tick == 0 {
 				tick = -1
 			}
 			logger := slog.New(slog.NewTextHandler(a.err, nil))
 			if months < accesslog.LeastMonths || months > 120 {
-				return usageError{fmt.Errorf("--access-log-months is %d to 120", accesslog.LeastMonths)}
+				return usageError{texts.Errorf("--access-log-months is %d to 120", accesslog.LeastMonths)}
 			}
 			opt := gateway.Options{AccessMonths: months, Tier: sandbox.Tier(tier), Logger: logger, SnapshotMemory: snapshotMemory << 20,
 				LargeSnapshots: large, LargeSnapshotsEncryptedBy: encryptedBy,
@@ -266,7 +265,7 @@ off, which the ledger records.`,
 func (a *app) serve(ctx context.Context, h *home.Home, listen string, opt gateway.Options, ready func(addr string, layers []string)) error {
 	lis, err := net.Listen("tcp", listen)
 	if err != nil {
-		return hintedError{fmt.Errorf("failed to listen: %w", err),
+		return hintedError{texts.Errorf("failed to listen: %w", err),
 			a.t("用 --listen HOST:PORT 指定空闲的地址", "name a free address with --listen HOST:PORT")}
 	}
 	d, err := gateway.OpenDomain(ctx, h, opt)

@@ -37,7 +37,7 @@ see sandgate serve --alerts and docs/alerts.md.`,
 					return err
 				}
 				for _, x := range resp.GetAlerts() {
-					body = append(body, []string{day(x.GetTime()), x.GetSeverity(), x.GetKind(), x.GetAbout(), a.t(x.GetTextZh(), x.GetTextEn()), x.GetId()})
+					body = append(body, []string{a.whenIf(x.GetTime()), x.GetSeverity(), x.GetKind(), x.GetAbout(), a.t(x.GetTextZh(), x.GetTextEn()), x.GetId()})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
 					break
@@ -83,7 +83,7 @@ unless somebody signed.`,
 					}
 					orders := join(x.GetOrders())
 					body = append(body, []string{strings.TrimPrefix(x.GetName(), "standingOrders/"), x.GetBy(), a.t(x.GetConditionZh(), x.GetConditionEn()), measure, state,
-						day(x.GetCreateTime()), day(x.GetEndTime()), join(x.GetLicences()), strings.ReplaceAll(orders, "orders/", "")})
+						a.whenIf(x.GetCreateTime()), a.whenIf(x.GetEndTime()), join(x.GetLicences()), strings.ReplaceAll(orders, "orders/", "")})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
 					break

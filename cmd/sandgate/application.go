@@ -154,7 +154,7 @@ func (a *app) applicationListCmd() *cobra.Command {
 					return err
 				}
 				for _, v := range resp.GetApplications() {
-					body = append(body, []string{strings.TrimPrefix(v.GetName(), "applications/"), v.GetOperator(), v.GetState(), a.text(v.GetScenario()), day(v.GetFileTime()), owedNow(v.GetDuties()), v.GetLicence()})
+					body = append(body, []string{strings.TrimPrefix(v.GetName(), "applications/"), v.GetOperator(), v.GetState(), a.text(v.GetScenario()), a.whenIf(v.GetFileTime()), owedNow(v.GetDuties()), v.GetLicence()})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
 					break
@@ -202,7 +202,7 @@ func (a *app) applicationShowCmd() *cobra.Command {
 func (a *app) steps(steps []*sandgatev1.DeskStep) error {
 	var body [][]string
 	for _, s := range steps {
-		body = append(body, []string{day(s.GetCreateTime()), s.GetParty(), join(s.GetOfficials()), s.GetDecision(), a.text(s.GetReason()), a.text(s.GetBasis()), a.text(s.GetAnswer())})
+		body = append(body, []string{a.whenIf(s.GetCreateTime()), s.GetParty(), join(s.GetOfficials()), s.GetDecision(), a.text(s.GetReason()), a.text(s.GetBasis()), a.text(s.GetAnswer())})
 	}
 	return a.rows([]string{a.head("时间", "time"), a.head("办理方", "party"), a.head("经办人", "officials"), a.head("决定", "decision"), a.head("理由", "reason"),
 		a.head("依据", "basis"), a.head("答复", "answer")}, body)

@@ -147,26 +147,27 @@ func selects(e ast.Expr, pkg string, names ...string) bool {
 
 // pure packages know no clock, disk, network, process or chance: an auditor must
 // be able to run them again and get the same.
-var pure = []string{"policies", "policies/propose", "policies/request", "masking", "masking/risk", "compute/algebra", "compute/analyse", "compute/protect", "compute/budget", "compute/disclosure", "compute/render", "ledger/witness", "ledger/dossier"}
+var pure = []string{"internal/bilingual", "policies", "policies/propose", "policies/request", "masking", "masking/risk", "compute/algebra", "compute/analyse", "compute/protect", "compute/budget", "compute/disclosure", "compute/render", "ledger/witness", "ledger/dossier"}
 
 // Dependencies point inwards: gateway → {compute, sandbox, ledger} → {policies,
 // masking} → standard library.
 func TestR05_ImportsPointInwards(t *testing.T) {
 	// For each tree, what of this module it may import.
 	allowed := map[string][]string{
-		"compute/algebra":  {},
-		"compute/budget":   {},
-		"masking":          {"compute/algebra"},
-		"policies":         {"policies", "masking", "compute/algebra", "compute/budget"},
-		"compute":          {"compute", "policies", "masking", "sandbox"},
-		"sandbox":          {"sandbox"},
-		"ledger":           {"ledger", "policies", "compute/algebra", "compute/budget", "compute/disclosure", "compute/protect"},
-		"gateway":          {"gateway", "compute", "sandbox", "ledger", "policies", "masking", "internal/leak"},
-		"internal/leak":    {}, // the attack suite's recorder; tests of every tree use it
-		"cmd":              {""},
-		"policies/propose": {"policies", "masking", "compute/algebra"},
+		"compute/algebra":    {},
+		"compute/budget":     {},
+		"masking":            {"compute/algebra", "internal/bilingual"},
+		"policies":           {"policies", "masking", "compute/algebra", "compute/budget", "internal/bilingual"},
+		"compute":            {"compute", "policies", "masking", "sandbox"},
+		"sandbox":            {"sandbox"},
+		"ledger":             {"ledger", "policies", "compute/algebra", "compute/budget", "compute/disclosure", "compute/protect"},
+		"gateway":            {"gateway", "compute", "sandbox", "ledger", "policies", "masking", "internal/leak", "internal/bilingual"},
+		"internal/bilingual": {}, // errors in two languages
+		"internal/leak":      {}, // the attack suite's recorder; tests of every tree use it
+		"cmd":                {""},
+		"policies/propose":   {"policies", "masking", "compute/algebra"},
 	}
-	trees := []string{"compute/algebra", "compute/budget", "masking", "policies/propose", "policies", "compute", "sandbox", "ledger", "gateway", "internal/leak", "cmd"}
+	trees := []string{"compute/algebra", "compute/budget", "masking", "policies/propose", "policies", "compute", "sandbox", "ledger", "gateway", "internal/leak", "internal/bilingual", "cmd"}
 	for _, s := range sources(t) {
 		if s.test || s.dir == "." {
 			continue

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -59,7 +58,7 @@ from every backup in that directory.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(recipients) == 0 && pass == "" {
-				return usageError{errors.New("a backup is always encrypted: --recipient age1… or --passphrase-file FILE")}
+				return usageError{texts.Errorf("a backup is always encrypted: --recipient age1… or --passphrase-file FILE")}
 			}
 			h, err := home.Open(dir)
 			if err != nil {
@@ -174,7 +173,7 @@ exists; it needs the regulator's own copy (--ledger), which must not be later th
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			if whole == (copied == "") {
-				return usageError{errors.New("--whole and --ledger COPY go together")}
+				return usageError{texts.Errorf("--whole and --ledger COPY go together")}
 			}
 			k, err := a.kit()
 			if err != nil {
@@ -189,7 +188,7 @@ exists; it needs the regulator's own copy (--ledger), which must not be later th
 				return err
 			}
 			if mark == nil {
-				return fmt.Errorf("%s was not restored from a backup, or is confirmed already", dir)
+				return texts.Errorf("%s was not restored from a backup, or is confirmed already", dir)
 			}
 			if err := a.compareLedgers(dir, copied, k.Party, mark); err != nil {
 				return err
@@ -199,10 +198,10 @@ exists; it needs the regulator's own copy (--ledger), which must not be later th
 				return err
 			}
 			if _, err := os.Stat(out); !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("%s exists already", out)
+				return texts.Errorf("%s exists already", out)
 			}
 			if err := os.WriteFile(out, append(bytes.TrimSpace(text), '\n'), 0o600); err != nil {
-				return fmt.Errorf("failed to write the confirmation: %w", err)
+				return texts.Errorf("failed to write the confirmation: %w", err)
 			}
 			a.say("已确认恢复 %s（账本 %d 条）: %s", "confirmed restoration %s (ledger %d entries): %s", short(mark.Home), mark.Size, out)
 			return nil
@@ -224,7 +223,7 @@ func (a *app) compareLedgers(dir, copied, party string, mark *home.Restored) err
 	read := func(from string, s *state.State, at ...uint64) (ledger.WriteAhead, error) {
 		f, err := os.Open(ledger.WriteAheadFile(from))
 		if err != nil {
-			return ledger.WriteAhead{}, fmt.Errorf("failed to open the ledger: %w", err)
+			return ledger.WriteAhead{}, texts.Errorf("failed to open the ledger: %w", err)
 		}
 		defer f.Close()
 		return ledger.ReadWriteAhead(f, s.Apply, at...)
@@ -249,7 +248,7 @@ func (a *app) compareLedgers(dir, copied, party string, mark *home.Restored) err
 		return usageError{errors.New(a.t("恢复由主管部门确认：请用其密钥包", "a restoration is confirmed by the regulator: use its kit"))}
 	}
 	if restored.Tree.Size != mark.Size || hex.EncodeToString(restored.Tree.Root[:]) != mark.Root || restored.Origin != mark.Origin {
-		return errors.New("the ledger is not the one that was restored: restore the home again")
+		return texts.Errorf("the ledger is not the one that was restored: restore the home again")
 	}
 	if copied == "" {
 		return nil

@@ -277,12 +277,12 @@ func storedValues(file string) (out []byte, err error) {
 	}
 	defer db.Close()
 	ctx := context.Background()
-	tables, err := texts(ctx, db, "SELECT table_name FROM duckdb_tables()")
+	tables, err := textsIn(ctx, db, "SELECT table_name FROM duckdb_tables()")
 	if err != nil || len(tables) == 0 {
 		return nil, fmt.Errorf("no tables in %s: %w", file, err)
 	}
 	for _, t := range tables {
-		cells, err := texts(ctx, db, `SELECT CAST(COLUMNS(*) AS VARCHAR) FROM "`+t+`"`)
+		cells, err := textsIn(ctx, db, `SELECT CAST(COLUMNS(*) AS VARCHAR) FROM "`+t+`"`)
 		if err != nil {
 			return nil, err
 		}
@@ -291,8 +291,8 @@ func storedValues(file string) (out []byte, err error) {
 	return out, nil
 }
 
-// texts runs a query and returns all cells as text.
-func texts(ctx context.Context, db *sql.DB, query string) ([]string, error) {
+// textsIn runs a query and returns all cells as text.
+func textsIn(ctx context.Context, db *sql.DB, query string) ([]string, error) {
 	rows, err := db.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -80,7 +79,7 @@ func (a *app) showDataset(d *sandgatev1.Dataset) error {
 	}
 	registration := ""
 	if r := d.GetRegistration(); r != nil {
-		registration = r.GetCode() + " " + r.GetState() + " " + r.GetValidUntil().AsTime().Format("2006-01-02")
+		registration = r.GetCode() + " " + r.GetState() + " " + dateOf(r.GetValidUntil())
 	}
 	var withheld []string
 	for _, r := range d.GetWithheld() {
@@ -116,7 +115,7 @@ apostrophe in CSV and are text cells in XLSX. Every format can be imported again
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !slices.Contains([]string{"yaml", "csv", "xlsx"}, form) {
-				return usageError{errors.New("unknown format; known: yaml, csv, xlsx")}
+				return usageError{texts.Errorf("unknown format; known: yaml, csv, xlsx")}
 			}
 			cl, err := a.dial()
 			if err != nil {
@@ -170,7 +169,7 @@ func fetchCatalogues(ctx context.Context, cl *client.Client, department string) 
 		for _, e := range resp.GetEntries() {
 			docs, err := policies.ParseBundle([]byte(e.GetDocument()))
 			if err != nil || len(docs) != 1 || docs[0].Catalogue == nil {
-				return nil, fmt.Errorf("failed to read entry %s: it is not one Catalogue document", e.GetName())
+				return nil, texts.Errorf("failed to read entry %s: it is not one Catalogue document", e.GetName())
 			}
 			one := docs[0].Catalogue
 			if len(out) == 0 || out[len(out)-1].Department != one.Department {
@@ -254,14 +253,14 @@ func (a *app) catalogTemplateCmd() *cobra.Command {
 func readSheet(name string) ([]policies.Catalogue, error) {
 	info, err := os.Stat(name)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read file: %w", err)
+		return nil, texts.Errorf("failed to read file: %w", err)
 	}
 	if info.Size() > sheet.MaxFile {
-		return nil, fmt.Errorf("file is larger than %d bytes", sheet.MaxFile)
+		return nil, texts.Errorf("file is larger than %d bytes", sheet.MaxFile)
 	}
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read file: %w", err)
+		return nil, texts.Errorf("failed to read file: %w", err)
 	}
 	form, err := sheet.Detect(data)
 	if err != nil {
@@ -285,15 +284,15 @@ func sheetError(err error) error {
 func writeWhole(name string, data []byte) error {
 	tmp, err := os.CreateTemp(filepath.Dir(name), ".sandgate-*")
 	if err != nil {
-		return fmt.Errorf("failed to write file: %w", err)
+		return texts.Errorf("failed to write file: %w", err)
 	}
 	defer os.Remove(tmp.Name())
 	_, err = tmp.Write(data)
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("failed to write file: %w", err)
+		return texts.Errorf("failed to write file: %w", err)
 	}
 	if err := os.Rename(tmp.Name(), name); err != nil {
-		return fmt.Errorf("failed to write file: %w", err)
+		return texts.Errorf("failed to write file: %w", err)
 	}
 	return nil
 }

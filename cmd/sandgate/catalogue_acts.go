@@ -1,9 +1,6 @@
 package main
 
 import (
-	"errors"
-	"time"
-
 	"github.com/spf13/cobra"
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
@@ -32,7 +29,7 @@ func (a *app) catalogNegativeCmd() *cobra.Command {
 				}
 				for _, n := range resp.GetEntries() {
 					body = append(body, []string{n.GetId(), n.GetSetBy(), n.GetProvider(), n.GetDataset(), join(n.GetColumns()), a.t(n.GetTitleZh(), n.GetTitleEn()),
-						policies.Text{ZH: n.GetBasisZh(), EN: n.GetBasisEn()}.In(a.lang), n.GetEffectiveTime().AsTime().Format(time.DateOnly)})
+						policies.Text{ZH: n.GetBasisZh(), EN: n.GetBasisEn()}.In(a.lang), dateOf(n.GetEffectiveTime())})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
 					break
@@ -56,7 +53,7 @@ cancel; valid for three years at most.`,
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if (dataset == "") == (product == "") {
-				return usageError{errors.New("give either --dataset or --product")}
+				return usageError{texts.Errorf("give either --dataset or --product")}
 			}
 			r := policies.Registration{Subject: policies.Target{Kind: policies.TargetDataset, ID: dataset}, Code: code, Type: policies.RegistrationType(typ), Note: policies.Text{ZH: note}}
 			if product != "" {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"strings"
 
@@ -26,7 +24,7 @@ masks, disclosure and registration. Exit code 4 when there are errors; warnings 
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if live == (len(args) == 1) {
-				return usageError{errors.New("give either a file or --live")}
+				return usageError{texts.Errorf("give either a file or --live")}
 			}
 			var findings []policies.Finding
 			var err error
@@ -61,18 +59,18 @@ func lintFile(name string) ([]policies.Finding, error) {
 	}
 	text, err := os.ReadFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read bundle: %w", err)
+		return nil, texts.Errorf("failed to read bundle: %w", err)
 	}
 	docs, err := policies.ParseBundle(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, texts.Errorf("%s: %w", name, err)
 	}
 	found := false
 	for _, d := range docs {
 		found = found || d.Catalogue != nil
 	}
 	if !found {
-		return nil, fmt.Errorf("%s: the bundle holds no Catalogue document", name)
+		return nil, texts.Errorf("%s: the bundle holds no Catalogue document", name)
 	}
 	return policies.LintBundle(docs), nil
 }

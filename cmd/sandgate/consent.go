@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -39,7 +38,7 @@ which other users of the machine could see, and is neither kept nor logged nor l
 			}
 			text, err := io.ReadAll(io.LimitReader(a.in, maxIdentifier+1))
 			if err != nil {
-				return fmt.Errorf("failed to read the identifier: %w", err)
+				return texts.Errorf("failed to read the identifier: %w", err)
 			}
 			id := strings.TrimSpace(string(text))
 			if len(text) > maxIdentifier || strings.ToValidUTF8(id, "") != id {

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"encoding/csv"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -30,13 +28,13 @@ type manySubjects struct{ path, column string }
 func (m manySubjects) read() ([]string, error) {
 	f, err := os.Open(m.path)
 	if err != nil {
-		return nil, fmt.Errorf("failed to open subjects: %w", err)
+		return nil, texts.Errorf("failed to open subjects: %w", err)
 	}
 	defer f.Close()
 	r := csv.NewReader(f)
 	head, err := r.Read()
 	if err != nil {
-		return nil, errors.New("failed to read subjects: the file has no header")
+		return nil, texts.Errorf("failed to read subjects: the file has no header")
 	}
 	head[0] = strings.TrimPrefix(head[0], "\ufeff")
 	at := slices.IndexFunc(head, func(name string) bool { return strings.TrimSpace(name) == m.column })
@@ -44,7 +42,7 @@ func (m manySubjects) read() ([]string, error) {
 		at = 0
 	}
 	if at < 0 {
-		return nil, usageError{errors.New("name the column of the identifiers with --column; the header has no such column, or several")}
+		return nil, usageError{texts.Errorf("name the column of the identifiers with --column; the header has no such column, or several")}
 	}
 	var out []string
 	for {
@@ -54,12 +52,12 @@ func (m manySubjects) read() ([]string, error) {
 		}
 		if err != nil {
 			line, _ := r.FieldPos(0)
-			return nil, fmt.Errorf("failed to read subjects: line %d does not read as CSV", line)
+			return nil, texts.Errorf("failed to read subjects: line %d does not read as CSV", line)
 		}
 		out = append(out, strings.TrimSpace(fields[at]))
 	}
 	if len(out) == 0 {
-		return nil, errors.New("failed to read subjects: the file names nobody")
+		return nil, texts.Errorf("failed to read subjects: the file names nobody")
 	}
 	return out, nil
 }
@@ -77,14 +75,14 @@ func (a *app) commit(ctx context.Context, dataset string, ids []string) ([]polic
 	for some := range slices.Chunk(ids, policies.MaxSubjects) {
 		resp, err := cl.Licence.ComputeSubject(ctx, &sandgatev1.ComputeSubjectRequest{Dataset: dataset, Ids: some})
 		if err != nil {
-			return nil, fmt.Errorf("failed to commit to the subjects from line %d on: %w", from+2, err)
+			return nil, texts.Errorf("failed to commit to the subjects from line %d on: %w", from+2, err)
 		}
 		if len(resp.GetSubjects()) != len(some) {
-			return nil, errors.New("the gateway committed to another number of subjects")
+			return nil, texts.Errorf("the gateway committed to another number of subjects")
 		}
 		for _, raw := range resp.GetSubjects() {
 			if len(raw) != len(policies.SubjectKey{}) {
-				return nil, errors.New("the gateway answered with what is no commitment")
+				return nil, texts.Errorf("the gateway answered with what is no commitment")
 			}
 			if key := policies.SubjectKey(raw); !seen[key] {
 				seen[key] = true
@@ -116,11 +114,11 @@ func (a *app) recordMany(ctx context.Context, v policies.Consent, m manySubjects
 		v.Subjects = policies.JoinSubjects(some)
 		document, err := yaml.Marshal(consentDocument{policies.KindConsent, v})
 		if err != nil {
-			return fmt.Errorf("failed to write the document: %w", err)
+			return texts.Errorf("failed to write the document: %w", err)
 		}
 		resp, err := a.signAndApply(ctx, document)
 		if err != nil {
-			return fmt.Errorf("failed to record consent %s (%d documents before it are in force): %w", v.ID, len(body), err)
+			return texts.Errorf("failed to record consent %s (%d documents before it are in force): %w", v.ID, len(body), err)
 		}
 		body = append(body, []string{v.ID, strconv.Itoa(len(some)), strconv.FormatUint(uint64(resp.GetReceipt().GetSeq()), 10)})
 	}

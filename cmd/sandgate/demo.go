@@ -97,13 +97,13 @@ func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
 	dir := o.home
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "sandgate-demo-"); err != nil {
-			return fmt.Errorf("failed to create demo directory: %w", err)
+			return texts.Errorf("failed to create demo directory: %w", err)
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return fmt.Errorf("failed to listen: %w", err)
+		return texts.Errorf("failed to listen: %w", err)
 	}
 	s := &stage{a: a, dir: dir, addr: lis.Addr().String(), clients: map[string]*client.Client{}}
 	if s.home, s.keys, err = createHome(filepath.Join(dir, "home"), story.regulator, s.kitDir(story.regulator), "sandgate.demo/"+story.id, s.addr, []string{"127.0.0.1", "localhost"}); err != nil {
@@ -171,7 +171,7 @@ func (s *stage) play(ctx context.Context, story *story) error {
 		snap, err := a.ingest(ctx, s.clients[t.department], t.dataset, t.format, r)
 		err = errors.Join(err, r.Close())
 		if err != nil {
-			return fmt.Errorf("%s: %w", t.dataset, err)
+			return texts.Errorf("%s: %w", t.dataset, err)
 		}
 		if err := s.keep(snap.GetReceipt()); err != nil {
 			return err
@@ -259,7 +259,7 @@ func (s *stage) applySigned(ctx context.Context, as, text string, signers ...str
 	}
 	raw, err := json.Marshal(env)
 	if err != nil {
-		return fmt.Errorf("failed to encode envelope: %w", err)
+		return texts.Errorf("failed to encode envelope: %w", err)
 	}
 	resp, err := s.clients[as].Policy.ApplyPolicy(ctx, &sandgatev1.ApplyPolicyRequest{Envelope: raw})
 	if err != nil {
@@ -271,7 +271,7 @@ func (s *stage) applySigned(ctx context.Context, as, text string, signers ...str
 func (s *stage) keep(r *sandgatev1.Receipt) error {
 	parsed, err := evidence.ParseReceipt(r.GetJson())
 	if err != nil {
-		return fmt.Errorf("failed to read receipt: %w", err)
+		return texts.Errorf("failed to read receipt: %w", err)
 	}
 	s.receipts = append(s.receipts, parsed)
 	return nil
@@ -301,7 +301,7 @@ func (s *stage) step(ctx context.Context, n int, st step) error {
 			a.say("  ✗ 拒绝 %s: %s", "  ✗ refused %s: %s", x.GetCode(), reasonText(x, a.lang))
 		}
 		if len(p.Reasons) == 0 || p.Reasons[0].GetCode() != st.want {
-			return fmt.Errorf("step %d: outcome %s %q, expected %s", n, p.Code, p.Reason, st.want)
+			return texts.Errorf("step %d: outcome %s %q, expected %s", n, p.Code, p.Reason, st.want)
 		}
 		return nil
 	}
@@ -309,7 +309,7 @@ func (s *stage) step(ctx context.Context, n int, st step) error {
 		return err
 	}
 	if err := st.check(r); err != nil {
-		return fmt.Errorf("step %d: %w", n, err)
+		return texts.Errorf("step %d: %w", n, err)
 	}
 	if err := a.release(cut(r, st.rows)); err != nil {
 		return err
@@ -409,7 +409,7 @@ func (st step) check(r *sandgatev1.Release) error {
 	}
 	ok := map[string]bool{"released": r.GetRepeatOf() == "", "repeated": r.GetRepeatOf() != "", "withheld": withheld}[st.want]
 	if !ok {
-		return fmt.Errorf("released, expected %s", st.want)
+		return texts.Errorf("released, expected %s", st.want)
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func (s *stage) watch(ctx context.Context, regulator string) (w *watching, err e
 	}
 	v, err := note.NewVerifier(logKey)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read the log's key: %w", err)
+		return nil, texts.Errorf("failed to read the log's key: %w", err)
 	}
 	h, err := witnessd.Open(dir)
 	if err != nil {
@@ -52,17 +52,17 @@ func (s *stage) watch(ctx context.Context, regulator string) (w *watching, err e
 	}
 	exe, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("failed to find the program: %w", err)
+		return nil, texts.Errorf("failed to find the program: %w", err)
 	}
 	// Ends with its own signal, after the gateway's last checkpoint.
 	w.cmd = exec.CommandContext(context.WithoutCancel(ctx), exe, "witness", "serve", "--home", dir, "--listen", "127.0.0.1:0")
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the demo
 	said, err := w.cmd.StderrPipe()
 	if err != nil {
-		return nil, fmt.Errorf("failed to start the witness: %w", err)
+		return nil, texts.Errorf("failed to start the witness: %w", err)
 	}
 	if err := w.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("failed to start the witness: %w", err)
+		return nil, texts.Errorf("failed to start the witness: %w", err)
 	}
 	ready := make(chan string, 1)
 	go func() {
@@ -80,22 +80,22 @@ func (s *stage) watch(ctx context.Context, regulator string) (w *watching, err e
 	select {
 	case u, ok := <-ready:
 		if !ok {
-			return nil, errors.Join(errors.New("the witness ended before it was ready"), w.stop())
+			return nil, errors.Join(texts.Errorf("the witness ended before it was ready"), w.stop())
 		}
 		w.url = u
 		return w, nil
 	case <-time.After(30 * time.Second):
-		return nil, errors.Join(errors.New("the witness was not ready in time"), w.stop())
+		return nil, errors.Join(texts.Errorf("the witness was not ready in time"), w.stop())
 	}
 }
 
 // stop ends the process.
 func (w *watching) stop() error {
 	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("failed to stop the witness: %w", err)
+		return texts.Errorf("failed to stop the witness: %w", err)
 	}
 	if err := w.cmd.Wait(); err != nil {
-		return fmt.Errorf("the witness ended badly: %w", err)
+		return texts.Errorf("the witness ended badly: %w", err)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -37,11 +36,11 @@ func (a *app) policyLintCmd() *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			text, err := os.ReadFile(args[0])
 			if err != nil {
-				return fmt.Errorf("failed to read bundle: %w", err)
+				return texts.Errorf("failed to read bundle: %w", err)
 			}
 			docs, err := policies.ParseBundle(text)
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
+				return texts.Errorf("%s: %w", args[0], err)
 			}
 			var body [][]string
 			for i, d := range docs {
@@ -74,10 +73,10 @@ department: each runs this command on the same file.`,
 			}
 			bundle, err := os.ReadFile(args[0])
 			if err != nil {
-				return fmt.Errorf("failed to read bundle: %w", err)
+				return texts.Errorf("failed to read bundle: %w", err)
 			}
 			if _, err := policies.ParseBundle(bundle); err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
+				return texts.Errorf("%s: %w", args[0], err)
 			}
 			if out == "" {
 				out = args[0] + ".dsse"
@@ -87,20 +86,20 @@ department: each runs this command on the same file.`,
 			switch {
 			case err == nil:
 				if env, _, err = policies.ParseEnvelope(old); err != nil {
-					return fmt.Errorf("%s: %w", out, err)
+					return texts.Errorf("%s: %w", out, err)
 				}
 			case !errors.Is(err, fs.ErrNotExist):
-				return fmt.Errorf("failed to read envelope: %w", err)
+				return texts.Errorf("failed to read envelope: %w", err)
 			}
 			if env, err = policies.Sign(env, bundle, k.Party, key); err != nil {
-				return fmt.Errorf("%s: %w", out, err)
+				return texts.Errorf("%s: %w", out, err)
 			}
 			text, err := json.MarshalIndent(env, "", "  ")
 			if err != nil {
-				return fmt.Errorf("failed to encode envelope: %w", err)
+				return texts.Errorf("failed to encode envelope: %w", err)
 			}
 			if err := os.WriteFile(out, append(text, '\n'), 0o600); err != nil {
-				return fmt.Errorf("failed to write envelope: %w", err)
+				return texts.Errorf("failed to write envelope: %w", err)
 			}
 			a.note("%s 已签名: %s（共 %d 个签名）", "%s signed: %s (%d signatures)", k.Party, out, len(env.Signatures))
 			return nil
@@ -120,7 +119,7 @@ func (a *app) policyApplyCmd() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			env, err := os.ReadFile(args[0])
 			if err != nil {
-				return fmt.Errorf("failed to read envelope: %w", err)
+				return texts.Errorf("failed to read envelope: %w", err)
 			}
 			cl, err := a.dial()
 			if err != nil {
@@ -196,7 +195,7 @@ an immutable snapshot. Messages hold row and column numbers, never values.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			f, err := os.Open(args[0])
 			if err != nil {
-				return fmt.Errorf("failed to open file: %w", err)
+				return texts.Errorf("failed to open file: %w", err)
 			}
 			defer f.Close()
 			if format == "" {

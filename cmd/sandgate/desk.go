@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -31,7 +29,7 @@ func documentOf[T any](kind policies.Kind, body T) ([]byte, error) {
 		Body T             `yaml:",inline"`
 	}{kind, body})
 	if err != nil {
-		return nil, fmt.Errorf("failed to write %s: %w", kind, err)
+		return nil, texts.Errorf("failed to write %s: %w", kind, err)
 	}
 	// What cannot be read back is told before it is signed.
 	if _, err := policies.ParseBundle(text); err != nil {
@@ -73,7 +71,7 @@ func scopeArgs(args []string) ([]policies.LicenceObject, error) {
 	for _, s := range args {
 		dataset, columns, ok := strings.Cut(s, "=")
 		if !ok || dataset == "" || columns == "" {
-			return nil, usageError{errors.New("--scope is like DATASET=COLUMN,COLUMN")}
+			return nil, usageError{texts.Errorf("--scope is like DATASET=COLUMN,COLUMN")}
 		}
 		out = append(out, policies.LicenceObject{Dataset: dataset, Columns: strings.Split(columns, ",")})
 	}
@@ -88,7 +86,7 @@ func dayArg(flag, s string, whole bool) (time.Time, error) {
 	}
 	at, err := time.ParseInLocation(time.DateOnly, s, civil)
 	if err != nil {
-		return time.Time{}, usageError{fmt.Errorf("--%s is a day such as 2026-12-31 or an instant such as 2026-12-31T00:00:00+08:00", flag)}
+		return time.Time{}, usageError{texts.Errorf("--%s is a day such as 2026-12-31 or an instant such as 2026-12-31T00:00:00+08:00", flag)}
 	}
 	if whole {
 		at = at.AddDate(0, 0, 1)
@@ -96,11 +94,21 @@ func dayArg(flag, s string, whole bool) (time.Time, error) {
 	return at, nil
 }
 
-func day(t *timestamppb.Timestamp) string {
+// when is an instant as the reader of the chosen format takes it: a person in China
+// Standard Time, a program in UTC.
+func (a *app) when(t time.Time) string {
+	if a.format == "table" {
+		return policies.Clock(t)
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// whenIf is when, or nothing.
+func (a *app) whenIf(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return ""
 	}
-	return t.AsTime().In(civil).Format("2006-01-02 15:04")
+	return a.when(t.AsTime())
 }
 
 // lastDay is the last day of a term or deadline whose end is an instant.
@@ -108,7 +116,7 @@ func lastDay(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return "?"
 	}
-	return t.AsTime().Add(-time.Nanosecond).In(civil).Format(time.DateOnly)
+	return policies.Day(t.AsTime().Add(-time.Nanosecond))
 }
 
 func (a *app) text(t *sandgatev1.DeskText) string {
@@ -152,7 +160,7 @@ attempts outside a licence among it. Deadlines are counted in working days.`,
 					return err
 				}
 				for _, d := range resp.GetDuties() {
-					body = append(body, []string{d.GetId(), d.GetOwes(), day(d.GetSince()), lastDay(d.GetDueTime()), d.GetPhase(), d.GetEscalatedTo(), d.GetProblem()})
+					body = append(body, []string{d.GetId(), d.GetOwes(), a.whenIf(d.GetSince()), lastDay(d.GetDueTime()), d.GetPhase(), d.GetEscalatedTo(), d.GetProblem()})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
 					break

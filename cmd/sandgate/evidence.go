@@ -2,10 +2,8 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"filippo.io/torchwood"
 	"github.com/spf13/cobra"
@@ -14,6 +12,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/ledger/dossier"
 	"github.com/sandgate/sandgate/ledger/witness"
+	"github.com/sandgate/sandgate/policies"
 )
 
 func (a *app) evidenceCmd() *cobra.Command {
@@ -45,11 +44,11 @@ docs/evidence.md describes the format.`,
 			}
 			f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 			if err != nil {
-				return fmt.Errorf("failed to create evidence file: %w", err)
+				return texts.Errorf("failed to create evidence file: %w", err)
 			}
 			_, err = f.Write(e.GetFile())
 			if err = errors.Join(err, f.Close()); err != nil {
-				return fmt.Errorf("failed to write evidence file: %w", err)
+				return texts.Errorf("failed to write evidence file: %w", err)
 			}
 			a.note("证据已写入 %s（%d 字节）", "evidence written to %s (%d bytes)", out, len(e.GetFile()))
 			return nil
@@ -77,7 +76,7 @@ status 4 when it does not hold.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			text, err := os.ReadFile(trust)
 			if err != nil {
-				return fmt.Errorf("failed to read trust file: %w", err)
+				return texts.Errorf("failed to read trust file: %w", err)
 			}
 			t, err := audit.ParseTrust(text)
 			if err != nil {
@@ -88,12 +87,12 @@ status 4 when it does not hold.`,
 				opt.Witnesses.Quorum = quorum
 			}
 			if opt.Witnesses.Quorum > len(keys) {
-				return usageError{errors.New("--quorum is more than the witnesses named")}
+				return usageError{texts.Errorf("--quorum is more than the witnesses named")}
 			}
 			for _, k := range keys {
 				key, err := torchwood.NewCosignatureVerifier(k)
 				if err != nil {
-					return usageError{errors.New("--witness is the cosignature key of a witness, name+hash+key")}
+					return usageError{texts.Errorf("--witness is the cosignature key of a witness, name+hash+key")}
 				}
 				opt.Witnesses.Parties = append(opt.Witnesses.Parties, witness.Party{Key: key})
 			}
@@ -129,12 +128,12 @@ status 4 when it does not hold.`,
 func readAtMost(path string, most int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("failed to open file: %w", err)
+		return nil, texts.Errorf("failed to open file: %w", err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
-		return nil, fmt.Errorf("failed to read file: %w", err)
+		return nil, texts.Errorf("failed to read file: %w", err)
 	}
 	return data, nil
 }
@@ -148,13 +147,13 @@ func (a *app) evidence(r *dossier.Report) error {
 		a.say("重复 %s，不另收费", "a repeat of %s, free of charge", r.RepeatOf)
 	}
 	a.say("预留 %s，发布 %s，费用 ρ %s，结果摘要 %s", "reserved %s, released %s, price ρ %s, digest of the release %s",
-		r.Reserved.Local().Format(time.DateTime), r.Released.Local().Format(time.DateTime), r.Price, r.Digest)
+		policies.Clock(r.Reserved), policies.Clock(r.Released), r.Price, r.Digest)
 	for _, d := range r.Documents {
 		a.say("第 %d 条: %s，签名 %s", "entry %d: %s, signed by %s", d.Index, join(d.Documents), join(d.Signers))
 	}
 	a.say("检查点: %s，%d 条，根 %s", "checkpoint: %s, %d entries, root %s", r.Origin, r.Size, r.Root)
 	for _, c := range r.Cosigned {
-		a.say("见证 %s %s", "witness %s %s", c.Name, c.At.Local().Format(time.DateTime))
+		a.say("见证 %s %s", "witness %s %s", c.Name, policies.Clock(c.At))
 	}
 	switch s := r.Timestamp; {
 	case s == nil:

@@ -72,14 +72,14 @@ holds names of columns, counts and words of the dictionary, never a value. A per
 
 func (a *app) scan(ctx context.Context, name string, s *scanFlags) error {
 	if !slices.Contains([]string{"auto", "yes", "no"}, s.header) {
-		return usageError{errors.New("--header is auto, yes or no")}
+		return usageError{texts.Errorf("--header is auto, yes or no")}
 	}
 	if s.header == "no" && s.catalogue != "" {
 		return usageError{errors.New(a.t("没有表头的文件无法与目录的列对应：先加上表头，或不带 --catalogue 扫描", "a file without a header cannot be held against a catalogue: give it one, or scan without --catalogue"))}
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return fmt.Errorf("failed to open file: %w", err)
+		return texts.Errorf("failed to open file: %w", err)
 	}
 	defer f.Close()
 	format := s.format
@@ -132,11 +132,11 @@ func (a *app) scan(ctx context.Context, name string, s *scanFlags) error {
 	}
 	var unsure *propose.HeaderError
 	if errors.As(err, &unsure) {
-		return hintedError{fmt.Errorf("%s: %w", filepath.Base(name), err),
+		return hintedError{texts.Errorf("%s: %w", filepath.Base(name), err),
 			a.t("是表头请加 --header=yes，不是请加 --header=no（按位置命名各列）", "if it is a header pass --header=yes, if not --header=no, which names columns by position")}
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", filepath.Base(name), scanError(err))
+		return texts.Errorf("%s: %w", filepath.Base(name), scanError(err))
 	}
 	report := scan.Report()
 	if s.out != "" {
@@ -178,11 +178,11 @@ func cataloguesOf(file string) ([]*policies.Catalogue, error) {
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read bundle: %w", err)
+		return nil, texts.Errorf("failed to read bundle: %w", err)
 	}
 	docs, err := policies.ParseBundle(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, texts.Errorf("%s: %w", file, err)
 	}
 	var out []*policies.Catalogue
 	for _, d := range docs {
@@ -191,7 +191,7 @@ func cataloguesOf(file string) ([]*policies.Catalogue, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%s: the bundle holds no Catalogue", file)
+		return nil, texts.Errorf("%s: the bundle holds no Catalogue", file)
 	}
 	return out, nil
 }
@@ -247,14 +247,14 @@ func (a *app) writeProposal(report propose.Report, s *scanFlags) error {
 	}
 	f, err := os.OpenFile(s.out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s: %s", s.out, a.t("文件已存在，不覆盖；请另取名字", "the file exists and is not overwritten; take another name"))
+		return texts.Errorf("%s: %s", s.out, a.t("文件已存在，不覆盖；请另取名字", "the file exists and is not overwritten; take another name"))
 	}
 	if err != nil {
-		return fmt.Errorf("failed to write proposal: %w", err)
+		return texts.Errorf("failed to write proposal: %w", err)
 	}
 	_, err = f.Write(text)
 	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("failed to write proposal: %w", err)
+		return texts.Errorf("failed to write proposal: %w", err)
 	}
 	a.note("建议已写入 %s，未签名：逐列核对后执行 sandgate policy sign", "the proposal is in %s, not signed: check every column, then run sandgate policy sign", s.out)
 	return nil

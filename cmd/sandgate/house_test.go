@@ -139,3 +139,24 @@ func TestNoMachineIsNamed(t *testing.T) {
 func pathByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("._-*}>", c) >= 0
 }
+
+// A person reads instants in one zone, which stands beside them: policies.Clock and
+// policies.Day say how. Only stored values of data sets have forms of their own.
+func TestInstantsAreWrittenInOnePlace(t *testing.T) {
+	own := regexp.MustCompile(`\.Local\(\)|time\.(DateTime|ANSIC|Kitchen|RFC1123|RFC822)\b|"[^"\n]*15:04[^"\n]*"`)
+	seen := 0
+	for _, s := range sources(t) {
+		switch {
+		case s.test || s.generated || strings.HasPrefix(s.path, "compute/"):
+		case s.path == "policies/calendar.go":
+			seen = len(own.FindAll(s.text, -1))
+		default:
+			if m := own.Find(s.text); m != nil {
+				t.Errorf("%s writes an instant its own way: %s", s.path, m)
+			}
+		}
+	}
+	if seen != 1 {
+		t.Errorf("policies/calendar.go writes instants in %d ways", seen)
+	}
+}

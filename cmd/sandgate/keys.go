@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -77,14 +75,14 @@ func (v *vaultFlags) options(opt *gateway.Options) error {
 		cfg.Told = func(s vault.State) { logger.Warn("the state of Vault changed", "state", string(s)) }
 		opt.Vault = &cfg
 	default:
-		return usageError{errors.New("--vault-addr, --vault-role and --vault-secret go together")}
+		return usageError{texts.Errorf("--vault-addr, --vault-role and --vault-secret go together")}
 	}
 	if v.recovery == "" {
 		return nil
 	}
 	text, err := os.ReadFile(v.recovery)
 	if err != nil {
-		return fmt.Errorf("failed to read the confirmation: %w", err)
+		return texts.Errorf("failed to read the confirmation: %w", err)
 	}
 	opt.Recovery = text
 	return nil

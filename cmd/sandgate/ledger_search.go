@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -54,7 +53,7 @@ table meta names the root it was made of.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			out, err := os.CreateTemp(filepath.Dir(src.file), ".projection-*")
 			if err != nil {
-				return fmt.Errorf("failed to create projection: %w", err)
+				return texts.Errorf("failed to create projection: %w", err)
 			}
 			defer os.Remove(out.Name())
 			defer out.Close()
@@ -68,7 +67,7 @@ table meta names the root it was made of.`,
 				return err
 			}
 			if err := errors.Join(out.Sync(), os.Rename(out.Name(), src.file)); err != nil {
-				return fmt.Errorf("failed to store projection: %w", err)
+				return texts.Errorf("failed to store projection: %w", err)
 			}
 			a.say("已写 %s：%d 条记录，根 %s", "wrote %s: %d entries, root %s", src.file, r.Entries, r.Root)
 			return nil
@@ -127,7 +126,7 @@ func (a *app) project(ctx context.Context, pool *sandbox.Pool, src *ledgerSource
 	return report, err
 }
 
-var errAudit = errors.New("the audit failed")
+var errAudit = texts.Errorf("the audit failed")
 
 func (a *app) ledgerSQLCmd() *cobra.Command {
 	var src ledgerSource
@@ -148,7 +147,7 @@ exchanged one is refused.`,
 			if text == "-" {
 				raw, err := io.ReadAll(io.LimitReader(c.InOrStdin(), 1<<20))
 				if err != nil {
-					return fmt.Errorf("failed to read statement: %w", err)
+					return texts.Errorf("failed to read statement: %w", err)
 				}
 				text = string(raw)
 			}
@@ -182,7 +181,7 @@ func (a *app) openProjection(ctx context.Context, pool *sandbox.Pool, src *ledge
 	if src.file != "" {
 		f, err := os.Open(src.file)
 		if err != nil {
-			return nil, fmt.Errorf("failed to open projection: %w", err)
+			return nil, texts.Errorf("failed to open projection: %w", err)
 		}
 		if src.dir != "" {
 			if err := sameTree(ctx, pool, f, src); err != nil {
@@ -193,7 +192,7 @@ func (a *app) openProjection(ctx context.Context, pool *sandbox.Pool, src *ledge
 	}
 	f, err := os.CreateTemp("", "sandgate-projection-*")
 	if err != nil {
-		return nil, fmt.Errorf("failed to create projection: %w", err)
+		return nil, texts.Errorf("failed to create projection: %w", err)
 	}
 	// It is gone with its descriptor.
 	if err := os.Remove(f.Name()); err != nil {
@@ -209,7 +208,7 @@ func (a *app) openProjection(ctx context.Context, pool *sandbox.Pool, src *ledge
 // copy it is said to be of.
 func sameTree(ctx context.Context, pool *sandbox.Pool, f *os.File, src *ledgerSource) error {
 	if src.trust == "" {
-		return usageError{errors.New("--ledger beside --projection needs --trust: the checkpoint's key")}
+		return usageError{texts.Errorf("--ledger beside --projection needs --trust: the checkpoint's key")}
 	}
 	opt, err := auditOptions(src.trust, nil, nil)
 	if err != nil {
@@ -217,15 +216,15 @@ func sameTree(ctx context.Context, pool *sandbox.Pool, f *os.File, src *ledgerSo
 	}
 	verifier, err := audit.Keys(ctx, src.dir, opt.Trust.LogKey)
 	if err != nil {
-		return fmt.Errorf("failed to read the log's verifier key: %w", err)
+		return texts.Errorf("failed to read the log's verifier key: %w", err)
 	}
 	text, err := os.ReadFile(filepath.Join(src.dir, "checkpoint"))
 	if err != nil {
-		return fmt.Errorf("failed to read checkpoint: %w", err)
+		return texts.Errorf("failed to read checkpoint: %w", err)
 	}
 	cp, err := evidence.OpenCheckpoint(text, verifier)
 	if err != nil {
-		return fmt.Errorf("the copy's checkpoint is not what the log's key signed: %w", err)
+		return texts.Errorf("the copy's checkpoint is not what the log's key signed: %w", err)
 	}
 	meta, err := engine.Search(ctx, pool, f, "SELECT origin, entries, root FROM meta")
 	if err != nil {

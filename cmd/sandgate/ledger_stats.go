@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/verify"
 	"github.com/sandgate/sandgate/ledger/wal"
+	"github.com/sandgate/sandgate/policies"
 )
 
 // ledgerStats is what a ledger holds and occupies. Sizes are bytes.
@@ -77,14 +77,14 @@ ever deletes the ledger; partial tiles are removed by the gateway, within a minu
 func statsOf(c *cobra.Command, dir string, trust *audit.Trust) (*ledgerStats, error) {
 	verifier, err := audit.Keys(c.Context(), dir, trust.LogKey)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read the log's verifier key: %w", err)
+		return nil, texts.Errorf("failed to read the log's verifier key: %w", err)
 	}
 	kinds := map[entry.Kind]*kindStats{}
 	var first, last int64
 	res, err := verify.Dir(c.Context(), dir, verifier, func(seq uint64, text []byte) error {
 		e, err := entry.Decode(text)
 		if err != nil {
-			return fmt.Errorf("entry %d: %w", seq, err)
+			return texts.Errorf("entry %d: %w", seq, err)
 		}
 		if kinds[e.Kind] == nil {
 			kinds[e.Kind] = &kindStats{Kind: e.Kind}
@@ -153,7 +153,7 @@ func (st *ledgerStats) measure(dir string) (total int64, err error) {
 		return nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("failed to measure ledger: %w", err)
+		return 0, texts.Errorf("failed to measure ledger: %w", err)
 	}
 	for _, part := range []string{"entries", "tiles", "partial", "write-ahead", "other"} {
 		if p := parts[part]; p != nil {
@@ -168,7 +168,7 @@ func (a *app) ledgerStats(st *ledgerStats) error {
 		return a.json(st)
 	}
 	a.say("账本 %s：%d 条记录，另有 %d 条尚未发布；%s 至 %s", "ledger %s: %d entries, %d more not yet published; %s to %s", st.Origin, st.Entries, st.Unpublished,
-		st.First.In(civil).Format(time.DateTime), st.Last.In(civil).Format(time.DateTime))
+		policies.Clock(st.First), policies.Clock(st.Last))
 	if st.PerYear > 0 {
 		a.say("每日 %.0f 条，按此一年增加 %d MiB", "%.0f entries a day; a year at this rate adds %d MiB", st.PerDay, st.PerYear>>20)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -10,6 +9,7 @@ import (
 	"github.com/sandgate/sandgate/compute/budget"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/ledger/state"
+	"github.com/sandgate/sandgate/policies"
 )
 
 func (a *app) licenceCmd() *cobra.Command {
@@ -69,7 +69,7 @@ func (a *app) licenceState(l *sandgatev1.Licence) string {
 }
 
 // dateOf is a date in China, as documents state it.
-func dateOf(t *timestamppb.Timestamp) string { return t.AsTime().In(civil).Format(time.DateOnly) }
+func dateOf(t *timestamppb.Timestamp) string { return policies.Day(t.AsTime()) }
 
 func (a *app) licenceShowCmd() *cobra.Command {
 	return &cobra.Command{
@@ -138,7 +138,7 @@ func (a *app) quotaRow(q *sandgatev1.QuotaLine) []string {
 	scope := q.GetKind()
 	if t := quotaTitles[scope]; a.format == "table" {
 		if scope = a.t(t[0], t[1]); q.GetRenewTime() != nil {
-			scope += a.t("，至 ", ", until ") + q.GetRenewTime().AsTime().In(civil).Format("01-02 15:04 -07")
+			scope += a.t("，至 ", ", until ") + policies.Clock(q.GetRenewTime().AsTime())
 		}
 	}
 	text, left := itoa, max(0, q.GetLimit()-q.GetUsed())

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 
@@ -41,7 +40,7 @@ received the person keeps salt and line: showing both proves who objected.`,
 			}
 			salt := make([]byte, 32)
 			if _, err := rand.Read(salt); err != nil {
-				return fmt.Errorf("failed to draw a salt: %w", err)
+				return texts.Errorf("failed to draw a salt: %w", err)
 			}
 			return a.rows([]string{a.head("承诺", "receipt"), a.head("盐", "salt")}, [][]string{{entry.OpenCommit(salt, []byte("objector\n"+line)), hex.EncodeToString(salt)}})
 		},

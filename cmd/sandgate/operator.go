@@ -2,12 +2,10 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -50,7 +48,7 @@ func (a *app) query(q *queryFlags, args []string) (*sandgatev1.QuerySpec, error)
 			text, err = os.ReadFile(q.file)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("failed to read SQL: %w", err)
+			return nil, texts.Errorf("failed to read SQL: %w", err)
 		}
 		spec.Sql = string(text)
 	default:
@@ -92,12 +90,12 @@ func targetError(text string) (*sandgatev1.TargetError, error) {
 	if half, n, ok := strings.Cut(t.HalfWidth, "@"); ok {
 		values, err := strconv.ParseInt(n, 10, 64)
 		if err != nil || values < 1 {
-			return nil, errors.New("number of values")
+			return nil, texts.Errorf("number of values")
 		}
 		t.HalfWidth, t.Values = half, values
 	}
 	if t.HalfWidth == "" || strings.ToValidUTF8(text, "") != text {
-		return nil, errors.New("error")
+		return nil, texts.Errorf("error")
 	}
 	return t, nil
 }
@@ -391,7 +389,7 @@ func (a *app) jobs(all []*sandgatev1.Job) error {
 		if j.GetQueuePosition() > 0 {
 			place = itoa(int64(j.GetQueuePosition()))
 		}
-		body = append(body, []string{j.GetName(), j.GetCreateTime().AsTime().Local().Format(time.DateTime), j.GetOperator(), j.GetLicence(), j.GetPurpose(), j.GetProduct(),
+		body = append(body, []string{j.GetName(), a.when(j.GetCreateTime().AsTime()), j.GetOperator(), j.GetLicence(), j.GetPurpose(), j.GetProduct(),
 			strings.TrimPrefix(j.GetState().String(), "STATE_"), place, rho(j.GetPriceNanoRho()), why})
 	}
 	return a.rows([]string{a.head("作业", "job"), a.head("时间", "time"), a.head("运营机构", "operator"), a.head("授权", "licence"), a.head("用途", "purpose"), a.head("产品", "product"),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -88,7 +87,7 @@ func instant(text string) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return t, errors.New("a time is YYYY-MM-DD or RFC 3339, such as 2026-12-31T09:00:00+08:00")
+		return t, texts.Errorf("a time is YYYY-MM-DD or RFC 3339, such as 2026-12-31T09:00:00+08:00")
 	}
 	return t, nil
 }
@@ -109,7 +108,7 @@ func freshID(prefix string) string {
 func (a *app) declare(ctx context.Context, doc any, name, out string) error {
 	document, err := yaml.Marshal(doc)
 	if err != nil {
-		return fmt.Errorf("failed to write the document: %w", err)
+		return texts.Errorf("failed to write the document: %w", err)
 	}
 	text, envelope, err := a.sign(document)
 	if err != nil {
@@ -117,7 +116,7 @@ func (a *app) declare(ctx context.Context, doc any, name, out string) error {
 	}
 	if out != "" {
 		if err := errors.Join(os.WriteFile(out, text, 0o600), os.WriteFile(out+".dsse", envelope, 0o600)); err != nil {
-			return fmt.Errorf("failed to keep the document: %w", err)
+			return texts.Errorf("failed to keep the document: %w", err)
 		}
 	}
 	resp, err := a.apply(ctx, envelope)
@@ -158,7 +157,7 @@ func (a *app) orderListCmd() *cobra.Command {
 					if o.GetOverdue() {
 						due += a.head(" 已逾期", " overdue")
 					}
-					body = append(body, []string{strings.TrimPrefix(o.GetName(), "orders/"), o.GetCreateTime().AsTime().Local().Format(time.DateTime), o.GetBy(), o.GetTarget(),
+					body = append(body, []string{strings.TrimPrefix(o.GetName(), "orders/"), a.when(o.GetCreateTime().AsTime()), o.GetBy(), o.GetTarget(),
 						o.GetStage(), due, strings.TrimPrefix(o.GetClosedBy(), "orders/"), a.either(o.GetReasonZh(), o.GetReasonEn()), a.either(o.GetBasisZh(), o.GetBasisEn())})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"slices"
 
@@ -31,15 +29,15 @@ strictest rule that holds for them, the type its column has then, and what is re
 		RunE: func(_ *cobra.Command, args []string) error {
 			text, err := os.ReadFile(args[0])
 			if err != nil {
-				return fmt.Errorf("failed to read bundle: %w", err)
+				return texts.Errorf("failed to read bundle: %w", err)
 			}
 			docs, err := policies.ParseBundle(text)
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
+				return texts.Errorf("%s: %w", args[0], err)
 			}
 			e, err := policies.PreviewEntry(docs, dataset)
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
+				return texts.Errorf("%s: %w", args[0], err)
 			}
 			columns, err := e.Preview(purpose, operator, previewRows)
 			if err != nil {
@@ -63,7 +61,7 @@ func (a *app) preview(columns []policies.ColumnPreview) error {
 	for _, c := range columns {
 		d, ok := masking.Describe(c.Demanded.Op)
 		if !ok {
-			return errors.New("a mask without description")
+			return texts.Errorf("a mask without description")
 		}
 		if !slices.Contains(ops, c.Demanded.Op) && !c.Unit {
 			ops = append(ops, c.Demanded.Op)
@@ -97,12 +95,12 @@ func (a *app) preview(columns []policies.ColumnPreview) error {
 	if err := a.rows(head, body); err != nil {
 		return err
 	}
-	var texts [][]string
+	var described [][]string
 	for _, op := range ops {
 		d, _ := masking.Describe(op)
-		texts = append(texts, []string{op, a.t(d.Title.ZH, d.Title.EN), a.t(d.Keeps.ZH, d.Keeps.EN), a.t(d.Exposes.ZH, d.Exposes.EN)})
+		described = append(described, []string{op, a.t(d.Title.ZH, d.Title.EN), a.t(d.Keeps.ZH, d.Keeps.EN), a.t(d.Exposes.ZH, d.Exposes.EN)})
 	}
-	return a.rows([]string{a.head("脱敏", "mask"), a.head("名称", "name"), a.head("保留", "keeps"), a.head("不防", "does not protect")}, texts)
+	return a.rows([]string{a.head("脱敏", "mask"), a.head("名称", "name"), a.head("保留", "keeps"), a.head("不防", "does not protect")}, described)
 }
 
 // meets says what a query that names the column meets.

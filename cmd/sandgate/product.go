@@ -82,7 +82,7 @@ Checks the text and writes the product document. Every $1, $2, … is described 
 				return err
 			}
 			if err := os.WriteFile(out, text, 0o600); err != nil {
-				return fmt.Errorf("failed to write product: %w", err)
+				return texts.Errorf("failed to write product: %w", err)
 			}
 			a.note("已写出 %s；下一步: sandgate policy sign %s && sandgate policy apply %s.dsse", "wrote %s; next: sandgate policy sign %s && sandgate policy apply %s.dsse", out, out, out)
 			return nil
@@ -103,7 +103,7 @@ Checks the text and writes the product document. Every $1, $2, … is described 
 func parameter(text string) (policies.Parameter, error) {
 	name, rest, ok := strings.Cut(text, "=")
 	if !ok || name == "" || strings.ToValidUTF8(text, "") != text {
-		return policies.Parameter{}, errors.New("parameter")
+		return policies.Parameter{}, texts.Errorf("parameter")
 	}
 	title, values, listed := strings.Cut(rest, ":")
 	p := policies.Parameter{Name: name, Title: policies.Text{ZH: title}}
@@ -334,7 +334,7 @@ Writes a ZIP with the answer, its intervals, its sources and when they were acqu
 				return err
 			}
 			if err := os.WriteFile(out, text, 0o600); err != nil {
-				return fmt.Errorf("failed to write package: %w", err)
+				return texts.Errorf("failed to write package: %w", err)
 			}
 			a.note("已写出 %s（账本第 %d 条）", "wrote %s (ledger entry %d)", out, d.GetRelease().GetReceipt().GetSeq())
 			return nil
@@ -355,11 +355,11 @@ func deliveryPackage(d *sandgatev1.Delivery) ([]byte, error) {
 	pretty := protojson.MarshalOptions{Multiline: true, Indent: "  "}
 	answer, err := pretty.Marshal(d.GetRelease())
 	if err != nil {
-		return nil, fmt.Errorf("failed to encode answer: %w", err)
+		return nil, texts.Errorf("failed to encode answer: %w", err)
 	}
 	papers, err := pretty.Marshal(d)
 	if err != nil {
-		return nil, fmt.Errorf("failed to encode delivery: %w", err)
+		return nil, texts.Errorf("failed to encode delivery: %w", err)
 	}
 	files := []struct {
 		name string
@@ -379,11 +379,11 @@ func deliveryPackage(d *sandgatev1.Delivery) ([]byte, error) {
 		sum := sha256.Sum256(f.text)
 		fmt.Fprintf(&sums, "%s  %s\n", hex.EncodeToString(sum[:]), f.name)
 		if err := put(f.name, f.text); err != nil {
-			return nil, fmt.Errorf("failed to write package: %w", err)
+			return nil, texts.Errorf("failed to write package: %w", err)
 		}
 	}
 	if err := errors.Join(put("SHA256SUMS", []byte(sums.String())), w.Close()); err != nil {
-		return nil, fmt.Errorf("failed to write package: %w", err)
+		return nil, texts.Errorf("failed to write package: %w", err)
 	}
 	return buf.Bytes(), nil
 }

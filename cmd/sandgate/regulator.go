@@ -23,6 +23,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/evidence"
+	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/sandbox"
 )
 
@@ -43,7 +44,7 @@ func (a *app) ledgerTailCmd() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if n < 1 || n > 1000 {
-				return usageError{errors.New("-n must lie in 1…1000")}
+				return usageError{texts.Errorf("-n must lie in 1…1000")}
 			}
 			cl, err := a.dial()
 			if err != nil {
@@ -93,9 +94,9 @@ func (a *app) ledgerTailCmd() *cobra.Command {
 func (a *app) entryRow(le *sandgatev1.LedgerEntry) ([]string, error) {
 	e, err := entry.Decode(le.GetJson())
 	if err != nil {
-		return nil, fmt.Errorf("entry %d: %w", le.GetSeq(), err)
+		return nil, texts.Errorf("entry %d: %w", le.GetSeq(), err)
 	}
-	return []string{strconv.FormatUint(e.Seq, 10), e.Time().Local().Format(time.DateTime), string(e.Kind), e.Actor, a.entrySummary(e)}, nil
+	return []string{strconv.FormatUint(e.Seq, 10), a.when(e.Time()), string(e.Kind), e.Actor, a.entrySummary(e)}, nil
 }
 
 func (a *app) entrySummary(e *entry.Entry) string {
@@ -145,7 +146,7 @@ func short(s string) string { return s[:min(12, len(s))] }
 func seqArg(s string) (uint64, error) {
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
-		return 0, usageError{errors.New("SEQ must be a sequence number from 0")}
+		return 0, usageError{texts.Errorf("SEQ must be a sequence number from 0")}
 	}
 	return n, nil
 }
@@ -178,7 +179,7 @@ func (a *app) ledgerShowCmd() *cobra.Command {
 func (a *app) indent(text []byte) error {
 	var buf bytes.Buffer
 	if err := json.Indent(&buf, text, "", "  "); err != nil {
-		return fmt.Errorf("failed to print JSON: %w", err)
+		return texts.Errorf("failed to print JSON: %w", err)
 	}
 	_, err := fmt.Fprintln(a.out, buf.String())
 	return err
@@ -239,14 +240,14 @@ func (a *app) ledgerCopyCmd() *cobra.Command {
 // can lead outside.
 func copyLedger(ctx context.Context, cl *client.Client, dir string) (files int, err error) {
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return 0, fmt.Errorf("directory %s is not empty", dir)
+		return 0, texts.Errorf("directory %s is not empty", dir)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return 0, fmt.Errorf("failed to create directory: %w", err)
+		return 0, texts.Errorf("failed to create directory: %w", err)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return 0, fmt.Errorf("failed to open directory: %w", err)
+		return 0, texts.Errorf("failed to open directory: %w", err)
 	}
 	defer root.Close()
 	stream, err := cl.Regulator.CopyLedger(ctx, &sandgatev1.CopyLedgerRequest{})
@@ -287,12 +288,12 @@ func copyLedger(ctx context.Context, cl *client.Client, dir string) (files int, 
 func unpack(root *os.Root, name string, r io.Reader) error {
 	if d := filepath.Dir(name); d != "." {
 		if err := root.MkdirAll(d, 0o700); err != nil {
-			return fmt.Errorf("failed to create directory: %w", err)
+			return texts.Errorf("failed to create directory: %w", err)
 		}
 	}
 	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return fmt.Errorf("failed to create file: %w", err)
+		return texts.Errorf("failed to create file: %w", err)
 	}
 	_, err = io.Copy(f, r)
 	return errors.Join(err, f.Close())
@@ -314,7 +315,7 @@ again by the same pure functions. Trusts nobody. Exit code 4 when something is w
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			// A wrong path is a slip of the auditor, not a finding about the ledger.
 			if _, err := os.ReadDir(dir); err != nil {
-				return fmt.Errorf("failed to read ledger copy: %w", err)
+				return texts.Errorf("failed to read ledger copy: %w", err)
 			}
 			opt, err := auditOptions(trust, receipts, checkpoints)
 			if err != nil {
@@ -366,7 +367,7 @@ func auditOptions(trust string, receipts, checkpoints []string) (audit.Options, 
 	if trust != "" {
 		text, err := os.ReadFile(trust)
 		if err != nil {
-			return opt, fmt.Errorf("failed to read trust file: %w", err)
+			return opt, texts.Errorf("failed to read trust file: %w", err)
 		}
 		if opt.Trust, err = audit.ParseTrust(text); err != nil {
 			return opt, err
@@ -375,18 +376,18 @@ func auditOptions(trust string, receipts, checkpoints []string) (audit.Options, 
 	for _, path := range receipts {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return opt, fmt.Errorf("failed to read receipt: %w", err)
+			return opt, texts.Errorf("failed to read receipt: %w", err)
 		}
 		r, err := receiptIn(text)
 		if err != nil {
-			return opt, fmt.Errorf("%s: %w", path, err)
+			return opt, texts.Errorf("%s: %w", path, err)
 		}
 		opt.Receipts = append(opt.Receipts, r)
 	}
 	for _, path := range checkpoints {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return opt, fmt.Errorf("failed to read checkpoint: %w", err)
+			return opt, texts.Errorf("failed to read checkpoint: %w", err)
 		}
 		opt.Earlier = append(opt.Earlier, text)
 	}
@@ -426,7 +427,7 @@ func (a *app) auditReport(r *audit.Report) error {
 	}
 	a.say("账本 %s：%d 条记录，根 %s", "ledger %s: %d entries, root %s", r.Origin, r.Entries, r.Root)
 	if !r.First.IsZero() {
-		a.say("时间 %s 至 %s", "from %s to %s", r.First.Local().Format(time.DateTime), r.Last.Local().Format(time.DateTime))
+		a.say("时间 %s 至 %s", "from %s to %s", policies.Clock(r.First), policies.Clock(r.Last))
 	}
 	a.say("作业: 发布 %d，重复 %d，拒绝 %d，失败 %d，未结 %d", "jobs: released %d, repeated %d, refused %d, failed %d, open %d",
 		r.Jobs["RELEASED"], r.Jobs["REPEATED"], r.Jobs["REFUSED"], r.Jobs["FAILED"], r.Jobs["RESERVED"])

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -67,14 +66,14 @@ func keepOpening(dir string, o *request.Opening) error {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("failed to create directory: %w", err)
+		return texts.Errorf("failed to create directory: %w", err)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("failed to create file: %w", err)
+		return texts.Errorf("failed to create file: %w", err)
 	}
 	_, err = f.Write(text)
 	return errors.Join(err, f.Sync(), f.Close())
@@ -83,11 +82,11 @@ func keepOpening(dir string, o *request.Opening) error {
 func openingIn(path string) (*request.Opening, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read the record of a request: %w", err)
+		return nil, texts.Errorf("failed to read the record of a request: %w", err)
 	}
 	o, err := request.ParseOpening(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, texts.Errorf("%s: %w", path, err)
 	}
 	return o, nil
 }
@@ -97,11 +96,11 @@ func openingIn(path string) (*request.Opening, error) {
 func reader(ctx context.Context, tier sandbox.Tier) (read audit.Reader, done func() error, err error) {
 	pool, err := sandbox.NewPool(ctx, sandbox.Config{Tier: tier, Jobs: 1})
 	if err != nil {
-		return nil, nil, fmt.Errorf("failed to prove worker isolation: %w", err)
+		return nil, nil, texts.Errorf("failed to prove worker isolation: %w", err)
 	}
 	s, err := pool.Sessions(ctx, engine.AnalyseHandler, 1, sandbox.Limits{Memory: disclosureMemory})
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("failed to start the analyser: %w", err), pool.Close())
+		return nil, nil, errors.Join(texts.Errorf("failed to start the analyser: %w", err), pool.Close())
 	}
 	done = func() error { return errors.Join(s.Close(), pool.Close()) }
 	return func(book *policies.Book, q request.Query) (audit.Reading, error) {
@@ -110,7 +109,7 @@ func reader(ctx context.Context, tier sandbox.Tier) (read audit.Reader, done fun
 		}
 		payload, err := json.Marshal(engine.AnalyseRequest{Op: engine.AnalyseSyntax, SQL: q.SQL})
 		if err != nil {
-			return audit.Reading{}, fmt.Errorf("failed to encode analyser request: %w", err)
+			return audit.Reading{}, texts.Errorf("failed to encode analyser request: %w", err)
 		}
 		ast, err := s.Call(ctx, "auditor", payload)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/sandgate/sandgate/gateway"
 	"github.com/sandgate/sandgate/gateway/client"
 	"github.com/sandgate/sandgate/gateway/home"
+	"github.com/sandgate/sandgate/internal/bilingual"
 	"github.com/sandgate/sandgate/policies"
 )
 
@@ -77,11 +78,15 @@ func localeLang() string {
 // usageError is an error of the command line.
 type usageError struct{ error }
 
+func (e usageError) Chinese() string { return bilingual.Chinese(e.error) }
+
 // hintedError is an error with a way out of it.
 type hintedError struct {
 	error
 	hint string
 }
+
+func (e hintedError) Chinese() string { return bilingual.Chinese(e.error) }
 
 // silentError ends a command that has already said what there is to say.
 type silentError struct{ code int }
@@ -125,7 +130,7 @@ func (a *app) report(err error) int {
 	if p := client.ProblemOf(err); p != nil && p.Code != codes.Unknown {
 		return a.reportProblem(p)
 	}
-	fmt.Fprintf(a.err, "%s: %v\n", a.t("错误", "error"), err)
+	fmt.Fprintf(a.err, "%s: %s\n", a.t("错误", "error"), a.said(err))
 	var usage usageError
 	if errors.As(err, &usage) || isCobraUsage(err) {
 		fmt.Fprintf(a.err, "%s\n", a.t("提示: 用 --help 查看用法和示例", "hint: see --help for usage and examples"))
@@ -151,16 +156,16 @@ func (a *app) reportProblem(p *client.Problem) int {
 	switch p.Code {
 	case codes.Unavailable, codes.DeadlineExceeded:
 		if p.Reason == "" {
-			fmt.Fprintf(a.err, "%s: %s\n", a.t("错误: 无法连接网关", "error: the gateway cannot be reached"), p.Text("en"))
+			fmt.Fprintf(a.err, "%s: %s\n", a.t("错误: 无法连接网关", "error: the gateway cannot be reached"), a.said(errors.New(p.Text("en"))))
 			fmt.Fprintln(a.err, a.t("提示: 检查地址（--server）、证书（--kit）以及网关是否运行", "hint: check the address (--server), the certificate (--kit) and whether the gateway runs"))
 			return exitUnavailable
 		}
 	case codes.Unauthenticated:
-		fmt.Fprintf(a.err, "%s: %s\n", a.t("错误: 身份验证失败", "error: not authenticated"), p.Text("en"))
+		fmt.Fprintf(a.err, "%s: %s\n", a.t("错误: 身份验证失败", "error: not authenticated"), a.said(errors.New(p.Text(a.lang))))
 		return exitRefused
 	}
 	if len(p.Reasons) == 0 {
-		fmt.Fprintf(a.err, "%s: %s\n", a.t("错误", "error"), p.Text(a.lang))
+		fmt.Fprintf(a.err, "%s: %s\n", a.t("错误", "error"), a.said(errors.New(p.Text(a.lang))))
 		return exitError
 	}
 	// What no rule refuses is an error: whoever scripts the client must not take a
@@ -196,13 +201,13 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 		Version:       gateway.Version(),
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			if a.lang != "zh" && a.lang != "en" {
-				return usageError{fmt.Errorf("unknown language %q; known: zh, en", a.lang)}
+				return usageError{texts.Errorf("unknown language %q; known: zh, en", a.lang)}
 			}
 			switch a.format {
 			case "table", "json", "csv":
 				return nil
 			}
-			return usageError{fmt.Errorf("unknown output format %q; known: table, json, csv", a.format)}
+			return usageError{texts.Errorf("unknown output format %q; known: table, json, csv", a.format)}
 		},
 	}
 	f := root.PersistentFlags()
@@ -241,9 +246,9 @@ func (a *app) chooseCommand(c *cobra.Command, args []string) error {
 		names = append(names, sub.Name())
 	}
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("unknown command %q for %q; known: %s", args[0], c.CommandPath(), join(names))}
+		return usageError{texts.Errorf("unknown command %q for %q; known: %s", args[0], c.CommandPath(), join(names))}
 	}
-	return usageError{fmt.Errorf("%q needs a command: %s", c.CommandPath(), join(names))}
+	return usageError{texts.Errorf("%q needs a command: %s", c.CommandPath(), join(names))}
 }
 
 // kit opens the party's kit.

@@ -137,7 +137,7 @@ Lists every key of the gateway: id, purpose, since when, whether and how it is r
 				if k.GetEpoch() > 0 {
 					name = fmt.Sprintf("%s #%d", name, k.GetEpoch())
 				}
-				body = append(body, []string{k.GetId(), name, k.GetSince().AsTime().Local().Format(time.DateOnly), k.GetKept(), a.t(k.GetPurposeZh(), k.GetPurposeEn()), a.t(k.GetRotationZh(), k.GetRotationEn())})
+				body = append(body, []string{k.GetId(), name, dateOf(k.GetSince()), k.GetKept(), a.t(k.GetPurposeZh(), k.GetPurposeEn()), a.t(k.GetRotationZh(), k.GetRotationEn())})
 			}
 			if err := a.rows([]string{a.t("编号", "id"), a.t("密钥", "key"), a.t("启用", "since"), a.t("存放", "kept in"), a.t("用途", "for"), a.t("轮换", "rotation")}, body); err != nil {
 				return err
@@ -204,7 +204,7 @@ func (a *app) certificates(list []home.Certificate) error {
 		if c.Soon {
 			level = a.t("将到期", "ends soon")
 		}
-		body = append(body, []string{c.File, level, c.Until.Local().Format(time.DateTime)})
+		body = append(body, []string{c.File, level, a.when(c.Until)})
 	}
 	return a.rows([]string{a.t("证书", "certificate"), a.t("结果", "result"), a.t("有效期至", "valid until")}, body)
 }

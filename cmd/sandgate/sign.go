@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
@@ -25,10 +24,10 @@ func (a *app) sign(document []byte) (text, envelope []byte, err error) {
 	text = append([]byte("# "+time.Now().UTC().Format(time.RFC3339Nano)+"\n"), document...)
 	env, err := policies.Sign(nil, text, k.Party, key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("failed to sign the document: %w", err)
+		return nil, nil, texts.Errorf("failed to sign the document: %w", err)
 	}
 	if envelope, err = json.MarshalIndent(env, "", "  "); err != nil {
-		return nil, nil, fmt.Errorf("failed to encode the envelope: %w", err)
+		return nil, nil, texts.Errorf("failed to encode the envelope: %w", err)
 	}
 	return text, envelope, nil
 }

@@ -12,7 +12,6 @@ import (
 	"os"
 	"regexp"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -22,6 +21,7 @@ import (
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/ledger/metering"
+	"github.com/sandgate/sandgate/policies"
 )
 
 //go:embed statement.html
@@ -35,7 +35,7 @@ var periodPattern = regexp.MustCompile(`^([0-9]{4})(?:Q([1-4]))?$`)
 func period(text string) (metering.Period, error) {
 	m := periodPattern.FindStringSubmatch(text)
 	if m == nil {
-		return metering.Period{}, errors.New("period")
+		return metering.Period{}, texts.Errorf("period")
 	}
 	year, _ := strconv.Atoi(m[1])
 	if m[2] == "" {
@@ -138,7 +138,7 @@ func (a *app) statementSheets(st *sandgatev1.Statement) []sheetOf {
 		if f.GetFileTime() == nil {
 			report = a.t("缺", "missing")
 		}
-		told.Body = append(told.Body, []string{f.GetOperator(), f.GetLicence(), f.GetQuarter(), report, day(f.GetFileTime())})
+		told.Body = append(told.Body, []string{f.GetOperator(), f.GetLicence(), f.GetQuarter(), report, a.whenIf(f.GetFileTime())})
 	}
 	return []sheetOf{use, gave, told}
 }
@@ -146,7 +146,7 @@ func (a *app) statementSheets(st *sandgatev1.Statement) []sheetOf {
 func (a *app) statement(st *sandgatev1.Statement, span, source, page, sheet string) error {
 	return a.handOut(func(a *app) []sheetOf { return a.statementSheets(st) }, func() error { return a.proto(st) }, paper{
 		title:  a.t("公共数据授权运营计量结算单", "Statement of authorised operation") + " " + span,
-		period: a.t("期间", "period") + " " + st.GetStartTime().AsTime().In(civil).Format(time.DateOnly) + " – " + st.GetEndTime().AsTime().In(civil).AddDate(0, 0, -1).Format(time.DateOnly),
+		period: a.t("期间", "period") + " " + policies.Day(st.GetStartTime().AsTime()) + " – " + lastDay(st.GetEndTime()),
 		source: source, page: page, sheet: sheet,
 	})
 }
@@ -164,7 +164,7 @@ func (a *app) handOut(sheets func(*app) []sheetOf, asJSON func() error, p paper)
 			return err
 		}
 		if err := os.WriteFile(p.page, text, 0o600); err != nil {
-			return fmt.Errorf("failed to write page: %w", err)
+			return texts.Errorf("failed to write page: %w", err)
 		}
 	}
 	if p.sheet != "" {
@@ -173,7 +173,7 @@ func (a *app) handOut(sheets func(*app) []sheetOf, asJSON func() error, p paper)
 			return err
 		}
 		if err := os.WriteFile(p.sheet, buf.Bytes(), 0o600); err != nil {
-			return fmt.Errorf("failed to write CSV: %w", err)
+			return texts.Errorf("failed to write CSV: %w", err)
 		}
 	}
 	switch a.format {
@@ -224,7 +224,7 @@ func (a *app) printable(sheets []sheetOf, p paper) ([]byte, error) {
 		"Lang": map[string]string{"zh": "zh-CN", "en": "en"}[a.lang], "Title": p.title, "Period": p.period, "Source": p.source, "Tables": sheets, "Right": right,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("failed to write page: %w", err)
+		return nil, texts.Errorf("failed to write page: %w", err)
 	}
 	return buf.Bytes(), nil
 }

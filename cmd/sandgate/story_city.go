@@ -26,7 +26,7 @@ func cityStory(o demoOptions) (*story, error) {
 	read := func(name string) (string, error) {
 		text, err := os.ReadFile(filepath.Join(o.assets, name))
 		if err != nil {
-			return "", fmt.Errorf("failed to read the demo city's policy (run from the source folder, or pass --assets): %w", err)
+			return "", texts.Errorf("failed to read the demo city's policy (run from the source folder, or pass --assets): %w", err)
 		}
 		return string(text), nil
 	}
@@ -84,7 +84,7 @@ func (s *story) parse() error {
 		return err
 	}
 	if len(docs) != 1 || docs[0].Registry == nil {
-		return errors.New("registry file does not hold one Registry document")
+		return texts.Errorf("registry file does not hold one Registry document")
 	}
 	for _, p := range docs[0].Registry.Parties {
 		s.parties = append(s.parties, p.ID)
@@ -98,7 +98,7 @@ func licenceOf(text string, owner map[string]string) (licence, error) {
 		return licence{}, err
 	}
 	if len(docs) != 1 || docs[0].Licence == nil {
-		return licence{}, errors.New("licence file does not hold one Licence document")
+		return licence{}, texts.Errorf("licence file does not hold one Licence document")
 	}
 	l := licence{id: docs[0].Licence.ID, operator: docs[0].Licence.Operator, text: text}
 	for _, r := range docs[0].Licence.Resources {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,15 +20,15 @@ import (
 func ownStory(o demoOptions) (*story, error) {
 	text, err := os.ReadFile(o.catalog)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read the catalogue file: %w", err)
+		return nil, texts.Errorf("failed to read the catalogue file: %w", err)
 	}
 	docs, err := policies.ParseBundle(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.catalog, err)
+		return nil, texts.Errorf("%s: %w", o.catalog, err)
 	}
 	own, err := ownSet(docs)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.catalog, err)
+		return nil, texts.Errorf("%s: %w", o.catalog, err)
 	}
 	st := &story{id: "own", regulator: "data_bureau", parties: []string{"data_bureau", own.department, "alpha"}}
 	st.registry = own.registry()
@@ -41,7 +40,7 @@ func ownStory(o demoOptions) (*story, error) {
 			Body policies.Licence `yaml:",inline"`
 		}{policies.KindLicence, l})
 		if err != nil {
-			return nil, fmt.Errorf("failed to write licence: %w", err)
+			return nil, texts.Errorf("failed to write licence: %w", err)
 		}
 		st.licences = append(st.licences, licence{id: l.ID, operator: "alpha", text: string(doc), departments: []string{own.department}})
 	}
@@ -75,7 +74,7 @@ func ownSet(docs []policies.Document) (*own, error) {
 		}
 	}
 	if w.department == "" || w.set.Unit == nil || len(w.rule.Purposes) == 0 {
-		return nil, errors.New("a Catalogue with a privacy unit and a Disclosure with purposes are needed")
+		return nil, texts.Errorf("a Catalogue with a privacy unit and a Disclosure with purposes are needed")
 	}
 	for _, d := range docs {
 		if d.Disclosure != nil {
@@ -98,7 +97,7 @@ func ownSet(docs []policies.Document) (*own, error) {
 		}
 	}
 	if len(w.keys) < 2 {
-		return nil, errors.New("at least two key columns with code lists are needed for the story")
+		return nil, texts.Errorf("at least two key columns with code lists are needed for the story")
 	}
 	w.withheld = w.keys[len(w.keys)-1]
 	return w, nil

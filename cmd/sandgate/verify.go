@@ -53,7 +53,7 @@ valid_on (the day of the request lies between two date columns). Sign and file i
 				return err
 			}
 			if err := os.WriteFile(out, text, 0o600); err != nil {
-				return fmt.Errorf("failed to write product: %w", err)
+				return texts.Errorf("failed to write product: %w", err)
 			}
 			a.note("已写出 %s；下一步: sandgate policy sign %s && sandgate policy apply %s.dsse", "wrote %s; next: sandgate policy sign %s && sandgate policy apply %s.dsse", out, out, out)
 			return nil
@@ -162,7 +162,7 @@ func (a *app) subjects(v *verifyFlags) ([]subject, error) {
 	if name := v.idFile + v.batch; name != "" && name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, fmt.Errorf("failed to open the file of identifiers: %w", err)
+			return nil, texts.Errorf("failed to open the file of identifiers: %w", err)
 		}
 		defer f.Close()
 		in = f
@@ -173,7 +173,7 @@ func (a *app) subjects(v *verifyFlags) ([]subject, error) {
 	// An identifier and a claim fit many times over.
 	text, err := io.ReadAll(io.LimitReader(in, 4*maxIdentifier+1))
 	if err != nil {
-		return nil, fmt.Errorf("failed to read the identifier: %w", err)
+		return nil, texts.Errorf("failed to read the identifier: %w", err)
 	}
 	id, claim, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
 	if id, claim = strings.TrimSpace(id), strings.TrimSpace(claim); v.claimSet {

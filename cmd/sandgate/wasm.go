@@ -52,10 +52,10 @@ func (o *wasmOptions) flags(c *cobra.Command) {
 // host starts the workers' pool.
 func (o *wasmOptions) host(ctx context.Context) (*wasm.Host, error) {
 	if o.memory < 1 || o.memory > 4095 {
-		return nil, usageError{errors.New("--memory is a number of MiB, 1…4095")}
+		return nil, usageError{texts.Errorf("--memory is a number of MiB, 1…4095")}
 	}
 	if o.limits.Compile <= 0 {
-		return nil, usageError{errors.New("--compile-timeout must be longer than 0")}
+		return nil, usageError{texts.Errorf("--compile-timeout must be longer than 0")}
 	}
 	o.limits.Memory = o.memory << 20
 	pool, err := sandbox.NewPool(ctx, sandbox.Config{Tier: sandbox.Tier(o.tier), Limits: sandbox.Limits{Memory: 256 << 20}, Jobs: 1})
@@ -158,7 +158,7 @@ value. A table shows the first 20 rows, csv and json all.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.output < 1 || o.limits.Wall <= 0 || o.limits.Batch <= 0 {
-				return usageError{errors.New("--max-output, --timeout and --batch-timeout must be more than 0")}
+				return usageError{texts.Errorf("--max-output, --timeout and --batch-timeout must be more than 0")}
 			}
 			o.limits.Output = o.output << 20
 			module, err := readModule(args[0])

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/csv"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -133,7 +132,7 @@ func (c *columnFile) csvSource(sig wasm.Signature) (wasm.Source, error) {
 	if c.format == "csv.gz" {
 		z, err := gzip.NewReader(bufio.NewReaderSize(r, 1<<20))
 		if err != nil {
-			return nil, fmt.Errorf("failed to read input: %w", err)
+			return nil, texts.Errorf("failed to read input: %w", err)
 		}
 		r = z
 	}
@@ -193,9 +192,9 @@ func csvFault(err error, row int64) error {
 		if errors.Is(syntax.Err, csv.ErrFieldCount) {
 			what = "number of fields"
 		}
-		return fmt.Errorf("failed to read input: row %d: %s · 第 %[1]d 行不是有效的 CSV", row, what)
+		return texts.Errorf("failed to read input: row %d: %s", row, what)
 	case errors.Is(err, io.EOF):
-		return errors.New("failed to read input: it is empty · 文件为空")
+		return texts.Errorf("failed to read input: it is empty")
 	}
-	return fmt.Errorf("failed to read input: row %d: %w", row, err)
+	return texts.Errorf("failed to read input: row %d: %w", row, err)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -22,15 +21,15 @@ import (
 func (c *columnFile) parquetSource(ctx context.Context, sig wasm.Signature) (wasm.Source, error) {
 	pf, err := file.NewParquetReader(c.file)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read input as Parquet: %w", err)
+		return nil, texts.Errorf("failed to read input as Parquet: %w", err)
 	}
 	fr, err := pqarrow.NewFileReader(pf, pqarrow.ArrowReadProperties{BatchSize: int64(sig.BatchRows())}, memory.DefaultAllocator)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read input as Parquet: %w", err)
+		return nil, texts.Errorf("failed to read input as Parquet: %w", err)
 	}
 	schema, err := fr.Schema()
 	if err != nil {
-		return nil, fmt.Errorf("failed to read input as Parquet: %w", err)
+		return nil, texts.Errorf("failed to read input as Parquet: %w", err)
 	}
 	names := make([]string, schema.NumFields())
 	for i := range names {
@@ -52,7 +51,7 @@ func (c *columnFile) parquetSource(ctx context.Context, sig wasm.Signature) (was
 	}
 	records, err := fr.GetRecordReader(ctx, leaves, nil)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read input as Parquet: %w", err)
+		return nil, texts.Errorf("failed to read input as Parquet: %w", err)
 	}
 	var rest wasm.Batch
 	return func() (wasm.Batch, error) {
@@ -60,7 +59,7 @@ func (c *columnFile) parquetSource(ctx context.Context, sig wasm.Signature) (was
 			if !records.Next() {
 				records.Release()
 				if err := records.Err(); err != nil && !errors.Is(err, io.EOF) {
-					return wasm.Batch{}, fmt.Errorf("failed to read input as Parquet: %w", err)
+					return wasm.Batch{}, texts.Errorf("failed to read input as Parquet: %w", err)
 				}
 				return wasm.Batch{}, io.EOF
 			}
@@ -69,7 +68,7 @@ func (c *columnFile) parquetSource(ctx context.Context, sig wasm.Signature) (was
 			for i, f := range fields {
 				at := record.Schema().FieldIndices(names[f])
 				if len(at) != 1 {
-					return wasm.Batch{}, fmt.Errorf("failed to read input as Parquet: column %q", names[f])
+					return wasm.Batch{}, texts.Errorf("failed to read input as Parquet: column %q", names[f])
 				}
 				rest.Columns[i] = arrowColumn(record.Column(at[0]), sig.Inputs[i])
 			}

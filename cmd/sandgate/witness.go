@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -19,6 +18,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/ledger/witness"
 	"github.com/sandgate/sandgate/ledger/witness/witnessd"
+	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/sandbox"
 )
 
@@ -71,7 +71,7 @@ func logKeys(trust, logs []string) ([]string, error) {
 	for _, path := range trust {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("failed to read trust file: %w", err)
+			return nil, texts.Errorf("failed to read trust file: %w", err)
 		}
 		t, err := audit.ParseTrust(text)
 		if err != nil {
@@ -81,7 +81,7 @@ func logKeys(trust, logs []string) ([]string, error) {
 	}
 	for _, k := range logs {
 		if _, err := note.NewVerifier(k); err != nil {
-			return nil, usageError{errors.New("--log is the verifier key of a log, name+hash+key")}
+			return nil, usageError{texts.Errorf("--log is the verifier key of a log, name+hash+key")}
 		}
 	}
 	return logs, nil
@@ -96,7 +96,7 @@ func (a *app) witnessAdd(dir string, keys []string) error {
 	for _, k := range keys {
 		v, err := note.NewVerifier(k)
 		if err != nil {
-			return fmt.Errorf("failed to read the key of a log: %w", err)
+			return texts.Errorf("failed to read the key of a log: %w", err)
 		}
 		if err := h.Add(v.Name(), k); err != nil {
 			return err
@@ -128,7 +128,7 @@ Adds a ledger, or one more key of a ledger that is witnessed already (at a rotat
 				return err
 			}
 			if len(keys) == 0 {
-				return usageError{errors.New("name a log: --trust FILE or --log KEY")}
+				return usageError{texts.Errorf("name a log: --trust FILE or --log KEY")}
 			}
 			return a.witnessAdd(dir, keys)
 		},
@@ -160,7 +160,7 @@ alarms; sandgate witness show tells.`,
 			defer h.Close()
 			lis, err := net.Listen("tcp", listen)
 			if err != nil {
-				return hintedError{fmt.Errorf("failed to listen: %w", err), a.t("用 --listen HOST:PORT 指定空闲的地址", "name a free address with --listen HOST:PORT")}
+				return hintedError{texts.Errorf("failed to listen: %w", err), a.t("用 --listen HOST:PORT 指定空闲的地址", "name a free address with --listen HOST:PORT")}
 			}
 			a.note("见证方已就绪 http://%s，账本 %d 个", "witness ready on http://%s, %d ledgers", lis.Addr().String(), len(h.Logs()))
 			return h.Serve(c.Context(), lis, slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn})))
@@ -214,20 +214,20 @@ func (a *app) witnessShown(s witnessd.Shown) error {
 			a.say("账本 %s: 尚未见证", "ledger %s: nothing cosigned yet", l.Origin)
 			continue
 		}
-		a.say("账本 %s: 已见证 %d 条，根 %s，%s", "ledger %s: %d entries cosigned, root %s, %s", l.Origin, l.Size, l.Root, l.At.Local().Format(time.DateTime))
+		a.say("账本 %s: 已见证 %d 条，根 %s，%s", "ledger %s: %d entries cosigned, root %s, %s", l.Origin, l.Size, l.Root, policies.Clock(l.At))
 	}
 	for _, x := range s.Alarms {
 		what := a.t("出示的检查点不是所见证历史的延续", "offered a checkpoint that was not shown to extend what was cosigned")
 		if x.Code == witness.CodeEquivocation {
 			what = a.t("为同一大小签署了两个不同的根：账本有两段历史", "signed two roots for one size: the ledger has two histories")
 		}
-		a.say("告警 %s %s %s: %s\n  证据 %s", "ALARM %s %s %s: %s\n  evidence %s", x.At.Local().Format(time.DateTime), x.Code, x.Origin, what, x.File)
+		a.say("告警 %s %s %s: %s\n  证据 %s", "ALARM %s %s %s: %s\n  evidence %s", policies.Clock(x.At), x.Code, x.Origin, what, x.File)
 	}
 	for _, f := range s.Spoilt {
 		a.say("无法读取 %s", "cannot read %s", f)
 	}
 	for _, e := range s.Events {
-		a.say("拒绝 %s %s %s", "refused %s %s %s", e.At.Local().Format(time.DateTime), e.Code, e.Origin)
+		a.say("拒绝 %s %s %s", "refused %s %s %s", policies.Clock(e.At), e.Code, e.Origin)
 	}
 	return nil
 }
@@ -238,10 +238,10 @@ func witnessPlaces(flags []string) (map[string]string, error) {
 	for _, f := range flags {
 		name, place, ok := strings.Cut(f, "=")
 		if !ok || name == "" {
-			return nil, usageError{errors.New("--witness is NAME=URL; keys and quorum stand in the witness policy, which the regulator signs")}
+			return nil, usageError{texts.Errorf("--witness is NAME=URL; keys and quorum stand in the witness policy, which the regulator signs")}
 		}
 		if err := gateway.CheckWitnessAt(place); err != nil {
-			return nil, usageError{fmt.Errorf("--witness %s: %w", name, err)}
+			return nil, usageError{texts.Errorf("--witness %s: %w", name, err)}
 		}
 		out[name] = place
 	}
@@ -300,7 +300,7 @@ func (a *app) showWitnessing(w *sandgatev1.Witnessing) error {
 		}
 		at := ""
 		if t := x.GetCosignTime(); t != nil {
-			at = t.AsTime().Local().Format(time.DateTime)
+			at = a.when(t.AsTime())
 		}
 		body = append(body, []string{x.GetName(), x.GetParty(), strconv.FormatUint(x.GetSize(), 10), at, why})
 	}
@@ -311,9 +311,9 @@ func (a *app) showWitnessing(w *sandgatev1.Witnessing) error {
 	case w.GetDisputed() != "":
 		a.say("异议: %s。网关已停止签名与作答", "DISPUTED: %s. The gateway signs and answers nothing", w.GetDisputed())
 	case w.GetOverdue():
-		a.say("告警: 自 %s 起缺少见证签名，已超过见证规则容许的时间", "ALARM: cosignatures are lacking since %s, longer than the policy bears", w.GetUnmetTime().AsTime().Local().Format(time.DateTime))
+		a.say("告警: 自 %s 起缺少见证签名，已超过见证规则容许的时间", "ALARM: cosignatures are lacking since %s, longer than the policy bears", policies.Clock(w.GetUnmetTime().AsTime()))
 	case w.GetUnmetTime() != nil && w.GetWitnessed() < w.GetPublished():
-		a.say("等待见证，自 %s", "waiting for witnesses since %s", w.GetUnmetTime().AsTime().Local().Format(time.DateTime))
+		a.say("等待见证，自 %s", "waiting for witnesses since %s", policies.Clock(w.GetUnmetTime().AsTime()))
 	}
 	return nil
 }
@@ -349,7 +349,7 @@ func (a *app) witnessed(r *audit.Report) {
 	}
 	var names []string
 	for _, c := range r.Cosignatures {
-		names = append(names, c.Name+" "+c.At.Local().Format(time.DateTime))
+		names = append(names, c.Name+" "+policies.Clock(c.At))
 	}
 	a.say("见证: 规则要求 %d 方签名；前 %d 条记录由 %s 见证", "witnesses: the policy asks for %d; the first %d entries were cosigned by %s", r.Quorum, r.Witnessed, join(names))
 }

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sandgate/sandgate/gateway"
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/ledger/yearbook"
+	"github.com/sandgate/sandgate/policies"
 )
 
 func (a *app) yearbookCmd() *cobra.Command {
@@ -59,7 +59,7 @@ value of the data is in it.`,
 func (a *app) yearbook(b yearbook.Book, source, page, sheet string) error {
 	return a.handOut(func(a *app) []sheetOf { return a.yearbookSheets(b) }, func() error { return a.json(b) }, paper{
 		title:  a.t("公共数据授权运营年度披露", "Yearly disclosure of authorised operation") + " " + strconv.Itoa(b.Year),
-		period: a.t("截至", "as of") + " " + b.Until.In(civil).Format(time.DateTime),
+		period: a.t("截至", "as of") + " " + policies.Clock(b.Until),
 		source: source, page: page, sheet: sheet,
 	})
 }
@@ -73,7 +73,7 @@ func (a *app) yearbookSheets(b yearbook.Book) []sheetOf {
 	grants := sheetOf{Title: a.t("授权", "licences"),
 		Header: []string{a.head("授权", "licence"), a.head("运营机构", "operator"), a.head("名称", "title"), a.head("用途", "purposes"), a.head("自", "from"), a.head("至", "until"), a.head("状态", "state")}}
 	for _, l := range b.Licences {
-		grants.Body = append(grants.Body, []string{l.ID, l.Operator, l.Title.In(a.lang), strings.Join(l.Purposes, " "), l.From.In(civil).Format(time.DateOnly), l.Until.In(civil).Format(time.DateOnly), l.State})
+		grants.Body = append(grants.Body, []string{l.ID, l.Operator, l.Title.In(a.lang), strings.Join(l.Purposes, " "), policies.Day(l.From), policies.Day(l.Until), l.State})
 	}
 	out := append([]sheetOf{offer, grants}, a.statementSheets(gateway.StatementOf(b.Use))...)
 	refusals := sheetOf{Title: a.t("拒绝理由", "reasons of refusals"), right: []int{1}, Header: []string{a.head("代码", "code"), a.head("次数", "times")}}
@@ -87,7 +87,7 @@ func (a *app) yearbookSheets(b yearbook.Book) []sheetOf {
 	orders := sheetOf{Title: a.t("命令", "orders"),
 		Header: []string{a.head("命令", "order"), a.head("签发", "by"), a.head("时间", "at"), a.head("对象", "target"), a.head("措施", "stage"), a.head("理由", "reason"), a.head("已了结", "closed")}}
 	for _, o := range b.Orders {
-		orders.Body = append(orders.Body, []string{o.ID, o.By, o.At.In(civil).Format(time.DateTime), string(o.Target.Kind) + "/" + o.Target.ID, o.Stage, o.Reason.In(a.lang), strconv.FormatBool(o.Closed)})
+		orders.Body = append(orders.Body, []string{o.ID, o.By, a.when(o.At), string(o.Target.Kind) + "/" + o.Target.ID, o.Stage, o.Reason.In(a.lang), strconv.FormatBool(o.Closed)})
 	}
 	cases := sheetOf{Title: a.t("异议与更正", "objections and corrections"), right: []int{2}, Header: []string{a.head("类型", "kind"), a.head("状态", "state"), a.head("件数", "cases")}}
 	for _, k := range b.Cases {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sandgate/sandgate/ledger/state"
+	"github.com/sandgate/sandgate/policies"
 )
 
 type mailbox struct {
@@ -93,7 +94,7 @@ func (m *mailbox) message(id string, a state.Alert, now time.Time) []byte {
 	header("Content-Type", "text/plain; charset=utf-8")
 	header("Content-Transfer-Encoding", "base64")
 	out.WriteString("\r\n")
-	text := strings.Join([]string{a.ZH, a.EN, "", "账本 ledger: " + m.origin, "对象 about: " + a.About, "时间 time: " + a.At.Format(time.RFC3339), "编号 id: " + a.ID,
+	text := strings.Join([]string{a.ZH, a.EN, "", "账本 ledger: " + m.origin, "对象 about: " + a.About, "时间 time: " + policies.Clock(a.At), "编号 id: " + a.ID,
 		"", "sandgate alert list · sandgate order list · docs/alerts.md", ""}, "\r\n")
 	for b := base64.StdEncoding.EncodeToString([]byte(text)); b != ""; {
 		n := min(len(b), 76)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -58,12 +57,12 @@ func Dial(kit *home.Kit, server string, with ...func(*Signer)) (*Client, error) 
 		server = kit.Server
 	}
 	if server == "" {
-		return nil, errors.New("no gateway address: the kit names none; pass --server HOST:PORT")
+		return nil, texts.Errorf("no gateway address: the kit names none; pass --server HOST:PORT")
 	}
 	conn, err := grpc.NewClient(server, grpc.WithTransportCredentials(credentials.NewTLS(conf)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
 	if err != nil {
-		return nil, fmt.Errorf("failed to dial gateway: %w", err)
+		return nil, texts.Errorf("failed to dial gateway: %w", err)
 	}
 	c := &Client{
 		Policy:     sandgatev1.NewPolicyServiceClient(conn),
@@ -121,7 +120,7 @@ func (c *Client) Follow(ctx context.Context, req *sandgatev1.SubmitJobRequest, t
 		if told != nil {
 			job := &sandgatev1.Job{}
 			if err := op.GetMetadata().UnmarshalTo(job); err != nil {
-				return nil, fmt.Errorf("failed to read job: %w", err)
+				return nil, texts.Errorf("failed to read job: %w", err)
 			}
 			told(job)
 			if job.GetState() == sandgatev1.Job_STATE_QUEUED {
@@ -137,7 +136,7 @@ func (c *Client) Follow(ctx context.Context, req *sandgatev1.SubmitJobRequest, t
 	}
 	rel := &sandgatev1.Release{}
 	if err := op.GetResponse().UnmarshalTo(rel); err != nil {
-		return nil, fmt.Errorf("failed to read release: %w", err)
+		return nil, texts.Errorf("failed to read release: %w", err)
 	}
 	return rel, nil
 }
@@ -186,7 +185,7 @@ func (c *Client) Ingest(ctx context.Context, dataset, format string, r io.Reader
 			default:
 			}
 			if errors.Is(err, io.EOF) {
-				return nil, errors.New("the gateway ended the stream without a snapshot")
+				return nil, texts.Errorf("the gateway ended the stream without a snapshot")
 			}
 			return nil, err
 		}
@@ -223,7 +222,7 @@ func (c *Client) sendFile(stream grpc.BidiStreamingClient[sandgatev1.IngestSnaps
 			return stream.CloseSend()
 		}
 		if err != nil {
-			return fmt.Errorf("failed to read the file: %w", err)
+			return texts.Errorf("failed to read the file: %w", err)
 		}
 	}
 }

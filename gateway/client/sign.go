@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +43,7 @@ type Signer struct {
 // SignerOf signs with a kit's key.
 func SignerOf(kit *home.Kit) (*Signer, error) {
 	if kit.Origin == "" {
-		return nil, errors.New("the kit names no ledger, so its requests cannot be signed for one: write \"origin\" as trust.json has it into its party.json")
+		return nil, texts.Errorf("the kit names no ledger, so its requests cannot be signed for one: write \"origin\" as trust.json has it into its party.json")
 	}
 	key, err := kit.SigningKey()
 	if err != nil {
@@ -79,7 +78,7 @@ func (s *Signer) Sign(st request.Statement, body []request.Field) (envelope, sal
 	}
 	if body != nil && s.Keep != nil {
 		if err := s.Keep(&request.Opening{V: request.Version, Signed: *signed, Salt: salt, Body: body}); err != nil {
-			return nil, nil, fmt.Errorf("failed to keep what opens the request: %w", err)
+			return nil, nil, texts.Errorf("failed to keep what opens the request: %w", err)
 		}
 	}
 	envelope, err = signed.Envelope()

@@ -8,7 +8,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io/fs"
 	"math/big"
 	"net"
@@ -36,7 +35,7 @@ func serial() (*big.Int, error) {
 func newCA(origin string, key ed25519.PrivateKey, now time.Time) (*x509.Certificate, []byte, error) {
 	n, err := serial()
 	if err != nil {
-		return nil, nil, fmt.Errorf("failed to draw a serial: %w", err)
+		return nil, nil, texts.Errorf("failed to draw a serial: %w", err)
 	}
 	tpl := &x509.Certificate{
 		SerialNumber: n, Subject: pkix.Name{CommonName: "Sandgate CA " + origin},
@@ -45,7 +44,7 @@ func newCA(origin string, key ed25519.PrivateKey, now time.Time) (*x509.Certific
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tpl, tpl, key.Public(), key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("failed to make the authority's certificate: %w", err)
+		return nil, nil, texts.Errorf("failed to make the authority's certificate: %w", err)
 	}
 	cert, err := x509.ParseCertificate(der)
 	return cert, encodeCert(der), err
@@ -58,7 +57,7 @@ func encodeCert(der []byte) []byte {
 func issueServer(ca *x509.Certificate, caKey, key ed25519.PrivateKey, hosts []string, now time.Time) ([]byte, error) {
 	n, err := serial()
 	if err != nil {
-		return nil, fmt.Errorf("failed to draw a serial: %w", err)
+		return nil, texts.Errorf("failed to draw a serial: %w", err)
 	}
 	tpl := &x509.Certificate{
 		SerialNumber: n, Subject: pkix.Name{CommonName: "sandgate gateway"},
@@ -74,7 +73,7 @@ func issueServer(ca *x509.Certificate, caKey, key ed25519.PrivateKey, hosts []st
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tpl, ca, key.Public(), caKey)
 	if err != nil {
-		return nil, fmt.Errorf("failed to make the gateway's certificate: %w", err)
+		return nil, texts.Errorf("failed to make the gateway's certificate: %w", err)
 	}
 	return encodeCert(der), nil
 }
@@ -85,11 +84,11 @@ func partyURI(id string) *url.URL { return &url.URL{Scheme: "sandgate", Host: "p
 // PartyOf returns the party a verified client certificate names.
 func PartyOf(cert *x509.Certificate) (string, error) {
 	if len(cert.URIs) != 1 {
-		return "", errors.New("client certificate names no party")
+		return "", texts.Errorf("client certificate names no party")
 	}
 	u := cert.URIs[0]
 	if u.Scheme != "sandgate" || u.Host != "party" || len(u.Path) < 2 {
-		return "", errors.New("client certificate names no party")
+		return "", texts.Errorf("client certificate names no party")
 	}
 	return u.Path[1:], nil
 }
@@ -97,7 +96,7 @@ func PartyOf(cert *x509.Certificate) (string, error) {
 func issueParty(ca *x509.Certificate, caKey ed25519.PrivateKey, pub ed25519.PublicKey, id string, now time.Time) ([]byte, error) {
 	n, err := serial()
 	if err != nil {
-		return nil, fmt.Errorf("failed to draw a serial: %w", err)
+		return nil, texts.Errorf("failed to draw a serial: %w", err)
 	}
 	tpl := &x509.Certificate{
 		SerialNumber: n, Subject: pkix.Name{CommonName: id}, URIs: []*url.URL{partyURI(id)},
@@ -106,7 +105,7 @@ func issueParty(ca *x509.Certificate, caKey ed25519.PrivateKey, pub ed25519.Publ
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tpl, ca, pub, caKey)
 	if err != nil {
-		return nil, fmt.Errorf("failed to make the party's certificate: %w", err)
+		return nil, texts.Errorf("failed to make the party's certificate: %w", err)
 	}
 	return encodeCert(der), nil
 }
@@ -115,21 +114,21 @@ func issueParty(ca *x509.Certificate, caKey ed25519.PrivateKey, pub ed25519.Publ
 func readCerts(path string) ([]*x509.Certificate, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read certificate: %w", err)
+		return nil, texts.Errorf("failed to read certificate: %w", err)
 	}
 	var out []*x509.Certificate
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("%s holds what is no certificate", path)
+			return nil, texts.Errorf("%s holds what is no certificate", path)
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("failed to parse %s: %w", path, err)
+			return nil, texts.Errorf("failed to parse %s: %w", path, err)
 		}
 		out = append(out, cert)
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%s holds no certificate", path)
+		return nil, texts.Errorf("%s holds no certificate", path)
 	}
 	return out, nil
 }
@@ -194,15 +193,15 @@ func hasKey(c *x509.Certificate, key ed25519.PrivateKey) bool {
 func readCert(path string) (*x509.Certificate, []byte, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("failed to read certificate: %w", err)
+		return nil, nil, texts.Errorf("failed to read certificate: %w", err)
 	}
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, nil, fmt.Errorf("%s holds no certificate", path)
+		return nil, nil, texts.Errorf("%s holds no certificate", path)
 	}
 	cert, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
-		return nil, nil, fmt.Errorf("failed to parse %s: %w", path, err)
+		return nil, nil, texts.Errorf("failed to parse %s: %w", path, err)
 	}
 	return cert, text, nil
 }
@@ -275,7 +274,7 @@ func Certificates(dir string, now time.Time) ([]Certificate, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%s holds no certificate: name a gateway's home or a party's kit", dir)
+		return nil, texts.Errorf("%s holds no certificate: name a gateway's home or a party's kit", dir)
 	}
 	return out, nil
 }

@@ -2,7 +2,6 @@ package home
 
 import (
 	"crypto/ed25519"
-	"fmt"
 	"slices"
 
 	"github.com/sandgate/sandgate/ledger"
@@ -18,7 +17,7 @@ func (h *Home) KeyName(name string, key []byte) (string, error) {
 		return entry.KeyName(key), nil
 	}
 	if len(key) != ed25519.SeedSize {
-		return "", fmt.Errorf("the %s key has a wrong length", name)
+		return "", texts.Errorf("the %s key has a wrong length", name)
 	}
 	public := ed25519.NewKeyFromSeed(key).Public().(ed25519.PublicKey)
 	if name == entry.KeyReceipt {
@@ -31,7 +30,7 @@ func (h *Home) KeyName(name string, key []byte) (string, error) {
 func (h *Home) LogKeys(log, receipt []byte) (ledger.Keys, error) {
 	signer, _, err := ledger.NewSignerFromSeed(h.Config.Origin, log)
 	if err != nil {
-		return ledger.Keys{}, fmt.Errorf("failed to make the checkpoint signer: %w", err)
+		return ledger.Keys{}, texts.Errorf("failed to make the checkpoint signer: %w", err)
 	}
 	return ledger.Keys{Signer: signer, ReceiptKey: ed25519.NewKeyFromSeed(receipt)}, nil
 }
@@ -107,10 +106,10 @@ func (h *Home) follow(keys *Keys, name string, s *state.State) (*Keys, error) {
 		}
 	}
 	if !waiting && !known(s, have) {
-		return nil, fmt.Errorf("the %s key of this home is not in the ledger: %w", name, ErrLedgerOlder)
+		return nil, texts.Errorf("the %s key of this home is not in the ledger: %w", name, ErrLedgerOlder)
 	}
 	if !waiting || have != want {
-		return nil, fmt.Errorf("the %s key of this home is not the one that the ledger says is in force: %w", name, ErrKeyringOlder)
+		return nil, texts.Errorf("the %s key of this home is not the one that the ledger says is in force: %w", name, ErrKeyringOlder)
 	}
 	return h.Promote(keys, name)
 }

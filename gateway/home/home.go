@@ -10,7 +10,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -103,14 +102,14 @@ func Create(dir string, cfg Config, now time.Time) (*Home, error) {
 	h := &Home{Dir: dir, Config: cfg}
 	for _, d := range []string{dir, h.Ledger(), h.Guard(), h.Snapshots(), h.Releases(), h.Exact()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, fmt.Errorf("failed to create home: %w", err)
+			return nil, texts.Errorf("failed to create home: %w", err)
 		}
 	}
 	keys := &Keys{}
 	for _, k := range []*[]byte{&keys.Log, &keys.Receipt, &keys.Token, &keys.Commit, &keys.Storage, &keys.CA, &keys.Server} {
 		*k = make([]byte, 32)
 		if _, err := rand.Read(*k); err != nil {
-			return nil, fmt.Errorf("failed to draw a key: %w", err)
+			return nil, texts.Errorf("failed to draw a key: %w", err)
 		}
 	}
 	if err := h.seal(keys); err != nil {
@@ -126,11 +125,11 @@ func Create(dir string, cfg Config, now time.Time) (*Home, error) {
 	}
 	text, err := json.MarshalIndent(cfg, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("failed to encode config: %w", err)
+		return nil, texts.Errorf("failed to encode config: %w", err)
 	}
 	for name, data := range map[string][]byte{configFile: append(text, '\n'), caFile: caPEM, serverFile: serverPEM} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			return nil, fmt.Errorf("failed to write home: %w", err)
+			return nil, texts.Errorf("failed to write home: %w", err)
 		}
 	}
 	return h, nil
@@ -139,17 +138,17 @@ func Create(dir string, cfg Config, now time.Time) (*Home, error) {
 func (h *Home) seal(keys *Keys) error {
 	id, err := age.GenerateX25519Identity()
 	if err != nil {
-		return fmt.Errorf("failed to draw the unlock key: %w", err)
+		return texts.Errorf("failed to draw the unlock key: %w", err)
 	}
 	sealed, err := encryptKeys(keys, id.Recipient())
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(h.Dir, unlockFile), []byte(id.String()+"\n"), 0o600); err != nil {
-		return fmt.Errorf("failed to write unlock key: %w", err)
+		return texts.Errorf("failed to write unlock key: %w", err)
 	}
 	if err := os.WriteFile(filepath.Join(h.Dir, keyringFile), sealed, 0o600); err != nil {
-		return fmt.Errorf("failed to write keyring: %w", err)
+		return texts.Errorf("failed to write keyring: %w", err)
 	}
 	return nil
 }
@@ -158,19 +157,19 @@ func (h *Home) seal(keys *Keys) error {
 func Open(dir string) (*Home, error) {
 	text, err := os.ReadFile(filepath.Join(dir, configFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is not a Sandgate home; create one with: sandgate init --home %s", dir, dir)
+		return nil, texts.Errorf("%s is not a Sandgate home; create one with: sandgate init --home %s", dir, dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("failed to read home: %w", err)
+		return nil, texts.Errorf("failed to read home: %w", err)
 	}
 	h := &Home{Dir: dir}
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&h.Config); err != nil {
-		return nil, fmt.Errorf("failed to parse %s: %w", configFile, err)
+		return nil, texts.Errorf("failed to parse %s: %w", configFile, err)
 	}
 	if h.Config.Version != 1 {
-		return nil, fmt.Errorf("%s has version %d; this program knows 1", configFile, h.Config.Version)
+		return nil, texts.Errorf("%s has version %d; this program knows 1", configFile, h.Config.Version)
 	}
 	return h, nil
 }
@@ -183,25 +182,25 @@ func (h *Home) Unlock() (*Keys, error) {
 	}
 	f, err := os.Open(filepath.Join(h.Dir, keyringFile))
 	if err != nil {
-		return nil, fmt.Errorf("failed to open keyring: %w", err)
+		return nil, texts.Errorf("failed to open keyring: %w", err)
 	}
 	defer f.Close()
 	r, err := age.Decrypt(f, id)
 	if err != nil {
-		return nil, fmt.Errorf("failed to decrypt keyring: %w", err)
+		return nil, texts.Errorf("failed to decrypt keyring: %w", err)
 	}
 	plain, err := io.ReadAll(io.LimitReader(r, 1<<20))
 	if err != nil {
-		return nil, fmt.Errorf("failed to decrypt keyring: %w", err)
+		return nil, texts.Errorf("failed to decrypt keyring: %w", err)
 	}
 	var keys Keys
 	dec := json.NewDecoder(bytes.NewReader(plain))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&keys); err != nil {
-		return nil, errors.New("keyring is damaged")
+		return nil, texts.Errorf("keyring is damaged")
 	}
 	if !keys.complete() {
-		return nil, errors.New("keyring lacks a key; refusing to start without it")
+		return nil, texts.Errorf("keyring lacks a key; refusing to start without it")
 	}
 	return &keys, nil
 }

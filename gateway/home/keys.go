@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,7 +61,7 @@ func (k *Keys) complete() bool {
 func (h *Home) OpenKeys(ctx context.Context, keys *Keys, cfg *vault.Config) (by sealed.Wrapper, service KeyService, err error) {
 	if cfg == nil {
 		if keys.VaultToken != "" {
-			return nil, nil, errors.New("the keys of this home are kept in Vault: name it with --vault-addr, --vault-role and --vault-secret")
+			return nil, nil, texts.Errorf("the keys of this home are kept in Vault: name it with --vault-addr, --vault-role and --vault-secret")
 		}
 		by, err = keys.Wrapper()
 		return by, nil, err
@@ -80,7 +79,7 @@ func (h *Home) OpenKeys(ctx context.Context, keys *Keys, cfg *vault.Config) (by 
 		err = h.openHeld(ctx, keys, s)
 	}
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("failed to open the key of unit tokens by Vault: %w", err), s.Close())
+		return nil, nil, errors.Join(texts.Errorf("failed to open the key of unit tokens by Vault: %w", err), s.Close())
 	}
 	if len(keys.Retired) == 0 {
 		return s, s, nil
@@ -115,7 +114,7 @@ func (h *Home) Save(keys *Keys) error {
 	}
 	stored.Old, stored.Next = stored.withoutWrapped()
 	if !stored.complete() {
-		return errors.New("failed to save the keyring: it lacks a key")
+		return texts.Errorf("failed to save the keyring: it lacks a key")
 	}
 	sealedText, err := encryptKeys(&stored, id.Recipient())
 	if err != nil {
@@ -127,18 +126,18 @@ func (h *Home) Save(keys *Keys) error {
 func encryptKeys(keys *Keys, to age.Recipient) ([]byte, error) {
 	text, err := json.Marshal(keys)
 	if err != nil {
-		return nil, fmt.Errorf("failed to encode keyring: %w", err)
+		return nil, texts.Errorf("failed to encode keyring: %w", err)
 	}
 	var out bytes.Buffer
 	w, err := age.Encrypt(&out, to)
 	if err != nil {
-		return nil, fmt.Errorf("failed to encrypt keyring: %w", err)
+		return nil, texts.Errorf("failed to encrypt keyring: %w", err)
 	}
 	if _, err := w.Write(text); err != nil {
-		return nil, fmt.Errorf("failed to encrypt keyring: %w", err)
+		return nil, texts.Errorf("failed to encrypt keyring: %w", err)
 	}
 	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("failed to encrypt keyring: %w", err)
+		return nil, texts.Errorf("failed to encrypt keyring: %w", err)
 	}
 	return out.Bytes(), nil
 }
@@ -153,18 +152,18 @@ func (h *Home) unlockKey() (*age.X25519Identity, error) {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("failed to find the unlock key: %w", err)
+		return nil, texts.Errorf("failed to find the unlock key: %w", err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("unlock key %s can be read by others; run: chmod 600 %s", path, path)
+		return nil, texts.Errorf("unlock key %s can be read by others; run: chmod 600 %s", path, path)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read the unlock key: %w", err)
+		return nil, texts.Errorf("failed to read the unlock key: %w", err)
 	}
 	id, err := age.ParseX25519Identity(strings.TrimSpace(string(text)))
 	if err != nil {
-		return nil, errors.New("the unlock key is empty or damaged")
+		return nil, texts.Errorf("the unlock key is empty or damaged")
 	}
 	return id, nil
 }

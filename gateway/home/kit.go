@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -41,7 +40,7 @@ var partyPattern = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 // certificate for any other would be of no use.
 func CheckParty(id string) error {
 	if !partyPattern.MatchString(id) {
-		return fmt.Errorf("%q is not a party id: lower-case letters, digits, _ and -, a letter first, at most 63", id)
+		return texts.Errorf("%q is not a party id: lower-case letters, digits, _ and -, a letter first, at most 63", id)
 	}
 	return nil
 }
@@ -54,9 +53,9 @@ func CheckEmpty(dir string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return fmt.Errorf("failed to look into directory: %w", err)
+		return texts.Errorf("failed to look into directory: %w", err)
 	case len(entries) > 0:
-		return fmt.Errorf("directory %s is not empty; homes and kits are never overwritten", dir)
+		return texts.Errorf("directory %s is not empty; homes and kits are never overwritten", dir)
 	}
 	return nil
 }
@@ -67,7 +66,7 @@ func CheckEmpty(dir string) error {
 func (h *Home) NewKit(keys *Keys, dir, party, server string, now time.Time) (*Kit, error) {
 	_, priv, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("failed to draw a signing key: %w", err)
+		return nil, texts.Errorf("failed to draw a signing key: %w", err)
 	}
 	return h.NewKitWithKey(keys, dir, party, server, priv, now)
 }
@@ -81,7 +80,7 @@ func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign ed25519
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("failed to create kit: %w", err)
+		return nil, texts.Errorf("failed to create kit: %w", err)
 	}
 	list, caPEM, err := h.authorities(keys, now)
 	if err != nil {
@@ -94,7 +93,7 @@ func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign ed25519
 	k := &Kit{Dir: dir, Party: party, Server: server, Version: 1, Origin: h.Config.Origin}
 	text, err := json.MarshalIndent(k, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("failed to encode kit: %w", err)
+		return nil, texts.Errorf("failed to encode kit: %w", err)
 	}
 	files := map[string][]byte{
 		kitFile: append(text, '\n'), caFile: caPEM, kitCert: cert,
@@ -103,7 +102,7 @@ func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign ed25519
 	}
 	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			return nil, fmt.Errorf("failed to write kit: %w", err)
+			return nil, texts.Errorf("failed to write kit: %w", err)
 		}
 	}
 	return k, nil
@@ -118,11 +117,11 @@ func EncodeSigningKey(k ed25519.PrivateKey) []byte {
 func ReadSigningKey(path string) (ed25519.PrivateKey, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read signing key: %w", err)
+		return nil, texts.Errorf("failed to read signing key: %w", err)
 	}
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != signKeyType || len(block.Bytes) != ed25519.SeedSize {
-		return nil, fmt.Errorf("%s holds no Sandgate signing key", path)
+		return nil, texts.Errorf("%s holds no Sandgate signing key", path)
 	}
 	return ed25519.NewKeyFromSeed(block.Bytes), nil
 }
@@ -131,17 +130,17 @@ func ReadSigningKey(path string) (ed25519.PrivateKey, error) {
 func OpenKit(dir string) (*Kit, error) {
 	text, err := os.ReadFile(filepath.Join(dir, kitFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is not a party's kit: %s is missing; make one with: sandgate party create", dir, kitFile)
+		return nil, texts.Errorf("%s is not a party's kit: %s is missing; make one with: sandgate party create", dir, kitFile)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("failed to read kit: %w", err)
+		return nil, texts.Errorf("failed to read kit: %w", err)
 	}
 	k := &Kit{Dir: dir}
 	if err := json.Unmarshal(text, k); err != nil {
-		return nil, fmt.Errorf("failed to parse %s: %w", kitFile, err)
+		return nil, texts.Errorf("failed to parse %s: %w", kitFile, err)
 	}
 	if k.Version != 1 || k.Party == "" {
-		return nil, fmt.Errorf("%s is not of a version this program knows", kitFile)
+		return nil, texts.Errorf("%s is not of a version this program knows", kitFile)
 	}
 	return k, nil
 }
@@ -167,14 +166,14 @@ func (h *Home) Renew(keys *Keys, k *Kit, now time.Time) error {
 func newPair(ca authority, party string, now time.Time) (cert, key []byte, err error) {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return nil, nil, fmt.Errorf("failed to draw a TLS key: %w", err)
+		return nil, nil, texts.Errorf("failed to draw a TLS key: %w", err)
 	}
 	if cert, err = issueParty(ca.cert, ca.key, public, party, now); err != nil {
 		return nil, nil, err
 	}
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
-		return nil, nil, fmt.Errorf("failed to encode TLS key: %w", err)
+		return nil, nil, texts.Errorf("failed to encode TLS key: %w", err)
 	}
 	return cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), nil
 }
@@ -192,7 +191,7 @@ func (k *Kit) TLS() (*tls.Config, error) {
 	}
 	pair, err := tls.LoadX509KeyPair(filepath.Join(k.Dir, kitCert), filepath.Join(k.Dir, kitKey))
 	if err != nil {
-		return nil, fmt.Errorf("failed to read the party's certificate: %w", err)
+		return nil, texts.Errorf("failed to read the party's certificate: %w", err)
 	}
 	pool := x509.NewCertPool()
 	for _, cert := range ca {

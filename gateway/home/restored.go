@@ -3,7 +3,6 @@ package home
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -32,7 +31,7 @@ type Restored struct {
 func (r *Restored) Write(dir string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return fmt.Errorf("failed to encode the mark of a restoration: %w", err)
+		return texts.Errorf("failed to encode the mark of a restoration: %w", err)
 	}
 	return writeFile(dir, restoredFile, append(text, '\n'))
 }
@@ -45,11 +44,11 @@ func (h *Home) Restored() (*Restored, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("failed to read the mark of a restoration: %w", err)
+		return nil, texts.Errorf("failed to read the mark of a restoration: %w", err)
 	}
 	var r Restored
 	if err := json.Unmarshal(text, &r); err != nil {
-		return nil, errors.New("the mark of a restoration is damaged: restore the home again")
+		return nil, texts.Errorf("the mark of a restoration is damaged: restore the home again")
 	}
 	return &r, nil
 }
@@ -57,7 +56,7 @@ func (h *Home) Restored() (*Restored, error) {
 // Confirmed takes the mark away, durably.
 func (h *Home) Confirmed() error {
 	if err := os.Remove(filepath.Join(h.Dir, restoredFile)); err != nil {
-		return fmt.Errorf("failed to remove the mark of a restoration: %w", err)
+		return texts.Errorf("failed to remove the mark of a restoration: %w", err)
 	}
 	return syncDir(h.Dir)
 }
@@ -65,7 +64,7 @@ func (h *Home) Confirmed() error {
 func syncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("failed to open home: %w", err)
+		return texts.Errorf("failed to open home: %w", err)
 	}
 	return errors.Join(dir.Sync(), dir.Close())
 }
@@ -74,15 +73,15 @@ func syncDir(path string) error {
 func writeFile(dir, name string, text []byte) error {
 	tmp, err := os.CreateTemp(dir, ".tmp-*")
 	if err != nil {
-		return fmt.Errorf("failed to write %s: %w", name, err)
+		return texts.Errorf("failed to write %s: %w", name, err)
 	}
 	defer os.Remove(tmp.Name())
 	_, err = tmp.Write(text)
 	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("failed to write %s: %w", name, err)
+		return texts.Errorf("failed to write %s: %w", name, err)
 	}
 	if err := os.Rename(tmp.Name(), filepath.Join(dir, name)); err != nil {
-		return fmt.Errorf("failed to write %s: %w", name, err)
+		return texts.Errorf("failed to write %s: %w", name, err)
 	}
 	return syncDir(dir)
 }

@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -24,10 +22,10 @@ type Held struct {
 
 // ErrKeyringOlder is a keyring that lacks a key which the ledger says is in force:
 // it was restored from a backup that was made before the key was changed.
-var ErrKeyringOlder = errors.New("the keyring lacks a key that the ledger says is in force: it is older than the ledger; bring back the keyring that was saved after the last rotation")
+var ErrKeyringOlder = texts.Errorf("the keyring lacks a key that the ledger says is in force: it is older than the ledger; bring back the keyring that was saved after the last rotation")
 
 // ErrLedgerOlder is a ledger that ends before a key of the home came into force.
-var ErrLedgerOlder = errors.New("the ledger ends before a key of this home came into force: an old copy of it was put back, or it is another home's; bring back the newest")
+var ErrLedgerOlder = texts.Errorf("the ledger ends before a key of this home came into force: an old copy of it was put back, or it is another home's; bring back the newest")
 
 // wrapToken has a token key wrapped. What was wrapped must unwrap before the only
 // other copy goes.
@@ -176,7 +174,7 @@ func (h *Home) Draw(ctx context.Context, keys *Keys, name string, by sealed.Wrap
 			kept.Vault, err = wrapToken(ctx, by, kept.Key)
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("failed to have the next key wrapped: %w", err)
+			return nil, nil, texts.Errorf("failed to have the next key wrapped: %w", err)
 		}
 	}
 	if next.Next == nil {

@@ -72,7 +72,7 @@ type Log struct {
 const prefix, suffix = "access-", ".jsonl"
 
 // Day names the day of China Standard Time whose file holds an instant.
-func Day(at time.Time) string { return at.In(policies.CivilZone).Format(time.DateOnly) }
+func Day(at time.Time) string { return policies.Day(at) }
 
 // days lists the days of which dir has a file, ascending.
 func days(dir string) ([]string, error) {

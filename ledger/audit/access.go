@@ -2,9 +2,9 @@ package audit
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/sandgate/sandgate/ledger/accesslog"
+	"github.com/sandgate/sandgate/policies"
 )
 
 // checkAccess holds the raw access log against the heads in the ledger: a line that
@@ -24,7 +24,7 @@ func (a *auditor) checkAccess(dir string) error {
 		r.fail("ACCESS_LOG_BROKEN", "访问日志 "+day+" 与前一日不相接或已损坏", "the access log of "+day+" is damaged or does not go on from the day before")
 	}
 	if n := len(got.Unfound); n > 0 {
-		at := got.Unfound[0].At.Format(time.RFC3339)
+		at := policies.Clock(got.Unfound[0].At)
 		r.fail("ACCESS_LOG_CHANGED", fmt.Sprintf("账本中 %d 个访问日志链头在日志中找不到，最早一个记于 %s：其前的日志被改动或删除", n, at),
 			fmt.Sprintf("%d heads of the access log in the ledger are not in the log, the first of %s: lines before it were changed or removed", n, at))
 	}

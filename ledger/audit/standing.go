@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/policies"
 )
 
 const (
@@ -64,8 +65,8 @@ func (a *auditor) look(e *entry.Entry) {
 		if at.Sub(first) > w.grace && !w.told[key] {
 			w.told[key] = true
 			a.report.fail("ORDER_NOT_EXECUTED",
-				fmt.Sprintf("自动处置规则 %s 的条件自 %s 起已满足，网关至第 %d 条记录仍未执行", key, first.Format(time.RFC3339), e.Seq),
-				fmt.Sprintf("standing order %s was called for since %s and the gateway had not carried it out by entry %d", key, first.Format(time.RFC3339), e.Seq))
+				fmt.Sprintf("自动处置规则 %s 的条件自 %s 起已满足，网关至第 %d 条记录仍未执行", key, policies.Clock(first), e.Seq),
+				fmt.Sprintf("standing order %s was called for since %s and the gateway had not carried it out by entry %d", key, policies.Clock(first), e.Seq))
 		}
 	}
 	w.pending = now

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/second"
 	"github.com/sandgate/sandgate/ledger/verify"
 	"github.com/sandgate/sandgate/ledger/witness"
+	"github.com/sandgate/sandgate/policies"
 )
 
 // Cosignature of a witness that holds.
@@ -107,8 +107,8 @@ func (a *auditor) witnesses(ctx context.Context, dir string, v note.Verifier, re
 		r.fail("NOT_WITNESSED", fmt.Sprintf("最新检查点缺少 %d 个见证签名：最后 %d 条记录未经见证", now.Quorum, n),
 			fmt.Sprintf("the newest checkpoint lacks the cosignatures of %d witnesses: the last %d entries are not witnessed", now.Quorum, n))
 	default:
-		r.notice("WITNESSES_BEHIND", fmt.Sprintf("最后 %d 条记录（%s 以来）尚未见证，仍在见证规则容许的时间内", n, from.Local().Format(time.DateTime)),
-			fmt.Sprintf("the last %d entries (since %s) are not witnessed yet, within the time that the witness policy bears", n, from.Local().Format(time.DateTime)))
+		r.notice("WITNESSES_BEHIND", fmt.Sprintf("最后 %d 条记录（%s 以来）尚未见证，仍在见证规则容许的时间内", n, policies.Clock(from)),
+			fmt.Sprintf("the last %d entries (since %s) are not witnessed yet, within the time that the witness policy bears", n, policies.Clock(from)))
 	}
 }
 

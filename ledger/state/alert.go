@@ -132,23 +132,20 @@ func (s *State) Alerts(rules AlertRules, o Observed, at time.Time) []Alert {
 	a.events()
 	if !o.Since.IsZero() && at.Sub(o.Since) >= rules.Lag {
 		a.add(AlertLag, fmt.Sprint(o.Published), SeveritySerious, "ledger", o.Since,
-			fmt.Sprintf("账本自 %s 起没有公布新的检查点（已公布 %d 条）", clock(o.Since), o.Published),
-			fmt.Sprintf("the ledger has published no checkpoint since %s (%d entries are covered)", clock(o.Since), o.Published))
+			fmt.Sprintf("账本自 %s 起没有公布新的检查点（已公布 %d 条）", policies.Clock(o.Since), o.Published),
+			fmt.Sprintf("the ledger has published no checkpoint since %s (%d entries are covered)", policies.Clock(o.Since), o.Published))
 	}
 	if o.Disputed != "" {
 		a.add(AlertWitness, "dispute", SeveritySerious, "ledger", at, "见证方持有账本的另一段历史，网关已停止作答", "a witness holds another history of the ledger; the gateway answers nothing")
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Silent)) {
 		last := o.Silent[name]
-		a.add(AlertWitness, name+"/"+civilDay(last), SeveritySerious, "witness/"+name, last,
-			fmt.Sprintf("见证方“%s”自 %s 起没有签名", name, clock(last)), fmt.Sprintf("witness %q has not signed since %s", name, clock(last)))
+		a.add(AlertWitness, name+"/"+policies.Day(last), SeveritySerious, "witness/"+name, last,
+			fmt.Sprintf("见证方“%s”自 %s 起没有签名", name, policies.Clock(last)), fmt.Sprintf("witness %q has not signed since %s", name, policies.Clock(last)))
 	}
 	slices.SortStableFunc(a.out, func(x, y Alert) int { return cmp.Or(x.At.Compare(y.At), cmp.Compare(x.ID, y.ID)) })
 	return a.out
 }
-
-func clock(t time.Time) string    { return t.In(civil).Format("2006-01-02 15:04:05") }
-func civilDay(t time.Time) string { return t.In(civil).Format(time.DateOnly) }
 
 // licences are the warnings about the use of grants in force.
 func (a *alerts) licences(rules AlertRules) {
@@ -170,7 +167,7 @@ func (a *alerts) licences(rules AlertRules) {
 				return
 			}
 			// One a day and licence: whoever goes on all day is one event.
-			a.add(kind, id+"/"+civilDay(last), severity, about, last, fmt.Sprintf("授权“%s”（%s）%d 小时内%s %d 次或更多", id, l.Operator, f.Hours, zh, f.Count),
+			a.add(kind, id+"/"+policies.Day(last), severity, about, last, fmt.Sprintf("授权“%s”（%s）%d 小时内%s %d 次或更多", id, l.Operator, f.Hours, zh, f.Count),
 				fmt.Sprintf("licence %q (%s): %d or more %s within %d hours", id, l.Operator, f.Count, en, f.Hours))
 		}
 		counted(AlertOutOfScope, a.s.desk.stray[id], Frequency{profile.Burst.Refusals, profile.Burst.Hours}, SeverityWarning, "超出授权范围的请求", "requests outside the licence")
@@ -186,8 +183,8 @@ func (a *alerts) licences(rules AlertRules) {
 		}
 	}
 	for id, since := range a.s.Unused(a.at) {
-		a.add(AlertUnused, id+"/"+civilDay(since), SeverityInfo, "licence/"+id, a.s.book.UnusedLimit(since),
-			fmt.Sprintf("授权“%s”自 %s 起未使用", id, civilDay(since)), fmt.Sprintf("licence %q has not been used since %s", id, civilDay(since)))
+		a.add(AlertUnused, id+"/"+policies.Day(since), SeverityInfo, "licence/"+id, a.s.book.UnusedLimit(since),
+			fmt.Sprintf("授权“%s”自 %s 起未使用", id, policies.Day(since)), fmt.Sprintf("licence %q has not been used since %s", id, policies.Day(since)))
 	}
 }
 

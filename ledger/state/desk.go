@@ -105,7 +105,7 @@ func (s *State) Duties(at time.Time) []policies.Duty {
 	root := s.book.Root()
 	shown := func(kind policies.DutyKind, licences map[string]time.Time, due func(time.Time) time.Time) {
 		for id, since := range licences {
-			out = append(out, policies.Duty{ID: fmt.Sprintf("%s/%s/%s", kind, id, since.In(civil).Format(time.DateOnly)), Kind: kind, About: id, Owes: root,
+			out = append(out, policies.Duty{ID: fmt.Sprintf("%s/%s/%s", kind, id, policies.Day(since)), Kind: kind, About: id, Owes: root,
 				Since: since, Due: due(since), Phase: policies.PhaseEscalated, EscalatedTo: root})
 		}
 	}

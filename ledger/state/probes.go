@@ -99,7 +99,7 @@ func (s *State) Probes(at time.Time) []Probe {
 func (s *State) probeDuties(at time.Time) []policies.Duty {
 	var out []policies.Duty
 	for _, p := range s.Probes(at) {
-		out = append(out, policies.Duty{ID: fmt.Sprintf("%s/%s/%s/%s", policies.DutyProbe, p.Licence, p.Pattern, p.At.In(civil).Format(time.DateOnly)),
+		out = append(out, policies.Duty{ID: fmt.Sprintf("%s/%s/%s/%s", policies.DutyProbe, p.Licence, p.Pattern, policies.Day(p.At)),
 			Kind: policies.DutyProbe, About: p.Licence, Owes: s.book.Root(), Since: p.At, Due: p.At, Phase: policies.PhaseEscalated, EscalatedTo: s.book.Root()})
 	}
 	return out

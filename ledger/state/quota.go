@@ -104,7 +104,7 @@ func (s *State) exhaustedQuotas(licence string, at time.Time, price budget.Nano)
 			EN:     fmt.Sprintf("quota %s of licence %q is exhausted: %s%s in all, %s%s left", q.Kind, licence, of, unit, left, unit),
 			HintZH: "本期内不再恢复；请申请变更或续签授权", HintEN: "it does not come back in this term; apply for a change or a renewal of the licence"}
 		if !q.Renews.IsZero() {
-			when := q.Renews.Format("2006-01-02 15:04 -07:00")
+			when := policies.Clock(q.Renews)
 			r.HintZH, r.HintEN = "于 "+when+" 重新计算；重复已发布的同一查询不占额度", "it counts anew from "+when+"; repeating a released query takes none"
 		}
 		out = append(out, r)

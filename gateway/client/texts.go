@@ -1,0 +1,15 @@
+package client
+
+import "github.com/sandgate/sandgate/internal/bilingual"
+
+// texts are the errors of a client in Chinese.
+var texts = bilingual.Book{
+	"no gateway address: the kit names none; pass --server HOST:PORT": "没有网关地址：密钥包中未写；请用 --server HOST:PORT",
+	"failed to dial gateway: %w":                                      "连接网关失败：%w",
+	"failed to read job: %w":                                          "读取作业失败：%w",
+	"failed to read release: %w":                                      "读取发布结果失败：%w",
+	"the gateway ended the stream without a snapshot":                 "网关结束了传输而没有给出快照",
+	"failed to read the file: %w":                                     "读取文件失败：%w",
+	"the kit names no ledger, so its requests cannot be signed for one: write \"origin\" as trust.json has it into its party.json": "密钥包没有写明账本，无法为其签署请求：请把 trust.json 中的 origin 写入其 party.json",
+	"failed to keep what opens the request: %w": "保存请求的开启值失败：%w",
+}

@@ -1,0 +1,42 @@
+package masking
+
+import "github.com/sandgate/sandgate/internal/bilingual"
+
+// texts are the errors of masks in Chinese, for whoever sets one.
+var texts = bilingual.Book{
+	"failed to derive pseudonym key: the master key has fewer than %d bytes":                                         "派生假名密钥失败：主密钥不足 %d 字节",
+	"failed to derive pseudonym key: the context names no data set":                                                  "派生假名密钥失败：上下文没有写明数据集",
+	"failed to derive pseudonym key: %w":                                                                             "派生假名密钥失败：%w",
+	"mask \"k_anonymous\" needs a ladder of 1 to %d rungs, from fine to coarse":                                      "脱敏 k_anonymous 须有 1 至 %d 级阶梯，由细到粗",
+	"mask \"k_anonymous\": \"null\" is the last rung; nothing is coarser":                                            "脱敏 k_anonymous：null 是最后一级，没有更粗的",
+	"mask \"k_anonymous\": rungs of a date are month, quarter, year, null, in this order":                            "脱敏 k_anonymous：日期的各级依次为 month、quarter、year、null",
+	"mask \"k_anonymous\": rungs of a number are widths, each a multiple of the one before, and null":                "脱敏 k_anonymous：数值的各级是宽度，后一级为前一级的倍数，最后可为 null",
+	"mask \"k_anonymous\": rungs of a code are the leading digits kept, 6, 4, 2, in this order, and null":            "脱敏 k_anonymous：代码的各级是保留的前几位，依次为 6、4、2，最后可为 null",
+	"mask \"k_anonymous\": a %s column has the rung null alone":                                                      "脱敏 k_anonymous：%s 列只能有 null 一级",
+	"mask %q needs edges or width, one of them":                                                                      "脱敏“%s”须写 edges 或 width，二者之一",
+	"mask %q takes at most %d edges":                                                                                 "脱敏“%s”至多 %d 个界限",
+	"mask %q: an edge is no canonical %s":                                                                            "脱敏“%s”：有一个界限不是规范的 %s",
+	"mask %q: edges must ascend and not repeat":                                                                      "脱敏“%s”：界限须递增且不重复",
+	"mask %q: width must be a positive %s":                                                                           "脱敏“%s”：width 须为正的 %s",
+	"mask \"age_band\" needs the reference date at, like \"2026-01-01\"":                                             "脱敏 age_band 须写基准日 at，如 \"2026-01-01\"",
+	"mask \"clip\" needs lo, hi or both":                                                                             "脱敏 clip 须写 lo、hi 或两者",
+	"mask \"clip\": an end is no canonical %s":                                                                       "脱敏 clip：有一端不是规范的 %s",
+	"mask \"clip\": lo is above hi":                                                                                  "脱敏 clip：lo 大于 hi",
+	"mask \"constant\" needs a value; for NULL use \"null\"":                                                         "脱敏 constant 须写 value；要存空值请用 null",
+	"mask \"constant\": the value is no canonical %s":                                                                "脱敏 constant：value 不是规范的 %s",
+	"mask \"area\" keeps 2, 4 or 6 digits; set digits":                                                               "脱敏 area 保留 2、4 或 6 位；请写 digits",
+	"mask \"address\" keeps province, city or district; set level":                                                   "脱敏 address 保留省、市或区县；请写 level",
+	"mask %q takes no %s; remove the field":                                                                          "脱敏“%s”不用 %s；请去掉该字段",
+	"unknown mask %q; known: %s":                                                                                     "未知的脱敏“%s”；可用：%s",
+	"mask %q: unknown column type %q":                                                                                "脱敏“%s”：未知的列类型“%s”",
+	"mask %q needs %s, not %s":                                                                                       "脱敏“%s”用于 %s，不用于 %s",
+	"mask %q needs a key of at least %d bytes, got %d":                                                               "脱敏“%s”的密钥至少 %d 字节，现为 %d",
+	"mask \"shuffle\": least is 2 or more units; a unit alone is shuffled with nobody":                               "脱敏 shuffle：least 须为 2 个以上单元；只有一个单元无从置换",
+	"mask \"k_anonymous\": k is 2 to 1000 units":                                                                     "脱敏 k_anonymous：k 为 2 至 1000 个单元",
+	"mask \"k_anonymous\": suppress is 0 to %d percent of the rows":                                                  "脱敏 k_anonymous：suppress 为行数的百分之 0 至 %d",
+	"mask \"noise\": scale is 1 to %d steps of width":                                                                "脱敏 noise：scale 为 1 至 %d 个 width 步长",
+	"mask \"noise\" needs a width: the step of the column's grid, in days for a date; width × scale at most 2^40":    "脱敏 noise 须写 width：列网格的步长，日期以日计；width × scale 至多 2^40",
+	"mask \"noise\" needs registered bounds of the column":                                                           "脱敏 noise 须有列的登记上下限",
+	"mask \"response\" needs retain: the probability of keeping a value, a decimal between 0 and 1, neither of them": "脱敏 response 须写 retain：保留原值的概率，0 与 1 之间的小数，不含两端",
+	"mask \"response\" needs a code list of at least two values":                                                     "脱敏 response 须有至少两个值的代码表",
+}
