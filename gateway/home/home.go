@@ -129,7 +129,7 @@ func Create(dir string, cfg Config, now time.Time) (*Home, error) {
 		return nil, fmt.Errorf("failed to encode config: %w", err)
 	}
 	for name, data := range map[string][]byte{configFile: append(text, '\n'), caFile: caPEM, serverFile: serverPEM} {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+		if err := writeFile(dir, name, data); err != nil {
 			return nil, fmt.Errorf("failed to write home: %w", err)
 		}
 	}
@@ -145,10 +145,10 @@ func (h *Home) seal(keys *Keys) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(h.Dir, unlockFile), []byte(id.String()+"\n"), 0o600); err != nil {
+	if err := writeFile(h.Dir, unlockFile, []byte(id.String()+"\n")); err != nil {
 		return fmt.Errorf("failed to write unlock key: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(h.Dir, keyringFile), sealed, 0o600); err != nil {
+	if err := writeFile(h.Dir, keyringFile, sealed); err != nil {
 		return fmt.Errorf("failed to write keyring: %w", err)
 	}
 	return nil

@@ -102,7 +102,7 @@ func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign ed25519
 		kitSignKey: EncodeSigningKey(sign),
 	}
 	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+		if err := writeFile(dir, name, data); err != nil {
 			return nil, fmt.Errorf("failed to write kit: %w", err)
 		}
 	}

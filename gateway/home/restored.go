@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/sandgate/sandgate/internal/durable"
 )
 
 // Names of a home's files, for what copies them.
@@ -56,33 +58,13 @@ func (h *Home) Restored() (*Restored, error) {
 
 // Confirmed takes the mark away, durably.
 func (h *Home) Confirmed() error {
-	if err := os.Remove(filepath.Join(h.Dir, restoredFile)); err != nil {
+	if err := durable.Remove(filepath.Join(h.Dir, restoredFile), "restored.remove"); err != nil {
 		return fmt.Errorf("failed to remove the mark of a restoration: %w", err)
 	}
-	return syncDir(h.Dir)
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("failed to open home: %w", err)
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.SyncDir(h.Dir, "restored")
 }
 
 // writeFile writes a file of a home so that it is there after a power failure.
 func writeFile(dir, name string, text []byte) error {
-	tmp, err := os.CreateTemp(dir, ".tmp-*")
-	if err != nil {
-		return fmt.Errorf("failed to write %s: %w", name, err)
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(text)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("failed to write %s: %w", name, err)
-	}
-	if err := os.Rename(tmp.Name(), filepath.Join(dir, name)); err != nil {
-		return fmt.Errorf("failed to write %s: %w", name, err)
-	}
-	return syncDir(dir)
+	return durable.Write(filepath.Join(dir, name), text, "home")
 }
