@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -253,7 +252,7 @@ func (d *Domain) sweepCells() error {
 		if job, _, _ := strings.Cut(name, "."); (name == job+".cells" || name == job+".key") && d.committed(job) {
 			continue
 		}
-		if err := durable.Remove(filepath.Join(d.home.Exact(), name), "cells.sweep"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := durable.Discard(filepath.Join(d.home.Exact(), name), "cells.sweep"); err != nil {
 			return fmt.Errorf("failed to remove an uncommitted record of cells: %w", err)
 		}
 	}

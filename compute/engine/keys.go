@@ -161,7 +161,7 @@ func ReplaceKey(name string, text []byte) error {
 	if err := writeSync(name+".new", text); err != nil {
 		return err
 	}
-	if err := durable.Remove(old, "key.stray"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.Discard(old, "key.stray"); err != nil {
 		return fmt.Errorf("failed to replace a key: %w", err)
 	}
 	if err := durable.Around("key.link", func() error { return os.Link(name, old) }); err != nil {
@@ -189,7 +189,7 @@ func eraseKey(name string, fault func(string) error) error {
 			return err
 		}
 	}
-	if err := durable.Remove(name, "key.remove"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.Discard(name, "key.remove"); err != nil {
 		return fmt.Errorf("failed to remove a key: %w", err)
 	}
 	return syncDir(filepath.Dir(name))
@@ -326,7 +326,7 @@ func (s *Store) destroy(dataset string, ids []string) (<-chan struct{}, error) {
 	if err := s.step("pointer"); err != nil {
 		return nil, err
 	}
-	if err := durable.Remove(s.pointer(dataset), "pointer.remove"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.Discard(s.pointer(dataset), "pointer.remove"); err != nil {
 		return nil, fmt.Errorf("failed to destroy snapshot: %w", err)
 	}
 	if err := syncDir(s.path("current")); err != nil {

@@ -6,6 +6,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -79,6 +80,16 @@ func Write(path string, data []byte, point string) error {
 
 // Remove removes a file under the failure point; that it is missing is an error.
 func Remove(path, point string) error { return Around(point, func() error { return os.Remove(path) }) }
+
+// Discard removes a file, if it is there, under the failure point.
+func Discard(path, point string) error {
+	return Around(point, func() error {
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}
 
 // SyncDir makes what was created, renamed and removed in a directory durable. The
 // failure point is point.syncdir.
