@@ -22,10 +22,11 @@ type Exemption struct {
 // The tests that let points fail.
 const (
 	process  = "TestR29_FaultAtEveryPoint" // a gateway in a process of its own, which dies there or goes on with an error
-	commits  = "TestFaultAtEveryCommitPoint"
 	creation = "TestFaultDuringCreation"
 	cosigned = "TestFaultOfWitnessedCheckpoint"
-	witness  = "TestPersistsBeforeItAnswers"
+	repair   = "TestFaultDuringRepair"
+	witness  = "TestFaultAtEveryWriteOfAWitness"
+	making   = "TestFaultWhileAWitnessIsMade"
 	alerts   = "TestR33_FaultOfTheJournal"
 	backups  = "TestR35_FaultAtEveryStepOfABackup"
 	access   = "TestFaultAtEveryStepOfTheLog"
@@ -52,7 +53,7 @@ var All = join(
 		{"wal.write", process, "网关停止接受写入，调用得到“结果未知”；重启后以同一 request_id 重试即得结果，只扣一次", "the gateway takes nothing more, callers are told the outcome is unknown; after a restart the same request_id gives it, paid for once"},
 		{"wal.sync", process, "同上；落盘而未确认的条目在重启后生效", "the same; an entry that reached the disk unacknowledged counts after the restart"},
 		{"wal.mend", process, "启动失败；再次启动即切除残尾", "the start fails; the next one cuts the torn tail off"},
-		{"wal.rewrite", commits, "启动失败；再次启动即重写末尾", "the start fails; the next one writes the end again"},
+		{"wal.rewrite", repair, "启动失败；再次启动即重写末尾", "the start fails; the next one writes the end again"},
 		{"wal.resync", process, "启动失败；再次启动即同步", "the start fails; the next one syncs"},
 		{"integrate", process, "网关停止接受写入；重启后由预写文件补齐瓦片", "the gateway takes nothing more; a restart fills the tiles from the write-ahead file"},
 		{"sign", process, "本次检查点不发布，稍后再签；账本照常", "this checkpoint is not published, a later one is; the ledger goes on"},
@@ -116,7 +117,7 @@ var All = join(
 		{"restore.syncdir", backups, "同上", "the same"},
 		{"restored.remove", backups, "确认条目已在账本；再次启动即除去标记", "the confirmation is in the ledger; the next start takes the mark away"},
 		{"restored.syncdir", backups, "同上", "the same"},
-		{"witness.key", witness, "见证方创建失败；清空目录后重来", "the witness is not created; empty the directory and create it again"},
+		{"witness.key", making, "见证方创建失败；清空目录后重来", "the witness is not created; empty the directory and create it again"},
 		{"witness.event", witness, "该行不入事件日志；证据文件另存", "the line is not among the events; evidence has files of its own"},
 	},
 	three("witness", witness, "不签名；重启后从磁盘上的状态继续，绝不倒退", "nothing is cosigned; after a restart it goes on from what is on the disk, never back"),
