@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"github.com/sandgate/sandgate/compute/engine/sealed"
 	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/compute/release"
+	"github.com/sandgate/sandgate/internal/durable"
 	"github.com/sandgate/sandgate/policies"
 )
 
@@ -75,7 +75,7 @@ func (d *Domain) differenced(p *prepared, kernel func(*disclosure.Check) (*relea
 	if err != nil {
 		return nil, fmt.Errorf("failed to encrypt the record of cells: %w", err)
 	}
-	if err := writeDurable(d.cellsPath(job), file.Bytes()); err != nil {
+	if err := durable.Write(d.cellsPath(job), file.Bytes(), "cells"); err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256(file.Bytes())
@@ -102,7 +102,7 @@ func (d *Domain) dropCells(job string) error {
 	for _, s := range d.cells.open {
 		s.Forget(job)
 	}
-	return errors.Join(engine.EraseKey(d.cellsKeyPath(job)), os.Remove(d.cellsPath(job)))
+	return errors.Join(engine.EraseKey(d.cellsKeyPath(job)), durable.Remove(d.cellsPath(job), "cells.drop"))
 }
 
 // exactRelease is what the ledger says of one.
@@ -252,7 +252,7 @@ func (d *Domain) sweepCells() error {
 		if job, _, _ := strings.Cut(name, "."); (name == job+".cells" || name == job+".key") && d.committed(job) {
 			continue
 		}
-		if err := os.Remove(filepath.Join(d.home.Exact(), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := durable.Discard(filepath.Join(d.home.Exact(), name), "cells.sweep"); err != nil {
 			return fmt.Errorf("failed to remove an uncommitted record of cells: %w", err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/sealed"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
+	"github.com/sandgate/sandgate/internal/durable"
 	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
@@ -264,7 +265,7 @@ func (d *Domain) newCellsKey(job string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to wrap the key of a record of cells: %w", err)
 	}
-	return key, writeDurable(d.cellsKeyPath(job), []byte(wrapped))
+	return key, durable.Write(d.cellsKeyPath(job), []byte(wrapped), "cells.key")
 }
 
 // cellsKey is the key of a job's record of cells; records of before have none of

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/release"
+	"github.com/sandgate/sandgate/internal/durable"
 )
 
 // keep writes a release and its post-processing, and returns its digest. Nobody
@@ -25,7 +26,7 @@ func (d *Domain) keep(job string, p *prepared, rel *release.Release) (string, er
 	d.mu.Lock()
 	d.kept[name]++
 	d.mu.Unlock()
-	if err := writeDurable(d.releasePath(name), rel.Encode()); err != nil {
+	if err := durable.Write(d.releasePath(name), rel.Encode(), "release"); err != nil {
 		return name, err
 	}
 	return name, d.savePost(job, p.query.Post)
@@ -37,7 +38,7 @@ func (d *Domain) discard(job, name string) error {
 	if name == "" {
 		return cells
 	}
-	return errors.Join(cells, d.drop(name), os.Remove(d.postPath(job)))
+	return errors.Join(cells, d.drop(name), durable.Remove(d.postPath(job), "post.drop"))
 }
 
 // drop removes a stored release that no other job holds. What was committed by an
@@ -56,7 +57,7 @@ func (d *Domain) drop(name string) error {
 		return nil
 	}
 	delete(d.kept, name)
-	return os.Remove(d.releasePath(name))
+	return durable.Remove(d.releasePath(name), "release.drop")
 }
 
 func (d *Domain) releasePath(digest string) string {
@@ -83,7 +84,7 @@ func (d *Domain) sweepReleases() error {
 		if committed[f.Name()] || strings.HasSuffix(f.Name(), ".post.json") {
 			continue
 		}
-		if err := os.Remove(filepath.Join(d.home.Releases(), f.Name())); err != nil {
+		if err := durable.Remove(filepath.Join(d.home.Releases(), f.Name()), "release.sweep"); err != nil {
 			return fmt.Errorf("failed to remove an uncommitted release: %w", err)
 		}
 	}
@@ -99,7 +100,7 @@ func (d *Domain) savePost(job string, post algebra.Post) error {
 	if err != nil {
 		return fmt.Errorf("failed to encode post-processing: %w", err)
 	}
-	return writeDurable(d.postPath(job), append(postSeal(d.commitKey(), job, text), text...))
+	return durable.Write(d.postPath(job), append(postSeal(d.commitKey(), job, text), text...), "post")
 }
 
 // postSeal is the line in front of a stored post-processing. The ledger commits

@@ -113,3 +113,93 @@ func TestFaultDuringCreation(t *testing.T) {
 		}
 	}
 }
+
+// What a start does to the end of the write-ahead file fails: the start does, and the next one carries it on.
+func TestFaultDuringRepair(t *testing.T) {
+	for _, step := range []string{"wal.mend", "wal.rewrite", "wal.resync"} {
+		for _, when := range []string{"before", "after"} {
+			t.Run(step+"/"+when, func(t *testing.T) {
+				t.Parallel()
+				var mu sync.Mutex
+				at := ""
+				arm := func(point string) (left string) {
+					mu.Lock()
+					defer mu.Unlock()
+					left, at = at, point
+					return left
+				}
+				cfg := testConfig(t, t.TempDir())
+				cfg.Fault = func(point string) error {
+					mu.Lock()
+					defer mu.Unlock()
+					if point == at {
+						at = ""
+						return errInjected
+					}
+					return nil
+				}
+				l, m := mustOpen(t, cfg)
+				receipts := mustAppend(t, l, m, 1, 3, "")
+				if _, err := l.WaitPublished(context.Background(), 2); err != nil {
+					t.Fatal(err)
+				}
+				arm("integrate/before") // what is acknowledged from here on is in the write-ahead file alone
+				receipts = append(receipts, mustAppend(t, l, m, 2, 1, "")...)
+				if err := l.Close(); !errors.Is(err, errInjected) {
+					t.Fatalf("Close: %v", err)
+				}
+				arm(step + "/" + when)
+				if _, err := Open(context.Background(), cfg, newTally()); !errors.Is(err, errInjected) || arm("") != "" {
+					t.Fatalf("Open: %v", err)
+				}
+				l, _ = mustOpen(t, cfg)
+				mustClose(t, l)
+				if res, _ := mustVerify(t, cfg.Dir, receipts); res.Unpublished != 0 {
+					t.Errorf("%+v", res)
+				}
+			})
+		}
+	}
+}
+
+// A witnessed checkpoint that cannot be written does not count as one until it can.
+func TestFaultOfWitnessedCheckpoint(t *testing.T) {
+	for _, step := range []string{"witnessed.write", "witnessed.rename", "witnessed.syncdir"} {
+		for _, when := range []string{"before", "after"} {
+			t.Run(step+"/"+when, func(t *testing.T) {
+				a := startWatcher(t, "a.example")
+				cfg := testConfig(t, t.TempDir())
+				policy := policyOf(t, 1, a)
+				cfg.Witnesses = always(policy)
+				var broken atomic.Bool
+				broken.Store(true)
+				cfg.Fault = func(point string) error {
+					if point == step+"/"+when && broken.Load() {
+						return errInjected
+					}
+					return nil
+				}
+				l, m := mustOpen(t, cfg)
+				receipts := mustAppend(t, l, m, 1, 4, "")
+				if _, err := l.WaitWitnessed(brief(t), 3); err == nil {
+					t.Error("counted as witnessed")
+				}
+				if _, err := l.WaitPublished(context.Background(), 3); err != nil {
+					t.Errorf("publishing stops: %v", err)
+				}
+				broken.Store(false)
+				receipts = append(receipts, mustAppend(t, l, m, 1, 1, "")...)
+				if cp, err := l.WaitWitnessed(context.Background(), 4); err != nil || !policy.Satisfied(cp) {
+					t.Errorf("%v", err)
+				}
+				mustClose(t, l)
+				l, _ = mustOpen(t, cfg)
+				if raw, n := l.Witnessed(); n != 5 || !policy.Satisfied(raw) {
+					t.Errorf("%d witnessed after a restart", n)
+				}
+				mustClose(t, l)
+				mustVerify(t, cfg.Dir, receipts)
+			})
+		}
+	}
+}

@@ -158,16 +158,17 @@ func TestR05_ImportsPointInwards(t *testing.T) {
 		"compute/budget":     {},
 		"masking":            {"compute/algebra", "internal/bilingual"},
 		"policies":           {"policies", "masking", "compute/algebra", "compute/budget", "internal/bilingual"},
-		"compute":            {"compute", "policies", "masking", "sandbox"},
+		"compute":            {"compute", "policies", "masking", "sandbox", "internal/durable"},
 		"sandbox":            {"sandbox"},
-		"ledger":             {"ledger", "policies", "compute/algebra", "compute/budget", "compute/disclosure", "compute/protect"},
-		"gateway":            {"gateway", "compute", "sandbox", "ledger", "policies", "masking", "internal/leak", "internal/bilingual"},
-		"internal/bilingual": {}, // errors in two languages
-		"internal/leak":      {}, // the attack suite's recorder; tests of every tree use it
+		"ledger":             {"ledger", "internal/durable", "policies", "compute/algebra", "compute/budget", "compute/disclosure", "compute/protect"},
+		"gateway":            {"gateway", "compute", "sandbox", "ledger", "policies", "masking", "internal/leak", "internal/bilingual", "internal/durable"},
+		"internal/durable":   {"internal/durable"}, // the one way to write to the disk
+		"internal/bilingual": {},                   // errors in two languages
+		"internal/leak":      {},                   // the attack suite's recorder; tests of every tree use it
 		"cmd":                {""},
 		"policies/propose":   {"policies", "masking", "compute/algebra"},
 	}
-	trees := []string{"compute/algebra", "compute/budget", "masking", "policies/propose", "policies", "compute", "sandbox", "ledger", "gateway", "internal/leak", "internal/bilingual", "cmd"}
+	trees := []string{"compute/algebra", "compute/budget", "masking", "policies/propose", "policies", "compute", "sandbox", "ledger", "gateway", "internal/durable", "internal/leak", "internal/bilingual", "cmd"}
 	for _, s := range sources(t) {
 		if s.test || s.dir == "." {
 			continue

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/sandgate/sandgate/compute/engine/sealed"
+	"github.com/sandgate/sandgate/internal/durable"
 )
 
 // keyFile holds the wrapped data key of one snapshot, which alone opens its data
@@ -160,13 +161,13 @@ func ReplaceKey(name string, text []byte) error {
 	if err := writeSync(name+".new", text); err != nil {
 		return err
 	}
-	if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.Discard(old, "key.stray"); err != nil {
 		return fmt.Errorf("failed to replace a key: %w", err)
 	}
-	if err := os.Link(name, old); err != nil {
+	if err := durable.Around("key.link", func() error { return os.Link(name, old) }); err != nil {
 		return fmt.Errorf("failed to replace a key: %w", err)
 	}
-	if err := os.Rename(name+".new", name); err != nil {
+	if err := durable.Around("key.rename", func() error { return os.Rename(name+".new", name) }); err != nil {
 		return fmt.Errorf("failed to replace a key: %w", err)
 	}
 	if err := syncDir(filepath.Dir(name)); err != nil {
@@ -188,7 +189,7 @@ func eraseKey(name string, fault func(string) error) error {
 			return err
 		}
 	}
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.Discard(name, "key.remove"); err != nil {
 		return fmt.Errorf("failed to remove a key: %w", err)
 	}
 	return syncDir(filepath.Dir(name))
@@ -206,12 +207,15 @@ func overwrite(name string, fault func(string) error) error {
 	}
 	info, err := f.Stat()
 	if err == nil {
-		zeros := make([]byte, min(info.Size(), 1<<20))
-		for left := info.Size(); err == nil && left > 0; left -= int64(len(zeros)) {
-			_, err = f.Write(zeros[:min(left, int64(len(zeros)))])
-		}
+		err = durable.Around("key.overwrite", func() (err error) {
+			zeros := make([]byte, min(info.Size(), 1<<20))
+			for left := info.Size(); err == nil && left > 0; left -= int64(len(zeros)) {
+				_, err = f.Write(zeros[:min(left, int64(len(zeros)))])
+			}
+			return errors.Join(err, fault("overwrite"), f.Sync())
+		})
 	}
-	if err := errors.Join(err, fault("overwrite"), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("failed to write over what is to be destroyed: %w", err)
 	}
 	return nil
@@ -322,7 +326,7 @@ func (s *Store) destroy(dataset string, ids []string) (<-chan struct{}, error) {
 	if err := s.step("pointer"); err != nil {
 		return nil, err
 	}
-	if err := os.Remove(s.pointer(dataset)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.Discard(s.pointer(dataset), "pointer.remove"); err != nil {
 		return nil, fmt.Errorf("failed to destroy snapshot: %w", err)
 	}
 	if err := syncDir(s.path("current")); err != nil {
@@ -400,7 +404,7 @@ func (s *Store) erase(dir string) error {
 	if err := s.step("file"); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := durable.Around("store.empty", func() error { return os.RemoveAll(dir) }); err != nil {
 		return fmt.Errorf("failed to empty staging: %w", err)
 	}
 	return syncDir(s.path("staging"))

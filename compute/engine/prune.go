@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/sandgate/sandgate/internal/durable"
 )
 
 // Prune deletes the snapshots that are neither in force nor leased nor in keep,
@@ -56,7 +58,7 @@ func (s *Store) bury(id, to string) (bool, error) {
 	if s.leased[id] > 0 {
 		return false, nil
 	}
-	if err := os.Rename(s.path("snapshots", id), to); err != nil {
+	if err := durable.Around("snapshot.bury", func() error { return os.Rename(s.path("snapshots", id), to) }); err != nil {
 		return false, fmt.Errorf("failed to remove snapshot: %w", err)
 	}
 	delete(s.known, id)

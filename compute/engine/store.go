@@ -17,6 +17,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/engine/ingest"
 	"github.com/sandgate/sandgate/compute/engine/sealed"
+	"github.com/sandgate/sandgate/internal/durable"
 )
 
 // Manifest describes one immutable snapshot.
@@ -186,7 +187,7 @@ func (s *Store) sweep() error {
 		return fmt.Errorf("failed to list store: %w", err)
 	}
 	for _, name := range stray {
-		if err := os.Remove(name); err != nil {
+		if err := durable.Remove(name, "store.sweep"); err != nil {
 			return fmt.Errorf("failed to remove stray file: %w", err)
 		}
 	}
@@ -420,10 +421,10 @@ func (s *Store) commit(m Manifest, data *os.File) (_ Manifest, fresh bool, err e
 		return m, false, err
 	}
 	target := s.path("snapshots", m.Snapshot)
-	if err := os.RemoveAll(target); err != nil {
+	if err := durable.Around("snapshot.replace", func() error { return os.RemoveAll(target) }); err != nil {
 		return m, false, fmt.Errorf("failed to replace damaged snapshot: %w", err)
 	}
-	if err := os.Rename(dir, target); err != nil {
+	if err := durable.Around("snapshot.rename", func() error { return os.Rename(dir, target) }); err != nil {
 		return m, false, fmt.Errorf("failed to name snapshot: %w", err)
 	}
 	if err := syncDir(s.path("snapshots")); err != nil {
@@ -440,13 +441,16 @@ func sealFile(name string, key []byte, context string, r io.Reader, size int64) 
 		return nil, fmt.Errorf("failed to create file: %w", err)
 	}
 	h := sha256.New()
-	w, err := sealed.NewWriter(io.MultiWriter(f, h), key, context, size)
-	if err == nil {
-		if _, err = io.CopyBuffer(w, struct{ io.Reader }{r}, make([]byte, 1<<20)); err == nil {
-			err = w.Close()
+	err = durable.Around("snapshot.seal", func() error {
+		w, err := sealed.NewWriter(io.MultiWriter(f, h), key, context, size)
+		if err == nil {
+			if _, err = io.CopyBuffer(w, struct{ io.Reader }{r}, make([]byte, 1<<20)); err == nil {
+				err = w.Close()
+			}
 		}
-	}
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, f.Sync())
+	})
+	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("failed to write encrypted file: %w", err)
 	}
 	return h.Sum(nil), nil
@@ -454,19 +458,10 @@ func sealFile(name string, key []byte, context string, r io.Reader, size int64) 
 
 // swap puts a snapshot in force.
 func (s *Store) swap(dataset, id string) error {
-	tmp, err := os.CreateTemp(s.path("current"), ".tmp-")
-	if err != nil {
-		return fmt.Errorf("failed to create pointer: %w", err)
-	}
-	name := tmp.Name()
-	_ = tmp.Close()
-	if err := writeSync(name, []byte(id)); err != nil {
-		return err
-	}
-	if err := os.Rename(name, s.pointer(dataset)); err != nil {
+	if err := durable.Write(s.pointer(dataset), []byte(id), "pointer"); err != nil {
 		return fmt.Errorf("failed to swap snapshot: %w", err)
 	}
-	return syncDir(s.path("current"))
+	return nil
 }
 
 func writeSync(name string, raw []byte) error {
@@ -474,21 +469,14 @@ func writeSync(name string, raw []byte) error {
 	if err != nil {
 		return fmt.Errorf("failed to create file: %w", err)
 	}
-	_, err = f.Write(raw)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
+	err = durable.Around("key.write", func() error {
+		_, err := f.Write(raw)
+		return errors.Join(err, f.Sync())
+	})
+	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("failed to write file: %w", err)
 	}
 	return nil
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("failed to open directory: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("failed to sync directory: %w", err)
-	}
-	return nil
-}
+func syncDir(dir string) error { return durable.SyncDir(dir, "store") }

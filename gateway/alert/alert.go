@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sandgate/sandgate/internal/durable"
 	"github.com/sandgate/sandgate/ledger/state"
 )
 
@@ -154,9 +155,10 @@ func eventID(origin, id string) string {
 
 // journal remembers what was delivered to whom.
 type journal struct {
-	mu   sync.Mutex
-	file *os.File
-	ids  map[delivered]bool
+	whole int64 // bytes of whole lines in file
+	mu    sync.Mutex
+	file  *os.File
+	ids   map[delivered]bool
 }
 
 type delivered struct {
@@ -187,12 +189,10 @@ func openJournal(dir string) (*journal, error) {
 		j.ids[x] = true
 		whole += int64(len(line))
 	}
-	if err := f.Truncate(whole); err != nil {
+	if err := durable.Around("alert.mend", func() error { return f.Truncate(whole) }); err != nil {
 		return nil, errors.Join(fmt.Errorf("failed to mend the journal of alerts: %w", err), f.Close())
 	}
-	if _, err := f.Seek(whole, io.SeekStart); err != nil {
-		return nil, errors.Join(fmt.Errorf("failed to read the journal of alerts: %w", err), f.Close())
-	}
+	j.whole = whole
 	return j, nil
 }
 
@@ -213,10 +213,14 @@ func (j *journal) add(sink, id string) error {
 	// In memory at once: a full disk must not have one alert delivered again and
 	// again before the next start.
 	j.ids[x] = true
-	if _, err := j.file.Write(append(line, '\n')); err != nil {
-		return fmt.Errorf("failed to write the journal of alerts: %w", err)
+	line = append(line, '\n')
+	err = durable.Around("alert.write", func() error { _, err := j.file.WriteAt(line, j.whole); return err })
+	if err != nil {
+		// The piece of a line for which the disk had room would be damage at the next start.
+		return errors.Join(fmt.Errorf("failed to write the journal of alerts: %w", err), j.file.Truncate(j.whole))
 	}
-	if err := j.file.Sync(); err != nil {
+	j.whole += int64(len(line))
+	if err := durable.Around("alert.sync", j.file.Sync); err != nil {
 		return fmt.Errorf("failed to sync the journal of alerts: %w", err)
 	}
 	return nil

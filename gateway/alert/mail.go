@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sandgate/sandgate/internal/durable"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
 )
@@ -54,23 +55,7 @@ func (m *mailbox) deliver(_ context.Context, id string, a state.Alert) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("failed to look for the message: %w", err)
 	}
-	tmp, err := os.CreateTemp(m.dir, ".tmp-*")
-	if err != nil {
-		return fmt.Errorf("failed to make the message: %w", err)
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(m.message(id, a, time.Now()))
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("failed to write the message: %w", err)
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return fmt.Errorf("failed to name the message: %w", err)
-	}
-	dir, err := os.Open(m.dir)
-	if err != nil {
-		return fmt.Errorf("failed to open the directory of mail: %w", err)
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.Write(path, m.message(id, a, time.Now()), "mail")
 }
 
 var severities = map[state.Severity]string{state.SeverityInfo: "提示", state.SeverityWarning: "预警", state.SeveritySerious: "严重"}

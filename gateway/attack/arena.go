@@ -365,6 +365,7 @@ func Reason(err error) string {
 // Main runs a package's tests: workers first, and arenas closed after.
 func Main(m *testing.M) {
 	sandbox.Main()
+	Faulty()
 	code := m.Run()
 	if err := closeShared(); err != nil {
 		fmt.Fprintln(os.Stderr, "failed to close the arena:", err)

@@ -41,6 +41,7 @@ type books struct {
 	tries  []*try
 	price  int64            // of every query
 	limits map[string]int64 // of data sets
+	exact  map[string]bool  // data sets in exact mode, whose queries have another price
 }
 
 // account is what the books say was spent of each data set, and what is wrong.
@@ -69,11 +70,11 @@ func (b books) account(entries []*entry.Entry) (spent map[string]int64, wrong []
 				say("a job is decided twice")
 			}
 			reserved[job] = true
-			if int64(e.Reserved.Price) != b.price {
+			if int64(e.Reserved.Price) != b.price && !b.exact[x.dataset] {
 				say("reserved at %d nano-ρ, asked at %d", e.Reserved.Price, b.price)
 			}
 			for _, c := range e.Reserved.Charges {
-				if c.Amount != e.Reserved.Price {
+				if c.Amount != e.Reserved.Price && !b.exact[x.dataset] {
 					say("a scope is charged %d of %d nano-ρ", c.Amount, e.Reserved.Price)
 				}
 			}

@@ -61,7 +61,12 @@ func serveArgs(dir string, opt gateway.Options) []string {
 // launch serves the arena's home with the real program and waits until it is
 // ready. env comes on top of this process's environment.
 func (a *Arena) launch(opt gateway.Options, env ...string) error {
-	p := &process{cmd: exec.Command(Binary(), serveArgs(a.Home.Dir, opt)...), done: make(chan struct{})}
+	return a.run(exec.Command(Binary(), serveArgs(a.Home.Dir, opt)...), env...)
+}
+
+// run starts a process that serves and waits until it is ready.
+func (a *Arena) run(cmd *exec.Cmd, env ...string) error {
+	p := &process{cmd: cmd, done: make(chan struct{})}
 	from := len(a.Logs.String())
 	p.cmd.Stdout, p.cmd.Stderr = a.Logs, a.Logs
 	p.cmd.Env = append(os.Environ(), env...)

@@ -18,6 +18,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/sandgate/sandgate/gateway/home"
+	"github.com/sandgate/sandgate/internal/durable"
 	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/ledger/verify"
@@ -201,14 +202,10 @@ func moveInto(part, to string) error {
 	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("failed to take the home's place: %w", err)
 	}
-	if err := os.Rename(part, to); err != nil {
+	if err := durable.Around("restore.rename", func() error { return os.Rename(part, to) }); err != nil {
 		return fmt.Errorf("failed to name the home: %w", err)
 	}
-	parent, err := os.Open(filepath.Dir(to))
-	if err != nil {
-		return fmt.Errorf("failed to open directory: %w", err)
-	}
-	return errors.Join(parent.Sync(), parent.Close())
+	return durable.SyncDir(filepath.Dir(to), "restore")
 }
 
 func (a *archive) restore(ctx context.Context, m *Manifest, name, to, tail string) (*Report, *home.Restored, error) {
@@ -275,8 +272,12 @@ func (a *archive) extract(ctx context.Context, f File, to string) (missing bool,
 	if err != nil {
 		return false, fmt.Errorf("failed to make file: %w", err)
 	}
-	missing, err = a.file(ctx, f, out)
-	err = errors.Join(err, out.Sync(), out.Close())
+	err = durable.Around("restore.file", func() error {
+		var err error
+		missing, err = a.file(ctx, f, out)
+		return errors.Join(err, out.Sync())
+	})
+	err = errors.Join(err, out.Close())
 	if missing && err == nil {
 		err = os.Remove(dest)
 	}
@@ -312,8 +313,11 @@ func takeTail(ctx context.Context, m *Manifest, tail, to string) error {
 	if err != nil {
 		return fmt.Errorf("failed to open the restored ledger: %w", err)
 	}
-	_, err = io.CopyN(out, in, later.Bytes)
-	if err := errors.Join(err, out.Sync(), out.Close()); err != nil {
+	err = durable.Around("restore.tail", func() error {
+		_, err := io.CopyN(out, in, later.Bytes)
+		return errors.Join(err, out.Sync())
+	})
+	if err := errors.Join(err, out.Close()); err != nil {
 		return fmt.Errorf("failed to take over the ledger copy: %w", err)
 	}
 	return nil

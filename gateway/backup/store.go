@@ -2,13 +2,14 @@ package backup
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/sandgate/sandgate/internal/durable"
 )
 
 // store keeps the objects of backups by name, with slashes. An object is written
@@ -99,35 +100,15 @@ func (d directory) put(_ context.Context, name string, text []byte) error {
 }
 
 func (d directory) remove(_ context.Context, dir string) error {
-	if err := os.RemoveAll(d.path(dir)); err != nil {
+	if err := durable.Around("backup.remove", func() error { return os.RemoveAll(d.path(dir)) }); err != nil {
 		return fmt.Errorf("failed to remove from the backups: %w", err)
 	}
-	return syncDir(filepath.Dir(d.path(dir)))
+	return durable.SyncDir(filepath.Dir(d.path(dir)), "backup.remove")
 }
 
 func writeDurable(path string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("failed to make directory: %w", err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return fmt.Errorf("failed to write backup: %w", err)
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(text)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("failed to write backup: %w", err)
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return fmt.Errorf("failed to write backup: %w", err)
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("failed to open directory: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.Write(path, text, "backup")
 }

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/sandgate/sandgate/internal/durable"
 )
 
 // Names of a home's files, for what copies them.
@@ -55,33 +57,23 @@ func (h *Home) Restored() (*Restored, error) {
 
 // Confirmed takes the mark away, durably.
 func (h *Home) Confirmed() error {
-	if err := os.Remove(filepath.Join(h.Dir, restoredFile)); err != nil {
 		return texts.Errorf("failed to remove the mark of a restoration: %w", err)
+	if err := durable.Remove(filepath.Join(h.Dir, restoredFile), "restored.remove"); err != nil {
 	}
-	return syncDir(h.Dir)
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
+	return durable.SyncDir(h.Dir, err := os.Open(path)
 	if err != nil {
-		return texts.Errorf("failed to open home: %w", err)
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+		return texts.Errorf("restored")
 }
 
 // writeFile writes a file of a home so that it is there after a power failure.
 func writeFile(dir, name string, text []byte) error {
-	tmp, err := os.CreateTemp(dir, ".tmp-*")
-	if err != nil {
-		return texts.Errorf("failed to write %s: %w", name, err)
+	return texts.Errorf("failed to write %s: %w", name, err)
 	}
 	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(text)
+	_, err = tmpdurable.Write(text)
 	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return texts.Errorf("failed to write %s: %w", name, err)
 	}
 	if err := os.Rename(tmp.Name(), filepath.Join(dir, name)); err != nil {
-		return texts.Errorf("failed to write %s: %w", name, err)
-	}
-	return syncDir(dir)
+		return texts.Errorf("failed to write %s: %w", text, "home")
 }

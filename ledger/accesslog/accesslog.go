@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sandgate/sandgate/internal/durable"
 	"github.com/sandgate/sandgate/policies"
 )
 
@@ -67,6 +68,8 @@ type Log struct {
 	day    string
 	file   *os.File
 	chain  link
+	whole  int64 // bytes of whole lines in file
+	torn   bool  // something stands behind them
 }
 
 const prefix, suffix = "access-", ".jsonl"
@@ -119,7 +122,7 @@ func Open(dir string, months int) (*Log, error) {
 		_, chain, whole, err := read(last, nil)
 		if errors.Is(err, errHead) && whole == 0 {
 			// Cut short before its first line was whole: as if it had not begun.
-			if err := os.Remove(last); err != nil {
+			if err := durable.Remove(last, "access.torn"); err != nil {
 				return nil, fmt.Errorf("failed to repair access log: %w", err)
 			}
 			all = all[:len(all)-1]
@@ -128,7 +131,7 @@ func Open(dir string, months int) (*Log, error) {
 		if err != nil {
 			return nil, fmt.Errorf("failed to read access log: %w", err)
 		}
-		if err := os.Truncate(last, whole); err != nil {
+		if err := durable.Around("access.mend", func() error { return os.Truncate(last, whole) }); err != nil {
 			return nil, fmt.Errorf("failed to repair access log: %w", err)
 		}
 		l.chain = chain
@@ -193,10 +196,38 @@ func (l *Log) Add(line Line) error {
 			return err
 		}
 	}
-	if _, err := l.file.Write(text); err != nil {
-		return fmt.Errorf("failed to write access log: %w", err)
+	if err := l.write("access.write", text); err != nil {
+		return err
 	}
 	l.chain = l.chain.next(text)
+	return nil
+}
+
+// write appends a whole line to the open file, or nothing: the piece of a line for
+// which the disk had room would become one with the next line, and no heartbeat's
+// head would fit that.
+func (l *Log) write(point string, line []byte) error {
+	if err := l.mend(); err != nil {
+		return err
+	}
+	err := durable.Around(point, func() error { _, err := l.file.Write(line); return err })
+	if err != nil {
+		l.torn = true
+		return errors.Join(fmt.Errorf("failed to write access log: %w", err), l.mend())
+	}
+	l.whole += int64(len(line))
+	return nil
+}
+
+// mend cuts off what a failed write left.
+func (l *Log) mend() error {
+	if !l.torn {
+		return nil
+	}
+	if err := durable.Around("access.mend", func() error { return l.file.Truncate(l.whole) }); err != nil {
+		return fmt.Errorf("failed to repair access log: %w", err)
+	}
+	l.torn = false
 	return nil
 }
 
@@ -214,31 +245,36 @@ func (l *Log) begin(day string, at time.Time) error {
 	if n := len(all); n > 0 {
 		day = max(day, all[n-1])
 	}
+	if l.file != nil {
+		if err := l.close(); err != nil {
+			return err
+		}
+	}
 	f, err := os.OpenFile(path(l.dir, day), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("failed to open access log: %w", err)
 	}
-	if info, err := f.Stat(); err != nil {
-		return errors.Join(err, f.Close())
-	} else if info.Size() == 0 {
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(fmt.Errorf("failed to inspect access log: %w", err), f.Close())
+	}
+	l.file, l.whole, l.torn = f, info.Size(), false
+	if l.whole == 0 {
 		first, err := json.Marshal(head{V: 1, Previous: hex.EncodeToString(l.chain[:])})
 		if err == nil {
-			_, err = f.Write(append(first, '\n'))
+			err = l.write("access.head", append(first, '\n'))
 		}
 		if err != nil {
-			return errors.Join(fmt.Errorf("failed to write access log: %w", err), f.Close())
+			// The next line begins the day again.
+			l.file = nil
+			return errors.Join(err, f.Close())
 		}
 	}
-	if l.file != nil {
-		if err := errors.Join(l.file.Sync(), l.file.Close()); err != nil {
-			return errors.Join(fmt.Errorf("failed to close access log: %w", err), f.Close())
-		}
-	}
-	l.file, l.day = f, day
+	l.day = day
 	oldest := at.In(policies.CivilZone).AddDate(0, -l.months, 0).Format(time.DateOnly)
 	for _, d := range all {
 		if d < oldest && d != day {
-			if err := os.Remove(path(l.dir, d)); err != nil {
+			if err := durable.Remove(path(l.dir, d), "access.expire"); err != nil {
 				return fmt.Errorf("failed to delete old access log: %w", err)
 			}
 		}
@@ -252,7 +288,7 @@ func (l *Log) Head() (string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file != nil {
-		if err := l.file.Sync(); err != nil {
+		if err := errors.Join(l.mend(), durable.Around("access.sync", l.file.Sync)); err != nil {
 			return "", fmt.Errorf("failed to write access log: %w", err)
 		}
 	}
@@ -269,9 +305,16 @@ func (l *Log) Close() error {
 	if l.file == nil {
 		return nil
 	}
-	err := errors.Join(l.file.Sync(), l.file.Close())
+	return l.close()
+}
+
+func (l *Log) close() error {
+	err := errors.Join(l.mend(), durable.Around("access.sync", l.file.Sync), l.file.Close())
 	l.file = nil
-	return err
+	if err != nil {
+		return fmt.Errorf("failed to close access log: %w", err)
+	}
+	return nil
 }
 
 // Beat is a head that the ledger holds.

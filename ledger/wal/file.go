@@ -8,30 +8,15 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+
+	"github.com/sandgate/sandgate/internal/durable"
 )
 
 // FileName is the name of the write-ahead file in a log directory.
 const FileName = "wal.log"
 
-// Fault is called before ("…/before") and after ("…/after") every step that changes the disk. An error stands for
-// a failure of that step: lost when before, persisted but reported as failed when after.
-type Fault func(point string) error
-
-// Around runs step between the two fault points of name. A nil Fault injects nothing.
-func (f Fault) Around(name string, step func() error) error {
-	if f != nil {
-		if err := f(name + "/before"); err != nil {
-			return err
-		}
-	}
-	if err := step(); err != nil {
-		return err
-	}
-	if f != nil {
-		return f(name + "/after")
-	}
-	return nil
-}
+// Fault lets steps that change the disk fail, in tests; nil in production.
+type Fault = durable.Fault
 
 // File is an open write-ahead file. One goroutine may call Append while others call Read.
 //
@@ -107,7 +92,7 @@ func (w *File) load(origin string, settled uint64, visit func(Command) error) (H
 // failed fsync the page cache may show bytes that are not on the disk, and only dirty pages are written.
 func (w *File) settle(from uint64) error {
 	end := w.end(uint64(len(w.ends)))
-	if err := w.f.Truncate(end); err != nil {
+	if err := w.fault.Around("wal.mend", func() error { return w.f.Truncate(end) }); err != nil {
 		return fmt.Errorf("failed to cut off torn tail of write-ahead file: %w", err)
 	}
 	buf := make([]byte, 1<<20)
@@ -116,12 +101,12 @@ func (w *File) settle(from uint64) error {
 		if n == 0 {
 			return fmt.Errorf("failed to read tail of write-ahead file: %w", err)
 		}
-		if _, err := w.f.WriteAt(buf[:n], at); err != nil {
+		if err := w.fault.Around("wal.rewrite", func() error { _, err := w.f.WriteAt(buf[:n], at); return err }); err != nil {
 			return fmt.Errorf("failed to rewrite tail of write-ahead file: %w", err)
 		}
 		at += int64(n)
 	}
-	if err := w.f.Sync(); err != nil {
+	if err := w.fault.Around("wal.resync", w.f.Sync); err != nil {
 		return fmt.Errorf("failed to sync write-ahead file: %w", err)
 	}
 	return nil

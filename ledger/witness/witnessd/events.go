@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/sandgate/sandgate/internal/durable"
 	"github.com/sandgate/sandgate/ledger/wal"
 	"github.com/sandgate/sandgate/ledger/witness"
 )
@@ -82,9 +83,12 @@ func (h *Home) recordLocked(origin string, v witness.Verdict, old int64) {
 		return
 	}
 	defer f.Close()
-	if _, err := f.Write(append(line, '\n')); err == nil && e.Alarm {
-		f.Sync() // the evidence itself is on the disk already
-	}
+	_ = durable.Around("witness.event", func() error {
+		if _, err := f.Write(append(line, '\n')); err != nil || !e.Alarm {
+			return err
+		}
+		return f.Sync() // the evidence itself is on the disk already
+	})
 }
 
 // printable cuts what a stranger calls his log to what a log file bears.

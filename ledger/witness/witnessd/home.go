@@ -25,6 +25,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/sandgate/sandgate/internal/durable"
 	"github.com/sandgate/sandgate/ledger/wal"
 	"github.com/sandgate/sandgate/ledger/witness"
 )
@@ -90,8 +91,11 @@ func Create(dir, name string) (err error) {
 	if err != nil {
 		return fmt.Errorf("failed to write the witness's key: %w", err)
 	}
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	err = durable.Around("witness.key", func() error {
+		_, err := f.WriteString(text)
+		return errors.Join(err, f.Sync())
+	})
+	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("failed to write the witness's key: %w", err)
 	}
 	return nil
