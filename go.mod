@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	cloud.google.com/go/longrunning v0.8.0
 	filippo.io/age v1.3.2
+	filippo.io/edwards25519 v1.2.0
 	filippo.io/torchwood v0.8.0
 	github.com/apache/arrow-go/v18 v18.5.1
 	github.com/cedar-policy/cedar-go v1.9.0

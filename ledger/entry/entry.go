@@ -266,7 +266,7 @@ func Encode(e *Entry) ([]byte, error) {
 	if err := e.check(); err != nil {
 		return nil, err
 	}
-	out, err := marshal(e)
+	out, err := written(e)
 	if err != nil {
 		return nil, fmt.Errorf("failed to encode entry: %w", err)
 	}
@@ -281,11 +281,12 @@ func Encode(e *Entry) ([]byte, error) {
 	return out, nil
 }
 
-func marshal(e *Entry) ([]byte, error) {
+// written is how every value of an entry is written.
+func written(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(e); err != nil {
+	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
@@ -309,7 +310,7 @@ func Decode(text []byte) (*Entry, error) {
 	if err := e.check(); err != nil {
 		return nil, err
 	}
-	again, err := marshal(&e)
+	again, err := written(&e)
 	if err != nil || !bytes.Equal(again, text) {
 		return nil, errors.New("entry is not in canonical form")
 	}
@@ -404,17 +405,21 @@ func (e *Entry) request() *Request {
 // check keeps out of the ledger what no reader could replay, a core that is not
 // one, and what nobody may read there, a literal.
 func (r *Request) check() error {
-	if h, err := hex.DecodeString(r.Query); err != nil || len(h) != sha256.Size || r.Query != hex.EncodeToString(h) {
+	if !isHash(r.Query) {
 		return errors.New("query commitment is not a SHA-256 hash")
 	}
 	if r.Core == nil {
 		return nil
 	}
-	text := r.Core.Bytes()
+	return checkCore(r.Core)
+}
+
+func checkCore(c *algebra.Core) error {
+	text := c.Bytes()
 	if _, err := algebra.ParseCore(text); err != nil {
 		return err
 	}
-	if !bytes.Equal(r.Core.Redacted().Bytes(), text) {
+	if !bytes.Equal(c.Redacted().Bytes(), text) {
 		return errors.New("core holds a literal; only a redacted core is recorded")
 	}
 	return nil

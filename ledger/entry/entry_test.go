@@ -150,7 +150,7 @@ func TestR01_NoLiteralEntersAnEntry(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), secret) {
 			t.Errorf("%s, with a literal: %v", e.Kind, err)
 		}
-		raw, merr := marshal(e)
+		raw, merr := written(e)
 		if merr != nil {
 			t.Fatal(merr)
 		}

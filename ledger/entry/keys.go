@@ -91,6 +91,10 @@ func (e *Entry) checkKeys() error {
 }
 
 func isHash(s string) bool {
-	h, err := hex.DecodeString(s)
-	return err == nil && len(h) == sha256.Size && s == hex.EncodeToString(h)
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(s) == hex.EncodedLen(sha256.Size)
 }

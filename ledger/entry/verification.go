@@ -1,8 +1,6 @@
 package entry
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 
 	"github.com/sandgate/sandgate/policies"
@@ -116,7 +114,7 @@ func AnswerOf(key []byte, verification, commitment string) (confirmed, ok bool) 
 func (e *Entry) checkVerification() error {
 	hash := func(list ...string) error {
 		for _, s := range list {
-			if h, err := hex.DecodeString(s); err != nil || len(h) != sha256.Size || s != hex.EncodeToString(h) {
+			if !isHash(s) {
 				return errors.New("a commitment is not a SHA-256 hash")
 			}
 		}
