@@ -1,10 +1,6 @@
 package policies
 
-import (
-	"errors"
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // Verdict of the model release gate 模型合格检验.
 type Verdict string
@@ -92,24 +88,24 @@ var most = map[ModelAttack]int64{
 // gateway cannot pass a model by leaving something away.
 func Judge(figures []ModelFigure) (Verdict, error) {
 	if len(figures) > 10*len(ModelAttacks) {
-		return "", errors.New("the certificate holds too many figures")
+		return "", texts.Errorf("the certificate holds too many figures")
 	}
 	seen := map[ModelAttack]bool{}
 	last, failed, void := 0, false, false
 	for _, f := range figures {
 		at := slices.Index(ModelAttacks, f.Attack)
 		if at < 0 {
-			return "", errors.New("the certificate names an unknown attack")
+			return "", texts.Errorf("the certificate names an unknown attack")
 		}
 		if at < last {
-			return "", errors.New("the certificate's figures are out of order")
+			return "", texts.Errorf("the certificate's figures are out of order")
 		}
 		last, seen[f.Attack] = at, true
 		if f.Low > f.Value || f.Value > f.High || f.Held != HeldValue && f.Held != HeldLow && f.Held != HeldHigh {
-			return "", fmt.Errorf("the certificate's figure of %s is none", f.Attack)
+			return "", texts.Errorf("the certificate's figure of %s is none", f.Attack)
 		}
 		if top, ok := most[f.Attack]; ok && f.Bound > top || f.Attack == AttackControl && f.Bound < 1 {
-			return "", fmt.Errorf("the certificate holds %s to a looser bound than the product does", f.Attack)
+			return "", texts.Errorf("the certificate holds %s to a looser bound than the product does", f.Attack)
 		}
 		if f.Attack == AttackControl {
 			void = void || !f.Pass()
@@ -119,7 +115,7 @@ func Judge(figures []ModelFigure) (Verdict, error) {
 	}
 	for _, a := range ModelAttacks {
 		if !seen[a] {
-			return "", fmt.Errorf("the certificate leaves out %s", a)
+			return "", texts.Errorf("the certificate leaves out %s", a)
 		}
 	}
 	switch {
@@ -138,10 +134,10 @@ func (c ModelCertificate) Check() error {
 		return err
 	}
 	if v != c.Verdict {
-		return fmt.Errorf("the certificate says %s where its figures say %s", c.Verdict, v)
+		return texts.Errorf("the certificate says %s where its figures say %s", c.Verdict, v)
 	}
 	if (v == VerdictPass) != (len(c.Reasons) == 0) {
-		return errors.New("the certificate's reasons do not fit its verdict")
+		return texts.Errorf("the certificate's reasons do not fit its verdict")
 	}
 	return nil
 }

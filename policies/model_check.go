@@ -2,12 +2,11 @@ package policies
 
 import (
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/internal/bilingual"
 	"github.com/sandgate/sandgate/masking"
 )
 
@@ -72,46 +71,46 @@ func (e Entry) checkModelRule(r DisclosureRule) error {
 	}
 	if r.Models == nil {
 		if trains {
-			return errors.New("uses name train, and models is missing: name the families that may be trained")
+			return texts.Errorf("uses name train, and models is missing: name the families that may be trained")
 		}
 		return nil
 	}
 	m := *r.Models
 	if !trains {
-		return errors.New("models: no column has the use train")
+		return texts.Errorf("models: no column has the use train")
 	}
 	if e.Dataset.Public || r.Mode != "dp" {
-		return errors.New("models are trained on data sets in mode dp only: what they tell is charged to the budget")
+		return texts.Errorf("models are trained on data sets in mode dp only: what they tell is charged to the budget")
 	}
 	if len(m.Families) == 0 {
-		return errors.New("models.families is missing")
+		return texts.Errorf("models.families is missing")
 	}
 	for i, f := range m.Families {
 		if err := checkFamily(f); err != nil {
-			return fmt.Errorf("models.families: %w", err)
+			return texts.Errorf("models.families: %w", err)
 		}
 		if slices.Contains(m.Families[:i], f) {
-			return fmt.Errorf("models.families names %q twice", f)
+			return texts.Errorf("models.families names %q twice", f)
 		}
 	}
 	if m.Rho != "" {
 		rho, err := budget.ParseLimit(m.Rho)
 		if err != nil || rho <= 0 || rho > MostModelRho {
-			return fmt.Errorf("models.rho must be a ρ above 0 and at most %s (ε 2)", MostModelRho)
+			return texts.Errorf("models.rho must be a ρ above 0 and at most %s (ε 2)", MostModelRho)
 		}
 	}
 	if m.RowsPerMonth < 0 || m.RowsPerMonth > MostScoredRows {
-		return fmt.Errorf("models.rows_per_month must lie in 1…%d, or be left out", MostScoredRows)
+		return texts.Errorf("models.rows_per_month must lie in 1…%d, or be left out", MostScoredRows)
 	}
 	return nil
 }
 
 func checkFamily(f ModelFamily) error {
 	if why, ok := RefusedFamilies[f]; ok {
-		return fmt.Errorf("family %q is refused: %s", f, why.EN)
+		return texts.Errorf("family %q is refused: %w", f, bilingual.Plain(why.ZH, why.EN))
 	}
 	if _, ok := families[f]; !ok && f != FamilyModule {
-		return fmt.Errorf("unknown family %q; known: linear, logistic, softmax, additive, tree, forest, kmeans, module", safeName(string(f)))
+		return texts.Errorf("unknown family %q; known: linear, logistic, softmax, additive, tree, forest, kmeans, module", safeName(string(f)))
 	}
 	return nil
 }
@@ -120,16 +119,16 @@ func checkFamily(f ModelFamily) error {
 // that is none.
 func (m ModelSpec) Price() (training, evaluation budget.Nano, err error) {
 	if evaluation, err = budget.ParsePrice(m.RhoEvaluation); err != nil || evaluation <= 0 {
-		return 0, 0, errors.New("rho_evaluation must be a ρ above 0, such as 0.002: the figures on held-out units cost it")
+		return 0, 0, texts.Errorf("rho_evaluation must be a ρ above 0, such as 0.002: the figures on held-out units cost it")
 	}
 	if !m.Private {
 		if m.Rho != "" {
-			return 0, 0, errors.New("rho is the price of a private model; leave it out, or set private: true")
+			return 0, 0, texts.Errorf("rho is the price of a private model; leave it out, or set private: true")
 		}
 		return 0, evaluation, nil
 	}
 	if training, err = budget.ParsePrice(m.Rho); err != nil || training <= 0 {
-		return 0, 0, errors.New("rho must be a ρ above 0, such as 0.02: a private model's sums cost it")
+		return 0, 0, texts.Errorf("rho must be a ρ above 0, such as 0.02: a private model's sums cost it")
 	}
 	return training, evaluation, nil
 }
@@ -161,23 +160,23 @@ func (m ModelSpec) ModelColumns() []string {
 // checkModelProduct checks the part of a product that a query has not.
 func (b *Book) checkModelProduct(l Licence, p Product) error {
 	if p.Job != JobModel || p.Model == nil {
-		return errors.New("a model and job: model go together; a query leaves both out")
+		return texts.Errorf("a model and job: model go together; a query leaves both out")
 	}
 	if p.SQL != "" || p.Core != "" || len(p.Parameters) > 0 || p.Predicate != nil {
-		return errors.New("a model product has a model in the place of sql, core, parameters and predicate")
+		return texts.Errorf("a model product has a model in the place of sql, core, parameters and predicate")
 	}
 	if !slices.Contains(l.Jobs, JobModel) {
-		return fmt.Errorf("licence %q does not grant jobs of kind model", l.ID)
+		return texts.Errorf("licence %q does not grant jobs of kind model", l.ID)
 	}
 	if b.decideDatasetGrant(l, p.Model.Dataset) != nil {
-		return fmt.Errorf("licence %q does not grant data set %q", l.ID, safeName(p.Model.Dataset))
+		return texts.Errorf("licence %q does not grant data set %q", l.ID, safeName(p.Model.Dataset))
 	}
 	if err := b.checkModel(*p.Model); err != nil {
 		return err
 	}
 	for _, c := range p.Model.ModelColumns() {
 		if x := b.decideColumn(l, ColumnUse{p.Model.Dataset, c, UseTrain}); x != nil {
-			return errors.New(x.EN)
+			return bilingual.Plain(x.ZH, x.EN)
 		}
 	}
 	return nil
@@ -187,30 +186,30 @@ func (b *Book) checkModelProduct(l Licence, p Product) error {
 func (b *Book) checkModel(m ModelSpec) error {
 	e, ok := b.datasets[m.Dataset]
 	if !ok {
-		return fmt.Errorf("data set %q is not in the catalogue", safeName(m.Dataset))
+		return texts.Errorf("data set %q is not in the catalogue", safeName(m.Dataset))
 	}
 	if x := e.Ready(); x != nil {
-		return errors.New(x.EN)
+		return bilingual.Plain(x.ZH, x.EN)
 	}
 	if e.Dataset.Unit == nil {
-		return fmt.Errorf("data set %q has no privacy unit: what a model tells of one could not be bounded", m.Dataset)
+		return texts.Errorf("data set %q has no privacy unit: what a model tells of one could not be bounded", m.Dataset)
 	}
 	allowed, most, _, ok := e.Models()
 	if !ok {
-		return fmt.Errorf("the department of data set %q lets no model be trained on it (models is absent from its Disclosure)", m.Dataset)
+		return texts.Errorf("the department of data set %q lets no model be trained on it (models is absent from its Disclosure)", m.Dataset)
 	}
 	if err := checkFamily(m.Family); err != nil {
 		return err
 	}
 	if !slices.Contains(allowed, m.Family) {
-		return fmt.Errorf("the department of data set %q does not allow family %q", m.Dataset, m.Family)
+		return texts.Errorf("the department of data set %q does not allow family %q", m.Dataset, m.Family)
 	}
 	training, evaluation, err := m.Price()
 	if err != nil {
 		return err
 	}
 	if training+evaluation > most {
-		return fmt.Errorf("the model costs ρ %s and the department of data set %q allows %s", training+evaluation, m.Dataset, most)
+		return texts.Errorf("the model costs ρ %s and the department of data set %q allows %s", training+evaluation, m.Dataset, most)
 	}
 	if err := m.checkShape(e); err != nil {
 		return err
@@ -229,13 +228,13 @@ func (b *Book) checkModel(m ModelSpec) error {
 			return err
 		}
 		if f.Column == m.Label.Column {
-			return fmt.Errorf("column %q is the label and cannot be a feature", f.Column)
+			return texts.Errorf("column %q is the label and cannot be a feature", f.Column)
 		}
 		if constant(c) {
-			return fmt.Errorf("feature %q is constant by its code list or bounds; leave it out", f.Column)
+			return texts.Errorf("feature %q is constant by its code list or bounds; leave it out", f.Column)
 		}
 		if f.Bins != 0 && (f.Bins < 2 || f.Bins > maxModelBins || c.Type.Kind == algebra.Text || c.Type.Kind == algebra.Bool || c.Grid != nil) {
-			return fmt.Errorf("feature %q: bins (2…%d) are for a number or date without a registered grid", f.Column, maxModelBins)
+			return texts.Errorf("feature %q: bins (2…%d) are for a number or date without a registered grid", f.Column, maxModelBins)
 		}
 	}
 	for _, g := range m.Groups {
@@ -244,7 +243,7 @@ func (b *Book) checkModel(m ModelSpec) error {
 			return err
 		}
 		if len(c.Column.Codes) == 0 && c.Type.Kind != algebra.Bool {
-			return fmt.Errorf("group %q needs a public code list", g)
+			return texts.Errorf("group %q needs a public code list", g)
 		}
 	}
 	return m.checkLabel(cols)
@@ -255,49 +254,49 @@ func (m ModelSpec) checkShape(e Entry) error {
 	f := families[m.Family]
 	switch {
 	case m.Release != ReleaseParameters && m.Release != ReleaseScores:
-		return fmt.Errorf("unknown release %q; known: parameters, scores", safeName(string(m.Release)))
+		return texts.Errorf("unknown release %q; known: parameters, scores", safeName(string(m.Release)))
 	case m.Release == ReleaseParameters && (!m.Private || !f.exportable):
-		return errors.New("release: parameters needs private: true and a family with a parameter file; other models stay inside and answer by release: scores")
+		return texts.Errorf("release: parameters needs private: true and a family with a parameter file; other models stay inside and answer by release: scores")
 	case m.Family == FamilyModule && (m.Private || m.Release != ReleaseScores):
-		return errors.New("a module is not trained here: private is false and release is scores")
+		return texts.Errorf("a module is not trained here: private is false and release is scores")
 	case len(m.Features) == 0 || len(m.Features) > maxModelFeatures:
-		return fmt.Errorf("features must name 1 to %d columns", maxModelFeatures)
+		return texts.Errorf("features must name 1 to %d columns", maxModelFeatures)
 	case len(m.Pairs) > 0 && m.Family != FamilyAdditive || len(m.Pairs) > maxModelPairs:
-		return fmt.Errorf("pairs (at most %d) are for family additive", maxModelPairs)
+		return texts.Errorf("pairs (at most %d) are for family additive", maxModelPairs)
 	case len(m.Groups) > maxModelGroups:
-		return fmt.Errorf("groups must name at most %d columns", maxModelGroups)
+		return texts.Errorf("groups must name at most %d columns", maxModelGroups)
 	case m.HoldOut != 0 && (m.HoldOut < 10 || m.HoldOut > 50):
-		return errors.New("hold_out must lie in 10…50 percent of the units")
+		return texts.Errorf("hold_out must lie in 10…50 percent of the units")
 	}
 	most := 1
 	if !e.Dataset.OneRow {
 		most = int(e.Rule.MaxRows)
 	}
 	if m.RowsPerUnit < 0 || m.RowsPerUnit > most {
-		return fmt.Errorf("rows_per_unit must lie in 1…%d, the department's contribution bound", most)
+		return texts.Errorf("rows_per_unit must lie in 1…%d, the department's contribution bound", most)
 	}
 	if m.Family == FamilyModule {
 		if d, err := hex.DecodeString(m.Module); err != nil || len(d) != 32 || hex.EncodeToString(d) != m.Module {
-			return errors.New("module must be the SHA-256 of the WebAssembly file, 64 small hexadecimal digits")
+			return texts.Errorf("module must be the SHA-256 of the WebAssembly file, 64 small hexadecimal digits")
 		}
 	} else if m.Module != "" {
-		return errors.New("module is for family module")
+		return texts.Errorf("module is for family module")
 	}
 	seen := map[string]bool{}
 	for _, x := range m.Features {
 		if seen[x.Column] {
-			return fmt.Errorf("feature %q stands twice", safeName(x.Column))
+			return texts.Errorf("feature %q stands twice", safeName(x.Column))
 		}
 		seen[x.Column] = true
 	}
 	for i, x := range m.Groups {
 		if slices.Contains(m.Groups[:i], x) {
-			return fmt.Errorf("group %q stands twice", safeName(x))
+			return texts.Errorf("group %q stands twice", safeName(x))
 		}
 	}
 	for i, x := range m.Pairs {
 		if !seen[x[0]] || !seen[x[1]] || x[0] == x[1] || slices.Contains(m.Pairs[:i], x) || slices.Contains(m.Pairs[:i], [2]string{x[1], x[0]}) {
-			return errors.New("a pair names two features, and no pair stands twice")
+			return texts.Errorf("a pair names two features, and no pair stands twice")
 		}
 	}
 	return m.Setting.check()
@@ -310,7 +309,7 @@ func (s ModelSettings) check() error {
 		low, top int
 	}{{"steps", s.Steps, 1, 200}, {"rounds", s.Rounds, 1, 200}, {"trees", s.Trees, 1, 100}, {"depth", s.Depth, 1, 10}, {"leaf", s.Leaf, 10, 10_000}, {"clusters", s.Clusters, 2, 64}} {
 		if x.v != 0 && (x.v < x.low || x.v > x.top) {
-			return fmt.Errorf("settings.%s must lie in %d…%d", x.name, x.low, x.top)
+			return texts.Errorf("settings.%s must lie in %d…%d", x.name, x.low, x.top)
 		}
 	}
 	for _, x := range []struct {
@@ -319,7 +318,7 @@ func (s ModelSettings) check() error {
 		low, top float64
 	}{{"clip", s.Clip, 0.01, 100}, {"l2", s.L2, 0, 1}, {"rate", s.Rate, 0.001, 10}} {
 		if x.v != 0 && !(x.v >= x.low && x.v <= x.top) { // not a number fails both
-			return fmt.Errorf("settings.%s must lie in %g…%g", x.name, x.low, x.top)
+			return texts.Errorf("settings.%s must lie in %g…%g", x.name, x.low, x.top)
 		}
 	}
 	return nil
@@ -332,11 +331,11 @@ func modelColumn(cols map[string]StoredColumn, name string) (StoredColumn, error
 	c, ok := cols[name]
 	switch {
 	case !ok:
-		return c, fmt.Errorf("unknown column %q", safeName(name))
+		return c, texts.Errorf("unknown column %q", safeName(name))
 	case c.Drop || c.Column.Identifier != "":
-		return c, fmt.Errorf("column %q identifies a unit or is not stored, and no model reads it", name)
+		return c, texts.Errorf("column %q identifies a unit or is not stored, and no model reads it", name)
 	case masking.OfTable(c.Mask.Op):
-		return c, fmt.Errorf("column %q is masked by %s: its values depend on other people's rows, and what a model tells of one could not be bounded", name, c.Mask.Op)
+		return c, texts.Errorf("column %q is masked by %s: its values depend on other people's rows, and what a model tells of one could not be bounded", name, c.Mask.Op)
 	case c.Type.Kind == algebra.Bool:
 		return c, nil
 	case len(c.Column.Codes) > 0 && c.Mask.Op == masking.OpKeep:
@@ -344,7 +343,7 @@ func modelColumn(cols map[string]StoredColumn, name string) (StoredColumn, error
 	case c.Type.Kind != algebra.Text && c.Bounds != nil:
 		return c, nil
 	}
-	return c, fmt.Errorf("column %q needs a registered code list that is stored unmasked, or registered bounds: no constant of a model comes from the data", name)
+	return c, texts.Errorf("column %q needs a registered code list that is stored unmasked, or registered bounds: no constant of a model comes from the data", name)
 }
 
 func constant(c StoredColumn) bool {
@@ -361,33 +360,33 @@ func (m ModelSpec) checkLabel(cols map[string]StoredColumn) error {
 	f := families[m.Family]
 	if f.none {
 		if m.Label.Column != "" || len(m.Label.Positive) > 0 || m.Label.Threshold != "" {
-			return errors.New("kmeans has no label")
+			return texts.Errorf("kmeans has no label")
 		}
 		return nil
 	}
 	if m.Label.Column == "" {
-		return errors.New("label.column is missing")
+		return texts.Errorf("label.column is missing")
 	}
 	c, err := modelColumn(cols, m.Label.Column)
 	if err != nil {
-		return fmt.Errorf("label: %w", err)
+		return texts.Errorf("label: %w", err)
 	}
 	coded := c.Type.Kind == algebra.Bool || len(c.Column.Codes) > 0 && c.Mask.Op == masking.OpKeep
 	binary := len(m.Label.Positive) > 0 || m.Label.Threshold != ""
 	switch {
 	case len(m.Label.Positive) > 0 && m.Label.Threshold != "":
-		return errors.New("label.positive and label.threshold exclude each other")
+		return texts.Errorf("label.positive and label.threshold exclude each other")
 	case f.classes && (binary || !coded || len(c.Column.Codes) < 2):
-		return errors.New("softmax needs a label with a code list, and neither positive nor threshold")
+		return texts.Errorf("softmax needs a label with a code list, and neither positive nor threshold")
 	case !f.classes && coded && !binary, f.binary && !f.number && m.Family != FamilyModule && !binary:
-		return errors.New("label.positive (codes) or label.threshold (an edge of the registered grid) says which rows are class 1")
+		return texts.Errorf("label.positive (codes) or label.threshold (an edge of the registered grid) says which rows are class 1")
 	case binary && !f.binary && m.Family != FamilyModule:
-		return fmt.Errorf("family %s predicts no class; leave positive and threshold out", m.Family)
+		return texts.Errorf("family %s predicts no class; leave positive and threshold out", m.Family)
 	}
 	if m.Label.Threshold != "" {
 		v, err := parseStored(c.Type, m.Label.Threshold)
 		if err != nil || coded || !slices.Contains(c.Grid, v.I) {
-			return fmt.Errorf("label.threshold is no edge of the registered grid of column %q as it is stored", m.Label.Column)
+			return texts.Errorf("label.threshold is no edge of the registered grid of column %q as it is stored", m.Label.Column)
 		}
 	}
 	if len(m.Label.Positive) > 0 {
@@ -400,11 +399,11 @@ func (m ModelSpec) checkLabel(cols map[string]StoredColumn) error {
 		}
 		for i, x := range m.Label.Positive {
 			if !slices.Contains(codes, x) || slices.Contains(m.Label.Positive[:i], x) {
-				return fmt.Errorf("label.positive holds what is not in the code list of column %q, or twice", m.Label.Column)
+				return texts.Errorf("label.positive holds what is not in the code list of column %q, or twice", m.Label.Column)
 			}
 		}
 		if len(m.Label.Positive) == len(codes) {
-			return errors.New("label.positive names every code: all rows would be of one class")
+			return texts.Errorf("label.positive names every code: all rows would be of one class")
 		}
 	}
 	return nil

@@ -204,7 +204,7 @@ func (b *Book) putProductReview(r ProductReview, a act) error {
 		return texts.Errorf("product %q: %w", p.ID, err)
 	}
 	if p.Model != nil && p.Model.costly() && r.Approve && len(r.Officers) < 2 {
-		return fmt.Errorf("product %q: a model of more than ρ %s (ε 1) is approved by two officials of each reviewer", p.ID, DefaultModelRho)
+		return texts.Errorf("product %q: a model of more than ρ %s (ε 1) is approved by two officials of each reviewer", p.ID, DefaultModelRho)
 	}
 	if err := checkWords(true, map[string]Text{"reason": r.Reason}); err != nil {
 		return texts.Errorf("product %q: %w", p.ID, err)

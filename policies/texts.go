@@ -11,5 +11,6 @@ import (
 var texts = func() bilingual.Book {
 	all := maps.Clone(documentTexts)
 	maps.Copy(all, ruleTexts)
+	maps.Copy(all, modelTexts)
 	return all
 }()

@@ -179,7 +179,7 @@ var documentTexts = bilingual.Book{
 	"column %q identifies a unit (%s) and has no mask; name one, or drop":                                     "列“%s”能标识隐私单元（%s）而没有脱敏；请指定一种，或 drop",
 	"no Grading is in force for it; data is graded before a rule is set":                                      "它还没有生效的 Grading；先分级，后定规则",
 	"no Masking is in force for it; masks are set before a rule is":                                           "它还没有生效的 Masking；先定脱敏，后定规则",
-	"column %q: unknown use %q; known: key, filter, measure, join, verify":                                    "列“%s”：未知的用法“%s”；可用：key、filter、measure、join、verify",
+	"column %q: unknown use %q; known: key, filter, measure, join, verify, train":                             "列“%s”：未知的用法“%s”；可用：key、filter、measure、join、verify、train",
 	"column %q: a measure needs an int or decimal column with registered bounds":                              "列“%s”：作为度量须为有登记上下限的 int 或 decimal 列",
 	"column %q identifies a unit or is not stored, and cannot be used in queries":                             "列“%s”能标识隐私单元或不入库，不能用于查询",
 	"column %q is graded %d (important or core) and cannot be used in queries":                                "列“%s”为 %d 级（重要或核心），不能用于查询",

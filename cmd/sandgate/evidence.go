@@ -158,9 +158,9 @@ func (a *app) evidence(r *dossier.Report) error {
 	switch s := r.Timestamp; {
 	case s == nil:
 	case s.Trusted:
-		a.say("时间戳 %s，%s", "time-stamp %s by %s", s.At.Local().Format(time.DateTime), s.Authority)
+		a.say("时间戳 %s，%s", "time-stamp %s by %s", policies.Clock(s.At), s.Authority)
 	default:
-		a.say("时间戳 %s，%s（未核对机构；用 --tsa-root 核对）", "time-stamp %s by %s (the authority was not checked; name its root with --tsa-root)", s.At.Local().Format(time.DateTime), s.Authority)
+		a.say("时间戳 %s，%s（未核对机构；用 --tsa-root 核对）", "time-stamp %s by %s (the authority was not checked; name its root with --tsa-root)", policies.Clock(s.At), s.Authority)
 	}
 	if len(r.Cosigned) == 0 {
 		a.say("没有见证签名：文件中没有见证规则", "no cosignature: the file holds no witness policy")

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandgate/sandgate/ledger/dossier"
+	"github.com/sandgate/sandgate/policies"
 )
 
 func (a *app) evidenceStampCmd() *cobra.Command {
@@ -53,13 +53,13 @@ with its token. Cosignatures carry a time already; a time-stamp is the word of a
 			}
 			file, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 			if err != nil {
-				return fmt.Errorf("failed to create evidence file: %w", err)
+				return texts.Errorf("failed to create evidence file: %w", err)
 			}
 			_, err = file.Write(text)
 			if err = errors.Join(err, file.Close()); err != nil {
-				return fmt.Errorf("failed to write evidence file: %w", err)
+				return texts.Errorf("failed to write evidence file: %w", err)
 			}
-			a.note("时间戳 %s，%s；已写入 %s", "time-stamp %s by %s; written to %s", s.At.Local().Format(time.DateTime), s.Authority, out)
+			a.note("时间戳 %s，%s；已写入 %s", "time-stamp %s by %s; written to %s", policies.Clock(s.At), s.Authority, out)
 			return nil
 		},
 	}
@@ -75,20 +75,20 @@ const stampWait = 30 * time.Second
 func askAuthority(c *cobra.Command, url string, query []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(c.Context(), http.MethodPost, url, bytes.NewReader(query))
 	if err != nil {
-		return nil, usageError{errors.New("--tsa is the URL of a time-stamping authority, http or https")}
+		return nil, usageError{texts.Errorf("--tsa is the URL of a time-stamping authority, http or https")}
 	}
 	req.Header.Set("Content-Type", "application/timestamp-query")
 	resp, err := (&http.Client{Timeout: stampWait}).Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("failed to reach the time-stamping authority: %w", err)
+		return nil, texts.Errorf("failed to reach the time-stamping authority: %w", err)
 	}
 	defer resp.Body.Close()
 	reply, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil {
-		return nil, fmt.Errorf("failed to read the authority's reply: %w", err)
+		return nil, texts.Errorf("failed to read the authority's reply: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the time-stamping authority answered status %d", resp.StatusCode)
+		return nil, texts.Errorf("the time-stamping authority answered status %d", resp.StatusCode)
 	}
 	return reply, nil
 }
@@ -100,7 +100,7 @@ func readRoots(path string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, usageError{errors.New("--tsa-root is a file of PEM certificates")}
+		return nil, usageError{texts.Errorf("--tsa-root is a file of PEM certificates")}
 	}
 	return pool, nil
 }

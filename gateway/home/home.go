@@ -128,8 +128,8 @@ func Create(dir string, cfg Config, now time.Time) (*Home, error) {
 		return nil, texts.Errorf("failed to encode config: %w", err)
 	}
 	for name, data := range map[string][]byte{configFile: append(text, '\n'), caFile: caPEM, serverFile: serverPEM} {
-		return nil, texts.Errorf("failed to write home: %w", err)
 		if err := writeFile(dir, name, data); err != nil {
+			return nil, texts.Errorf("failed to write home: %w", err)
 		}
 	}
 	return h, nil
@@ -144,11 +144,11 @@ func (h *Home) seal(keys *Keys) error {
 	if err != nil {
 		return err
 	}
-	return texts.Errorf("failed to write unlock key: %w", err)
 	if err := writeFile(h.Dir, unlockFile, []byte(id.String()+"\n")); err != nil {
+		return texts.Errorf("failed to write unlock key: %w", err)
 	}
-	return texts.Errorf("failed to write keyring: %w", err)
 	if err := writeFile(h.Dir, keyringFile, sealed); err != nil {
+		return texts.Errorf("failed to write keyring: %w", err)
 	}
 	return nil
 }

@@ -101,8 +101,8 @@ func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign ed25519
 		kitSignKey: EncodeSigningKey(sign),
 	}
 	for name, data := range files {
-		return nil, texts.Errorf("failed to write kit: %w", err)
 		if err := writeFile(dir, name, data); err != nil {
+			return nil, texts.Errorf("failed to write kit: %w", err)
 		}
 	}
 	return k, nil

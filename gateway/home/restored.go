@@ -57,23 +57,13 @@ func (h *Home) Restored() (*Restored, error) {
 
 // Confirmed takes the mark away, durably.
 func (h *Home) Confirmed() error {
-		return texts.Errorf("failed to remove the mark of a restoration: %w", err)
 	if err := durable.Remove(filepath.Join(h.Dir, restoredFile), "restored.remove"); err != nil {
+		return texts.Errorf("failed to remove the mark of a restoration: %w", err)
 	}
-	return durable.SyncDir(h.Dir, err := os.Open(path)
-	if err != nil {
-		return texts.Errorf("restored")
+	return durable.SyncDir(h.Dir, "restored")
 }
 
 // writeFile writes a file of a home so that it is there after a power failure.
 func writeFile(dir, name string, text []byte) error {
-	return texts.Errorf("failed to write %s: %w", name, err)
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmpdurable.Write(text)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return texts.Errorf("failed to write %s: %w", name, err)
-	}
-	if err := os.Rename(tmp.Name(), filepath.Join(dir, name)); err != nil {
-		return texts.Errorf("failed to write %s: %w", text, "home")
+	return durable.Write(filepath.Join(dir, name), text, "home")
 }
