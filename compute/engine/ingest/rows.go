@@ -373,12 +373,17 @@ func (in *reader) fingerprint() {
 	addTo(&in.sum, &h)
 }
 
-// Decode calls value for each stored value of an encoded row, in order: at is where
-// its text stands in row, when it is text. It reports whether row is a whole row of
-// n values.
-func Decode(row []byte, n int, value func(i int, null bool, number int64, at, size int)) bool {
+// Cell is one stored value of an encoded row.
+type Cell struct {
+	Number   int64 // of every kind but text
+	At, Size int   // of a text in the row; Size is −1 for NULL
+}
+
+// Decode fills cells with the stored values of an encoded row. It reports whether row
+// is a whole row of so many values.
+func Decode(row []byte, cells []Cell) bool {
 	at := 8
-	for i := range n {
+	for i := range cells {
 		if at >= len(row) {
 			return false
 		}
@@ -386,9 +391,9 @@ func Decode(row []byte, n int, value func(i int, null bool, number int64, at, si
 		at++
 		switch {
 		case kind == 0:
-			value(i, true, 0, 0, 0)
+			cells[i] = Cell{Size: -1}
 		case kind == 1 && at+8 <= len(row):
-			value(i, false, int64(binary.BigEndian.Uint64(row[at:])), 0, 0)
+			cells[i] = Cell{Number: int64(binary.BigEndian.Uint64(row[at:]))}
 			at += 8
 		case kind == 2 && at+4 <= len(row):
 			size := int(binary.BigEndian.Uint32(row[at:]))
@@ -396,7 +401,7 @@ func Decode(row []byte, n int, value func(i int, null bool, number int64, at, si
 			if size > len(row)-at {
 				return false
 			}
-			value(i, false, 0, at, size)
+			cells[i] = Cell{At: at, Size: size}
 			at += size
 		default:
 			return false
