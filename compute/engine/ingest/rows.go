@@ -15,8 +15,8 @@ import (
 	"github.com/sandgate/sandgate/masking"
 )
 
-// Row is one row to store. Values are parallel to Spec.StoredColumns and valid
-// until the sink returns.
+// Row is one row to store. Values are parallel to Spec.StoredColumns; they, their texts
+// and Encoded are valid until the sink returns.
 type Row struct {
 	Unit   uint64 // token; 0 in a public table
 	Order  uint64 // secret keyed hash of the row's own content and unit
@@ -81,7 +81,8 @@ type reader struct {
 type column struct {
 	Column
 	missing      map[string]bool
-	codes        map[string]bool
+	codes        map[string]read // nil: any value
+	other        read
 	op           Operator
 	ints         IntOperator // op when it is one
 	stored       algebra.Type
@@ -90,6 +91,12 @@ type column struct {
 	now          Value // of the row at hand, before the mask
 	later        bool  // the operator looks at the unit or at the whole table
 	asked, known int   // of masked
+}
+
+// read is a field's text as parse reads it.
+type read struct {
+	Value
+	code Code
 }
 
 // Ingest reads r in the given format and hands every good row to sink. Bad rows
@@ -158,9 +165,12 @@ func newReader(spec *Spec, keys Keys, sink Sink) (*reader, error) {
 			col.missing[m] = true
 		}
 		if len(c.Codes) > 0 {
-			col.codes = map[string]bool{}
-			for _, code := range c.Codes {
-				col.codes[code] = true
+			col.codes = map[string]read{}
+			for _, code := range append([]string{c.Other}, c.Codes...) {
+				col.codes[code] = readAs(c.Type, code)
+			}
+			if col.other = col.codes[c.Other]; !slices.Contains(c.Codes, c.Other) {
+				delete(col.codes, c.Other)
 			}
 		}
 		if strings.EqualFold(c.Name, spec.UnitColumn) {
@@ -271,14 +281,21 @@ func (in *reader) value(i int, text string, isNull bool) (Value, Code) {
 		c.now = Value{Null: true}
 		return c.now, ""
 	}
-	if c.codes != nil && !c.codes[text] {
-		if c.Other == "" {
-			return Value{}, CodeNotCode
+	var v Value
+	var code Code
+	if c.codes == nil {
+		v, code = parse(c.Type, text)
+	} else {
+		r, ok := c.codes[text]
+		if !ok {
+			if c.Other == "" {
+				return Value{}, CodeNotCode
+			}
+			in.othersNow = append(in.othersNow, i)
+			r = c.other
 		}
-		text = c.Other
-		in.othersNow = append(in.othersNow, i)
+		v, code = r.Value, r.code
 	}
-	v, code := parse(c.Type, text)
 	if code != "" {
 		return Value{}, code
 	}
