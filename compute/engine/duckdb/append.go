@@ -38,6 +38,12 @@ func (s *session) write(ctx context.Context, st *stage, stored []ingest.Stored, 
 	if st.consent {
 		defs = append(defs, consentColumn+" NOT NULL")
 	}
+	// A lane does the engine's work for its own rows. With a thread of the engine's beside
+	// it, it would look for work all the time in which that one does it, and groups of rows
+	// would be compressed and written as transactions end, one lane after the other.
+	if err := s.exec("SET threads=1", "SET write_buffer_row_group_count=1"); err != nil {
+		return err
+	}
 	if err := s.exec("CREATE TABLE out.main.t (" + strings.Join(defs, ", ") + ")"); err != nil {
 		return err
 	}
@@ -85,31 +91,36 @@ func writePass(p *pass, writers []*writer, private bool) error {
 		ranks, order = p.ranked()
 	}
 	groups := (len(p.rows) + groupRows - 1) / groupRows
-	errs := make([]error, len(writers))
+	return inTurn(writers, func(i int, w *writer) error {
+		from, to := groups*i/len(writers)*groupRows, groups*(i+1)/len(writers)*groupRows
+		return w.rows(p, ranks, order, from, min(to, len(p.rows)))
+	})
+}
+
+// inTurn lets the writers work at once, each in a transaction that work leaves open,
+// and ends the transactions one after the other. One that failed, and all after it,
+// stay open.
+func inTurn(writers []*writer, work func(i int, w *writer) error) error {
+	errs, turn := make([]error, len(writers)), make([]chan bool, len(writers)+1)
+	for i := range turn {
+		turn[i] = make(chan bool, 1)
+	}
+	turn[0] <- true
 	var wait sync.WaitGroup
 	for i, w := range writers {
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
-			from, to := groups*i/len(writers)*groupRows, groups*(i+1)/len(writers)*groupRows
-			errs[i] = w.rows(p, ranks, order, from, min(to, len(p.rows)))
+			errs[i] = work(i, w)
+			good := <-turn[i] && errs[i] == nil
+			if good {
+				errs[i] = w.s.exec("COMMIT")
+			}
+			turn[i+1] <- good && errs[i] == nil
 		}()
 	}
 	wait.Wait()
-	return commit(writers, errs)
-}
-
-// commit ends the writers' transactions in turn, unless one of them failed.
-func commit(writers []*writer, errs []error) error {
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	for _, w := range writers {
-		if err := w.s.exec("COMMIT"); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // streams says that the rows of a stage need no order but that of its parts: no two of
@@ -127,18 +138,10 @@ func (s *stage) stream(ctx context.Context, writers []*writer) error {
 	}
 	total := starts[stageParts]
 	groups := (total + groupRows - 1) / groupRows
-	errs := make([]error, len(writers))
-	var wait sync.WaitGroup
-	for i, w := range writers {
-		wait.Add(1)
-		go func() {
-			defer wait.Done()
-			from, to := groups*i/len(writers)*groupRows, groups*(i+1)/len(writers)*groupRows
-			errs[i] = w.parts(ctx, s, &starts, from, min(to, total))
-		}()
-	}
-	wait.Wait()
-	return commit(writers, errs)
+	return inTurn(writers, func(i int, w *writer) error {
+		from, to := groups*i/len(writers)*groupRows, groups*(i+1)/len(writers)*groupRows
+		return w.parts(ctx, s, &starts, from, min(to, total))
+	})
 }
 
 // parts appends the rows from…to−1 of a stage in a transaction that it leaves open.

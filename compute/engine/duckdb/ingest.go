@@ -73,11 +73,6 @@ func takeFile(ctx context.Context, job *engine.IngestJob, files []*os.File, prog
 	if err := s.exec(fmt.Sprintf("ATTACH '%s%s' AS %s", vfsRoot, outName, outName)); err != nil {
 		return none, mapError(err)
 	}
-	// Rows that fill a group are compressed and written by the lane that brings them, not
-	// by the lanes in turn as their transactions end.
-	if err := s.exec("SET write_buffer_row_group_count=1"); err != nil {
-		return none, mapError(err)
-	}
 	st := newStage(spool, job.Spec.UnitColumn != "", job.Spec.Consent, limits.Threads)
 	st.oneRow = job.Spec.OneRow
 	summary, err := ingest.Ingest(ctx, files[0], job.Format, &job.Spec, job.Keys, st, progress)
@@ -103,6 +98,10 @@ func takeFile(ctx context.Context, job *engine.IngestJob, files []*os.File, prog
 		return none, mapError(err)
 	}
 	if err := s.write(ctx, st, stored, limits.Memory/4, table); err != nil {
+		return none, mapError(err)
+	}
+	// The lanes were all the threads there were to be.
+	if err := s.exec(fmt.Sprintf("SET threads=%d", max(1, limits.Threads))); err != nil {
 		return none, mapError(err)
 	}
 	if err := s.check(&job.Spec, &summary); err != nil {
