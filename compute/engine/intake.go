@@ -12,6 +12,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sandgate/sandgate/compute/engine/ingest"
 	"github.com/sandgate/sandgate/sandbox"
 )
@@ -249,6 +251,7 @@ func openInput(account *account, raw io.Reader, format ingest.Format) (*os.File,
 	if err != nil {
 		return nil, nil, fmt.Errorf("failed to open pipe: %w", err)
 	}
+	widen(w)
 	result := make(chan error, 1)
 	go func() {
 		_, err := io.Copy(sinkWriter{w}, raw)
@@ -259,6 +262,18 @@ func openInput(account *account, raw io.Reader, format ingest.Format) (*os.File,
 		_ = w.Close()
 	}()
 	return r, func() error { return <-result }, nil
+}
+
+// pipeBytes is what an unprivileged process may have under way in a pipe unless the
+// host says otherwise (fs.pipe-max-size): with the usual 64 KiB reader and writer wake
+// each other for every few hundred rows.
+const pipeBytes = 1 << 20
+
+// widen enlarges a pipe where the host allows; a narrow one works, too.
+func widen(f *os.File) {
+	if c, err := f.SyscallConn(); err == nil {
+		_ = c.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeBytes) })
+	}
 }
 
 // errSink marks errors of the pipe: the worker stopped reading.

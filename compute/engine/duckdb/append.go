@@ -1,25 +1,13 @@
 package duckdb
 
-/*
-#include <stdint.h>
-
-// The engine's C interface, as its header has it.
-void duckdb_unsafe_vector_assign_string_element_len(void *vector, uint64_t index, const char *text, uint64_t size);
-
-static void assign_texts(void *vector, const char *text, const int64_t *at, const int32_t *size, uint64_t n)
-{
-	for (uint64_t i = 0; i < n; i++)
-		if (size[i] >= 0)
-			duckdb_unsafe_vector_assign_string_element_len(vector, i, text + at[i], (uint64_t)size[i]);
-}
-*/
-import "C"
-
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"unsafe"
@@ -50,6 +38,12 @@ func (s *session) write(ctx context.Context, st *stage, stored []ingest.Stored, 
 	if st.consent {
 		defs = append(defs, consentColumn+" NOT NULL")
 	}
+	// A lane does the engine's work for its own rows. With a thread of the engine's beside
+	// it, it would look for work all the time in which that one does it, and groups of rows
+	// would be compressed and written as transactions end, one lane after the other.
+	if err := s.exec("SET threads=1", "SET write_buffer_row_group_count=1"); err != nil {
+		return err
+	}
 	if err := s.exec("CREATE TABLE out.main.t (" + strings.Join(defs, ", ") + ")"); err != nil {
 		return err
 	}
@@ -65,6 +59,9 @@ func (s *session) write(ctx context.Context, st *stage, stored []ingest.Stored, 
 			return err
 		}
 		writers = append(writers, w)
+	}
+	if st.streams(memory) && table == nil {
+		return st.stream(ctx, writers)
 	}
 	var p pass
 	seen, n := 0, st.passes(memory)
@@ -94,26 +91,90 @@ func writePass(p *pass, writers []*writer, private bool) error {
 		ranks, order = p.ranked()
 	}
 	groups := (len(p.rows) + groupRows - 1) / groupRows
-	errs := make([]error, len(writers))
+	return inTurn(writers, func(i int, w *writer) error {
+		from, to := groups*i/len(writers)*groupRows, groups*(i+1)/len(writers)*groupRows
+		return w.rows(p, ranks, order, from, min(to, len(p.rows)))
+	})
+}
+
+// inTurn lets the writers work at once, each in a transaction that work leaves open,
+// and ends the transactions one after the other. One that failed, and all after it,
+// stay open.
+func inTurn(writers []*writer, work func(i int, w *writer) error) error {
+	errs, turn := make([]error, len(writers)), make([]chan bool, len(writers)+1)
+	for i := range turn {
+		turn[i] = make(chan bool, 1)
+	}
+	turn[0] <- true
 	var wait sync.WaitGroup
 	for i, w := range writers {
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
-			from, to := groups*i/len(writers)*groupRows, groups*(i+1)/len(writers)*groupRows
-			errs[i] = w.rows(p, ranks, order, from, min(to, len(p.rows)))
+			errs[i] = work(i, w)
+			good := <-turn[i] && errs[i] == nil
+			if good {
+				errs[i] = w.s.exec("COMMIT")
+			}
+			turn[i+1] <- good && errs[i] == nil
 		}()
 	}
 	wait.Wait()
-	for i, w := range writers {
-		if errs[i] != nil {
-			return errs[i]
+	return errors.Join(errs...)
+}
+
+// streams says that the rows of a stage need no order but that of its parts: no two of
+// them are to have different ranks. Then a part a lane is all that memory has to hold.
+func (s *stage) streams(memory int64) bool {
+	return (s.oneRow || !s.private) && s.passes(memory)*len(s.lanes) <= stageParts
+}
+
+// stream stores a stage part by part. Each lane reads, sorts and writes the parts of
+// its own consecutive share of the rows, in one transaction.
+func (s *stage) stream(ctx context.Context, writers []*writer) error {
+	var starts [stageParts + 1]int
+	for i, p := range s.parts {
+		starts[i+1] = starts[i] + int(p.rows)
+	}
+	total := starts[stageParts]
+	groups := (total + groupRows - 1) / groupRows
+	return inTurn(writers, func(i int, w *writer) error {
+		from, to := groups*i/len(writers)*groupRows, groups*(i+1)/len(writers)*groupRows
+		return w.parts(ctx, s, &starts, from, min(to, total))
+	})
+}
+
+// parts appends the rows from…to−1 of a stage in a transaction that it leaves open.
+// starts names the first row of each part.
+func (w *writer) parts(ctx context.Context, s *stage, starts *[stageParts + 1]int, from, to int) error {
+	a, err := w.begin()
+	if err != nil {
+		return err
+	}
+	defer bindings.AppenderDestroy(&a)
+	var p pass
+	var loader partLoader
+	var ranks []int32
+	for i := range stageParts {
+		if starts[i+1] <= from || starts[i] >= to {
+			continue
 		}
-		if err := w.s.exec("COMMIT"); err != nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		size, rows := int(s.parts[i].bytes), int(s.parts[i].rows)
+		p.text, p.rows = slices.Grow(p.text[:0], size)[:size], slices.Grow(p.rows[:0], rows)[:rows]
+		if err := loader.load(s, i, p.text, 0, size, p.rows); err != nil {
+			return err
+		}
+		if s.private {
+			ranks = p.ranks(ranks)
+		}
+		if err := w.append(a, &p, ranks, nil, max(from-starts[i], 0), min(to, starts[i+1])-starts[i]); err != nil {
 			return err
 		}
 	}
-	return nil
+	return finish(a)
 }
 
 // writer appends rows to the snapshot's table over a connection of its own. The
@@ -128,8 +189,7 @@ type writer struct {
 	consent bool
 	stored  []ingest.Stored
 
-	at    [][]int64 // of the texts of each column
-	size  [][]int32 // −1: NULL
+	cells []ingest.Cell
 	data  []unsafe.Pointer
 	valid []unsafe.Pointer
 }
@@ -162,12 +222,7 @@ func (s *session) newWriter(private, consent bool, stored []ingest.Stored) (*wri
 		add(bindings.TypeUUID)
 	}
 	w.chunk = bindings.CreateDataChunk(w.types)
-	w.at, w.size = make([][]int64, len(stored)), make([][]int32, len(stored))
-	for i, c := range stored {
-		if c.Type.Kind == algebra.Text {
-			w.at[i], w.size[i] = make([]int64, bindings.VectorSize()), make([]int32, bindings.VectorSize())
-		}
-	}
+	w.cells = make([]ingest.Cell, len(stored))
 	w.data, w.valid = make([]unsafe.Pointer, len(w.types)), make([]unsafe.Pointer, len(w.types))
 	return w, nil
 }
@@ -205,25 +260,50 @@ func (w *writer) close() {
 // rows appends the rows from…to−1 of a pass in a transaction that it leaves open.
 // order names them; nil is as they stand.
 func (w *writer) rows(p *pass, ranks []int32, order []uint32, from, to int) error {
-	if err := w.s.exec("BEGIN"); err != nil || from >= to {
+	a, err := w.begin()
+	if err != nil {
 		return err
 	}
-	var a bindings.Appender
+	defer bindings.AppenderDestroy(&a)
+	if err := w.append(a, p, ranks, order, from, to); err != nil {
+		return err
+	}
+	return finish(a)
+}
+
+func (w *writer) begin() (a bindings.Appender, err error) {
+	if err := w.s.exec("BEGIN"); err != nil {
+		return a, err
+	}
 	if bindings.AppenderCreateExt(w.conn, outName, "main", "t", &a) == bindings.StateError {
 		bindings.AppenderDestroy(&a)
-		return errEngine
+		return a, errEngine
 	}
-	defer bindings.AppenderDestroy(&a)
+	return a, nil
+}
+
+func finish(a bindings.Appender) error {
+	if bindings.AppenderClose(a) == bindings.StateError {
+		return fmt.Errorf("failed to append: %s", bindings.AppenderError(a)) // mapError reads the kind from it and drops the text
+	}
+	return nil
+}
+
+// append appends the rows from…to−1 of p.
+func (w *writer) append(a bindings.Appender, p *pass, ranks []int32, order []uint32, from, to int) error {
+	// The vectors point into the text until the engine has copied their rows.
+	var pin runtime.Pinner
+	if len(p.text) > 0 {
+		pin.Pin(&p.text[0])
+		defer pin.Unpin()
+	}
 	for step := int(bindings.VectorSize()); from < to; from += step {
 		if err := w.fill(p, ranks, order, from, min(from+step, to)); err != nil {
 			return err
 		}
 		if bindings.AppendDataChunk(a, w.chunk) == bindings.StateError {
-			return fmt.Errorf("failed to append: %s", bindings.AppenderError(a)) // mapError reads the kind from it and drops the text
+			return fmt.Errorf("failed to append: %s", bindings.AppenderError(a))
 		}
-	}
-	if bindings.AppenderClose(a) == bindings.StateError {
-		return fmt.Errorf("failed to append: %s", bindings.AppenderError(a))
 	}
 	return nil
 }
@@ -253,38 +333,56 @@ func (w *writer) fill(p *pass, ranks []int32, order []uint32, from, to int) erro
 		if w.consent {
 			put(w.data[first+len(w.stored)], n, uuid(r.subject))
 		}
-		whole := ingest.Decode(p.text[r.at:r.end], len(w.stored), func(i int, null bool, number int64, at, size int) {
-			c := first + i
-			if null {
-				mask := (*uint64)(unsafe.Add(w.valid[c], n/64*8))
+		text := p.text[r.at:r.end]
+		if !ingest.Decode(text, w.cells) {
+			return errEngine
+		}
+		for i := range w.cells {
+			c, data := &w.cells[i], w.data[first+i]
+			if c.Size < 0 {
+				mask := (*uint64)(unsafe.Add(w.valid[first+i], n/64*8))
 				*mask &^= 1 << (n % 64)
 			}
 			switch w.stored[i].Type.Kind {
 			case algebra.Text:
-				if w.at[i][n], w.size[i][n] = int64(r.at+at), int32(size); null {
-					w.size[i][n] = -1
+				if c.Size < 0 {
+					put(data, n, engineString{})
+					continue
 				}
+				putText(data, n, text[c.At:c.At+c.Size])
 			case algebra.Bool:
-				put(w.data[c], n, number != 0)
+				put(data, n, c.Number != 0)
 			case algebra.Date:
-				put(w.data[c], n, int32(number))
+				put(data, n, int32(c.Number))
 			default:
-				put(w.data[c], n, number)
+				put(data, n, c.Number)
 			}
-		})
-		if !whole {
-			return errEngine
 		}
-	}
-	for i, at := range w.at {
-		if at == nil {
-			continue
-		}
-		v := bindings.DataChunkGetVector(w.chunk, bindings.IdxT(first+i))
-		C.assign_texts(v.Ptr, (*C.char)(unsafe.Pointer(unsafe.SliceData(p.text))), (*C.int64_t)(&at[0]), (*C.int32_t)(&w.size[i][0]), C.uint64_t(to-from))
 	}
 	bindings.DataChunkSetSize(w.chunk, bindings.IdxT(to-from))
 	return nil
+}
+
+// engineString is a text as the engine's vectors hold it (duckdb_string_t of its C
+// interface): up to 12 bytes in place, else the first four and where all of them are.
+type engineString struct {
+	size   uint32
+	prefix [4]byte
+	at     uintptr // or 8 more bytes in place
+}
+
+// inPlace is how long a text may be that a vector holds itself.
+const inPlace = 12
+
+// putText sets the n-th text of a vector. It is not copied: it must stay where it is
+// until the engine has taken the vector.
+func putText(data unsafe.Pointer, n int, text []byte) {
+	if len(text) > inPlace {
+		put(data, n, engineString{uint32(len(text)), [4]byte(text), uintptr(unsafe.Pointer(unsafe.SliceData(text)))})
+		return
+	}
+	put(data, n, engineString{size: uint32(len(text))})
+	copy(unsafe.Slice((*byte)(unsafe.Add(data, uintptr(n)*unsafe.Sizeof(engineString{})+4)), inPlace), text)
 }
 
 // engineUUID is a UUID as the engine's vectors hold it: a 128-bit integer, low half

@@ -74,6 +74,7 @@ func takeFile(ctx context.Context, job *engine.IngestJob, files []*os.File, prog
 		return none, mapError(err)
 	}
 	st := newStage(spool, job.Spec.UnitColumn != "", job.Spec.Consent, limits.Threads)
+	st.oneRow = job.Spec.OneRow
 	summary, err := ingest.Ingest(ctx, files[0], job.Format, &job.Spec, job.Keys, st, progress)
 	if err != nil {
 		var refusal *ingest.Refusal
@@ -97,6 +98,10 @@ func takeFile(ctx context.Context, job *engine.IngestJob, files []*os.File, prog
 		return none, mapError(err)
 	}
 	if err := s.write(ctx, st, stored, limits.Memory/4, table); err != nil {
+		return none, mapError(err)
+	}
+	// The lanes were all the threads there were to be.
+	if err := s.exec(fmt.Sprintf("SET threads=%d", max(1, limits.Threads))); err != nil {
 		return none, mapError(err)
 	}
 	if err := s.check(&job.Spec, &summary); err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math/bits"
 	"os"
 	"slices"
 	"sync"
@@ -19,6 +20,9 @@ import (
 // come. Keys are uniform over 64 bits, so ranges are of about equal size.
 const stageParts = 128
 
+// partKeys is how many keys one of those ranges has.
+const partKeys = 1 << 64 / stageParts
+
 // stageBlock is how much of one part a lane gathers before it goes to the file.
 const stageBlock = 32 << 10
 
@@ -30,6 +34,7 @@ type stage struct {
 	file    *os.File
 	private bool
 	consent bool // rows carry the subject whose consent they need
+	oneRow  bool // no unit is to have several rows; a file that breaks it is refused later
 	lanes   []ingest.Sink
 
 	mu    sync.Mutex
@@ -62,6 +67,14 @@ func (s *stage) Add(ingest.Row) error { return errEngine }
 // Lanes implements ingest.ParallelSink.
 func (s *stage) Lanes() []ingest.Sink { return s.lanes }
 
+// key is what rows are sorted by first.
+func (s *stage) key(unit, order uint64) uint64 {
+	if s.private {
+		return unit
+	}
+	return order
+}
+
 // stageLane is one goroutine's way into a stage.
 type stageLane struct {
 	s     *stage
@@ -82,11 +95,7 @@ func (s *stage) head() int {
 
 // Add keeps a row.
 func (l *stageLane) Add(r ingest.Row) error {
-	key := r.Unit
-	if !l.s.private {
-		key = r.Order
-	}
-	p := key / (1 << 57)
+	p := l.s.key(r.Unit, r.Order) / partKeys
 	b := l.parts[p]
 	if len(b)+l.s.head()+len(r.Encoded) > stageBlock && len(b) > 0 {
 		if err := l.flush(int(p)); err != nil {
@@ -179,8 +188,9 @@ func (s *stage) load(p *pass, from, to int) error {
 		wait.Add(1)
 		go func() {
 			defer wait.Done()
+			var parts partLoader
 			for i := from + l; i < to && errs[l] == nil; i += len(s.lanes) {
-				errs[l] = s.loadPart(i, p.text, at[i], at[i+1], p.rows[starts[i]:starts[i+1]])
+				errs[l] = parts.load(s, i, p.text, at[i], at[i+1], p.rows[starts[i]:starts[i+1]])
 			}
 		}()
 	}
@@ -188,24 +198,31 @@ func (s *stage) load(p *pass, from, to int) error {
 	return errors.Join(errs...)
 }
 
-// loadPart reads one part into text[at:end] and sorts its rows.
-func (s *stage) loadPart(i int, text []byte, at, end int, rows []stagedRow) error {
-	var pack []byte
+// partLoader reads parts of a stage. Its buffers are used again.
+type partLoader struct {
+	pack []byte
+	rows []stagedRow // as they stand in the file
+	ends []uint32
+}
+
+// load reads one part into text[at:end] and its rows, sorted, into rows.
+func (l *partLoader) load(s *stage, part int, text []byte, at, end int, rows []stagedRow) error {
 	to := at
-	for _, b := range s.parts[i].blocks {
-		pack = slices.Grow(pack[:0], b.size)[:b.size]
-		if _, err := s.file.ReadAt(pack, b.at); err != nil {
+	for _, b := range s.parts[part].blocks {
+		l.pack = slices.Grow(l.pack[:0], b.size)[:b.size]
+		if _, err := s.file.ReadAt(l.pack, b.at); err != nil {
 			return err
 		}
-		n, err := s2.DecodedLen(pack)
+		n, err := s2.DecodedLen(l.pack)
 		if err != nil || n > end-to {
 			return errEngine
 		}
-		if _, err := s2.Decode(text[to:to+n:to+n], pack); err != nil {
+		if _, err := s2.Decode(text[to:to+n:to+n], l.pack); err != nil {
 			return errEngine
 		}
 		to += n
 	}
+	l.rows = slices.Grow(l.rows[:0], len(rows))[:len(rows)]
 	n, head := 0, s.head()
 	for ; at < to && n < len(rows) && to-at >= head+8; n++ {
 		size := int(binary.BigEndian.Uint32(text[at+8:]))
@@ -215,13 +232,41 @@ func (s *stage) loadPart(i int, text []byte, at, end int, rows []stagedRow) erro
 			return errEngine
 		}
 		r.unit = binary.BigEndian.Uint64(text[r.at:])
-		rows[n], at = r, r.end
+		if s.key(r.unit, r.order)/partKeys != uint64(part) {
+			return errEngine
+		}
+		l.rows[n], at = r, r.end
 	}
 	if n != len(rows) || at != end {
 		return errEngine
 	}
+	l.sort(s, rows, text)
+	return nil
+}
+
+// sort puts l.rows, whose keys are all of one part, into rows by unit and order. Keys
+// are uniform, so a row's key tells about where it goes; few rows share a place.
+func (l *partLoader) sort(s *stage, rows []stagedRow, text []byte) {
+	n := len(rows)
+	l.ends = slices.Grow(l.ends[:0], n+1)[:n+1]
+	clear(l.ends)
+	place := func(r *stagedRow) uint64 {
+		at, _ := bits.Mul64(s.key(r.unit, r.order)*stageParts, uint64(n))
+		return at
+	}
+	for i := range l.rows {
+		l.ends[place(&l.rows[i])+1]++
+	}
+	for i := range n {
+		l.ends[i+1] += l.ends[i]
+	}
+	for i := range l.rows {
+		at := place(&l.rows[i])
+		rows[l.ends[at]] = l.rows[i]
+		l.ends[at]++
+	}
 	// Equal orders are equal rows; a collision must not leak the order of the file.
-	slices.SortFunc(rows, func(a, b stagedRow) int {
+	compare := func(a, b stagedRow) int {
 		if s.private && a.unit != b.unit {
 			return cmp.Compare(a.unit, b.unit)
 		}
@@ -229,24 +274,38 @@ func (s *stage) loadPart(i int, text []byte, at, end int, rows []stagedRow) erro
 			return cmp.Compare(a.order, b.order)
 		}
 		return bytes.Compare(text[a.at:a.end], text[b.at:b.end])
-	})
-	return nil
+	}
+	from := uint32(0)
+	for _, to := range l.ends[:n] {
+		if to-from > 1 {
+			slices.SortFunc(rows[from:to], compare)
+		}
+		from = to
+	}
+}
+
+// ranks returns the rank of each row of p inside its unit, from 1, in into's place.
+func (p *pass) ranks(into []int32) []int32 {
+	into = slices.Grow(into[:0], len(p.rows))[:len(p.rows)]
+	for i := range p.rows {
+		into[i] = 1
+		if i > 0 && p.rows[i-1].unit == p.rows[i].unit {
+			into[i] = into[i-1] + 1
+		}
+	}
+	return into
 }
 
 // ranked returns the rank of each row of p inside its unit, from 1, and the order in
 // which the rows are stored: by rank, then unit (docs/decisions/014-snapshot-order.md).
 func (p *pass) ranked() (ranks []int32, order []uint32) {
-	ranks, order = make([]int32, len(p.rows)), make([]uint32, len(p.rows))
+	ranks, order = p.ranks(nil), make([]uint32, len(p.rows))
 	var of []int // rows by rank
-	for i, r := range p.rows {
-		ranks[i] = 1
-		if i > 0 && p.rows[i-1].unit == r.unit {
-			ranks[i] = ranks[i-1] + 1
-		}
-		if int(ranks[i]) > len(of) {
+	for _, rank := range ranks {
+		if int(rank) > len(of) {
 			of = append(of, 0)
 		}
-		of[ranks[i]-1]++
+		of[rank-1]++
 	}
 	next := 0
 	for i, n := range of {

@@ -68,6 +68,8 @@ func TestStageKeepsAndOrdersRows(t *testing.T) {
 		{"small", true, 2, 500, 7, 1 << 30},
 		{"several groups", true, 2, groupRows + 30_017, 40_000, 1 << 30},
 		{"one row a unit", true, 3, 20_000, 1 << 40, 1 << 30},
+		{"one row a unit, several groups", true, 2, groupRows + 30_017, 1 << 40, 1 << 30},
+		{"one row a unit, little memory", true, 2, 40_000, 1 << 40, 1 << 20},
 		{"several passes", true, 2, 40_000, 9_000, 1 << 20},
 		{"public", false, 2, 40_000, 1, 1 << 20},
 		{"one lane", false, 1, 2_000, 1, 1 << 30},
@@ -79,6 +81,7 @@ func TestStageKeepsAndOrdersRows(t *testing.T) {
 			}
 			defer f.Close()
 			st := newStage(f, c.private, false, c.lanes)
+			st.oneRow = c.unit == 1<<40
 			type row struct {
 				unit, order uint64
 				want        string

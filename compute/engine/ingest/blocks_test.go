@@ -184,19 +184,20 @@ func TestDecode(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for row := range sink.rows {
-		text := ""
-		if !Decode([]byte(row), 2, func(i int, null bool, n int64, at, size int) {
-			text += fmt.Sprint(i, null, n, row[at:at+size], ";")
-		}) {
+		text, cells := "", make([]Cell, 2)
+		if !Decode([]byte(row), cells) {
 			t.Fatal("a row does not decode")
+		}
+		for i, c := range cells {
+			text += fmt.Sprint(i, c.Size < 0, c.Number, row[c.At:c.At+max(c.Size, 0)], ";")
 		}
 		seen[text] = true
 		for cut := range len(row) {
-			if Decode([]byte(row[:cut]), 2, func(int, bool, int64, int, int) {}) {
+			if Decode([]byte(row[:cut]), cells) {
 				t.Fatalf("%d bytes of a row decode", cut)
 			}
 		}
-		if Decode(append([]byte(row), 0), 2, func(int, bool, int64, int, int) {}) || Decode(bytes.Replace([]byte(row), []byte{1, 0}, []byte{3, 0}, 1), 2, func(int, bool, int64, int, int) {}) {
+		if Decode(append([]byte(row), 0), cells) || Decode(bytes.Replace([]byte(row), []byte{1, 0}, []byte{3, 0}, 1), cells) {
 			t.Fatal("what is no row decodes")
 		}
 	}

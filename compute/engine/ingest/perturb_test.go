@@ -102,9 +102,11 @@ func (f sinkFunc) Add(r Row) error { return f(r) }
 
 func valuesBefore(r storedRow, n int) []Value {
 	out := make([]Value, n)
-	Decode(r.before, n, func(i int, null bool, number int64, at, size int) {
-		out[i] = Value{Null: null, I: number, S: string(r.before[at : at+size])}
-	})
+	cells := make([]Cell, n)
+	Decode(r.before, cells)
+	for i, c := range cells {
+		out[i] = Value{Null: c.Size < 0, I: c.Number, S: string(r.before[c.At : c.At+max(c.Size, 0)])}
+	}
 	return out
 }
 

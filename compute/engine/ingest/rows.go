@@ -15,8 +15,8 @@ import (
 	"github.com/sandgate/sandgate/masking"
 )
 
-// Row is one row to store. Values are parallel to Spec.StoredColumns and valid
-// until the sink returns.
+// Row is one row to store. Values are parallel to Spec.StoredColumns; they, their texts
+// and Encoded are valid until the sink returns.
 type Row struct {
 	Unit   uint64 // token; 0 in a public table
 	Order  uint64 // secret keyed hash of the row's own content and unit
@@ -81,7 +81,8 @@ type reader struct {
 type column struct {
 	Column
 	missing      map[string]bool
-	codes        map[string]bool
+	codes        map[string]read // nil: any value
+	other        read
 	op           Operator
 	ints         IntOperator // op when it is one
 	stored       algebra.Type
@@ -90,6 +91,12 @@ type column struct {
 	now          Value // of the row at hand, before the mask
 	later        bool  // the operator looks at the unit or at the whole table
 	asked, known int   // of masked
+}
+
+// read is a field's text as parse reads it.
+type read struct {
+	Value
+	code Code
 }
 
 // Ingest reads r in the given format and hands every good row to sink. Bad rows
@@ -158,9 +165,12 @@ func newReader(spec *Spec, keys Keys, sink Sink) (*reader, error) {
 			col.missing[m] = true
 		}
 		if len(c.Codes) > 0 {
-			col.codes = map[string]bool{}
-			for _, code := range c.Codes {
-				col.codes[code] = true
+			col.codes = map[string]read{}
+			for _, code := range append([]string{c.Other}, c.Codes...) {
+				col.codes[code] = readAs(c.Type, code)
+			}
+			if col.other = col.codes[c.Other]; !slices.Contains(c.Codes, c.Other) {
+				delete(col.codes, c.Other)
 			}
 		}
 		if strings.EqualFold(c.Name, spec.UnitColumn) {
@@ -271,14 +281,21 @@ func (in *reader) value(i int, text string, isNull bool) (Value, Code) {
 		c.now = Value{Null: true}
 		return c.now, ""
 	}
-	if c.codes != nil && !c.codes[text] {
-		if c.Other == "" {
-			return Value{}, CodeNotCode
+	var v Value
+	var code Code
+	if c.codes == nil {
+		v, code = parse(c.Type, text)
+	} else {
+		r, ok := c.codes[text]
+		if !ok {
+			if c.Other == "" {
+				return Value{}, CodeNotCode
+			}
+			in.othersNow = append(in.othersNow, i)
+			r = c.other
 		}
-		text = c.Other
-		in.othersNow = append(in.othersNow, i)
+		v, code = r.Value, r.code
 	}
-	v, code := parse(c.Type, text)
 	if code != "" {
 		return Value{}, code
 	}
@@ -373,12 +390,17 @@ func (in *reader) fingerprint() {
 	addTo(&in.sum, &h)
 }
 
-// Decode calls value for each stored value of an encoded row, in order: at is where
-// its text stands in row, when it is text. It reports whether row is a whole row of
-// n values.
-func Decode(row []byte, n int, value func(i int, null bool, number int64, at, size int)) bool {
+// Cell is one stored value of an encoded row.
+type Cell struct {
+	Number   int64 // of every kind but text
+	At, Size int   // of a text in the row; Size is −1 for NULL
+}
+
+// Decode fills cells with the stored values of an encoded row. It reports whether row
+// is a whole row of so many values.
+func Decode(row []byte, cells []Cell) bool {
 	at := 8
-	for i := range n {
+	for i := range cells {
 		if at >= len(row) {
 			return false
 		}
@@ -386,9 +408,9 @@ func Decode(row []byte, n int, value func(i int, null bool, number int64, at, si
 		at++
 		switch {
 		case kind == 0:
-			value(i, true, 0, 0, 0)
+			cells[i] = Cell{Size: -1}
 		case kind == 1 && at+8 <= len(row):
-			value(i, false, int64(binary.BigEndian.Uint64(row[at:])), 0, 0)
+			cells[i] = Cell{Number: int64(binary.BigEndian.Uint64(row[at:]))}
 			at += 8
 		case kind == 2 && at+4 <= len(row):
 			size := int(binary.BigEndian.Uint32(row[at:]))
@@ -396,7 +418,7 @@ func Decode(row []byte, n int, value func(i int, null bool, number int64, at, si
 			if size > len(row)-at {
 				return false
 			}
-			value(i, false, 0, at, size)
+			cells[i] = Cell{At: at, Size: size}
 			at += size
 		default:
 			return false

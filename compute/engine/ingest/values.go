@@ -61,8 +61,19 @@ func parse(typ algebra.Type, s string) (Value, Code) {
 	return Value{}, CodeMalform
 }
 
+func readAs(typ algebra.Type, s string) read {
+	v, code := parse(typ, s)
+	return read{v, code}
+}
+
+// cleanText says that s is UTF-8 without NUL.
 func cleanText(s string) bool {
-	return strings.IndexByte(s, 0) < 0 && utf8.ValidString(s)
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c == 0 || c >= utf8.RuneSelf {
+			return strings.IndexByte(s[i:], 0) < 0 && utf8.ValidString(s[i:])
+		}
+	}
+	return true
 }
 
 // parseDecimal reads [+-]digits[.digits] into minimal units of 10^-scale,
@@ -129,17 +140,11 @@ func parseDate(s string) (int64, bool) {
 	if len(s) != 10 || s[4] != '-' || s[7] != '-' {
 		return 0, false
 	}
-	number := func(part string) int {
-		n := 0
-		for i := 0; i < len(part); i++ {
-			if part[i] < '0' || part[i] > '9' {
-				return -1
-			}
-			n = n*10 + int(part[i]-'0')
-		}
-		return n
+	century, year, m, d := twoDigits(s[0], s[1]), twoDigits(s[2], s[3]), twoDigits(s[5], s[6]), twoDigits(s[8], s[9])
+	if century|year|m|d < 0 {
+		return 0, false
 	}
-	y, m, d := number(s[:4]), number(s[5:7]), number(s[8:])
+	y := century*100 + year
 	if y < 1 || m < 1 || m > 12 || d < 1 || d > daysIn(y, m) {
 		return 0, false
 	}
@@ -153,6 +158,15 @@ func parseDate(s string) (int64, bool) {
 	doy := (153*(m-3)+2)/5 + d - 1
 	doe := yoe*365 + yoe/4 - yoe/100 + doy
 	return int64(era*146097 + doe - 719468), true
+}
+
+// twoDigits is negative when they are not.
+func twoDigits(tens, ones byte) int {
+	tens, ones = tens-'0', ones-'0'
+	if tens > 9 || ones > 9 {
+		return -1
+	}
+	return int(tens)*10 + int(ones)
 }
 
 func daysIn(y, m int) int {
