@@ -15,6 +15,7 @@ export SANDGATE_BIN
 trap 'rm -rf "$(dirname "$SANDGATE_BIN")"' EXIT
 # Brings the WebAssembly compilers, without which the tests of guests built from source are skipped (and fail with CI=true).
 ./.ci/wasm.sh >/dev/null || echo "!! 没有 WebAssembly 编译器，从源码构建的测试将跳过 · NO WEBASSEMBLY COMPILERS: tests of guests built from source are SKIPPED"
+./.ci/strace.sh >/dev/null || echo "!! 没有 strace，系统调用故障注入将跳过；安装: sudo apt-get install strace · NO STRACE: the test that lets system calls fail is SKIPPED"
 cached=${XDG_CACHE_HOME:-$HOME/.cache}/sandgate/vault/vault-v1.21.2
 if [ -z "${VAULT_BIN:-}" ] && [ ! -x "$cached" ] && ! command -v vault >/dev/null; then
 	echo "!! 没有 Vault 服务器，相关测试将跳过；构建: make vault · NO VAULT SERVER: the tests of keys in Vault are SKIPPED (build one with: make vault)"

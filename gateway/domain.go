@@ -248,7 +248,8 @@ func (d *Domain) open(ctx context.Context) (err error) {
 	if err := d.openLedger(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(d.finishDestructions(ctx), d.finishRotation(ctx), d.finishKeys(ctx)); err != nil {
+	// A damaged certificate stops the start, not the serving that was announced.
+	if err := errors.Join(d.finishDestructions(ctx), d.finishRotation(ctx), d.finishKeys(ctx), d.renewTLS()); err != nil {
 		return errors.Join(err, d.log.Close())
 	}
 	d.pruneSnapshots()

@@ -58,7 +58,7 @@ var statusCodes = map[string]codes.Code{
 	"OUTCOME_UNKNOWN": codes.Aborted, "BUSY": codes.ResourceExhausted, "WORKERS_DOWN": codes.Unavailable, "WORKER_LOST": codes.Unavailable, "NOT_CANCELLABLE": codes.FailedPrecondition, "LEDGER_STOPPED": codes.Unavailable,
 	"UNAUTHENTICATED": codes.Unauthenticated, "DEADLINE_EXCEEDED": codes.DeadlineExceeded, "CANCELLED": codes.Canceled,
 	"CONSENT_EPOCH": codes.FailedPrecondition, "CONSENT_KEY_MOVED": codes.FailedPrecondition, "CA_NOT_RETIRED": codes.FailedPrecondition, "CA_IN_USE": codes.FailedPrecondition, "NOTHING_TO_RETIRE": codes.FailedPrecondition,
-	"METHOD_UNKNOWN": codes.Unimplemented, "INTERNAL": codes.Internal, "INGEST_FAILED": codes.Internal, "RELEASE_DAMAGED": codes.DataLoss, "INGEST_REFUSED": codes.InvalidArgument,
+	"METHOD_UNKNOWN": codes.Unimplemented, "INTERNAL": codes.Internal, "INGEST_FAILED": codes.Internal, "RELEASE_DAMAGED": codes.DataLoss, "SNAPSHOT_DAMAGED": codes.DataLoss, "INGEST_REFUSED": codes.InvalidArgument,
 	"SNAPSHOT_TOO_LARGE": codes.FailedPrecondition, "INGEST_TOO_LARGE": codes.ResourceExhausted, "INGEST_MEMORY": codes.ResourceExhausted,
 	"ASSESSMENT_FAILED": codes.ResourceExhausted, "POLICY_TOO_LARGE": codes.InvalidArgument,
 	"SNAPSHOT_LEAVING": codes.FailedPrecondition, "SNAPSHOT_DESTROYED": codes.FailedPrecondition, "DESTRUCTION_UNFINISHED": codes.Unavailable,

@@ -115,6 +115,10 @@ func leaseRefused(err error) error {
 		return refusal(policies.Reason{Code: "BUSY", Rule: "memory", SetBy: "sandgate",
 			ZH: "快照内存被其他作业占用；本次不扣减预算", EN: "other jobs hold the memory for snapshots; nothing is charged for this",
 			HintZH: "请稍后用同一 request_id 重试", HintEN: "retry later with the same request_id"})
+	case err != nil && !errors.Is(err, context.Canceled):
+		return refusal(policies.Reason{Code: "SNAPSHOT_DAMAGED", Rule: "snapshot", SetBy: "sandgate",
+			ZH: "数据快照的说明或密钥缺失或损坏，未予使用；本次不扣减预算", EN: "the manifest or the key of a snapshot is missing or damaged, so it is not used; nothing is charged for this",
+			HintZH: "请网关管理员从备份恢复 snapshots 目录，或请数源部门重新入库", HintEN: "have the gateway's administrator restore the directory snapshots of its home from backup, or the department ingest again"})
 	}
 	return err
 }

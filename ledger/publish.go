@@ -60,7 +60,7 @@ func openTiles(cfg *Config, signer *guard) (*integrator, error) {
 	add, shutdown, reader, err := tessera.NewAppender(ctx, driver, opts)
 	if err != nil {
 		cancel()
-		return nil, fmt.Errorf("failed to open tiles: %w", err)
+		return nil, fmt.Errorf("failed to open tiles, of which .state in the log directory keeps account: if it is damaged, bring back a complete copy of the log directory: %w", err)
 	}
 	return &integrator{add: add, reader: reader, shutdown: shutdown, cancel: cancel, dir: cfg.Dir}, nil
 }

@@ -41,9 +41,11 @@ const exactSets = 4
 
 func exactSet(i int) string { return fmt.Sprintf("exact%d", i%exactSets) }
 
-func newFaulted(t *testing.T) *faulted {
+func newFaulted(t *testing.T) *faulted { return newFaultedIn(t, t.TempDir()) }
+
+func newFaultedIn(t *testing.T, dir string) *faulted {
 	t.Helper()
-	a, err := New(t.TempDir(), gateway.Options{})
+	a, err := New(dir, gateway.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -147,6 +147,12 @@ func (h *Home) authorities(keys *Keys, now time.Time) (list []authority, text []
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, c := range have {
+		// One byte of it may be another and it still parse; no client would be let in by it.
+		if c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) != nil {
+			return nil, nil, fmt.Errorf("%s is damaged: bring it back from a backup, or from any kit of this gateway", h.CACert())
+		}
+	}
 	seeds := [][]byte{keys.CA}
 	for _, old := range slices.Backward(keys.Old[entry.KeyCA]) {
 		seeds = append(seeds, old.Key)
