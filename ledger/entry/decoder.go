@@ -340,7 +340,7 @@ func (c *cursor) request() (r Request) {
 	c.must(`,"purpose":`)
 	r.Purpose = c.word()
 	if c.has(`,"core":`) {
-		r.Core = c.core()
+		r.Core, r.shared = c.core(), true
 	}
 	c.must(`,"query":`)
 	r.Query = c.own()
