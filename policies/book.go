@@ -16,6 +16,8 @@ import (
 // the ledger holds. The zero Book trusts nobody; NewBook names the root of trust.
 // A Book is not safe for concurrent use; the sequencer owns the live one.
 type Book struct {
+	memory *memory // nil until the book is settled
+
 	root        string // regulator's party id
 	rootKey     ed25519.PublicKey
 	parties     map[string]Party
@@ -104,6 +106,7 @@ func NewBook(regulator string, key ed25519.PublicKey) *Book {
 
 func (b *Book) clone() *Book {
 	c := *b
+	c.memory = nil // until the copy is settled
 	c.parties = maps.Clone(b.parties)
 	c.purposes = maps.Clone(b.purposes)
 	c.datasets = maps.Clone(b.datasets)
@@ -201,7 +204,12 @@ func (b *Book) apply(env *dsse.Envelope, payload []byte, docs []Document, at tim
 		}
 		next.noted(doc, at)
 	}
-	return next.settle(), docs, nil
+	next.settle()
+	// Consents come by the thousand and change nothing else that is remembered.
+	if !slices.ContainsFunc(docs, func(d Document) bool { return d.Kind != KindConsent }) {
+		next.memory = b.memory
+	}
+	return next, docs, nil
 }
 
 // act is under whose signatures, and when, a document takes effect.

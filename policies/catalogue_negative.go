@@ -203,6 +203,9 @@ func (b *Book) Withheld(core algebra.Core, at time.Time) []Reason {
 			}
 		}
 	}
+	if len(b.negative) == 0 {
+		return out
+	}
 	seen := map[string]bool{}
 	for _, u := range Uses(core) {
 		e, ok := b.datasets[u.Dataset]

@@ -47,7 +47,7 @@ func (b *Book) Assessed(dataset string) (Assessment, bool) {
 func (b *Book) WithAssessment(a Assessment) *Book {
 	next := b.clone()
 	next.assessed[a.Dataset] = a
-	return next
+	return next.settle()
 }
 
 // WithSnapshot returns the book after a data set got a new snapshot: what was

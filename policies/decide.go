@@ -15,10 +15,13 @@ type Request struct {
 	Purpose  string
 	At       time.Time
 	Core     algebra.Core // redacted: literals never decide
-	Product  string       // id of the product it runs under; empty for none
-	Version  string       // digest of the product that ran
-	Kind     JobKind      // empty is JobQuery
-	Subject  string       // commitment of the one data subject that a verification asks about
+	// Of, when set, is where Core was taken from: a value that equal requests share and
+	// nobody changes. What is decided of it whatever the time is then decided once.
+	Of      *algebra.Core
+	Product string  // id of the product it runs under; empty for none
+	Version string  // digest of the product that ran
+	Kind    JobKind // empty is JobQuery
+	Subject string  // commitment of the one data subject that a verification asks about
 }
 
 // ColumnUse is one way in which a core uses a column.
@@ -186,20 +189,53 @@ func (b *Book) Decide(r Request) []Reason {
 		add(b.decideConsent(r, id))
 	}
 	out = append(out, b.Withheld(r.Core, r.At)...)
-	for _, u := range Uses(r.Core) {
-		add(b.decideColumn(l, u))
+	t := b.timelessOf(r, l)
+	out = append(out, t.columns...)
+	if len(out) == 0 {
+		add(t.level)
 	}
 	if len(out) == 0 {
-		add(b.decideLevel(r.Core))
+		add(t.witnesses)
 	}
-	if len(out) == 0 && len(r.Core.Tables) > 0 {
-		add(b.decideWitnesses(b.WaitOf(r.Core)))
-	}
-	for _, x := range slices.Concat(b.decideMasks(r), b.decidePseudonyms(r.Core), b.decideOfTable(r)) {
-		add(x)
-	}
+	out = append(out, t.masks...)
 	// A refusal must fit a ledger entry; so many reasons teach nobody more.
 	return out[:min(len(out), maxReasons)]
+}
+
+// timeless is what of a decision depends neither on the time nor on orders, consents
+// and registrations: on the core, its licence and who asks for what.
+type timeless struct {
+	columns          []Reason
+	level, witnesses *Reason
+	masks            []Reason
+}
+
+type timelessKey struct {
+	of                         *algebra.Core
+	operator, licence, purpose string
+}
+
+func (b *Book) timelessOf(r Request, l Licence) timeless {
+	if r.Of == nil {
+		return b.timeless(r, l)
+	}
+	return b.Remember(timelessKey{r.Of, r.Operator, r.Licence, r.Purpose}, func() any { return b.timeless(r, l) }).(timeless)
+}
+
+func (b *Book) timeless(r Request, l Licence) (out timeless) {
+	for _, u := range Uses(r.Core) {
+		if x := b.decideColumn(l, u); x != nil {
+			out.columns = append(out.columns, *x)
+		}
+	}
+	out.level = b.decideLevel(r.Core)
+	if len(r.Core.Tables) > 0 {
+		out.witnesses = b.decideWitnesses(b.WaitOf(r.Core))
+	}
+	for _, x := range slices.Concat(b.decideMasks(r), b.decidePseudonyms(r.Core), b.decideOfTable(r)) {
+		out.masks = append(out.masks, *x)
+	}
+	return out
 }
 
 // maxReasons caps the reasons of one refusal.

@@ -3,6 +3,7 @@ package policies
 import (
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -14,7 +15,32 @@ type derived struct {
 	stored  func() ([]StoredColumn, error)
 	hidden  func() ([]StoredColumn, error)
 	digest  func() string
-	further sync.Map // name → *once
+	further memory
+}
+
+// memory keeps what was computed, by key. Keys come from requests as well, so it is
+// bounded: past that everything is computed each time.
+type memory struct {
+	kept sync.Map // key → *once
+	size atomic.Int64
+}
+
+const mostKept = 1 << 15
+
+func (m *memory) recall(key any, make func() (any, error)) (any, error) {
+	x, ok := m.kept.Load(key)
+	if !ok {
+		if m.size.Load() >= mostKept {
+			return make()
+		}
+		var had bool
+		if x, had = m.kept.LoadOrStore(key, &once{}); !had {
+			m.size.Add(1)
+		}
+	}
+	o := x.(*once)
+	o.do.Do(func() { o.value, o.err = make() })
+	return o.value, o.err
 }
 
 type once struct {
@@ -58,6 +84,7 @@ func (e Entry) remembered() *derived {
 // settle gives every entry of a finished book its memory. A book is not changed
 // afterwards.
 func (b *Book) settle() *Book {
+	b.memory = &memory{}
 	for id, e := range b.datasets {
 		if e.remembered() != nil {
 			continue
@@ -72,15 +99,23 @@ func (b *Book) settle() *Book {
 }
 
 // Derive returns what make computes from the entry alone, and of an entry of a book
-// computes it once. name tells one computation from another; whoever is given the
-// value must not change it.
-func (e Entry) Derive(name string, make func() (any, error)) (any, error) {
+// computes it once. key tells one computation from another; whoever is given the value
+// must not change it.
+func (e Entry) Derive(key any, make func() (any, error)) (any, error) {
 	d := e.remembered()
 	if d == nil {
 		return make()
 	}
-	x, _ := d.further.LoadOrStore(name, &once{})
-	o := x.(*once)
-	o.do.Do(func() { o.value, o.err = make() })
-	return o.value, o.err
+	return d.further.recall(key, make)
+}
+
+// Remember returns what make computes from the book without the consents and the
+// orders in it, and computes it once. key tells one computation from another; whoever
+// is given the value must not change it.
+func (b *Book) Remember(key any, make func() any) any {
+	if b.memory == nil {
+		return make()
+	}
+	x, _ := b.memory.recall(key, func() (any, error) { return make(), nil })
+	return x
 }

@@ -238,7 +238,20 @@ func (b *Book) decideMasks(r Request) []*Reason {
 	return out
 }
 
+type formKey struct {
+	form              ColumnForm
+	purpose, operator string
+}
+
 func (e Entry) decideForm(c Column, f ColumnForm, r Request) *Reason {
+	if e.remembered() == nil {
+		return e.formDecided(c, f, r)
+	}
+	x, _ := e.Derive(formKey{f, r.Purpose, r.Operator}, func() (any, error) { return e.formDecided(c, f, r), nil })
+	return x.(*Reason)
+}
+
+func (e Entry) formDecided(c Column, f ColumnForm, r Request) *Reason {
 	stored := e.demands(c, "", "")[0].mask
 	want, rule, err := e.Demanded(c.Name, r.Purpose, r.Operator)
 	if err == nil && atLeast(c, stored, want) {

@@ -293,7 +293,7 @@ func (b *Book) ReviewsOf(id string, at time.Time) []ReviewState {
 	var out []ReviewState
 	for _, by := range b.reviewersOf(p) {
 		s := ReviewState{By: by}
-		if r, ok := b.reviews[reviewKey{id, by}]; ok && r.Digest == p.Digest() {
+		if r, ok := b.reviews[reviewKey{id, by}]; ok && r.Digest == b.digestOf(id) {
 			s.Review = &r
 		} else {
 			s.Rule = b.ruleFor(p, by, at)
@@ -368,7 +368,7 @@ func (b *Book) decideProduct(r Request, l Licence) []Reason {
 	if p.Licence != r.Licence || !slices.Contains(p.Purposes, r.Purpose) {
 		out = append(out, *reasonf("PRODUCT_SCOPE", "product/"+p.ID, p.Operator, "产品“%s”登记的授权或用途与本次请求不同", "product %q was filed for another licence or other purposes", p.ID))
 	}
-	if string(r.Core.Bytes()) != p.Core || r.Version != p.Digest() {
+	if string(r.Core.Bytes()) != p.Core || r.Version != b.digestOf(p.ID) {
 		out = append(out, *reasonf("PRODUCT_CHANGED", "product/"+p.ID, p.Operator, "本次查询与产品“%s”登记的形式不同", "the query has another form than product %q was filed with", p.ID).
 			hint("参数只能代换条件中的值；其他改动须重新登记和审查", "parameters stand for values of conditions only; any other change is filed and reviewed again"))
 	}

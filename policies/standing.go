@@ -340,7 +340,7 @@ func (b *Book) Ordered(v Automatic, at time.Time) (*Book, error) {
 	next.orders[v.Order.ID] = r
 	key := executedKey{v.Standing, v.Order.Target}
 	next.executed[key] = append(slices.Clone(next.executed[key]), v.Order.ID)
-	return next, nil
+	return next.settle(), nil
 }
 
 // WorkingDaysAfter is the instant so many working days after the last one in time

@@ -245,6 +245,18 @@ func (b *Book) WaitOfVerification(product string) string {
 	return b.WaitOf(b.predicateCore(*p.Predicate))
 }
 
+// Keys of what is remembered of a product by its id.
+type (
+	digestKey    string
+	predicateKey string
+	checkKey     string
+)
+
+// digestOf is the digest of a product in the book.
+func (b *Book) digestOf(id string) string {
+	return b.Remember(digestKey(id), func() any { return b.products[id].Digest() }).(string)
+}
+
 // DecideVerification says whether a verification may run, and if not every reason,
 // as Decide does for queries. It knows nothing of the subject: a refusal that
 // depended on a consent would tell whether there is one.
@@ -277,7 +289,7 @@ func (b *Book) DecideVerification(r Request) []Reason {
 	if p.Licence != r.Licence || !slices.Contains(p.Purposes, r.Purpose) {
 		add(reasonf("PRODUCT_SCOPE", "product/"+p.ID, p.Operator, "产品“%s”登记的授权或用途与本次请求不同", "product %q was filed for another licence or other purposes", p.ID))
 	}
-	if r.Version != p.Digest() {
+	if r.Version != b.digestOf(p.ID) {
 		add(reasonf("PRODUCT_CHANGED", "product/"+p.ID, p.Operator, "产品“%s”在受理期间变更", "product %q was changed meanwhile", p.ID))
 	}
 	b.runnable(p, r.At, add)
@@ -285,7 +297,7 @@ func (b *Book) DecideVerification(r Request) []Reason {
 	add(b.decideDataset(r, l, q.Dataset))
 	add(b.Suspended(Target{TargetDataset, q.Dataset}))
 	add(b.decideProvider(l, q.Dataset))
-	core := b.predicateCore(q)
+	core := b.Remember(predicateKey(p.ID), func() any { return b.predicateCore(q) }).(algebra.Core)
 	for _, x := range b.Withheld(core, r.At) {
 		// Of the class that is not shared, data may be verified and nothing else (R03).
 		if x.Code != "DATASET_NOT_SHARED" {
@@ -298,7 +310,7 @@ func (b *Book) DecideVerification(r Request) []Reason {
 	if len(out) == 0 {
 		add(b.decideLevel(core))
 		add(b.decideWitnesses(b.WaitOf(core)))
-		if err := b.checkPredicate(q); err != nil {
+		if b.Remember(checkKey(p.ID), func() any { return b.checkPredicate(q) == nil }) == false {
 			add(reasonf("PREDICATE_INVALID", "product/"+p.ID, b.datasets[q.Dataset].Department, "产品“%s”的谓词与现行目录、网格或脱敏规则不符", "the predicate of product %q does not fit the catalogue, grid or masks in force", p.ID).
 				hint("重新拟稿、登记并送审", "draft, file and review it again"))
 		}

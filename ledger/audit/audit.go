@@ -120,29 +120,69 @@ func (r *Report) notice(code, zh, en string) {
 	r.Findings = append(r.Findings, Finding{Code: code, ZH: zh, EN: en})
 }
 
+// begin forgets what the replay of a copy told.
+func (r *Report) begin() {
+	*r = Report{Kinds: map[entry.Kind]int{}, Jobs: map[string]int{}, Refusals: map[string]int{}, Pinned: r.Pinned}
+}
+
+func (r *Report) unpinned() {
+	r.notice("KEYS_FROM_LOG", "未指定信任文件：公钥取自账本首条记录，请用 --trust 指定主管部门另行提供的信任文件",
+		"no trust file was given: the keys are those of the log's own first entry; pin them with --trust")
+}
+
+func newAuditor(r *Report, trust *Trust, opt Options) *auditor {
+	a := &auditor{report: r, trust: trust, state: state.New(), tell: opt.Visit, openings: disclosures(opt.Openings), read: opt.Read, byQuery: map[[sha256.Size]byte]string{}, byCommitment: map[string][sha256.Size]byte{}}
+	r.State = a.state
+	return a
+}
+
 // Run audits the log in dir. It returns an error only when the audit could not
 // be carried out; everything wrong with the ledger is a finding.
 func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
-	r := &Report{Kinds: map[entry.Kind]int{}, Jobs: map[string]int{}, Refusals: map[string]int{}, Pinned: opt.Trust != nil}
-	trust := opt.Trust
+	r := &Report{Pinned: opt.Trust != nil}
+	r.begin()
+	trust, trustless := opt.Trust, opt.Trust == nil
 	if trust == nil {
 		g, err := firstEntry(dir)
 		if err != nil {
 			return nil, err
 		}
 		trust = g
-		r.notice("KEYS_FROM_LOG", "未指定信任文件：公钥取自账本首条记录，请用 --trust 指定主管部门另行提供的信任文件",
-			"no trust file was given: the keys are those of the log's own first entry; pin them with --trust")
+		r.unpinned()
 	}
 	verifier, err := Keys(ctx, dir, trust.LogKey)
 	if err != nil {
 		return nil, err
 	}
-	a := &auditor{report: r, trust: trust, state: state.New(), tell: opt.Visit, openings: disclosures(opt.Openings), read: opt.Read, byQuery: map[[sha256.Size]byte]string{}, byCommitment: map[string][sha256.Size]byte{}}
-	r.State = a.state
-	res, err := verify.Dir(ctx, dir, verifier, a.visit, opt.Progress)
+	// Every return waits for the second reader: nobody reads the copy afterwards.
+	reading, stop := context.WithCancel(ctx)
+	answer := confirm(reading, dir, verifier)
+	var confirmed *confirmation
+	await := func() *confirmation {
+		if answer != nil {
+			confirmed, answer = <-answer, nil
+		}
+		return confirmed
+	}
+	defer func() { stop(); await() }()
+	a := newAuditor(r, trust, opt)
+	var res verify.Result
+	authentic := false
+	from := stream
+	if opt.Visit != nil {
+		from = checked // nobody else hears of an entry that may not be one
+	}
+	err = a.replay(ctx, from(dir, verifier, opt.Progress, &res, &authentic))
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if !authentic {
+		// What was replayed does not stand under the signed root.
+		r.begin()
+		a = newAuditor(r, trust, opt)
+		if trustless {
+			r.unpinned()
+		}
 	}
 	if a.told != nil {
 		return nil, a.told
@@ -158,7 +198,7 @@ func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
 		verifier = r.checkKeys(ctx, dir, verifier, a.state, res.Checkpoint)
 	}
 	if err == nil {
-		if err := r.secondReader(ctx, dir, verifier, res); err != nil {
+		if err := r.secondReader(ctx, dir, verifier, res, await()); err != nil {
 			return nil, err
 		}
 		r.checkEarlier(ctx, dir, verifier, res, opt.Earlier)
@@ -222,11 +262,10 @@ func (a *auditor) timeOf(seq uint64) (time.Time, bool) {
 
 // visit replays one entry. After the first that does not follow from the rules
 // the replay stands still: what comes after cannot be judged.
-func (a *auditor) visit(seq uint64, text []byte) error {
+func (a *auditor) visit(seq uint64, e *entry.Entry, err error, text []byte) error {
 	if a.broken != nil {
 		return nil
 	}
-	e, err := entry.Decode(text)
 	if err == nil && seq == 0 && (e.Genesis == nil || *e.Genesis != *a.trust) {
 		err = errors.New("the first entry names other keys than the auditor trusts")
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"slices"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
@@ -14,11 +15,14 @@ import (
 
 // Decoder is Decode for whoever reads a whole ledger. It reads the canonical text of
 // the commonest kinds in one pass, and leaves whatever does not look like that to
-// Decode, which alone refuses. Cores and words that occur again are one value in all
-// entries: they must not be changed. It is not safe for concurrent use.
+// Decode, which alone refuses. Cores, charges, reasons and words that occur again are
+// one value in all entries: they must not be changed. It is not safe for concurrent
+// use.
 type Decoder struct {
-	cores map[string]*algebra.Core
-	words map[string]string
+	cores   map[string]*algebra.Core
+	charges map[string][]budget.Charge
+	reasons map[string][]policies.Reason
+	words   map[string]string
 }
 
 // most bounds what a Decoder remembers of each sort; then it begins anew.
@@ -26,7 +30,7 @@ const most = 1 << 14
 
 // NewDecoder returns a Decoder that remembers nothing yet.
 func NewDecoder() *Decoder {
-	return &Decoder{cores: map[string]*algebra.Core{}, words: map[string]string{}}
+	return &Decoder{cores: map[string]*algebra.Core{}, charges: map[string][]budget.Charge{}, reasons: map[string][]policies.Reason{}, words: map[string]string{}}
 }
 
 // Decode reads canonical bytes, as the function Decode does.
@@ -111,20 +115,43 @@ func (c *cursor) must(s string) {
 	}
 }
 
-// raw is the inside of a text that needs no escape.
+// raw is the inside of a text.
 func (c *cursor) raw() []byte {
 	c.must(`"`)
 	if c.bad {
 		return nil
 	}
-	n := bytes.IndexByte(c.text[c.at:], '"')
-	if n < 0 || !plain(c.text[c.at:c.at+n]) {
-		c.bad = true
-		return nil
+	var whole []byte // nil until something was escaped
+	for {
+		rest := c.text[c.at:]
+		n := bytes.IndexByte(rest, '"')
+		if n < 0 {
+			c.bad = true
+			return nil
+		}
+		i := bytes.IndexByte(rest[:n], '\\')
+		if i < 0 {
+			i = n
+		}
+		if !plain(rest[:i]) {
+			c.bad = true
+			return nil
+		}
+		if i == n {
+			c.at += n + 1
+			if whole == nil {
+				return rest[:n]
+			}
+			return append(whole, rest[:n]...)
+		}
+		// Reasons quote names: quotation mark and backslash have one spelling each.
+		if i+1 >= len(rest) || rest[i+1] != '"' && rest[i+1] != '\\' {
+			c.bad = true
+			return nil
+		}
+		whole = append(append(whole, rest[:i]...), rest[i+1])
+		c.at += i + 2
 	}
-	out := c.text[c.at : c.at+n]
-	c.at += n + 1
-	return out
 }
 
 // plain says whether a text stands in JSON as it is. What is not ASCII is taken in
@@ -133,7 +160,7 @@ func (c *cursor) raw() []byte {
 func plain(b []byte) bool {
 	for i := 0; i < len(b); i++ {
 		switch x := b[i]; {
-		case x < ' ' || x == '\\':
+		case x < ' ':
 			return false
 		case x < 0x80:
 		case x >= 0xe3 && x <= 0xec || x == 0xee || x == 0xef:
@@ -340,7 +367,7 @@ func (c *cursor) request() (r Request) {
 	c.must(`,"purpose":`)
 	r.Purpose = c.word()
 	if c.has(`,"core":`) {
-		r.Core = c.core()
+		r.Core, r.shared = c.core(), true
 	}
 	c.must(`,"query":`)
 	r.Query = c.own()
@@ -351,9 +378,8 @@ func (c *cursor) request() (r Request) {
 	return r
 }
 
-// core takes one JSON object, whatever is in it; no name or text in it holds a
-// bracket unless in a string.
-func (c *cursor) core() *algebra.Core {
+// value takes one JSON object or list, whatever is in it.
+func (c *cursor) value() []byte {
 	from, depth, quoted := c.at, 0, false
 	for ; !c.bad && c.at < len(c.text); c.at++ {
 		switch x := c.text[c.at]; {
@@ -362,9 +388,9 @@ func (c *cursor) core() *algebra.Core {
 		case x == '"':
 			quoted = !quoted
 		case quoted:
-		case x == '{':
+		case x == '{' || x == '[':
 			depth++
-		case x == '}':
+		case x == '}' || x == ']':
 			depth--
 		}
 		if depth == 0 {
@@ -376,14 +402,47 @@ func (c *cursor) core() *algebra.Core {
 		return nil
 	}
 	c.at++
-	core := c.d.core(c.text[from:c.at])
+	return c.text[from:c.at]
+}
+
+func (c *cursor) core() *algebra.Core {
+	text := c.value()
+	if c.bad {
+		return nil
+	}
+	core := c.d.core(text)
 	c.bad = core == nil
 	return core
 }
 
-func (c *cursor) reasons() (out []policies.Reason) {
-	c.list(func() {
-		var r policies.Reason
+// again reads a list by one, unless the same text was read before. Nobody can append
+// to what is shared.
+func again[T any](c *cursor, known map[string][]T, one func() T) []T {
+	from := c.at
+	text := c.value()
+	if c.bad {
+		return nil
+	}
+	if out, ok := known[string(text)]; ok {
+		return out
+	}
+	end := c.at
+	c.at = from
+	var out []T
+	c.list(func() { out = append(out, one()) })
+	if c.bad = c.bad || c.at != end; c.bad {
+		return nil
+	}
+	if len(known) >= most {
+		clear(known)
+	}
+	out = slices.Clip(out)
+	known[string(text)] = out
+	return out
+}
+
+func (c *cursor) reasons() []policies.Reason {
+	return again(c, c.d.reasons, func() (r policies.Reason) {
 		c.must(`{"code":`)
 		r.Code, r.Rule, r.SetBy = c.word(), c.field(`,"rule":`, c.word), c.field(`,"set_by":`, c.word)
 		c.must(`,"zh":`)
@@ -393,9 +452,8 @@ func (c *cursor) reasons() (out []policies.Reason) {
 		r.HintZH, r.HintEN = c.field(`,"hint_zh":`, c.word), c.field(`,"hint_en":`, c.word)
 		r.Line, r.Column = int(c.number(`,"line":`)), int(c.number(`,"column":`))
 		c.must(`}`)
-		out = append(out, r)
+		return r
 	})
-	return out
 }
 
 func (c *cursor) refused() *Refused {
@@ -420,8 +478,7 @@ func (c *cursor) reserved() *Reserved {
 	c.must(`,"price":`)
 	r.Price = budget.Nano(c.int())
 	c.must(`,"charges":`)
-	r.Charges = make([]budget.Charge, 0, 5)
-	c.list(func() { r.Charges = append(r.Charges, c.charge()) })
+	r.Charges = again(c, c.d.charges, c.charge)
 	r.Rules = c.field(`,"rules":`, c.word)
 	if c.has(`,"pseudonyms":`) {
 		c.list(func() { r.Pseudonyms = append(r.Pseudonyms, int(c.int())) })

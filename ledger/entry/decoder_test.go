@@ -23,7 +23,7 @@ func agree(t *testing.T, d *entry.Decoder, text []byte) bool {
 	t.Helper()
 	got, err := d.Decode(text)
 	want, werr := entry.Decode(text)
-	if (err == nil) != (werr == nil) || err != nil && err.Error() != werr.Error() || !reflect.DeepEqual(got, want) {
+	if (err == nil) != (werr == nil) || err != nil && err.Error() != werr.Error() || !reflect.DeepEqual(got.Unshared(), want) {
 		t.Errorf("%q\n%+v %v\nwant %+v %v", text, got, err, want, werr)
 	}
 	return werr == nil

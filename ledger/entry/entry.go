@@ -205,6 +205,17 @@ type Request struct {
 	Version string `json:"product_version,omitempty"`
 	// Epoch is that of the key that the salt of Query was derived by.
 	Epoch int `json:"commit_epoch,omitempty"`
+
+	shared bool // Core is a Decoder's
+}
+
+// Shared is Core when a Decoder gives the same value to every entry that holds the
+// same core, nil otherwise.
+func (r *Request) Shared() *algebra.Core {
+	if !r.shared {
+		return nil
+	}
+	return r.Core
 }
 
 // Refused is a refusal 拒绝. Analysis holds the reasons found before policy was

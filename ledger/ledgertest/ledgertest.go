@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -207,4 +208,18 @@ func edition(entries int) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%d-%x", entries, first.Sum(nil)[:6]), nil
+}
+
+// BenchEntries is how many entries benchmarks take: SANDGATE_BENCH_ENTRIES, or
+// 100,000, so that all of them end within minutes.
+func BenchEntries(fatal interface{ Fatal(...any) }) int {
+	text := os.Getenv("SANDGATE_BENCH_ENTRIES")
+	if text == "" {
+		return 100_000
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < MinEntries {
+		fatal.Fatal("SANDGATE_BENCH_ENTRIES is no number of entries")
+	}
+	return n
 }

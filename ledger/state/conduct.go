@@ -57,7 +57,8 @@ var blameless = map[string]bool{
 // licence suspended by misusing its name.
 var notHolder = map[string]bool{"LICENCE_UNKNOWN": true, "OPERATOR_UNKNOWN": true, "PARTY_UNKNOWN": true, "PERMISSION_DENIED": true}
 
-func (c conduct) add(e *entry.Entry, r entry.Request, reasons []policies.Reason) {
+// columns says which columns the request is about.
+func (c conduct) add(e *entry.Entry, r entry.Request, reasons []policies.Reason, columns func() string) {
 	if slices.ContainsFunc(reasons, func(x policies.Reason) bool { return notHolder[x.Code] }) {
 		return
 	}
@@ -66,7 +67,7 @@ func (c conduct) add(e *entry.Entry, r entry.Request, reasons []policies.Reason)
 		c.refused[r.Licence] = append(slices.Clone(old[max(0, len(old)-mostStrays+1):]), e.At)
 	}
 	if r.Core != nil && e.Kind != entry.KindRepeated {
-		c.ask(r.Licence, columnsOf(*r.Core), asked{query: r.Query[:16], at: e.At})
+		c.ask(r.Licence, columns(), asked{query: r.Query[:16], at: e.At})
 	}
 }
 
@@ -90,6 +91,16 @@ func (c conduct) ask(licence, columns string, q asked) {
 	}
 	list := slices.DeleteFunc(slices.Clone(old), func(o asked) bool { return o.query == q.query })
 	byColumns[columns] = append(list[max(0, len(list)-mostStrays+1):], q)
+}
+
+type columnsKey struct{ of *algebra.Core }
+
+// columns is columnsOf of a request's core, once for a core that many entries share.
+func (s *State) columns(r entry.Request) string {
+	if r.Shared() == nil {
+		return columnsOf(*r.Core)
+	}
+	return s.book.Remember(columnsKey{r.Core}, func() any { return columnsOf(*r.Core) }).(string)
 }
 
 // columnsOf names the columns that a question is about, whatever it does with them:

@@ -72,7 +72,7 @@ func (s *State) Decide(a Ask) Decision {
 		core = *a.Request.Core
 	}
 	reasons := s.book.Decide(policies.Request{Operator: a.Operator, Licence: a.Request.Licence, Purpose: a.Request.Purpose, At: a.At, Core: core,
-		Product: a.Request.Product, Version: a.Request.Version})
+		Product: a.Request.Product, Version: a.Request.Version, Of: a.Request.Shared()})
 	reasons = append(append([]policies.Reason(nil), a.Analysis...), reasons...)
 	if len(reasons) > 0 {
 		return refuse(reasons...)
@@ -88,7 +88,7 @@ func (s *State) Decide(a Ask) Decision {
 	if price == 0 {
 		price = facts[0].QueryRho
 	}
-	plan, reason := protect.Build(core, facts, price)
+	plan, reason := s.build(a.Request.Shared(), core, facts, price)
 	if reason != nil {
 		return refuse(*reason)
 	}
@@ -127,6 +127,29 @@ func (s *State) Decide(a Ask) Decision {
 	d.Reserved = &entry.Reserved{Request: a.Request, Mode: string(plan.Mode), Snapshots: snapshots, Price: plan.Rho, Charges: charges, Rules: rulesOf(plan),
 		Pseudonyms: s.book.PseudonymKeys(core)}
 	return d
+}
+
+type planKey struct {
+	of    *algebra.Core
+	price budget.Nano
+}
+
+type planned struct {
+	plan   *protect.Plan
+	reason *policies.Reason
+}
+
+// build is protect.Build, once for a core that many entries share. The facts are those
+// of the book.
+func (s *State) build(of *algebra.Core, core algebra.Core, facts []protect.Facts, price budget.Nano) (*protect.Plan, *policies.Reason) {
+	if of == nil {
+		return protect.Build(core, facts, price)
+	}
+	b := s.book.Remember(planKey{of, price}, func() any {
+		plan, reason := protect.Build(core, facts, price)
+		return planned{plan, reason}
+	}).(planned)
+	return b.plan, b.reason
 }
 
 // repeats says whether a released job's answer may stand for the plan: it was

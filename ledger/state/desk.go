@@ -31,7 +31,7 @@ const mostStrays = 100
 
 // seen keeps when a licence was used and when it was overstepped.
 func (s *State) seen(e *entry.Entry, r entry.Request, reasons []policies.Reason) {
-	s.conduct.add(e, r, reasons)
+	s.conduct.add(e, r, reasons, func() string { return s.columns(r) })
 	if len(reasons) == 0 {
 		s.desk.used[r.Licence] = e.At
 		return

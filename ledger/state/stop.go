@@ -49,7 +49,7 @@ func (s *State) refusedNow(book *policies.Book, j *Job, at time.Time) *policies.
 		core = *j.Request.Core
 	}
 	if x := book.Stopped(policies.Request{Operator: j.Operator, Licence: j.Request.Licence, Purpose: j.Request.Purpose, At: at, Core: core,
-		Product: j.Request.Product, Version: j.Request.Version}); x != nil {
+		Product: j.Request.Product, Version: j.Request.Version, Of: j.Request.Shared()}); x != nil {
 		return x
 	}
 	return j.consentsEnded(book, at)

@@ -25,6 +25,7 @@ type hashCheck struct {
 	cp     torchwood.Checkpoint
 	wal    *walStream // nil if there is none
 	report func()
+	hand   func(first uint64, entries [][]byte) error // nil, or told of every bundle
 
 	computed frontier.Tree // from the entries
 	stored   frontier.Tree // from the level-0 tiles
@@ -75,6 +76,7 @@ func (c *hashCheck) bundle(first int64, width int) error {
 		return &Damage{Path: storedPath, Seq: uint64(first), What: fmt.Sprintf("it has %d bytes, want %d", len(stored), width*tlog.HashSize)}
 	}
 	rest := data
+	var entries [][]byte
 	for i := range width {
 		seq := uint64(first) + uint64(i)
 		entry, after, err := torchwood.ReadTileEntry(rest)
@@ -83,6 +85,9 @@ func (c *hashCheck) bundle(first int64, width int) error {
 			return c.verdict()
 		}
 		rest = after
+		if c.hand != nil {
+			entries = append(entries, entry)
+		}
 		leaf, was := tlog.RecordHash(entry), tlog.Hash(stored[i*tlog.HashSize:(i+1)*tlog.HashSize])
 		c.computed.Append(leaf)
 		c.stored.Append(was)
@@ -100,6 +105,9 @@ func (c *hashCheck) bundle(first int64, width int) error {
 	}
 	if err := c.partials(t, data); err != nil {
 		c.badTile(err)
+	}
+	if c.hand != nil {
+		return c.hand(uint64(first), entries)
 	}
 	return nil
 }

@@ -56,12 +56,12 @@ type signer struct {
 
 const (
 	// tableAfter is how often a key is met before its table, which takes as long as some
-	// hundred verifications and 4 MB, is worth making; mostTables bounds the memory.
+	// fifty verifications and 1.2 MB, is worth making; mostTables bounds the memory.
 	tableAfter = 200
 	mostTables = 16
 	// window of the tables in bits: digits are −2^(window−1) … 2^(window−1).
-	window  = 11
-	windows = 24 // of 11 bits, for a scalar below 2^253 and its carry
+	window  = 9
+	windows = 29 // of 9 bits, for a scalar below 2^253 and its carry
 	digits  = 1 << (window - 1)
 )
 
