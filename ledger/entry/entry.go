@@ -116,6 +116,10 @@ type Entry struct {
 	VerificationReserved *VerificationReserved `json:"verification_reserved,omitempty"`
 	VerificationAnswered *VerificationAnswered `json:"verification_answered,omitempty"`
 	VerificationFailed   *VerificationFailed   `json:"verification_failed,omitempty"`
+
+	// carried:
+	Marked   *Marked   `json:"marked,omitempty"`
+	Recorded *Recorded `json:"recorded,omitempty"`
 }
 
 // Time returns At as a time in UTC.
@@ -144,6 +148,8 @@ type Started struct {
 	// Heartbeat is the interval of heartbeats, a Go duration; absent from gateways
 	// that knew no standing orders.
 	Heartbeat string `json:"heartbeat,omitempty"`
+	// Start is how it came by its state; absent from gateways that always replayed.
+	Start *Start `json:"start,omitempty"`
 }
 
 // Beat is a heartbeat: it shows that silence was silence.
@@ -345,6 +351,9 @@ func (e *Entry) check() error {
 		// verification:
 		KindVerificationRefused: e.VerificationRefused != nil, KindVerificationReserved: e.VerificationReserved != nil,
 		KindVerificationAnswered: e.VerificationAnswered != nil, KindVerificationFailed: e.VerificationFailed != nil,
+
+		// carried:
+		KindMarked: e.Marked != nil, KindRecorded: e.Recorded != nil,
 	}
 	if _, known := bodies[e.Kind]; !known && e.Kind != KindStopped {
 		return fmt.Errorf("entry kind %q is unknown", e.Kind)

@@ -94,6 +94,10 @@ type State struct {
 	keys rotation
 
 	verifications verifications
+
+	// carried:
+	marked   *mark
+	recorded *Recorded
 }
 
 // New returns the empty state, before genesis.
@@ -272,6 +276,12 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyVerificationAnswered(e)
 	case entry.KindVerificationFailed:
 		return s.applyVerificationFailed(e)
+
+	// carried:
+	case entry.KindMarked:
+		return s.applyMarked(e)
+	case entry.KindRecorded:
+		return s.applyRecorded(e)
 	}
 	return fmt.Errorf("kind is unknown")
 }
