@@ -74,6 +74,8 @@ type Entry struct {
 	MaskRules    []MaskRule
 	// Held are the hidden columns (Variants) that the snapshot in force has.
 	Held []string
+
+	derived *derived // nil but in a settled book
 }
 
 // NewBook starts from the regulator's identity, the only root of trust.
@@ -201,7 +203,7 @@ func (b *Book) apply(env *dsse.Envelope, payload []byte, docs []Document, at tim
 		}
 		next.noted(doc, at)
 	}
-	return next, docs, nil
+	return next.settle(), docs, nil
 }
 
 // act is under whose signatures, and when, a document takes effect.

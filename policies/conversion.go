@@ -64,7 +64,7 @@ func (b *Book) WithSnapshot(dataset string, variants []string) *Book {
 	delete(next.assessed, dataset)
 	e.Held = slices.Clone(variants)
 	next.datasets[dataset] = e
-	return next
+	return next.settle()
 }
 
 // Conversions returns the conversions of a data set in the order they took effect.

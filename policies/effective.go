@@ -34,6 +34,14 @@ type StoredColumn struct {
 // Stored returns what a snapshot of the data set holds, in catalogue order. The
 // unit column is always Drop: its keyed token takes its place.
 func (e Entry) Stored() ([]StoredColumn, error) {
+	if d := e.remembered(); d != nil {
+		out, err := d.stored()
+		return slices.Clip(out), err
+	}
+	return e.stored()
+}
+
+func (e Entry) stored() ([]StoredColumn, error) {
 	var out []StoredColumn
 	for _, c := range e.Dataset.Columns {
 		m, ok := e.Masks[c.Name]
@@ -120,6 +128,13 @@ type ingestedColumn struct {
 // codes, bounds, masks and unit. A snapshot whose digest differs from the policy
 // in force is stale and answers nothing until the file is ingested again.
 func (e Entry) SpecDigest() string {
+	if d := e.remembered(); d != nil {
+		return d.digest()
+	}
+	return e.specDigest()
+}
+
+func (e Entry) specDigest() string {
 	// Titles, abstract and the like describe the data and change nothing in it: a
 	// corrected title must not make every snapshot stale.
 	spec := ingested{ID: e.Dataset.ID, Unit: e.Dataset.Unit, Public: e.Dataset.Public, OneRow: e.Dataset.OneRow, Unique: e.Dataset.Unique, BadRows: e.Dataset.BadRows, Consent: e.Dataset.Consent}

@@ -41,6 +41,9 @@ func variantName(column string, m Mask) string {
 // BaseColumn returns the catalogue's name of a stored column: that of the column
 // itself where the name is a hidden one's.
 func BaseColumn(stored string) string {
+	if !strings.HasPrefix(stored, variantPrefix) {
+		return stored // most names, at every decision
+	}
 	if m := variantPattern.FindStringSubmatch(stored); m != nil {
 		return m[1]
 	}
@@ -87,6 +90,14 @@ func (e Entry) sights(c Column) ([]Mask, error) {
 // ones, in catalogue order and then by name. A mask that drops the column has none:
 // there is nothing to store.
 func (e Entry) Variants() ([]StoredColumn, error) {
+	if d := e.remembered(); d != nil {
+		out, err := d.hidden()
+		return slices.Clip(out), err
+	}
+	return e.variants()
+}
+
+func (e Entry) variants() ([]StoredColumn, error) {
 	var out []StoredColumn
 	for _, c := range e.Dataset.Columns {
 		masks, err := e.sights(c)
@@ -131,7 +142,10 @@ func (e Entry) AllStored() ([]StoredColumn, error) {
 		return nil, err
 	}
 	hidden, err := e.Variants()
-	return append(out, hidden...), err
+	if len(hidden) == 0 {
+		return out, err
+	}
+	return slices.Concat(out, hidden), err
 }
 
 // Sight is how a purpose and an operator see one catalogue column.

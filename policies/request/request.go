@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"time"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
@@ -129,42 +128,32 @@ func Mismatch(what string) *Fault {
 		HintZH: "签名后不得改动请求", HintEN: "a request must not change after it is signed"}
 }
 
-var (
-	word   = regexp.MustCompile(`^[!#-\[\]-~]{1,255}$`)
-	name   = regexp.MustCompile(`^[a-z][a-z0-9_.]{0,62}$`)
-	party  = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
-	person = regexp.MustCompile(`^[a-z][a-z0-9_.@-]{0,62}$`)
-	long   = regexp.MustCompile(`[0-9]{9}`)
-	number = regexp.MustCompile(`(^|[^0-9])(1[3-9][0-9]{9}|[0-9]{15}|[0-9]{16,})([^0-9]|$)`) // reads as a person's
-	digest = regexp.MustCompile(`^[0-9a-f]{64}$`)
-)
-
 // maxTerms of one statement.
 const maxTerms = 16
 
 // Check says whether the statement is well formed, whoever signs it.
 func (s *Statement) Check() error {
-	optional := func(v string) bool { return v == "" || word.MatchString(v) && len(v) <= 64 }
+	optional := func(v string) bool { return v == "" || isWord(v) && len(v) <= 64 }
 	switch {
 	case s.V != Version:
 		return malformed("v 不是 1", "v is not 1")
-	case !word.MatchString(s.Origin):
+	case !isWord(s.Origin):
 		return malformed("origin", "origin")
-	case !party.MatchString(s.Party):
+	case !isParty(s.Party):
 		return malformed("party", "party")
-	case s.Official != "" && (!person.MatchString(s.Official) || long.MatchString(s.Official)):
+	case s.Official != "" && (!isPerson(s.Official) || longestRun(s.Official) >= 9):
 		// A person's number must not get into the ledger by this way.
 		return malformed("official 须是工作账号，不得含证件或电话号码", "official is a work account without a person's number")
-	case !name.MatchString(s.Method):
+	case !isName(s.Method):
 		return malformed("method", "method")
-	case !word.MatchString(s.Request) || len(s.Request) > 64:
+	case !isWord(s.Request) || len(s.Request) > 64:
 		return malformed("request_id", "request_id")
 	case !optional(s.Licence) || !optional(s.Purpose):
 		return malformed("licence 或 purpose 有 ASCII 之外或须转义的字符", "licence or purpose holds characters beyond plain ASCII")
-	case number.MatchString(s.Licence) || number.MatchString(s.Purpose) || number.MatchString(s.Terms[TermProduct]) || number.MatchString(s.Terms[TermDataset]):
+	case readsAsNumber(s.Licence) || readsAsNumber(s.Purpose) || readsAsNumber(s.Terms[TermProduct]) || readsAsNumber(s.Terms[TermDataset]):
 		// A slip of arguments must not bring somebody's number into the ledger.
 		return malformed("licence、purpose、product 或 dataset 像是证件、银行卡或电话号码", "licence, purpose, product or dataset reads as an identity, card or telephone number")
-	case s.Body != "" && !digest.MatchString(s.Body):
+	case s.Body != "" && !isDigest(s.Body):
 		return malformed("body 不是 SHA-256", "body is not a SHA-256 hash")
 	case len(s.Terms) > maxTerms:
 		return malformed("terms 过多", "too many terms")
@@ -172,7 +161,7 @@ func (s *Statement) Check() error {
 		return malformed("not_after 须在 issued_at 之后至多 15 分钟", "not_after lies at most 15 minutes behind issued_at")
 	}
 	for k, v := range s.Terms {
-		if !name.MatchString(k) || !word.MatchString(v) {
+		if !isName(k) || !isWord(v) {
 			return malformed("terms", "terms")
 		}
 	}
