@@ -54,6 +54,7 @@ var carried = sync.OnceValues(func() (*codecs, error) {
 	r := &carry.Rules{}
 	carry.Skip[State](r, "book", "jobs", "order", "answers", "requests")
 	carry.Skip[verifications](r, "all", "order")
+	carry.Skip[policies.Entry](r, "derived") // follows from the entry; Settled makes it again
 	carry.Share[algebra.Core](r)
 	carry.Custom(r, func(c *evidence.Chain) (out []logKey) {
 		for _, t := range c.Terms() {
@@ -273,7 +274,7 @@ func Restore(c *Carried, hash Hash) (*State, *Recorder, error) {
 	if s.next != c.Size || s.genesis == nil || s.filter == nil {
 		return nil, nil, errors.New("failed to restore the state: it is of another size than it says")
 	}
-	s.book = book
+	s.book = book.Settled()
 	jobs, err := read(c.Jobs, by.jobs)
 	if err != nil {
 		return nil, nil, fmt.Errorf("failed to restore jobs: %w", err)
