@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/evidence"
 	"github.com/sandgate/sandgate/ledger/internal/carry"
 	"github.com/sandgate/sandgate/policies"
@@ -53,7 +54,7 @@ type moment struct {
 var carried = sync.OnceValues(func() (*codecs, error) {
 	r := &carry.Rules{}
 	carry.Skip[State](r, "book", "jobs", "order", "answers", "requests")
-	carry.Skip[verifications](r, "all", "order")
+	carry.Skip[verifications](r, "all", "order", "answers", "asked", "told", "subjects")
 	carry.Skip[policies.Entry](r, "derived") // follows from the entry; Settled makes it again
 	carry.Share[algebra.Core](r)
 	carry.Custom(r, func(c *evidence.Chain) (out []logKey) {
@@ -291,6 +292,8 @@ func Restore(c *Carried, hash Hash) (*State, *Recorder, error) {
 	wg.Go(func() {
 		v.order, v.all = index(verifications, func(v *Verification) string { return v.Request.Verification })
 	})
+	wg.Go(func() { v.answers = v.answersOf(verifications) })
+	wg.Go(func() { v.recount(verifications) })
 	wg.Wait()
 	r := &Recorder{
 		jobs:          trackOf(c.Jobs, jobs, func(j *Job) bool { return j.Phase == PhaseReserved }),
@@ -355,6 +358,40 @@ func answersOf(jobs []*Job) map[string]string {
 		}
 	}
 	return out
+}
+
+// answersOf finds for every question the verification that answered it from data first.
+func (v *verifications) answersOf(list []*Verification) map[string]string {
+	out, when := make(map[string]string, len(list)), make(map[string]uint64, len(list))
+	for _, x := range list {
+		if x.Answered == nil || x.Reserved == nil || x.Answered.Ground != entry.GroundData {
+			continue
+		}
+		key := questionKey(x.Request.Question, x.Reserved.Snapshot)
+		if first, ok := when[key]; !ok || x.FinishSeq < first {
+			out[key], when[key] = x.Request.Verification, x.FinishSeq
+		}
+	}
+	return out
+}
+
+// recount makes the counters of the year and the month in which the last was reserved.
+func (v *verifications) recount(list []*Verification) {
+	fresh := newVerifications()
+	v.asked, v.told, v.subjects = fresh.asked, fresh.told, fresh.subjects
+	for _, x := range slices.Backward(list) {
+		at := time.UnixMilli(x.At)
+		if Year(at) < v.year {
+			break // an entry's time never goes back
+		}
+		if x.Reserved == nil {
+			continue // what was refused begins no year
+		}
+		v.countYear(x)
+		if at.In(civil).Format(monthForm) == v.month {
+			v.countMonth(x)
+		}
+	}
 }
 
 func trackOf[T any](list []Segment, members []*T, open func(*T) bool) track {

@@ -147,7 +147,7 @@ func TestNoFieldIsLeftOut(t *testing.T) {
 		made []string
 	}{
 		{reflect.TypeFor[State](), []string{"book", "jobs", "order", "answers", "requests"}},
-		{reflect.TypeFor[verifications](), []string{"all", "order"}},
+		{reflect.TypeFor[verifications](), []string{"all", "order", "answers", "asked", "told", "subjects"}},
 		{reflect.TypeFor[Job](), nil}, {reflect.TypeFor[Verification](), nil}, {reflect.TypeFor[rotation](), nil}, {reflect.TypeFor[desk](), nil}, {reflect.TypeFor[conduct](), nil},
 		{reflect.TypeFor[usage](), nil}, {reflect.TypeFor[policies.Book](), nil}, {reflect.TypeFor[policies.Entry](), []string{"derived"}},
 	} {
