@@ -106,6 +106,9 @@ type Report struct {
 	// Verifications are counted by phase; absent when there was none.
 	Verifications map[string]int `json:"verifications,omitempty"`
 
+	// States are the recorded hashes of states that the replay came to as well.
+	States int `json:"states,omitempty"`
+
 	// State is what the replayed entries lead to, as far as the replay came.
 	State *state.State `json:"-"`
 }
@@ -203,6 +206,7 @@ type auditor struct {
 	times       []int64
 	first, last uint64
 	watch       watcher
+	records     records
 
 	openings     map[string]*disclosure
 	read         Reader
@@ -231,6 +235,9 @@ func (a *auditor) visit(seq uint64, text []byte) error {
 	book := a.state.Book()
 	if err == nil {
 		a.look(e)
+		if err := a.mark(e); err != nil {
+			return err
+		}
 		err = a.state.ApplyEntry(seq, e)
 	}
 	if err == nil {
@@ -256,6 +263,7 @@ func (a *auditor) visit(seq uint64, text []byte) error {
 	if a.times != nil || a.last == seq && seq > 0 {
 		a.times = append(a.times, e.At)
 	}
+	a.recorded(e)
 	a.report.Kinds[e.Kind]++
 	if e.Heartbeat != nil {
 		a.heads = append(a.heads, accesslog.Beat{At: e.Time(), Head: e.Heartbeat.Access})
@@ -274,6 +282,7 @@ func (a *auditor) summarise() {
 	a.desk()
 	a.undisclosed()
 	a.verifications()
+	a.unread()
 	limits := map[string]budget.Charge{}
 	for _, id := range a.state.Jobs() {
 		j, _ := a.state.Job(id)

@@ -26,10 +26,18 @@ type place struct {
 	opt  Options
 }
 
+// made are the shared ledgers that this process has asked for.
+var made = map[int]string{}
+
 // placeOf is a copy of the shared ledger of so many entries.
 func placeOf(t testing.TB, entries int) *place {
 	t.Helper()
-	shared, err := ledgertest.Shared(t.Context(), entries)
+	shared, ok := made[entries]
+	var err error
+	if !ok {
+		shared, err = ledgertest.Shared(context.Background(), entries)
+		made[entries] = shared
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
