@@ -263,9 +263,12 @@ func TestRestoreRefusesOtherBytes(t *testing.T) {
 	c := written(t, &Recorder{}, w.s)
 	hash := c.Hash()
 	for what, change := range map[string]func(*Carried){
-		"live":    func(c *Carried) { c.Live = bytes.Clone(c.Live); c.Live[len(c.Live)/2] ^= 1 },
-		"book":    func(c *Carried) { c.Book = c.Book[:len(c.Book)-1] },
-		"segment": func(c *Carried) { c.Jobs = slices.Clone(c.Jobs); c.Jobs[0].Text = append(bytes.Clone(c.Jobs[0].Text), 0) },
+		"live": func(c *Carried) { c.Live = bytes.Clone(c.Live); c.Live[len(c.Live)/2] ^= 1 },
+		"book": func(c *Carried) { c.Book = c.Book[:len(c.Book)-1] },
+		"segment": func(c *Carried) {
+			c.Jobs = slices.Clone(c.Jobs)
+			c.Jobs[0].Text = append(bytes.Clone(c.Jobs[0].Text), 0)
+		},
 		"missing": func(c *Carried) { c.Jobs = nil },
 		"size":    func(c *Carried) { c.Size++ },
 	} {
