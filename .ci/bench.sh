@@ -11,6 +11,8 @@ echo "== submit → released answer, whole process =="
 run ./cmd/sandgate BenchmarkSubmit
 echo "== ledger appends =="
 run ./ledger .
+echo "== start: from a state snapshot and by full replay, what writing one takes; ENTRIES=1000000 for a million =="
+BENCHTIME=${STARTS:-3x} run ./ledger/statefile Start
 echo "== release kernel =="
 run ./compute/release .
 echo "== WebAssembly scoring against native Go =="

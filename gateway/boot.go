@@ -21,6 +21,9 @@ import (
 // stateLook is how often it is looked whether a state snapshot is due.
 const stateLook = time.Second
 
+// stateWait bounds the wait for a checkpoint over a state snapshot's entry.
+const stateWait = time.Minute
+
 // program names this program and its build: the version, and the id that the linker
 // derives from everything that went in. A state snapshot is taken by the very program
 // that made it only, since another may decide otherwise what it holds.
@@ -103,14 +106,14 @@ func (d *Domain) Opened() (from, replayed uint64, refused []*statefile.Refused) 
 }
 
 // stateDue says whether a state snapshot is to be made: when so many entries came in
-// since the last, and at a stop already for a fiftieth of that.
+// since the last, and at a stop already for a tenth of that.
 func (d *Domain) stateDue(stopping bool) bool {
 	if d.opt.StateEvery < 0 {
 		return false
 	}
 	every := uint64(d.opt.StateEvery)
 	if stopping {
-		every = max(1, every/50)
+		every = max(1, every/10)
 	}
 	return d.opened.Keeper.Since() >= every
 }
@@ -118,6 +121,8 @@ func (d *Domain) stateDue(stopping bool) bool {
 // recordState makes a state snapshot. The gateway serves on without one: the next start
 // then takes longer, and says so.
 func (d *Domain) recordState(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stateWait)
+	defer cancel()
 	made, err := d.opened.Keeper.Record(ctx, d.append)
 	if err != nil {
 		if ctx.Err() == nil {

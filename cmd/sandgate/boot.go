@@ -16,7 +16,7 @@ type stateEvery int
 
 func (n *stateEvery) add(c *cobra.Command) {
 	c.Flags().IntVar((*int)(n), "state-every", statefile.DefaultEvery,
-		"每多少条记录存一份状态快照（停机时满其五十分之一即存），下次启动只重放其后的记录，0 关闭（docs/startup.md） after how many entries a state snapshot is kept (at a stop already after a fiftieth), from which the next start replays only the rest; 0: never")
+		"每多少条记录存一份状态快照（停机时满其十分之一即存），下次启动只重放其后的记录，0 关闭（docs/startup.md） after how many entries a state snapshot is kept (at a stop already after a tenth), from which the next start replays only the rest; 0: never")
 }
 
 func (n stateEvery) options(opt *gateway.Options) error {

@@ -12,8 +12,9 @@ import (
 	"github.com/sandgate/sandgate/ledger/state"
 )
 
-// DefaultEvery is after how many entries a state snapshot is made.
-const DefaultEvery = 50_000
+// DefaultEvery is after how many entries a state snapshot is made. What a start after a
+// crash replays is at most that many.
+const DefaultEvery = 10_000
 
 // Keeper makes state snapshots of an open log. It is safe for concurrent use.
 type Keeper struct {

@@ -1,6 +1,7 @@
 package statefile
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -127,10 +128,15 @@ func (o *Opened) from(ctx context.Context, opt Options, size uint64) error {
 	return nil
 }
 
+var recordedKind = []byte(`"kind":"` + entry.KindRecorded + `"`)
+
 // vouched asks the log whether it has recorded this snapshot.
 func (s *Snapshot) vouched(cfg ledger.Config, keys note.Verifiers) error {
 	hash := hex.EncodeToString(s.Hash[:])
 	err := ledger.Vouch(cfg, keys, &s.Point, func(_ uint64, text []byte) bool {
+		if !bytes.Contains(text, recordedKind) { // most entries are not worth decoding
+			return false
+		}
 		e, err := entry.Decode(text)
 		return err == nil && e.Recorded != nil && e.Actor == "gateway" && e.Recorded.Size == s.State.Size &&
 			e.Recorded.Hash == hash && e.Recorded.Program == s.Program && e.Recorded.Layout == state.Layout()
