@@ -87,3 +87,5 @@ echo
 uptime
 echo "raw lines: $OUT; ${SECONDS} s in all"
 exit $FAILED
+echo "== start: from a state snapshot and by full replay, what writing one takes; ENTRIES=1000000 for a million =="
+BENCHTIME=${STARTS:-3x} run ./ledger/statefile Start

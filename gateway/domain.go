@@ -30,6 +30,7 @@ import (
 	"github.com/sandgate/sandgate/ledger/accesslog"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
+	"github.com/sandgate/sandgate/ledger/statefile"
 	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/sandbox"
 )
@@ -77,6 +78,9 @@ type Options struct {
 	// a negative one turns ticks off: the time an answer takes then depends on
 	// the data.
 	Tick time.Duration
+	// StateEvery is after how many entries a state snapshot is made, from which the next
+	// start replays only the rest; 0 is statefile.DefaultEvery, a negative one makes none.
+	StateEvery int
 	// Vault keeps the master key of snapshots; nil is the home's keyring.
 	Vault *vault.Config
 	// Recovery is the regulator's confirmation of a home that was restored from a
@@ -123,6 +127,9 @@ type Domain struct {
 
 	// auto:
 	alerts *alert.Dispatcher // nil delivers none
+
+	// opened is how the ledger was opened.
+	opened *statefile.Opened
 
 	// tls is what new connections are served with; nil until Serve.
 	tls atomic.Pointer[tls.Config]
@@ -178,7 +185,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
 	}
-	if err := errors.Join(d.sweepReleases(), d.sweepCells(), d.openAlerts()); err != nil {
+	if err := errors.Join(d.sweepCells(), d.openAlerts()); err != nil {
 		return nil, errors.Join(err, d.log.Close(), d.abandon())
 	}
 	if swapping() {
@@ -189,6 +196,8 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	d.jobs.Go(d.remind)
 	d.jobs.Go(d.watchWitnesses)
 	d.jobs.Go(d.warn)
+	d.jobs.Go(d.keepState)
+	d.jobs.Go(d.sweepReleases)
 	return d, nil
 }
 
@@ -287,6 +296,9 @@ func (o *Options) defaults() error {
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 5 * time.Minute
 	}
+	if o.StateEvery == 0 {
+		o.StateEvery = statefile.DefaultEvery
+	}
 	if o.Tier == "" {
 		o.Tier = sandbox.TierFull
 	}
@@ -296,29 +308,6 @@ func (o *Options) defaults() error {
 			return fmt.Errorf("failed to choose the memory for snapshots, name it with --snapshot-memory: %w", err)
 		}
 		o.SnapshotMemory = available / 2
-	}
-	return nil
-}
-
-func (d *Domain) openLedger(ctx context.Context) error {
-	first, err := d.newestKeys()
-	if err != nil {
-		return err
-	}
-	d.log, err = ledger.Open(ctx, ledger.Config{
-		Dir: d.home.Ledger(), GuardDir: d.home.Guard(), Origin: d.home.Config.Origin,
-		Witnesses: d.witnessesAt,
-		Signer:    first.Signer, ReceiptKey: first.ReceiptKey, Keys: d.keysInForce,
-	}, d.state)
-	if err != nil {
-		return fmt.Errorf("failed to open the ledger: %w", err)
-	}
-	err = d.confirmRestored(ctx)
-	if err == nil {
-		err = d.begin(ctx)
-	}
-	if err != nil {
-		return errors.Join(err, d.log.Close())
 	}
 	return nil
 }
@@ -369,7 +358,7 @@ func (d *Domain) begin(ctx context.Context) error {
 	}
 	_, err = d.append(ctx, func(e *entry.Entry) error {
 		e.Kind, e.Actor = entry.KindStarted, "gateway"
-		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: d.storage, Tick: ticks(d.opt.Tick).String(), Heartbeat: d.opt.Heartbeat.String(), Access: head}
+		e.Started = &entry.Started{Version: Version(), Tier: string(d.pool.Tier()), Layers: d.pool.Layers(), Storage: d.storage, Tick: ticks(d.opt.Tick).String(), Heartbeat: d.opt.Heartbeat.String(), Access: head, Start: d.opened.Start()}
 		return nil
 	})
 	return err
@@ -538,6 +527,9 @@ func (d *Domain) Close(ctx context.Context) error {
 	d.stop()
 	d.jobs.Wait()
 	// A last heartbeat vouches for the lines of the access log since the one before.
+	if d.stateDue(true) {
+		d.recordState(ctx)
+	}
 	beatErr := d.beatOnce(ctx)
 	_, err := d.append(ctx, func(e *entry.Entry) error { e.Kind, e.Actor = entry.KindStopped, "gateway"; return nil })
 	return errors.Join(beatErr, err, d.log.Close(), d.abandon())

@@ -138,11 +138,10 @@ func (d *Domain) pruneSnapshots() {
 				keep[s.Snapshot] = true
 			}
 		}
-		for _, id := range d.state.Jobs() {
-			if j, _ := d.state.Job(id); j.Phase == state.PhaseReserved {
-				for _, s := range j.Reserved.Snapshots {
-					keep[s] = true
-				}
+		for _, id := range d.state.Open() {
+			j, _ := d.state.Job(id)
+			for _, s := range j.Reserved.Snapshots {
+				keep[s] = true
 			}
 		}
 	})

@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/sandgate/sandgate/compute/algebra"
@@ -66,27 +68,58 @@ func (d *Domain) releasePath(digest string) string {
 
 // sweepReleases removes releases that were written but never committed: a crash
 // came between. Nobody was answered from them, and a job that is run again must
-// not leave two draws of its noise on the disk for the price of one.
-func (d *Domain) sweepReleases() error {
-	committed := map[string]bool{}
-	d.log.View(func() {
-		for _, id := range d.state.Jobs() {
-			if j, _ := d.state.Job(id); j.Released != nil {
-				committed[j.Released.Digest+".json"] = true
-			}
-		}
-	})
+// not leave two draws of its noise on the disk for the price of one. It takes as long
+// as there are releases, and nobody waits for it: what this run writes is counted
+// before it is on the disk, and left alone.
+func (d *Domain) sweepReleases() {
+	if err := d.sweepReleasesOnce(); err != nil && d.ctx.Err() == nil {
+		d.opt.Logger.Error("sweep of uncommitted releases failed", "error", err.Error())
+	}
+}
+
+// sweepAtOnce is how many jobs are looked at while commands wait.
+const sweepAtOnce = 1024
+
+func (d *Domain) sweepReleasesOnce() error {
 	files, err := os.ReadDir(d.home.Releases())
 	if err != nil {
 		return fmt.Errorf("failed to list releases: %w", err)
 	}
+	var jobs []string
+	d.log.View(func() { jobs = d.state.Jobs() })
+	committed := map[string]bool{}
+	for some := range slices.Chunk(jobs, sweepAtOnce) {
+		if d.ctx.Err() != nil {
+			return nil
+		}
+		d.log.View(func() {
+			for _, id := range some {
+				if j, _ := d.state.Job(id); j.Released != nil {
+					committed[j.Released.Digest] = true
+				}
+			}
+		})
+	}
 	for _, f := range files {
-		if committed[f.Name()] || strings.HasSuffix(f.Name(), ".post.json") {
+		digest, _ := strings.CutSuffix(f.Name(), ".json")
+		if committed[digest] || strings.HasSuffix(f.Name(), ".post.json") {
 			continue
 		}
-		if err := durable.Remove(filepath.Join(d.home.Releases(), f.Name()), "release.sweep"); err != nil {
+		if err := durable.Remove(filepath.Join(d.removeUnlessKept(digest, f.Name()), "release.sweep"); err != nil {
 			return fmt.Errorf("failed to remove an uncommitted release: %w", err)
 		}
+	}
+	return nil
+}
+
+func (d *Domain) removeUnlessKept(digest, name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.kept[digest] > 0 {
+		return nil
+	}
+	if err := os.Remove(filepath.Join(d.home.Releases(), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

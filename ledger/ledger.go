@@ -96,6 +96,9 @@ type Config struct {
 	// stops the witnessed checkpoint, and neither appending nor publishing. nil asks
 	// for nobody.
 	Witnesses func(size uint64) witness.Policy
+	// Resume, if set, is where the machine stands already: only what follows is replayed, and what comes before is read
+	// again, and held against the tree, while the log is in use. Whoever sets it has asked Vouch.
+	Resume *Point
 	// Fault is a test hook, nil in production; see wal.Fault. The points are wal.create.*, wal.write, wal.sync,
 	// integrate, guard.write, guard.rename, guard.syncdir and sign, each /before and /after.
 	Fault func(point string) error
@@ -167,6 +170,7 @@ type Log struct {
 	committed     chan struct{} // closed when the committer is done
 	integrated    chan struct{} // closed when the integrator is done
 	watched       chan struct{} // closed when the watcher is done
+	behind        chan struct{} // closed when what was not replayed has been read
 
 	signed atomic.Uint64 // size of the newest signed checkpoint
 
@@ -203,7 +207,7 @@ func Open(ctx context.Context, cfg Config, machine Machine) (*Log, error) {
 		turn:       make(chan struct{}, 1),
 		wakeCommit: make(chan struct{}, 1), wakeIntegrate: make(chan struct{}, 1), wakeWatch: make(chan struct{}, 1),
 		quitCommit: make(chan struct{}), quitWatch: make(chan struct{}),
-		committed: make(chan struct{}), integrated: make(chan struct{}), watched: make(chan struct{}),
+		committed: make(chan struct{}), integrated: make(chan struct{}), watched: make(chan struct{}), behind: make(chan struct{}),
 		changed: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	l.receipts.key = cfg.ReceiptKey
@@ -213,6 +217,7 @@ func Open(ctx context.Context, cfg Config, machine Machine) (*Log, error) {
 	go l.commitLoop()
 	go l.integrateLoop()
 	go l.watchLoop()
+	go l.behindLoop()
 	if l.cosigner != nil {
 		go l.cosigner.run(func() published { p, _ := l.snapshot(); return p })
 	}
@@ -238,6 +243,9 @@ func (l *Log) open(ctx context.Context) error {
 	}
 	hasWAL, err := exists(filepath.Join(l.cfg.Dir, wal.FileName))
 	if err != nil {
+		return err
+	}
+	if err := l.resumeAt(); err != nil {
 		return err
 	}
 	hasTiles, err := exists(filepath.Join(l.cfg.Dir, treeStateFile))
@@ -298,7 +306,7 @@ func (l *Log) resume(ctx context.Context) error {
 		}
 		return l.replay(c)
 	}
-	if l.file, l.chain, err = wal.Open(l.cfg.Dir, l.cfg.Origin, l.cfg.Fault, size, visit); err != nil {
+	if l.file, l.chain, err = wal.OpenFrom(l.cfg.Dir, l.cfg.Origin, l.cfg.Fault, size, &l.cfg.Resume.Place, visit); err != nil {
 		return err
 	}
 	l.resumeWitnessed(ctx)

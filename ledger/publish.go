@@ -334,6 +334,7 @@ func (l *Log) close() error {
 	l.finishWitnessed(l.file.Size())
 	close(l.quitWatch)
 	<-l.watched
+	<-l.behind
 	if err = errors.Join(err, l.release()); err != nil {
 		return fmt.Errorf("failed to close ledger: %w", err)
 	}

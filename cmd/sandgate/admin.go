@@ -173,6 +173,7 @@ func (a *app) serveCmd() *cobra.Command {
 	var jobs, perOperator, queue, months int
 	var tick, wall time.Duration
 	var keys vaultFlags
+	var every stateEvery
 	var witnessAt []string
 	var alerts string
 	c := &cobra.Command{
@@ -233,6 +234,9 @@ off, which the ledger records.`,
 			if err := keys.options(&opt); err != nil {
 				return err
 			}
+			if err := every.options(&opt); err != nil {
+				return err
+			}
 			if opt.WitnessAt, err = witnessPlaces(witnessAt); err != nil {
 				return err
 			}
@@ -257,6 +261,7 @@ off, which the ledger records.`,
 	f.StringArrayVar(&witnessAt, "witness", nil, "名称=网址：见证方的地址与见证规则所写不同时 NAME=URL where a witness listens, if not where the witness policy says (repeatable)")
 	f.StringVar(&alerts, "alerts", "", "预警推送配置（YAML，见 docs/alerts.md），默认不推送 whom to send alerts (YAML, docs/alerts.md); default: nobody")
 	keys.add(c)
+	every.add(c)
 	require(c, "home")
 	return c
 }
@@ -272,6 +277,7 @@ func (a *app) serve(ctx context.Context, h *home.Home, listen string, opt gatewa
 	if err != nil {
 		return errors.Join(err, lis.Close())
 	}
+	a.opened(d.Opened())
 	ready(lis.Addr().String(), d.Layers())
 	serveErr := gateway.Serve(ctx, d, lis)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)

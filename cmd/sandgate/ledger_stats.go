@@ -30,7 +30,8 @@ type ledgerStats struct {
 	Kinds       []kindStats `json:"kinds"`
 	Parts       []partStats `json:"parts"`
 	// PerYear is what a year at this rate adds on disk.
-	PerYear int64 `json:"bytes_per_year"`
+	PerYear int64       `json:"bytes_per_year"`
+	State   *stateStats `json:"state,omitempty"`
 }
 
 type kindStats struct {
@@ -80,6 +81,7 @@ func statsOf(c *cobra.Command, dir string, trust *audit.Trust) (*ledgerStats, er
 		return nil, texts.Errorf("failed to read the log's verifier key: %w", err)
 	}
 	kinds := map[entry.Kind]*kindStats{}
+	st := &ledgerStats{}
 	var first, last int64
 	res, err := verify.Dir(c.Context(), dir, verifier, func(seq uint64, text []byte) error {
 		e, err := entry.Decode(text)
@@ -89,6 +91,7 @@ func statsOf(c *cobra.Command, dir string, trust *audit.Trust) (*ledgerStats, er
 		if kinds[e.Kind] == nil {
 			kinds[e.Kind] = &kindStats{Kind: e.Kind}
 		}
+		st.recorded(e)
 		kinds[e.Kind].Entries++
 		kinds[e.Kind].Bytes += int64(len(text))
 		if last = e.At; seq == 0 {
@@ -99,7 +102,7 @@ func statsOf(c *cobra.Command, dir string, trust *audit.Trust) (*ledgerStats, er
 	if err != nil {
 		return nil, err
 	}
-	st := &ledgerStats{Origin: res.Origin, Entries: res.Size, Unpublished: res.Unpublished}
+	st.Origin, st.Entries, st.Unpublished = res.Origin, res.Size, res.Unpublished
 	for _, k := range kinds {
 		st.Kinds = append(st.Kinds, *k)
 	}
@@ -172,6 +175,7 @@ func (a *app) ledgerStats(st *ledgerStats) error {
 	if st.PerYear > 0 {
 		a.say("每日 %.0f 条，按此一年增加 %d MiB", "%.0f entries a day; a year at this rate adds %d MiB", st.PerDay, st.PerYear>>20)
 	}
+	a.stateStats(st.State)
 	var kinds, parts [][]string
 	for _, k := range st.Kinds {
 		kinds = append(kinds, []string{string(k.Kind), strconv.Itoa(k.Entries), itoa(k.Bytes), itoa(k.Bytes / int64(k.Entries))})

@@ -135,6 +135,9 @@ func (a *app) entrySummary(e *entry.Entry) string {
 		return e.Rotated.Key + " " + e.Rotated.From + " → " + e.Rotated.To
 	case entry.KindRestored:
 		return short(e.Restored.Home) + " " + strconv.FormatUint(e.Restored.Size, 10)
+	// carried:
+	case entry.KindRecorded:
+		return recordedSummary(e.Recorded)
 	case entry.KindStarted:
 		return e.Started.Tier + ": " + join(e.Started.Layers)
 	}
@@ -449,6 +452,10 @@ func (a *app) auditReport(r *audit.Report) error {
 	}
 	if r.AccessLines > 0 {
 		a.say("核对访问日志 %d 行，其中 %d 行由账本作证", "access log checked: %d lines, %d vouched for by the ledger", r.AccessLines, r.AccessVouched)
+	}
+	// carried:
+	if r.States > 0 {
+		a.say("状态快照 %d 份：重放所得散列与账本所记一致", "state snapshots checked: %d; the replay comes to the hashes that the ledger gives", r.States)
 	}
 	if r.SecondReader {
 		a.say("第二个独立读取程序确认全部 %d 条记录", "a second, independent reader confirms all %d entries", r.Entries)

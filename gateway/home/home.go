@@ -89,6 +89,10 @@ func (h *Home) Releases() string { return filepath.Join(h.Dir, "releases") }
 // Exact holds the encrypted records of who stands in the cells of exact releases.
 func (h *Home) Exact() string { return filepath.Join(h.Dir, "exact") }
 
+// State holds state snapshots, from which a start need not replay the whole ledger.
+// It can be deleted at any time.
+func (h *Home) State() string { return filepath.Join(h.Dir, "state") }
+
 // CACert is the path of the authority's certificate, which clients pin.
 func (h *Home) CACert() string { return filepath.Join(h.Dir, caFile) }
 

@@ -108,6 +108,9 @@ type Report struct {
 	// Models are counted by phase, of those certified by verdict; absent when there was none.
 	Models map[string]int `json:"models,omitempty"`
 
+	// States are the recorded hashes of states that the replay came to as well.
+	States int `json:"states,omitempty"`
+
 	// State is what the replayed entries lead to, as far as the replay came.
 	State *state.State `json:"-"`
 }
@@ -245,6 +248,7 @@ type auditor struct {
 	times       []int64
 	first, last uint64
 	watch       watcher
+	records     records
 
 	openings     map[string]*disclosure
 	read         Reader
@@ -272,6 +276,9 @@ func (a *auditor) visit(seq uint64, e *entry.Entry, err error, text []byte) erro
 	book := a.state.Book()
 	if err == nil {
 		a.look(e)
+		if err := a.mark(e); err != nil {
+			return err
+		}
 		err = a.state.ApplyEntry(seq, e)
 	}
 	if err == nil {
@@ -297,6 +304,7 @@ func (a *auditor) visit(seq uint64, e *entry.Entry, err error, text []byte) erro
 	if a.times != nil || a.last == seq && seq > 0 {
 		a.times = append(a.times, e.At)
 	}
+	a.recorded(e)
 	a.report.Kinds[e.Kind]++
 	if e.Heartbeat != nil {
 		a.heads = append(a.heads, accesslog.Beat{At: e.Time(), Head: e.Heartbeat.Access})
@@ -316,6 +324,7 @@ func (a *auditor) summarise() {
 	a.undisclosed()
 	a.verifications()
 	a.models()
+	a.unread()
 	limits := map[string]budget.Charge{}
 	for _, id := range a.state.Jobs() {
 		j, _ := a.state.Job(id)

@@ -123,6 +123,10 @@ type Entry struct {
 	ModelCertified *ModelCertified `json:"model_certified,omitempty"`
 	ModelFailed    *ModelFailed    `json:"model_failed,omitempty"`
 	ModelScored    *ModelScored    `json:"model_scored,omitempty"`
+
+	// carried:
+	Marked   *Marked   `json:"marked,omitempty"`
+	Recorded *Recorded `json:"recorded,omitempty"`
 }
 
 // Time returns At as a time in UTC.
@@ -151,6 +155,8 @@ type Started struct {
 	// Heartbeat is the interval of heartbeats, a Go duration; absent from gateways
 	// that knew no standing orders.
 	Heartbeat string `json:"heartbeat,omitempty"`
+	// Start is how it came by its state; absent from gateways that always replayed.
+	Start *Start `json:"start,omitempty"`
 }
 
 // Beat is a heartbeat: it shows that silence was silence.
@@ -368,6 +374,9 @@ func (e *Entry) check() error {
 		// model:
 		KindModelRefused: e.ModelRefused != nil, KindModelReserved: e.ModelReserved != nil, KindModelCertified: e.ModelCertified != nil,
 		KindModelFailed: e.ModelFailed != nil, KindModelScored: e.ModelScored != nil,
+
+		// carried:
+		KindMarked: e.Marked != nil, KindRecorded: e.Recorded != nil,
 	}
 	if _, known := bodies[e.Kind]; !known && e.Kind != KindStopped {
 		return fmt.Errorf("entry kind %q is unknown", e.Kind)

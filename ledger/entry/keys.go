@@ -86,6 +86,13 @@ func (e *Entry) checkKeys() error {
 		return e.Announced.check()
 	case e.Erased != nil:
 		return e.Erased.check()
+	// carried:
+	case e.Marked != nil:
+		return e.Marked.check()
+	case e.Recorded != nil:
+		return e.Recorded.check()
+	case e.Started != nil && e.Started.Start != nil:
+		return e.Started.Start.check()
 	}
 	return nil
 }

@@ -70,7 +70,11 @@ func (w *world) try(e *entry.Entry) error {
 	if err != nil {
 		return err
 	}
-	if err := w.s.Apply(e.Seq, text); err != nil {
+	apply := func() error { return w.s.Apply(e.Seq, text) }
+	if twin := w.twin(e.Kind); twin != nil {
+		apply = func() error { return both(w.t, w.s, twin, e.Seq, text) }
+	}
+	if err := apply(); err != nil {
 		return err
 	}
 	w.entries = append(w.entries, e)

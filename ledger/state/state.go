@@ -96,6 +96,10 @@ type State struct {
 	verifications verifications
 
 	models models
+
+	// carried:
+	marked   *mark
+	recorded *Recorded
 }
 
 // New returns the empty state, before genesis.
@@ -287,6 +291,12 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyModelFailed(e)
 	case entry.KindModelScored:
 		return s.applyModelScored(e)
+
+	// carried:
+	case entry.KindMarked:
+		return s.applyMarked(e)
+	case entry.KindRecorded:
+		return s.applyRecorded(e)
 	}
 	return fmt.Errorf("kind is unknown")
 }

@@ -28,6 +28,10 @@ type Verification struct {
 	Failed    *entry.VerificationFailed
 	FinishSeq uint64
 	FinishAt  int64
+
+	// carried: what a reservation was counted under, as its product then stood.
+	attributes []string
+	dataset    string
 }
 
 // verifications is their projection. The counters are of the calendar year and
@@ -218,6 +222,23 @@ func (v verifications) full(a VerificationAsk, q policies.VerificationPredicate,
 	})
 }
 
+// countYear counts a reservation against the limits of its year.
+func (v *verifications) countYear(x *Verification) {
+	r := x.Reserved
+	for _, attribute := range x.attributes {
+		put(v.asked, keyed(x.Operator, r.Request.Counted(), attribute), questionKey(r.Request.Question, r.Snapshot))
+		// Before data is read, as budgets are: what fails has been counted.
+		if r.Ground == entry.GroundData {
+			put(v.told, keyed(r.Request.Counted(), attribute), questionKey(r.Request.Question, r.Snapshot))
+		}
+	}
+}
+
+// countMonth counts a reservation's subject; fresh if it is new in its month.
+func (v *verifications) countMonth(x *Verification) (fresh bool) {
+	return put(v.subjects, keyed(x.Operator, x.dataset), x.Reserved.Request.Counted())
+}
+
 func put(sets map[string]map[string]bool, key, member string) (fresh bool) {
 	if sets[key] == nil {
 		sets[key] = map[string]bool{}
@@ -279,17 +300,11 @@ func (s *State) applyVerificationReserved(e *entry.Entry) error {
 		return err
 	}
 	p, _ := s.book.Product(r.Request.Product)
-	v := s.verifications.at(e.Time())
-	for _, attribute := range p.Predicate.Attributes() {
-		put(v.asked, keyed(e.Actor, r.Request.Counted(), attribute), questionKey(r.Request.Question, r.Snapshot))
-		// Before data is read, as budgets are: what fails has been counted.
-		if r.Ground == entry.GroundData {
-			put(v.told, keyed(r.Request.Counted(), attribute), questionKey(r.Request.Question, r.Snapshot))
-		}
-	}
-	fresh := put(v.subjects, keyed(e.Actor, p.Predicate.Dataset), r.Request.Counted())
-	s.verifications = v
-	s.beginVerification(e, r.Request, PhaseReserved).Reserved = r
+	s.verifications = s.verifications.at(e.Time())
+	x := s.beginVerification(e, r.Request, PhaseReserved)
+	x.Reserved, x.attributes, x.dataset = r, p.Predicate.Attributes(), p.Predicate.Dataset
+	s.verifications.countYear(x)
+	fresh := s.verifications.countMonth(x)
 	if !r.Repeat {
 		s.use(r.Request.Licence, e.Time(), 0)
 	}

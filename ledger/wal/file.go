@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -46,19 +47,23 @@ func Create(dir, origin string, fault Fault) error {
 // At most the records from sequence number settled on may not have been on the disk before; those before it
 // are known to be durable by other means.
 func Open(dir, origin string, fault Fault, settled uint64, visit func(Command) error) (*File, Hash, error) {
+	return open(dir, origin, fault, settled, &Place{}, visit)
+}
+
+func open(dir, origin string, fault Fault, settled uint64, from *Place, visit func(Command) error) (*File, Hash, error) {
 	f, err := os.OpenFile(filepath.Join(dir, FileName), os.O_RDWR, 0)
 	if err != nil {
 		return nil, Hash{}, fmt.Errorf("failed to open write-ahead file: %w", err)
 	}
 	w := &File{f: f, fault: fault}
-	chain, err := w.load(origin, settled, visit)
+	chain, err := w.load(origin, settled, from, visit)
 	if err != nil {
 		return nil, Hash{}, errors.Join(err, f.Close())
 	}
 	return w, chain, nil
 }
 
-func (w *File) load(origin string, settled uint64, visit func(Command) error) (Hash, error) {
+func (w *File) load(origin string, settled uint64, from *Place, visit func(Command) error) (Hash, error) {
 	if err := syscall.Flock(int(w.f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return Hash{}, fmt.Errorf("failed to lock write-ahead file, another process has this log open: %w", err)
 	}
@@ -70,7 +75,11 @@ func (w *File) load(origin string, settled uint64, visit func(Command) error) (H
 		return Hash{}, fmt.Errorf("write-ahead file belongs to log %q, not to %q", r.Origin(), origin)
 	}
 	w.header, w.seed = r.Offset(), r.Chain()
-	chain := w.seed
+	if r, err = NewReaderFrom(w.f, from); err != nil {
+		return Hash{}, err
+	}
+	w.ends = slices.Clip(from.Ends)
+	chain := r.Chain()
 	for {
 		cmd, err := r.NextCommand()
 		if errors.Is(err, io.EOF) {

@@ -46,3 +46,11 @@ func (t *Tree) Root() tlog.Hash {
 func (t *Tree) Clone() *Tree {
 	return &Tree{size: t.size, edges: append([]tlog.Hash(nil), t.edges...)}
 }
+
+// Edges are the hashes of the perfect subtrees, largest first.
+func (t *Tree) Edges() []tlog.Hash { return append([]tlog.Hash(nil), t.edges...) }
+
+// FromEdges is the tree of size leaves that has these perfect subtrees; ok says whether it has as many.
+func FromEdges(size uint64, edges []tlog.Hash) (t *Tree, ok bool) {
+	return &Tree{size: size, edges: append([]tlog.Hash(nil), edges...)}, bits.OnesCount64(size) == len(edges)
+}
