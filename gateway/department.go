@@ -20,6 +20,26 @@ type policyService struct {
 	d *Domain
 }
 
+// warnings are those on the products of an envelope that was taken.
+func (s *policyService) warnings(envelope []byte) (out []policies.Reason) {
+	_, payload, err := policies.ParseEnvelope(envelope)
+	if err != nil {
+		return nil
+	}
+	docs, err := policies.ParseBundle(payload)
+	if err != nil {
+		return nil
+	}
+	s.d.log.View(func() {
+		for _, doc := range docs {
+			if p, ok := doc.Body.(*policies.Product); ok && p.Predicate != nil {
+				out = append(out, s.d.state.Book().PredicateWarnings(*p.Predicate)...)
+			}
+		}
+	})
+	return out
+}
+
 func (s *policyService) ApplyPolicy(ctx context.Context, req *sandgatev1.ApplyPolicyRequest) (*sandgatev1.ApplyPolicyResponse, error) {
 	if err := s.d.Authorize(caller(ctx), policies.ActApplyPolicy, policies.Resource{}); err != nil {
 		return nil, err
@@ -32,6 +52,7 @@ func (s *policyService) ApplyPolicy(ctx context.Context, req *sandgatev1.ApplyPo
 	for _, k := range kinds {
 		out.Kinds = append(out.Kinds, string(k))
 	}
+	out.Warnings = reasonsOf(s.warnings(req.GetEnvelope()))
 	if !req.GetValidateOnly() {
 		out.Receipt = receiptOf(receipt)
 	}

@@ -102,6 +102,7 @@ func productOf(b *policies.Book, p policies.Product, reviews []policies.ReviewSt
 	}
 	if q := p.Predicate; q != nil {
 		out.Predicate = &sandgatev1.VerificationPredicate{Dataset: q.Dataset, Columns: q.Columns, Op: string(q.Op), Threshold: q.Threshold, Codes: q.Codes}
+		out.Warnings = reasonsOf(b.PredicateWarnings(*q))
 	}
 	for _, x := range p.Parameters {
 		out.Parameters = append(out.Parameters, &sandgatev1.ProductParameter{Name: x.Name, TitleZh: x.Title.ZH, TitleEn: x.Title.EN, Values: x.Values})

@@ -235,6 +235,7 @@ var ruleTexts = bilingual.Book{
 	"predicate.codes is for in_list, which needs 1 to %d":                                                           "predicate.codes 用于 in_list，须为 1 至 %d 个",
 	"predicate.threshold is no edge of the registered grid of column %q as it is stored":                            "predicate.threshold 不是列“%s”入库后登记网格上的界限",
 	"predicate.codes holds what is not in the code list of column %q, or twice, or the column is masked":            "predicate.codes 含有列“%s”代码表之外的代码，或重复，或该列已脱敏",
+	"column %q is masked by %q: nothing is left that a claim could equal":                                           "列“%s”以“%s”脱敏：没有留下可供比较的内容",
 	"valid_on names two columns stored as dates: the first and the last day":                                        "valid_on 须写两个以日期存储的列：起日和止日",
 	"unknown predicate %q; known: equals, at_least, less_than, in_list, exists, valid_on":                           "未知的谓词“%s”；可用：equals、at_least、less_than、in_list、exists、valid_on",
 	"predicate.columns is missing":                                                                                  "缺少 predicate.columns",

@@ -55,8 +55,14 @@ func quarterOf(period string) (from, to time.Time, ok bool) {
 	}
 	year, _ := strconv.Atoi(m[1])
 	quarter, _ := strconv.Atoi(m[2])
+	from, to = Quarter(year, quarter)
+	return from.UTC(), to.UTC(), true
+}
+
+// Quarter is the half-open span of a calendar quarter, 1 to 4, in China Standard Time.
+func Quarter(year, quarter int) (from, to time.Time) {
 	from = time.Date(year, time.Month(3*quarter-2), 1, 0, 0, 0, 0, CivilZone)
-	return from.UTC(), from.AddDate(0, 3, 0).UTC(), true
+	return from, from.AddDate(0, 3, 0)
 }
 
 // quarterAt names the quarter an instant lies in.

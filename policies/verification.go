@@ -165,7 +165,11 @@ func (b *Book) checkPredicate(p VerificationPredicate) error {
 		return texts.Errorf("predicate.codes is for in_list, which needs 1 to %d", maxPredicateCodes)
 	}
 	switch c := columns[0]; p.Op {
-	case PredEquals, PredExists:
+	case PredEquals:
+		if op := c.Mask.Op; op == masking.OpNull || op == masking.OpConstant {
+			return texts.Errorf("column %q is masked by %q: nothing is left that a claim could equal", c.Column.Name, op)
+		}
+	case PredExists:
 	case PredAtLeast, PredLess:
 		v, err := parseStored(c.Type, p.Threshold)
 		if err != nil || c.Type.Kind == algebra.Text || c.Type.Kind == algebra.Bool || !slices.Contains(c.Grid, v.I) {
@@ -187,6 +191,33 @@ func (b *Book) checkPredicate(p VerificationPredicate) error {
 		return texts.Errorf("unknown predicate %q; known: equals, at_least, less_than, in_list, exists, valid_on", safeName(string(p.Op)))
 	}
 	return nil
+}
+
+// PredicateWarnings is what whoever files or reviews a predicate should know: an
+// equals compares what the column's mask leaves, which many subjects may share.
+func (b *Book) PredicateWarnings(p VerificationPredicate) []Reason {
+	e, ok := b.datasets[p.Dataset]
+	if !ok || p.Op != PredEquals {
+		return nil
+	}
+	columns, err := e.predicateColumns(p)
+	if err != nil {
+		return nil
+	}
+	var out []Reason
+	for _, c := range columns {
+		d, known := masking.Describe(c.Mask.Op)
+		// A pseudonym is equal where the value is.
+		if !known || c.Mask.Op == masking.OpKeep || c.Mask.Op == masking.OpPseudonym {
+			continue
+		}
+		out = append(out, *reasonf("EQUALS_ON_MASK", "masking/"+p.Dataset, e.Department,
+			"列“%[1]s”以 %[2]s（%[3]s）脱敏入库：equals 只核对脱敏后的值（%[4]s），不同的人可能相同",
+			"column %[1]q is stored under the mask %[2]s (%[5]s): equals compares what the mask leaves alone (%[6]s), which different people may share",
+			c.Column.Name, c.Mask.Op, d.Title.ZH, d.Keeps.ZH, d.Title.EN, d.Keeps.EN).
+			hint("“已证实”不等于本人的全值相符；审查时请核对标题与用途是否如实说明", "confirmed does not mean that the full value agrees; see that title and purpose say so"))
+	}
+	return out
 }
 
 // predicateColumns are the stored columns of a predicate, in its order.

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +29,37 @@ func verifyRule(t testing.TB, birth, limits string) string {
 
 func predicateText(id, predicate string) string {
 	return fmt.Sprintf("kind: Product\nid: %s\noperator: alpha\nlicence: alpha-2026\ntitle: {zh: 核验}\npurposes: [urban_planning]\njob: verification\npredicate: {dataset: population, %s}\n", id, predicate)
+}
+
+// An equals on a masked column is told to whoever files and reviews it; where the mask
+// leaves nothing, it is refused.
+func TestR08_EqualsOnAMaskIsTold(t *testing.T) {
+	b := verifiable(t)
+	warned := func(column string, op PredicateOp) []Reason {
+		return b.PredicateWarnings(VerificationPredicate{Dataset: "population", Columns: []string{column}, Op: op})
+	}
+	for _, column := range []string{"name", "birth_date"} {
+		w := warned(column, PredEquals)
+		if len(w) != 1 || w[0].Code != "EQUALS_ON_MASK" || !strings.Contains(w[0].ZH, column) || !strings.Contains(w[0].EN, column) || w[0].SetBy != "public_security" {
+			t.Errorf("%s: %+v", column, w)
+		}
+	}
+	if w := append(append(warned("district", PredEquals), warned("birth_date", PredExists)...), warned("no_such", PredEquals)...); len(w) > 0 {
+		t.Errorf("warnings of what is not masked, not compared or not there: %+v", w)
+	}
+	e := b.datasets["population"]
+	e.Masks = maps.Clone(e.Masks)
+	for _, op := range []string{"constant", "null"} {
+		e.Masks["district"] = Mask{Op: op, Value: "239902"}
+		if op == "null" {
+			e.Masks["district"] = Mask{Op: op}
+		}
+		b.datasets["population"] = e
+		err := b.checkPredicate(VerificationPredicate{Dataset: "population", Columns: []string{"district"}, Op: PredEquals})
+		if err == nil || !strings.Contains(err.Error(), "nothing is left") {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
 }
 
 // TestR08_PredicatesAreFixedAndOnTheGrid: what can be filed, and why the rest cannot.

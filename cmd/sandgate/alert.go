@@ -37,7 +37,7 @@ see sandgate serve --alerts and docs/alerts.md.`,
 					return err
 				}
 				for _, x := range resp.GetAlerts() {
-					body = append(body, []string{a.whenIf(x.GetTime()), x.GetSeverity(), x.GetKind(), x.GetAbout(), a.t(x.GetTextZh(), x.GetTextEn()), x.GetId()})
+					body = append(body, []string{a.whenIf(x.GetTime()), a.state(x.GetSeverity()), x.GetKind(), x.GetAbout(), a.t(x.GetTextZh(), x.GetTextEn()), x.GetId()})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
 					break

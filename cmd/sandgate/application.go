@@ -154,7 +154,7 @@ func (a *app) applicationListCmd() *cobra.Command {
 					return err
 				}
 				for _, v := range resp.GetApplications() {
-					body = append(body, []string{strings.TrimPrefix(v.GetName(), "applications/"), v.GetOperator(), v.GetState(), a.text(v.GetScenario()), a.whenIf(v.GetFileTime()), owedNow(v.GetDuties()), v.GetLicence()})
+					body = append(body, []string{strings.TrimPrefix(v.GetName(), "applications/"), v.GetOperator(), a.state(v.GetState()), a.text(v.GetScenario()), a.whenIf(v.GetFileTime()), owedNow(v.GetDuties()), v.GetLicence()})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
 					break
@@ -193,7 +193,7 @@ func (a *app) applicationShowCmd() *cobra.Command {
 			for _, o := range scope {
 				parts = append(parts, o.GetDataset()+"="+strings.Join(o.GetColumns(), ","))
 			}
-			a.note("%s %s：%s；范围 %s；至 %s；待办 %s", "%s %s: %s; scope %s; until %s; owed %s", v.GetOperator(), v.GetState(), a.text(v.GetScenario()), strings.Join(parts, " "), lastDay(v.GetNotAfter()), owedNow(v.GetDuties()))
+			a.note("%s %s：%s；范围 %s；至 %s；待办 %s", "%s %s: %s; scope %s; until %s; owed %s", v.GetOperator(), a.state(v.GetState()), a.text(v.GetScenario()), strings.Join(parts, " "), lastDay(v.GetNotAfter()), owedNow(v.GetDuties()))
 			return a.steps(v.GetSteps())
 		},
 	}

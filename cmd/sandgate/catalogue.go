@@ -79,7 +79,7 @@ func (a *app) showDataset(d *sandgatev1.Dataset) error {
 	}
 	registration := ""
 	if r := d.GetRegistration(); r != nil {
-		registration = r.GetCode() + " " + r.GetState() + " " + dateOf(r.GetValidUntil())
+		registration = r.GetCode() + " " + a.state(r.GetState()) + " " + dateOf(r.GetValidUntil())
 	}
 	var withheld []string
 	for _, r := range d.GetWithheld() {

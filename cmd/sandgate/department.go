@@ -131,6 +131,7 @@ func (a *app) policyApplyCmd() *cobra.Command {
 				return err
 			}
 			if check && a.format != "json" {
+				a.warnings(resp.GetWarnings())
 				a.say("检查通过: %s", "would be put in force: %s", join(resp.GetKinds()))
 				return nil
 			}

@@ -160,7 +160,7 @@ attempts outside a licence among it. Deadlines are counted in working days.`,
 					return err
 				}
 				for _, d := range resp.GetDuties() {
-					body = append(body, []string{d.GetId(), d.GetOwes(), a.whenIf(d.GetSince()), lastDay(d.GetDueTime()), d.GetPhase(), d.GetEscalatedTo(), d.GetProblem()})
+					body = append(body, []string{d.GetId(), d.GetOwes(), a.whenIf(d.GetSince()), lastDay(d.GetDueTime()), a.state(d.GetPhase()), d.GetEscalatedTo(), d.GetProblem()})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
 					break

@@ -66,9 +66,9 @@ func (a *app) evidenceVerifyCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify FILE",
 		Short: "离线核验证据文件 · verify an evidence file offline",
-		Long: `只需证据文件和信任文件（以及自己掌握的见证公钥），不需要网络、网关和账本。不通过时退出码为 4。
+		Long: `只需证据文件和信任文件（以及自己掌握的见证公钥），不需要网络、网关和账本。不成立时退出码为 4，文件不是证据文件时为 2。
 Needs the file and the trust file (and the keys of witnesses you hold yourself); no network, gateway or ledger. Exit
-status 4 when it does not hold.`,
+status 4 when it does not hold, 2 when the file is no evidence.`,
 		Example: `  sandgate evidence verify evidence.json --trust trust.json
   sandgate evidence verify evidence.json --trust trust.json --witness data-bureau.example/witness+…
   sandgate evidence verify stamped.json --trust trust.json --tsa-root tsa-root.pem`,
@@ -107,7 +107,7 @@ status 4 when it does not hold.`,
 			}
 			f, err := dossier.Parse(data)
 			if err != nil {
-				return err
+				return usageError{texts.Errorf("%s is no evidence file (%w); FILE is the JSON that sandgate evidence RELEASE --out FILE wrote", args[0], err)}
 			}
 			r, err := f.Verify(opt)
 			if err != nil {

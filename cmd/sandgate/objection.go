@@ -168,7 +168,7 @@ func (a *app) objectionListCmd() *cobra.Command {
 					return err
 				}
 				for _, v := range resp.GetObjections() {
-					body = append(body, []string{strings.TrimPrefix(v.GetName(), "objections/"), v.GetDataset(), v.GetParty(), v.GetReceipt(), v.GetState(), v.GetOutcome(),
+					body = append(body, []string{strings.TrimPrefix(v.GetName(), "objections/"), v.GetDataset(), v.GetParty(), v.GetReceipt(), a.state(v.GetState()), a.state(v.GetOutcome()),
 						a.lastAnswer(v.GetSteps()), owedNow(v.GetDuties())})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
@@ -276,7 +276,7 @@ func (a *app) correctionListCmd() *cobra.Command {
 					return err
 				}
 				for _, v := range resp.GetCorrections() {
-					body = append(body, []string{strings.TrimPrefix(v.GetName(), "corrections/"), v.GetDataset(), join(v.GetColumns()), v.GetParty(), v.GetState(),
+					body = append(body, []string{strings.TrimPrefix(v.GetName(), "corrections/"), v.GetDataset(), join(v.GetColumns()), v.GetParty(), a.state(v.GetState()),
 						a.text(v.GetError()), a.lastAnswer(v.GetSteps()), owedNow(v.GetDuties())})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {

@@ -390,7 +390,7 @@ func (a *app) jobs(all []*sandgatev1.Job) error {
 			place = itoa(int64(j.GetQueuePosition()))
 		}
 		body = append(body, []string{j.GetName(), a.when(j.GetCreateTime().AsTime()), j.GetOperator(), j.GetLicence(), j.GetPurpose(), j.GetProduct(),
-			strings.TrimPrefix(j.GetState().String(), "STATE_"), place, rho(j.GetPriceNanoRho()), why})
+			a.state(strings.TrimPrefix(j.GetState().String(), "STATE_")), place, rho(j.GetPriceNanoRho()), why})
 	}
 	return a.rows([]string{a.head("作业", "job"), a.head("时间", "time"), a.head("运营机构", "operator"), a.head("授权", "licence"), a.head("用途", "purpose"), a.head("产品", "product"),
 		a.head("状态", "state"), a.head("排队", "queue"), "ρ", a.head("原因", "why")}, body, 7, 8)

@@ -158,7 +158,7 @@ func (a *app) orderListCmd() *cobra.Command {
 						due += a.head(" 已逾期", " overdue")
 					}
 					body = append(body, []string{strings.TrimPrefix(o.GetName(), "orders/"), a.when(o.GetCreateTime().AsTime()), o.GetBy(), o.GetTarget(),
-						o.GetStage(), due, strings.TrimPrefix(o.GetClosedBy(), "orders/"), a.either(o.GetReasonZh(), o.GetReasonEn()), a.either(o.GetBasisZh(), o.GetBasisEn())})
+						a.state(o.GetStage()), due, strings.TrimPrefix(o.GetClosedBy(), "orders/"), a.either(o.GetReasonZh(), o.GetReasonEn()), a.either(o.GetBasisZh(), o.GetBasisEn())})
 				}
 				if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
 					break

@@ -142,6 +142,7 @@ any change needs another review.`,
 			if err != nil {
 				return err
 			}
+			a.warnings(p.GetWarnings())
 			r.Product, r.Digest, r.By = strings.TrimPrefix(p.GetName(), "products/"), p.GetDigest(), k.Party
 			text, err := documentOf(policies.KindProductReview, r)
 			if err != nil {
@@ -251,6 +252,7 @@ func (a *app) productShowCmd() *cobra.Command {
 			} else {
 				a.say("形式（每次运行须与之相同）:\n%s", "form (every run must have it):\n%s", printable(p.GetForm()))
 			}
+			a.warnings(p.GetWarnings())
 			for i, x := range p.GetParameters() {
 				a.say("  $%d %s · %s  %s", "  $%d %s · %s  %s", i+1, x.GetName(), x.GetTitleZh(), join(x.GetValues()))
 			}

@@ -51,11 +51,19 @@ func (a *app) signAndApply(ctx context.Context, document []byte) (*sandgatev1.Ap
 	return a.apply(ctx, envelope)
 }
 
+// warnings are told beside the answer.
+func (a *app) warnings(list []*sandgatev1.Reason) {
+	for _, r := range list {
+		a.note("注意 %s: %s", "note %s: %s", r.GetCode(), reasonText(r, a.lang))
+	}
+}
+
 // inForce says what was put in force and where the ledger holds it.
 func (a *app) inForce(resp *sandgatev1.ApplyPolicyResponse) error {
 	if a.format == "json" {
 		return a.proto(resp)
 	}
+	a.warnings(resp.GetWarnings())
 	a.say("已生效: %s（账本第 %d 条）", "in force: %s (ledger entry %d)", join(resp.GetKinds()), resp.GetReceipt().GetSeq())
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -233,6 +234,15 @@ func (a *app) verifyOne(ctx context.Context, cl *client.Client, req *sandgatev1.
 // request id of a line follows from the base and the line.
 func (a *app) verifyBatch(ctx context.Context, cl *client.Client, v *verifyFlags, product string, base uuid.UUID, list []subject) error {
 	a.note("批次 %s：%d 名；中断后加 --request %s 续跑", "batch %s: %d subjects; if interrupted, go on with --request %s", base, len(list), base)
+	head := []string{a.head("行", "line"), a.head("答复", "answer"), a.head("核验", "verification"), a.head("账本", "entry"), a.head("未答原因", "refused")}
+	// A reader of CSV is given each row as it is answered, whole or not at all.
+	told := func(row []string) error { return nil }
+	if a.format == "csv" {
+		told = a.wholeRow
+		if err := told(head); err != nil {
+			return err
+		}
+	}
 	var body [][]string
 	failed := error(nil)
 	for i, s := range list {
@@ -247,7 +257,14 @@ func (a *app) verifyBatch(ctx context.Context, cl *client.Client, v *verifyFlags
 		case p != nil && len(p.Reasons) > 0:
 			row[4] = p.Reasons[0].GetCode()
 		}
+		// A line that was not decided has no row: it is asked again.
+		if err != nil && (row[4] == "" || ctx.Err() != nil) {
+			break
+		}
 		body = append(body, row)
+		if err := told(row); err != nil {
+			return err
+		}
 		if n := i + 1; n%50 == 0 || n == len(list) {
 			a.note("已核验 %d / %d", "%d of %d verified", n, len(list))
 		}
@@ -256,10 +273,29 @@ func (a *app) verifyBatch(ctx context.Context, cl *client.Client, v *verifyFlags
 			break
 		}
 	}
-	if err := a.rows([]string{a.head("行", "line"), a.head("答复", "answer"), a.head("核验", "verification"), a.head("账本", "entry"), a.head("未答原因", "refused")}, body, 0, 3); err != nil {
-		return err
+	if a.format != "csv" {
+		if err := a.rows(head, body, 0, 3); err != nil {
+			return err
+		}
+	}
+	if failed != nil && len(body) < len(list) {
+		a.note("已答 %d 名，尚有 %d 名；以同一文件加 --request %s 续跑，已答的不再计数", "%d answered, %d left; go on with the same file and --request %s: nothing is counted twice", len(body), len(list)-len(body), base)
 	}
 	return failed
+}
+
+// wholeRow writes one row of CSV in one piece.
+func (a *app) wholeRow(row []string) error {
+	var line bytes.Buffer
+	w := csv.NewWriter(&line)
+	if err := w.Write(row); err != nil {
+		return err
+	}
+	if w.Flush(); w.Error() != nil {
+		return w.Error()
+	}
+	_, err := a.out.Write(line.Bytes())
+	return err
 }
 
 func (a *app) answerText(v *sandgatev1.Verification) string {
@@ -346,6 +382,14 @@ func (a *app) probeText(pattern string) string {
 	return a.t(text[0], text[1])
 }
 
+func (a *app) verificationState(v *sandgatev1.Verification) string {
+	code := strings.TrimPrefix(v.GetState().String(), "STATE_")
+	if name := a.state(code); name != code {
+		return name
+	}
+	return strings.ToLower(code)
+}
+
 func (a *app) verifications(list []*sandgatev1.Verification) error {
 	head := []string{a.head("核验", "verification"), a.head("运营机构", "operator"), a.head("授权", "licence"), a.head("用途", "purpose"), a.head("产品", "product"),
 		a.head("状态", "state"), a.head("答复", "answer"), a.head("重复", "repeat"), a.head("账本", "entry"), a.head("依据", "ground"), a.head("原因", "reason")}
@@ -356,7 +400,7 @@ func (a *app) verifications(list []*sandgatev1.Verification) error {
 			reason = r[0].GetCode()
 		}
 		body = append(body, []string{strings.TrimPrefix(v.GetName(), "verifications/"), v.GetOperator(), v.GetLicence(), v.GetPurpose(), v.GetProduct(),
-			strings.ToLower(strings.TrimPrefix(v.GetState().String(), "STATE_")), a.answerText(v), a.yesNo(v.GetRepeat()), fmt.Sprint(v.GetSeq()), v.GetInsight().GetGround(), reason})
+			a.verificationState(v), a.answerText(v), a.yesNo(v.GetRepeat()), fmt.Sprint(v.GetSeq()), v.GetInsight().GetGround(), reason})
 	}
 	return a.rows(head, body, 8)
 }

@@ -227,6 +227,12 @@ func (a *app) witnessShown(s witnessd.Shown) error {
 		a.say("无法读取 %s", "cannot read %s", f)
 	}
 	for _, e := range s.Events {
+		if e.Behind > 0 {
+			a.say("注意 %s %s: 出示的检查点只有 %d 条，而已见证 %d 条：账本可能由旧副本恢复，也可能有人重发旧检查点；请查看 sandgate ledger witnesses",
+				"note %s %s: offered a checkpoint of %d entries where %d are cosigned: the log may go on from an old copy, or somebody sent an old checkpoint; see sandgate ledger witnesses",
+				policies.Clock(e.At), e.Origin, e.Size, e.Behind)
+			continue
+		}
 		a.say("拒绝 %s %s %s", "refused %s %s %s", policies.Clock(e.At), e.Code, e.Origin)
 	}
 	return nil

@@ -243,8 +243,8 @@ func divide(weights map[string]int64, amount int64) (names []string, parts []int
 
 // Quarter is a calendar quarter, 1 to 4, in China Standard Time.
 func Quarter(year, quarter int) Period {
-	from := time.Date(year, time.Month(3*quarter-2), 1, 0, 0, 0, 0, policies.CivilZone)
-	return Period{from, from.AddDate(0, 3, 0)}
+	from, to := policies.Quarter(year, quarter)
+	return Period{from, to}
 }
 
 // Year is a calendar year in China Standard Time.

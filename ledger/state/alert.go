@@ -177,7 +177,7 @@ func (a *alerts) licences(rules AlertRules) {
 		}
 		for _, u := range a.s.BudgetUses(l, a.at) {
 			if p := u.Percent(); p >= rules.BudgetPercent {
-				a.add(AlertBudget, fmt.Sprintf("%s/%d", u.Scope.Key(), rules.BudgetPercent), SeverityInfo, "dataset/"+u.Scope.Dataset, a.at,
+				a.add(AlertBudget, fmt.Sprintf("%s/%d", u.Scope.Key(), rules.BudgetPercent), SeverityInfo, "dataset/"+u.Scope.Dataset, a.s.reachedAt(u, rules.BudgetPercent, a.at),
 					fmt.Sprintf("预算 %s 已用 %d%%", u.Scope.Key(), p), fmt.Sprintf("%d%% of budget %s is spent", p, u.Scope.Key()))
 			}
 		}

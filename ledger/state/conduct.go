@@ -170,6 +170,28 @@ func (u BudgetUse) Percent() int {
 	return int(u.Spent * 100 / u.Limit)
 }
 
+// reachedAt is when the reservation was made that spent a percentage of a budget: going
+// back over the charges, the first without which less is spent. It is at when no
+// reservation did, because the limit was lowered to what is spent.
+func (s *State) reachedAt(u BudgetUse, percent int, at time.Time) time.Time {
+	for i := len(s.order) - 1; i >= 0; i-- {
+		j := s.jobs[s.order[i]]
+		if j.Reserved == nil {
+			continue
+		}
+		for _, c := range j.Reserved.Charges {
+			if c.Scope == u.Scope && c.Amount > 0 {
+				at = time.UnixMilli(j.At)
+				u.Spent -= c.Amount
+			}
+		}
+		if u.Percent() < percent {
+			break
+		}
+	}
+	return at
+}
+
 // BudgetUses lists the budgets from which a licence's jobs are paid at an instant.
 func (s *State) BudgetUses(l policies.Licence, at time.Time) []BudgetUse {
 	var out []BudgetUse

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -117,6 +118,42 @@ var parsers = map[string]func(string) (driver.Value, error){
 	},
 }
 
+// nested are the types of values that hold others.
+var nested = []duck.Type{duck.TYPE_LIST, duck.TYPE_ARRAY, duck.TYPE_STRUCT, duck.TYPE_MAP, duck.TYPE_UNION}
+
+// spelled is the statement with every column as text that has no spelling of its own:
+// what holds other values as JSON, the rest as the engine writes it. It is false when
+// there is no such column.
+func (a *postAnswer) spelled(text string) (string, bool) {
+	n, err := a.stmt.ColumnCount()
+	if err != nil {
+		return "", false
+	}
+	needed := false
+	var columns, names []string
+	for i := range n {
+		name, err := a.stmt.ColumnName(i)
+		if err != nil {
+			return "", false
+		}
+		typ, err := a.stmt.ColumnType(i)
+		if err != nil {
+			return "", false
+		}
+		column := fmt.Sprintf("c%d", i)
+		names = append(names, column)
+		if _, plain := postKinds[typ]; !plain {
+			needed = true
+			if slices.Contains(nested, typ) {
+				column = "to_json(" + column + ")"
+			}
+			column = "CAST(" + column + " AS VARCHAR)"
+		}
+		columns = append(columns, column+` AS "`+strings.ReplaceAll(name, `"`, `""`)+`"`)
+	}
+	return "SELECT " + strings.Join(columns, ", ") + " FROM (\n" + text + "\n) AS answer(" + strings.Join(names, ", ") + ")", needed
+}
+
 // search attaches the projection for reading, locks the engine and runs one SELECT.
 // The engine's own words go back: they can quote only a ledger that the caller reads.
 func search(ctx context.Context, payload []byte, files []*os.File, emit func([]byte) error) error {
@@ -150,7 +187,13 @@ func search(ctx context.Context, payload []byte, files []*os.File, emit func([]b
 		}
 		return emitHead(emit, head)
 	}
-	defer answer.close()
+	defer func() { answer.close() }()
+	if spelled, ok := answer.spelled(job.SQL); ok {
+		if again, err := s.prepare(spelled); err == nil {
+			answer.close()
+			answer = again
+		}
+	}
 	if head.Columns, head.Error = answer.columns(); head.Error != nil {
 		return emitHead(emit, head)
 	}

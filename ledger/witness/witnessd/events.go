@@ -31,12 +31,16 @@ const (
 
 // Event is a request that was refused.
 type Event struct {
-	At     time.Time    `json:"at"`
-	Code   witness.Code `json:"code"`
-	Alarm  bool         `json:"alarm,omitempty"`
-	Origin string       `json:"origin,omitempty"`
-	Old    int64        `json:"old"`  // size the client named
-	Size   int64        `json:"size"` // of the checkpoint it offered, if its signature holds
+	At    time.Time    `json:"at"`
+	Code  witness.Code `json:"code"`
+	Alarm bool         `json:"alarm,omitempty"`
+	// Behind is what was cosigned when a signed checkpoint of fewer entries was offered:
+	// the log goes on from an old copy, or somebody sent an old checkpoint, which is
+	// public. So it is no proof, and no alarm by itself.
+	Behind int64  `json:"behind,omitempty"`
+	Origin string `json:"origin,omitempty"`
+	Old    int64  `json:"old"`  // size the client named
+	Size   int64  `json:"size"` // of the checkpoint it offered, if its signature holds
 }
 
 // Alarm is the evidence of a log that has two histories, or of a checkpoint that was
@@ -64,10 +68,14 @@ func (h *Home) record(origin string, v witness.Verdict, old int64) {
 }
 
 func (h *Home) recordLocked(origin string, v witness.Verdict, old int64) {
-	if v.Code == witness.CodeOtherSize && old == 0 {
+	var behind int64
+	if l := h.logs[origin]; l != nil && v.Code == witness.CodeOtherSize && v.Offered.N < l.head.Tree.N {
+		behind = l.head.Tree.N
+	}
+	if v.Code == witness.CodeOtherSize && old == 0 && behind == 0 {
 		return // how a client asks for the size
 	}
-	e := Event{At: h.now().UTC(), Code: v.Code, Alarm: v.Code.Alarm(), Origin: printable(origin), Old: old, Size: v.Offered.N}
+	e := Event{Behind: behind, At: h.now().UTC(), Code: v.Code, Alarm: v.Code.Alarm(), Origin: printable(origin), Old: old, Size: v.Offered.N}
 	line, err := json.Marshal(e)
 	if err != nil {
 		return

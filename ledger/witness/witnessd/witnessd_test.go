@@ -219,6 +219,37 @@ func TestEquivocationIsProvenAndShown(t *testing.T) {
 	}
 }
 
+// A log that goes on from an old copy offers less than is cosigned. That is shown, and
+// is no alarm: the old checkpoint is public, so anybody can send it.
+func TestAnOldCopyIsShown(t *testing.T) {
+	log := newHistory(t, "a")
+	log.grow(t, 40, "first")
+	_, dir, post := start(t, log.vkey)
+	if resp, body := post(log.request(t, 0, 25)); resp.StatusCode != 200 {
+		t.Fatal(body)
+	}
+	// Who asks for the size with a newer checkpoint, or the same, is as a log should be.
+	post(log.request(t, 0, 30))
+	post(log.request(t, 0, 25))
+	if shown, err := Show(dir, 10); err != nil || len(shown.Events) != 0 {
+		t.Fatalf("%+v %v", shown.Events, err)
+	}
+	for _, old := range []int64{0, 10} {
+		if resp, _ := post(log.request(t, old, 20)); resp.StatusCode != 409 {
+			t.Errorf("old %d: %d", old, resp.StatusCode)
+		}
+	}
+	shown, err := Show(dir, 10)
+	if err != nil || len(shown.Events) != 2 || len(shown.Alarms) != 0 {
+		t.Fatalf("%+v %v", shown, err)
+	}
+	for _, e := range shown.Events {
+		if e.Behind != 25 || e.Size != 20 || e.Alarm {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
 // Nothing is cosigned that is not on the disk, whichever step of writing fails; and
 // what was cosigned is there after a restart.
 func TestPersistsBeforeItAnswers(t *testing.T) {

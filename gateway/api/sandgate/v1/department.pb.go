@@ -84,7 +84,9 @@ type ApplyPolicyResponse struct {
 	// Kinds of the documents, in order.
 	Kinds []string `protobuf:"bytes,1,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	// Receipt; absent with validate_only.
-	Receipt       *Receipt `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Receipt *Receipt `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// What whoever filed a product should know of it; nothing is refused by it.
+	Warnings      []*Reason `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -129,6 +131,13 @@ func (x *ApplyPolicyResponse) GetKinds() []string {
 func (x *ApplyPolicyResponse) GetReceipt() *Receipt {
 	if x != nil {
 		return x.Receipt
+	}
+	return nil
+}
+
+func (x *ApplyPolicyResponse) GetWarnings() []*Reason {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -629,10 +638,11 @@ const file_sandgate_v1_department_proto_rawDesc = "" +
 	"\x1csandgate/v1/department.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sandgate/v1/types.proto\"a\n" +
 	"\x12ApplyPolicyRequest\x12 \n" +
 	"\benvelope\x18\x01 \x01(\fB\x04\xe2A\x01\x02R\benvelope\x12)\n" +
-	"\rvalidate_only\x18\x02 \x01(\bB\x04\xe2A\x01\x01R\fvalidateOnly\"[\n" +
+	"\rvalidate_only\x18\x02 \x01(\bB\x04\xe2A\x01\x01R\fvalidateOnly\"\x8c\x01\n" +
 	"\x13ApplyPolicyResponse\x12\x14\n" +
 	"\x05kinds\x18\x01 \x03(\tR\x05kinds\x12.\n" +
-	"\areceipt\x18\x02 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\"s\n" +
+	"\areceipt\x18\x02 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\x12/\n" +
+	"\bwarnings\x18\x03 \x03(\v2\x13.sandgate.v1.ReasonR\bwarnings\"s\n" +
 	"\fIngestHeader\x12\x1e\n" +
 	"\adataset\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\adataset\x12\x1c\n" +
 	"\x06format\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x06format\x12%\n" +
@@ -695,27 +705,29 @@ var file_sandgate_v1_department_proto_goTypes = []any{
 	(*ListSnapshotsRequest)(nil),   // 7: sandgate.v1.ListSnapshotsRequest
 	(*ListSnapshotsResponse)(nil),  // 8: sandgate.v1.ListSnapshotsResponse
 	(*Receipt)(nil),                // 9: sandgate.v1.Receipt
-	(*timestamppb.Timestamp)(nil),  // 10: google.protobuf.Timestamp
+	(*Reason)(nil),                 // 10: sandgate.v1.Reason
+	(*timestamppb.Timestamp)(nil),  // 11: google.protobuf.Timestamp
 }
 var file_sandgate_v1_department_proto_depIdxs = []int32{
 	9,  // 0: sandgate.v1.ApplyPolicyResponse.receipt:type_name -> sandgate.v1.Receipt
-	2,  // 1: sandgate.v1.IngestSnapshotRequest.header:type_name -> sandgate.v1.IngestHeader
-	3,  // 2: sandgate.v1.IngestSnapshotRequest.signature:type_name -> sandgate.v1.IngestSignature
-	6,  // 3: sandgate.v1.IngestSnapshotResponse.snapshot:type_name -> sandgate.v1.Snapshot
-	10, // 4: sandgate.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
-	9,  // 5: sandgate.v1.Snapshot.receipt:type_name -> sandgate.v1.Receipt
-	6,  // 6: sandgate.v1.ListSnapshotsResponse.snapshots:type_name -> sandgate.v1.Snapshot
-	0,  // 7: sandgate.v1.PolicyService.ApplyPolicy:input_type -> sandgate.v1.ApplyPolicyRequest
-	4,  // 8: sandgate.v1.DepartmentService.IngestSnapshot:input_type -> sandgate.v1.IngestSnapshotRequest
-	7,  // 9: sandgate.v1.DepartmentService.ListSnapshots:input_type -> sandgate.v1.ListSnapshotsRequest
-	1,  // 10: sandgate.v1.PolicyService.ApplyPolicy:output_type -> sandgate.v1.ApplyPolicyResponse
-	5,  // 11: sandgate.v1.DepartmentService.IngestSnapshot:output_type -> sandgate.v1.IngestSnapshotResponse
-	8,  // 12: sandgate.v1.DepartmentService.ListSnapshots:output_type -> sandgate.v1.ListSnapshotsResponse
-	10, // [10:13] is the sub-list for method output_type
-	7,  // [7:10] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	10, // 1: sandgate.v1.ApplyPolicyResponse.warnings:type_name -> sandgate.v1.Reason
+	2,  // 2: sandgate.v1.IngestSnapshotRequest.header:type_name -> sandgate.v1.IngestHeader
+	3,  // 3: sandgate.v1.IngestSnapshotRequest.signature:type_name -> sandgate.v1.IngestSignature
+	6,  // 4: sandgate.v1.IngestSnapshotResponse.snapshot:type_name -> sandgate.v1.Snapshot
+	11, // 5: sandgate.v1.Snapshot.create_time:type_name -> google.protobuf.Timestamp
+	9,  // 6: sandgate.v1.Snapshot.receipt:type_name -> sandgate.v1.Receipt
+	6,  // 7: sandgate.v1.ListSnapshotsResponse.snapshots:type_name -> sandgate.v1.Snapshot
+	0,  // 8: sandgate.v1.PolicyService.ApplyPolicy:input_type -> sandgate.v1.ApplyPolicyRequest
+	4,  // 9: sandgate.v1.DepartmentService.IngestSnapshot:input_type -> sandgate.v1.IngestSnapshotRequest
+	7,  // 10: sandgate.v1.DepartmentService.ListSnapshots:input_type -> sandgate.v1.ListSnapshotsRequest
+	1,  // 11: sandgate.v1.PolicyService.ApplyPolicy:output_type -> sandgate.v1.ApplyPolicyResponse
+	5,  // 12: sandgate.v1.DepartmentService.IngestSnapshot:output_type -> sandgate.v1.IngestSnapshotResponse
+	8,  // 13: sandgate.v1.DepartmentService.ListSnapshots:output_type -> sandgate.v1.ListSnapshotsResponse
+	11, // [11:14] is the sub-list for method output_type
+	8,  // [8:11] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_department_proto_init() }
