@@ -66,6 +66,7 @@ run audit 420 300x ./ledger 'InclusionProof$' 'inclusion proof (the first time, 
 run audit 90 3x ./ledger/verify 'HashCheck$' 'hash check of every leaf, tile and link'
 run audit 120 2x ./ledger/audit 'Replay$' 'replay of every decision'
 run audit 240 1x ./ledger/audit 'Audit$' 'the whole audit'
+run start 300 3x ./ledger/statefile 'Start' 'start from a state snapshot and by full replay; ENTRIES=1000000 for a million'
 run query 120 1x ./compute/engine/duckdb 'ExecuteWarm|Protected|Decision' 'protected ÷ raw DuckDB, CPU; warm execution; decision'
 run query 120 1x ./compute/engine/duckdb 'Ingest' 'ingest'
 run submit 120 30x ./cmd/sandgate 'Submit' 'submit → released answer, whole process'
@@ -87,5 +88,3 @@ echo
 uptime
 echo "raw lines: $OUT; ${SECONDS} s in all"
 exit $FAILED
-echo "== start: from a state snapshot and by full replay, what writing one takes; ENTRIES=1000000 for a million =="
-BENCHTIME=${STARTS:-3x} run ./ledger/statefile Start

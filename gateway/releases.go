@@ -105,7 +105,7 @@ func (d *Domain) sweepReleasesOnce() error {
 		if committed[digest] || strings.HasSuffix(f.Name(), ".post.json") {
 			continue
 		}
-		if err := durable.Remove(filepath.Join(d.removeUnlessKept(digest, f.Name()), "release.sweep"); err != nil {
+		if err := d.removeUnlessKept(digest, f.Name()); err != nil {
 			return fmt.Errorf("failed to remove an uncommitted release: %w", err)
 		}
 	}
@@ -118,7 +118,7 @@ func (d *Domain) removeUnlessKept(digest, name string) error {
 	if d.kept[digest] > 0 {
 		return nil
 	}
-	if err := os.Remove(filepath.Join(d.home.Releases(), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.Remove(filepath.Join(d.home.Releases(), name), "release.sweep"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -21,7 +21,7 @@ func (n *stateEvery) add(c *cobra.Command) {
 
 func (n stateEvery) options(opt *gateway.Options) error {
 	if n < 0 || n > 1<<30 {
-		return usageError{errors.New("--state-every is a number of entries, or 0 for no state snapshots")}
+		return usageError{texts.Errorf("--state-every is a number of entries, or 0 for no state snapshots")}
 	}
 	if opt.StateEvery = int(n); n == 0 {
 		opt.StateEvery = -1

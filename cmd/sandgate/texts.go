@@ -4,11 +4,12 @@ import "github.com/sandgate/sandgate/internal/bilingual"
 
 // texts are the errors of commands in Chinese.
 var texts = bilingual.Book{
-	"--tsa is the URL of a time-stamping authority, http or https": "--tsa 是时间戳机构的 http 或 https 地址",
-	"failed to reach the time-stamping authority: %w":              "无法连接时间戳机构：%w",
-	"failed to read the authority's reply: %w":                     "读取时间戳机构的答复失败：%w",
-	"the time-stamping authority answered status %d":               "时间戳机构答复状态 %d",
-	"--tsa-root is a file of PEM certificates":                     "--tsa-root 是 PEM 证书文件",
+	"--state-every is a number of entries, or 0 for no state snapshots": "--state-every 是条数，0 表示不写状态快照",
+	"--tsa is the URL of a time-stamping authority, http or https":      "--tsa 是时间戳机构的 http 或 https 地址",
+	"failed to reach the time-stamping authority: %w":                   "无法连接时间戳机构：%w",
+	"failed to read the authority's reply: %w":                          "读取时间戳机构的答复失败：%w",
+	"the time-stamping authority answered status %d":                    "时间戳机构答复状态 %d",
+	"--tsa-root is a file of PEM certificates":                          "--tsa-root 是 PEM 证书文件",
 	"--origin %q: %w":                        "--origin “%s”：%w",
 	"failed to draw the regulator's key: %w": "生成主管部门密钥失败：%w",
 	"failed to encode trust file: %w":        "写出信任文件失败：%w",

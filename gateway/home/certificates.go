@@ -150,7 +150,7 @@ func (h *Home) authorities(keys *Keys, now time.Time) (list []authority, text []
 	for _, c := range have {
 		// One byte of it may be another and it still parse; no client would be let in by it.
 		if c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) != nil {
-			return nil, nil, fmt.Errorf("%s is damaged: bring it back from a backup, or from any kit of this gateway", h.CACert())
+			return nil, nil, texts.Errorf("%s is damaged: bring it back from a backup, or from any kit of this gateway", h.CACert())
 		}
 	}
 	seeds := [][]byte{keys.CA}

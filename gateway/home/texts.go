@@ -4,6 +4,7 @@ import "github.com/sandgate/sandgate/internal/bilingual"
 
 // texts are the errors of homes and kits in Chinese.
 var texts = bilingual.Book{
+	"%s is damaged: bring it back from a backup, or from any kit of this gateway": "%s 已损坏：请从备份或本网关的任一密钥包取回",
 	"failed to draw a serial: %w":                                                 "生成证书序列号失败：%w",
 	"failed to make the authority's certificate: %w":                              "生成签发证书失败：%w",
 	"failed to make the gateway's certificate: %w":                                "生成网关证书失败：%w",
