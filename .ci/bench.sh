@@ -38,7 +38,6 @@ run() {
 	}'
 	if [[ $code == 124 || $code == 137 ]]; then
 		echo "cut off after $limit s; give it more with BENCHTIME, or run: go test -tags '$TAGS' -run '^\$' -bench '$pattern' $package"
-		FAILED=1
 	elif [[ $code != 0 ]]; then
 		grep -v -E '^(goos|goarch|pkg|cpu|Benchmark.*ns/op)' "$raw" | tail -n 20
 		tail -n 20 "$raw.err"
@@ -68,7 +67,8 @@ run audit 120 2x ./ledger/audit 'Replay$' 'replay of every decision'
 run audit 240 1x ./ledger/audit 'Audit$' 'the whole audit'
 run start 300 3x ./ledger/statefile 'Start' 'start from a state snapshot and by full replay; ENTRIES=1000000 for a million'
 run query 120 1x ./compute/engine/duckdb 'ExecuteWarm|Protected|Decision' 'protected ÷ raw DuckDB, CPU; warm execution; decision'
-run query 120 1x ./compute/engine/duckdb 'Ingest' 'ingest'
+run query 120 1x ./compute/engine/duckdb 'Ingest$' 'ingest of a file'
+run query 150 1x ./compute/engine/duckdb 'IngestTable' 'ingest, by table'
 run submit 120 30x ./cmd/sandgate 'Submit' 'submit → released answer, whole process'
 run kernel 60 200ms ./compute/release . 'release kernel'
 run wasm 60 200ms ./compute/wasm . 'WebAssembly scoring against native Go'

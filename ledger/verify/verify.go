@@ -112,11 +112,51 @@ func openCheckpoint(dir fs.FS, verifier note.Verifier) ([]byte, torchwood.Checkp
 	return raw, cp, nil
 }
 
-// walStream hands out the records of whole commands one by one.
+// walStream hands out the records of whole commands one by one. Its hash chain is
+// checked ahead, on another core than the tree.
 type walStream struct {
 	r    *wal.Reader
+	runs <-chan walRun
+	run  walRun
 	cmd  wal.Command
 	used int
+}
+
+// walRun is some commands in order, and the error that follows them.
+type walRun struct {
+	commands []wal.Command
+	err      error
+}
+
+// walAhead is how many runs of so many commands are read ahead.
+const walAhead, walRunLength = 4, 256
+
+// readAhead ends with the file, its first error, or done.
+func readAhead(r *wal.Reader, done <-chan struct{}) <-chan walRun {
+	out := make(chan walRun, walAhead)
+	go func() {
+		defer close(out)
+		for {
+			var run walRun
+			entries := 0
+			for entries < walRunLength && run.err == nil {
+				var c wal.Command
+				if c, run.err = r.NextCommand(); run.err == nil {
+					run.commands = append(run.commands, c)
+					entries += len(c.Entries)
+				}
+			}
+			select {
+			case out <- run:
+			case <-done:
+				return
+			}
+			if run.err != nil {
+				return
+			}
+		}
+	}()
+	return out
 }
 
 func openWAL(root *os.Root, origin string) (*walStream, func(), error) {
@@ -127,24 +167,34 @@ func openWAL(root *os.Root, origin string) (*walStream, func(), error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("failed to open write-ahead file: %w", err)
 	}
-	done := func() { f.Close() } // opened for reading: nothing can be lost
+	quit := func() { f.Close() } // opened for reading: nothing can be lost
 	r, err := wal.NewReader(f)
 	if err == nil && r.Origin() != origin {
 		err = fmt.Errorf("it belongs to log %q, the checkpoint to %q", r.Origin(), origin)
 	}
 	if err != nil {
-		done()
+		quit()
 		return nil, nil, &Damage{Path: wal.FileName, What: err.Error()}
 	}
-	return &walStream{r: r}, done, nil
+	done := make(chan struct{})
+	runs := readAhead(r, done)
+	return &walStream{r: r, runs: runs}, func() {
+		close(done)
+		for range runs { // until the reader has ended
+		}
+		quit()
+	}, nil
 }
 
 func (s *walStream) next() (seq uint64, entry []byte, err error) {
-	if s.used == len(s.cmd.Entries) {
-		if s.cmd, err = s.r.NextCommand(); err != nil {
-			return 0, nil, err
+	for s.used == len(s.cmd.Entries) {
+		for len(s.run.commands) == 0 {
+			if s.run.err != nil {
+				return 0, nil, s.run.err
+			}
+			s.run = <-s.runs
 		}
-		s.used = 0
+		s.cmd, s.run.commands, s.used = s.run.commands[0], s.run.commands[1:], 0
 	}
 	s.used++
 	return s.cmd.First + uint64(s.used) - 1, s.cmd.Entries[s.used-1], nil
