@@ -304,7 +304,9 @@ func FuzzRestore(f *testing.F) {
 // What was refused in a new year begins none: the counters made again are those of the
 // year and month of the last reservation.
 func TestCountersAreMadeAgain(t *testing.T) {
-	at := func(year, month int) int64 { return time.Date(year, time.Month(month), 10, 0, 0, 0, 0, civil).UnixMilli() }
+	at := func(year, month int) int64 {
+		return time.Date(year, time.Month(month), 10, 0, 0, 0, 0, civil).UnixMilli()
+	}
 	reserved := func(id string, ms int64, ground entry.Ground) *Verification {
 		r := entry.VerificationRequest{Verification: id, Subject: "s-" + id, Question: "q-" + id}
 		return &Verification{Operator: "alpha", Request: r, At: ms, attributes: []string{"d.c"}, dataset: "d",
