@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/sandgate/sandgate/ledger"
+	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/ledger/statefile"
 )
@@ -74,12 +75,12 @@ func (d *Domain) openState(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	verifier, _, err := LogVerifier(d.home.Config.Origin, d.keys.Log)
+	keys, err := d.logVerifiers()
 	if err != nil {
 		return err
 	}
 	o, err := statefile.Open(ctx, statefile.Options{
-		Dir: d.home.State(), Program: program(), Keys: note.VerifierList(verifier), Fault: d.opt.fault,
+		Dir: d.home.State(), Program: program(), Keys: keys, Fault: d.opt.fault,
 		Config: func(s *state.State) ledger.Config {
 			d.state = s
 			return ledger.Config{
@@ -97,6 +98,24 @@ func (d *Domain) openState(ctx context.Context) error {
 		d.opt.Logger.Warn("state snapshot refused", "size", r.Size, "code", string(r.Code), "error", r.Err.Error())
 	}
 	return nil
+}
+
+// logVerifiers verify checkpoints of the keys that the keyring holds: the one in force
+// and, in the middle of a rotation, the next.
+func (d *Domain) logVerifiers() (note.Verifiers, error) {
+	seeds := [][]byte{d.keys.Log}
+	if next, ok := d.keys.Next[entry.KeyLog]; ok {
+		seeds = append(seeds, next.Key)
+	}
+	var list []note.Verifier
+	for _, seed := range seeds {
+		v, _, err := LogVerifier(d.home.Config.Origin, seed)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return note.VerifierList(list...), nil
 }
 
 // Opened says how the ledger was opened: from which state snapshot, how many entries

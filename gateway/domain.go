@@ -197,7 +197,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	d.jobs.Go(d.watchWitnesses)
 	d.jobs.Go(d.warn)
 	d.jobs.Go(d.keepState)
-	d.jobs.Go(d.sweepReleases)
+	d.sweepReleases()
 	return d, nil
 }
 

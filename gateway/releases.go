@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/release"
@@ -69,9 +70,24 @@ func (d *Domain) releasePath(digest string) string {
 // sweepReleases removes releases that were written but never committed: a crash
 // came between. Nobody was answered from them, and a job that is run again must
 // not leave two draws of its noise on the disk for the price of one. It takes as long
-// as there are releases, and nobody waits for it: what this run writes is counted
-// before it is on the disk, and left alone.
+// as there are releases, so a start waits for it a moment and no longer: what this run
+// writes is counted before it is on the disk, and left alone.
 func (d *Domain) sweepReleases() {
+	done := make(chan struct{})
+	d.jobs.Go(func() {
+		defer close(done)
+		d.sweep()
+	})
+	select {
+	case <-done:
+	case <-time.After(sweepWait):
+	}
+}
+
+// sweepWait is how long a start waits for a sweep, which few releases do not take.
+const sweepWait = time.Second
+
+func (d *Domain) sweep() {
 	if err := d.sweepReleasesOnce(); err != nil && d.ctx.Err() == nil {
 		d.opt.Logger.Error("sweep of uncommitted releases failed", "error", err.Error())
 	}

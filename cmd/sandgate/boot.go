@@ -76,3 +76,16 @@ func (a *app) stateStats(s *stateStats) {
 }
 
 func recordedSummary(r *entry.Recorded) string { return fmt.Sprintf("%d %s", r.Size, short(r.Hash)) }
+
+// startSummary tells how a gateway came by its state, where its entry says so.
+func (a *app) startSummary(s *entry.Start) string {
+	switch {
+	case s == nil:
+		return ""
+	case s.State > 0:
+		return fmt.Sprintf(a.t("；状态快照 %d", "; state snapshot %d"), s.State)
+	case s.Refused != "":
+		return fmt.Sprintf(a.t("；全部重放（%s）", "; replayed all (%s)"), s.Refused)
+	}
+	return a.t("；全部重放", "; replayed all")
+}

@@ -99,6 +99,8 @@ var readyLine = regexp.MustCompile(`(?m)^(?:网关已就绪|gateway ready on) ([
 func (l *logbook) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// Whoever waits for the address finds the line in the file.
+	n, err := l.file.Write(p)
 	if !l.found {
 		l.seen.Write(p)
 		if m := readyLine.FindSubmatch(l.seen.Bytes()); m != nil {
@@ -106,7 +108,7 @@ func (l *logbook) Write(p []byte) (int, error) {
 			l.addr <- string(m[1])
 		}
 	}
-	return l.file.Write(p)
+	return n, err
 }
 
 // serve starts the gateway of a home on a free loopback port and waits until it

@@ -139,7 +139,7 @@ func (a *app) entrySummary(e *entry.Entry) string {
 	case entry.KindRecorded:
 		return recordedSummary(e.Recorded)
 	case entry.KindStarted:
-		return e.Started.Tier + ": " + join(e.Started.Layers)
+		return e.Started.Tier + ": " + join(e.Started.Layers) + a.startSummary(e.Started.Start)
 	}
 	return ""
 }

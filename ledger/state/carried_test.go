@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/evidence"
@@ -298,4 +299,33 @@ func FuzzRestore(f *testing.F) {
 			t.Fatal("a restored state is of another size")
 		}
 	})
+}
+
+// What was refused in a new year begins none: the counters made again are those of the
+// year and month of the last reservation.
+func TestCountersAreMadeAgain(t *testing.T) {
+	at := func(year, month int) int64 {
+		return time.Date(year, time.Month(month), 10, 0, 0, 0, 0, civil).UnixMilli()
+	}
+	reserved := func(id string, ms int64, ground entry.Ground) *Verification {
+		r := entry.VerificationRequest{Verification: id, Subject: "s-" + id, Question: "q-" + id}
+		return &Verification{Operator: "alpha", Request: r, At: ms, attributes: []string{"d.c"}, dataset: "d",
+			Reserved: &entry.VerificationReserved{Request: r, Snapshot: "snap", Ground: ground}}
+	}
+	live := newVerifications()
+	list := []*Verification{reserved("a", at(2025, 12), entry.GroundData), reserved("b", at(2026, 1), entry.GroundData), reserved("c", at(2026, 2), entry.GroundConsent)}
+	for _, x := range list {
+		live = live.at(time.UnixMilli(x.At))
+		live.countYear(x)
+		live.countMonth(x)
+	}
+	list = append(list, &Verification{Operator: "alpha", At: at(2027, 1)})
+	again := verifications{year: live.year, month: live.month}
+	again.recount(list)
+	if !reflect.DeepEqual(again.asked, live.asked) || !reflect.DeepEqual(again.told, live.told) || !reflect.DeepEqual(again.subjects, live.subjects) {
+		t.Fatalf("made again: %v %v %v; counted: %v %v %v", again.asked, again.told, again.subjects, live.asked, live.told, live.subjects)
+	}
+	if len(again.asked) != 2 || len(again.told) != 1 || len(again.subjects) != 1 {
+		t.Fatalf("counted %d, %d, %d", len(again.asked), len(again.told), len(again.subjects))
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -86,12 +87,18 @@ func Open(ctx context.Context, opt Options) (*Opened, error) {
 	return out.with(opt, log, st, &state.Recorder{}, 0), nil
 }
 
+// startGC is GOGC while a state is read.
+const startGC = 400
+
 func (o *Opened) from(ctx context.Context, opt Options, size uint64) error {
 	cfg := opt.Config(state.New())
 	s, err := Read(opt.Dir, size, cfg.Origin, opt.Program)
 	if err != nil {
 		return err
 	}
+	// What is read now stays: looking for garbage among it, again and again while it grows,
+	// would take a third of the start.
+	defer debug.SetGCPercent(debug.SetGCPercent(startGC))
 	// The segments are read while the log is asked: neither waits for the other, and
 	// nothing is used before both have said yes.
 	type restored struct {
