@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -45,6 +46,9 @@ type integrator struct {
 }
 
 func openTiles(cfg *Config, signer *guard) (*integrator, error) {
+	if err := checkPublished(cfg.Dir); err != nil {
+		return nil, err
+	}
 	opts := tessera.NewAppendOptions().
 		WithCheckpointSigner(signer).
 		WithCheckpointInterval(cfg.CheckpointInterval).
@@ -63,6 +67,23 @@ func openTiles(cfg *Config, signer *guard) (*integrator, error) {
 		return nil, fmt.Errorf("failed to open tiles, of which .state in the log directory keeps account: if it is damaged, bring back a complete copy of the log directory: %w", err)
 	}
 	return &integrator{add: add, reader: reader, shutdown: shutdown, cancel: cancel, dir: cfg.Dir}, nil
+}
+
+// checkPublished refuses a published checkpoint that says no size: with it nothing would ever be published again.
+func checkPublished(dir string) error {
+	path := filepath.Join(dir, "checkpoint")
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("failed to read the published checkpoint: %w", err)
+	}
+	text, _, _ := strings.Cut(string(raw), "\n\n")
+	if _, err := torchwood.ParseCheckpoint(text + "\n"); err != nil {
+		return fmt.Errorf("the published checkpoint %s is damaged: remove it, and it is signed again from the write-ahead file", path)
+	}
+	return nil
 }
 
 func (t *integrator) size(ctx context.Context) (uint64, error) {
