@@ -56,6 +56,8 @@ var carried = sync.OnceValues(func() (*codecs, error) {
 	carry.Skip[State](r, "book", "jobs", "order", "answers", "requests")
 	carry.Skip[verifications](r, "all", "order", "answers", "asked", "told", "subjects")
 	carry.Skip[policies.Entry](r, "derived") // follows from the entry; Settled makes it again
+	carry.Skip[policies.Book](r, "memory")   // likewise
+	carry.Skip[entry.Request](r, "shared")   // of how it was read, not of what it says
 	carry.Share[algebra.Core](r)
 	carry.Custom(r, func(c *evidence.Chain) (out []logKey) {
 		for _, t := range c.Terms() {

@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 var everyKind = []entry.Kind{entry.KindGenesis, entry.KindStarted, entry.KindStopped, entry.KindHeartbeat, entry.KindPolicy, entry.KindSnapshot, entry.KindRefused, entry.KindReserved,
 	entry.KindRepeated, entry.KindReleased, entry.KindFailed, entry.KindRisk, entry.KindDutyNoted, entry.KindDestroyed, entry.KindRotated, entry.KindRestored, entry.KindOrdered,
 	entry.KindAnnounced, entry.KindErased, entry.KindVerificationRefused, entry.KindVerificationReserved, entry.KindVerificationAnswered, entry.KindVerificationFailed,
+	entry.KindModelRefused, entry.KindModelReserved, entry.KindModelCertified, entry.KindModelFailed, entry.KindModelScored,
 	entry.KindMarked, entry.KindRecorded}
 
 // An entry has one body for each kind but one.
@@ -149,8 +150,8 @@ func TestNoFieldIsLeftOut(t *testing.T) {
 	}{
 		{reflect.TypeFor[State](), []string{"book", "jobs", "order", "answers", "requests"}},
 		{reflect.TypeFor[verifications](), []string{"all", "order", "answers", "asked", "told", "subjects"}},
-		{reflect.TypeFor[Job](), nil}, {reflect.TypeFor[Verification](), nil}, {reflect.TypeFor[rotation](), nil}, {reflect.TypeFor[desk](), nil}, {reflect.TypeFor[conduct](), nil},
-		{reflect.TypeFor[usage](), nil}, {reflect.TypeFor[policies.Book](), nil}, {reflect.TypeFor[policies.Entry](), []string{"derived"}},
+		{reflect.TypeFor[Job](), nil}, {reflect.TypeFor[models](), nil}, {reflect.TypeFor[Model](), nil}, {reflect.TypeFor[Verification](), nil}, {reflect.TypeFor[rotation](), nil}, {reflect.TypeFor[desk](), nil}, {reflect.TypeFor[conduct](), nil},
+		{reflect.TypeFor[usage](), nil}, {reflect.TypeFor[policies.Book](), []string{"memory"}}, {reflect.TypeFor[policies.Entry](), []string{"derived"}},
 	} {
 		var line string
 		for l := range strings.Lines(layout) {

@@ -98,6 +98,13 @@ func (w *world) scored(id, req string, rows int64) *entry.Entry {
 func TestR02_ModelsAreChargedOnceAndJudgedAtReplay(t *testing.T) {
 	w := modelling(t)
 	a := w.model("private", "r1")
+	other := w.model("private", "r0")
+	other.Request.Purpose = "public_health"
+	if e := w.modelEntry(other, nil); e.ModelRefused == nil || e.ModelRefused.Reasons[0].Code != "PRODUCT_SCOPE" {
+		t.Errorf("%+v", e.ModelRefused)
+	} else {
+		w.must(e)
+	}
 	scope := budget.Scope{Kind: budget.ScopeDatasetYear, Dataset: "social_insurance", Year: 2026}
 	before := w.s.Spent(scope)
 	for what, change := range map[string]func(*request.Statement){
