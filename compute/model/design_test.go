@@ -89,22 +89,27 @@ func TestR02DesignRefusals(t *testing.T) {
 		"group without codes": {CodeColumn, "n0", func(s *policies.ModelSpec) { s.Groups = []string{"n0"} }},
 		"label unit":          {CodeColumn, "person", func(s *policies.ModelSpec) { s.Label.Column = "person" }},
 		"positive":            {CodeLabel, "kind", func(s *policies.ModelSpec) { s.Label = policies.ModelLabel{Column: "kind", Positive: []string{"w"}} }},
-		"all positive":        {CodeLabel, "kind", func(s *policies.ModelSpec) { s.Label = policies.ModelLabel{Column: "kind", Positive: []string{"x", "y", "z"}} }},
+		"all positive": {CodeLabel, "kind", func(s *policies.ModelSpec) {
+			s.Label = policies.ModelLabel{Column: "kind", Positive: []string{"x", "y", "z"}}
+		}},
 		"classes of logistic": {CodeLabel, "kind", func(s *policies.ModelSpec) { s.Label = policies.ModelLabel{Column: "kind"} }},
 		"number of logistic":  {CodeLabel, "cost", func(s *policies.ModelSpec) { s.Label = policies.ModelLabel{Column: "cost"} }},
 		"off the grid":        {CodeLabel, "cost", func(s *policies.ModelSpec) { s.Label = policies.ModelLabel{Column: "cost", Threshold: "251"} }},
 		"edge of bounds":      {CodeLabel, "cost", func(s *policies.ModelSpec) { s.Label = policies.ModelLabel{Column: "cost", Threshold: "0"} }},
-		"no grid":             {CodeLabel, "n1", func(s *policies.ModelSpec) { s.Features[1].Column = "cost"; s.Label = policies.ModelLabel{Column: "n1", Threshold: "500"} }},
-		"classes of linear":   {CodeLabel, "ill", func(s *policies.ModelSpec) { s.Family = num }},
-		"softmax of two":      {CodeLabel, "ill", func(s *policies.ModelSpec) { s.Family = policies.FamilySoftmax }},
-		"steps":               {CodeSetting, "steps", func(s *policies.ModelSpec) { s.Setting.Steps = 201 }},
-		"negative":            {CodeSetting, "clip", func(s *policies.ModelSpec) { s.Setting.Clip = -1 }},
-		"another family's":    {CodeSetting, "trees", func(s *policies.ModelSpec) { s.Setting.Trees = 5 }},
-		"no rho":              {CodePrice, "rho", func(s *policies.ModelSpec) { s.Rho = "" }},
-		"rho zero":            {CodePrice, "rho", func(s *policies.ModelSpec) { s.Rho = "0" }},
-		"rho words":           {CodePrice, "rho", func(s *policies.ModelSpec) { s.Rho = "1e-3" }},
-		"rho not private":     {CodePrice, "private", func(s *policies.ModelSpec) { s.Private = false }},
-		"no evaluation":       {CodePrice, "rho_evaluation", func(s *policies.ModelSpec) { s.RhoEvaluation = "" }},
+		"no grid": {CodeLabel, "n1", func(s *policies.ModelSpec) {
+			s.Features[1].Column = "cost"
+			s.Label = policies.ModelLabel{Column: "n1", Threshold: "500"}
+		}},
+		"classes of linear": {CodeLabel, "ill", func(s *policies.ModelSpec) { s.Family = num }},
+		"softmax of two":    {CodeLabel, "ill", func(s *policies.ModelSpec) { s.Family = policies.FamilySoftmax }},
+		"steps":             {CodeSetting, "steps", func(s *policies.ModelSpec) { s.Setting.Steps = 201 }},
+		"negative":          {CodeSetting, "clip", func(s *policies.ModelSpec) { s.Setting.Clip = -1 }},
+		"another family's":  {CodeSetting, "trees", func(s *policies.ModelSpec) { s.Setting.Trees = 5 }},
+		"no rho":            {CodePrice, "rho", func(s *policies.ModelSpec) { s.Rho = "" }},
+		"rho zero":          {CodePrice, "rho", func(s *policies.ModelSpec) { s.Rho = "0" }},
+		"rho words":         {CodePrice, "rho", func(s *policies.ModelSpec) { s.Rho = "1e-3" }},
+		"rho not private":   {CodePrice, "private", func(s *policies.ModelSpec) { s.Private = false }},
+		"no evaluation":     {CodePrice, "rho_evaluation", func(s *policies.ModelSpec) { s.RhoEvaluation = "" }},
 	} {
 		s := spec(policies.FamilyLogistic, true)
 		c.edit(&s)
