@@ -99,7 +99,9 @@ func TestRealEncounters_PrivateModels(t *testing.T) {
 			for _, col := range e.Dataset.Columns[1 : len(e.Dataset.Columns)-1] {
 				s.Features = append(s.Features, policies.ModelFeature{Column: col.Name})
 			}
-			slices.SortFunc(s.Features, func(a, b policies.ModelFeature) int { return slices.Index(headOf(e), a.Column) - slices.Index(headOf(e), b.Column) })
+			slices.SortFunc(s.Features, func(a, b policies.ModelFeature) int {
+				return slices.Index(headOf(e), a.Column) - slices.Index(headOf(e), b.Column)
+			})
 			s.Label = policies.ModelLabel{Column: "readmitted", Positive: []string{"<30", ">30"}}
 			d, err := NewDesign(s, e)
 			if err != nil {
