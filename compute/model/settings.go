@@ -99,7 +99,7 @@ func completed(spec policies.ModelSpec) (policies.ModelSettings, *policies.Reaso
 				s.replace(&out, defaults[1])
 			}
 		case v == 0:
-		case !has:
+		case !has || !spec.Private && defaults[1] == 0: // nothing is clipped without noise
 			return out, reason(CodeSetting, "模型族 %s 没有设置项 %s", "family %s has no setting %s", "删去该设置项", "leave the setting out", string(spec.Family), s.name)
 		case math.IsNaN(v) || v < s.lo || v > s.hi:
 			return out, reason(CodeSetting, "设置项 %s 不在 %g 到 %g 之间", "setting %s is not between %g and %g", "改为范围内的值，或删去以取默认值", "give a value within the range, or leave it out for the default", s.name, s.lo, s.hi)
