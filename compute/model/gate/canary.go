@@ -15,7 +15,9 @@ import (
 // each is its baseline. A bound above the mark counts only when a second training with
 // new canaries confirms it: one in twenty exceeds it by chance.
 func (b *bench) canaries(ctx context.Context, l *lineup, most float64) ([]Figure, int, error) {
-	m := min(b.opt.Canaries, max(20, len(b.in)/20))
+	// Enough that a model which gives every canary away is caught at this mark.
+	enough := int(math.Ceil(math.Log(0.05/3)/-math.Log1p(math.Exp(-most-0.3)))) + 1
+	m := max(enough, min(b.opt.Canaries, max(20, len(b.in)/20)))
 	best, guessed := math.Inf(1), interval{}
 	for try := range 2 {
 		if b.report != nil {
@@ -71,20 +73,28 @@ func (b *bench) plant(ctx context.Context, l *lineup, m int, s *stream) (float64
 		phi[i] = (phi[i] - base[i].mean()) / math.Sqrt(1e-12+base[i].spread()/(base[i].n-1))
 	}
 	slices.SortFunc(order, func(x, y int) int { return cmp.Compare(phi[x], phi[y]) })
+	mean := 0.0
+	for _, v := range phi {
+		mean += v / float64(m)
+	}
 	best, guessed := -1.0, interval{}
-	// Surest guesses first: the outer fifth, half, and all canaries.
-	for _, r := range []int{m / 5, m / 2, m} {
-		half, right := r/2, 0
-		for i := range half {
-			if !in[order[i]] {
-				right++
+	// The surest fifth and half, from both ends; then every canary by the mean.
+	for _, r := range []int{m / 5 / 2 * 2, m / 2 / 2 * 2, m} {
+		right := 0
+		for n, i := range order {
+			guess := phi[i] > mean
+			if r < m {
+				if n >= r/2 && n < m-r/2 {
+					continue
+				}
+				guess = n >= r/2
 			}
-			if in[order[m-1-i]] {
+			if guess == in[i] {
 				right++
 			}
 		}
-		if e := epsilonProved(m, 2*half, right, 0.05/3); e > best {
-			best, guessed = e, clopperPearson(right, 2*half)
+		if e := epsilonProved(m, r, right, 0.05/3); e > best {
+			best, guessed = e, clopperPearson(right, r)
 		}
 	}
 	return best, guessed, nil

@@ -60,3 +60,30 @@ func TestR02_TwentyThousandUnits(t *testing.T) {
 	t.Log(time.Since(began), stages)
 	show(t, r)
 }
+
+func TestSweep(t *testing.T) {
+	for _, c := range []struct {
+		units, features int
+		rho             budget.Nano
+	}{{3000, 6, 24_400_000}, {3000, 6, 0}, {1500, 3, 24_400_000}} {
+		for n := range uint64(6) {
+			x := trial(t, c.units, c.features, c.rho, 100+n)
+			began := time.Now()
+			r, err := Run(context.Background(), x, Options{}, seed(n), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Log(c, n, r.Verdict, time.Since(began))
+			for _, f := range r.Attacks {
+				for _, y := range f.Figures {
+					if !y.Passes() || f.Code == CodeInversion || y.Name == "auc" && y.Of == OfTraining {
+						t.Log("   ", y.Passes(), f.Code, y)
+					}
+				}
+				if !f.Caught() {
+					t.Log("   NOT CAUGHT", f.Code, f.Control)
+				}
+			}
+		}
+	}
+}

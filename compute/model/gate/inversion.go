@@ -79,16 +79,15 @@ func (b *bench) inversion(ctx context.Context) ([]Figure, int, error) {
 		return nil, 0, err
 	}
 	hits := func(label bool) interval {
+		var own []int
+		for j, t := range targets {
+			if t.label == label {
+				own = append(own, j)
+			}
+		}
 		x := make([]float64, k)
 		for i := range x {
-			total := 0.0
-			for j, t := range targets {
-				if t.label == label {
-					x[i] += discriminate(world, phi, i, j)
-					total++
-				}
-			}
-			x[i] = x[i]/max(1, total) - 0.5
+			x[i] = b.surplus(targets, own, world, phi, i)
 		}
 		return meanInterval(pairs(x), 0.05)
 	}
@@ -202,52 +201,121 @@ func (b *bench) observe(m model.Scorer, targets []unknown, probes [2]*model.Data
 	return out, nil
 }
 
-// discriminate says which world shadow i is in, of target j, by the linear discriminant of
-// the shadows outside its pair: 1 when that is right, one half when it cannot tell.
-func discriminate(world [][]bool, phi [][][2]float64, i, j int) float64 {
-	var n [2]float64
-	var mean [2][2]float64
+// evidence of world 1 over world 0 of target j: what the adversary believes without a
+// model that saw the row, up to a scale, and the log-likelihood ratio that shadow i adds,
+// both from the shadows outside the pair of i.
+func (b *bench) evidence(t unknown, world [][]bool, phi [][][2]float64, i, j int) (prior, ratio float64) {
+	var side [2][2]moments
 	for k := range world {
-		if k/2 == i/2 {
-			continue
-		}
-		w := 0
-		if world[k][j] {
-			w = 1
-		}
-		n[w]++
-		for c := range 2 {
-			mean[w][c] += phi[k][j][c]
+		if k/2 != i/2 {
+			w := 0
+			if world[k][j] {
+				w = 1
+			}
+			side[w][0].add(phi[k][j][0], 1)
+			side[w][1].add(phi[k][j][1], 1)
 		}
 	}
-	var xx, xy, yy float64
-	for w := range 2 {
-		for c := range 2 {
-			mean[w][c] /= n[w]
-		}
+	var d, mid [2]float64
+	for c := range 2 {
+		d[c] = side[1][c].mean() - side[0][c].mean()
+		mid[c] = (side[1][c].mean() + side[0][c].mean()) / 2
 	}
+	xy := 0.0
 	for k := range world {
-		if k/2 == i/2 {
-			continue
+		if k/2 != i/2 {
+			w := 0
+			if world[k][j] {
+				w = 1
+			}
+			xy += (phi[k][j][0] - side[w][0].mean()) * (phi[k][j][1] - side[w][1].mean())
 		}
-		w := 0
-		if world[k][j] {
-			w = 1
-		}
-		a, b := phi[k][j][0]-mean[w][0], phi[k][j][1]-mean[w][1]
-		xx, xy, yy = xx+a*a, xy+a*b, yy+b*b
 	}
+	n := side[0][0].n + side[1][0].n - 2
+	xx, yy := (side[0][0].spread()+side[1][0].spread())/n, (side[0][1].spread()+side[1][1].spread())/n
+	xy /= n
+	// The two signals are often one (of a binary label they mirror each other).
 	ridge := 1e-12 + 1e-2*(xx+yy)/2
 	xx, yy = xx+ridge, yy+ridge
-	da, db := mean[1][0]-mean[0][0], mean[1][1]-mean[0][1]
 	det := xx*yy - xy*xy
-	wa, wb := (yy*da-xy*db)/det, (xx*db-xy*da)/det
-	score := wa*(phi[i][j][0]-(mean[0][0]+mean[1][0])/2) + wb*(phi[i][j][1]-(mean[0][1]+mean[1][1])/2)
+	wa, wb := (yy*d[0]-xy*d[1])/det, (xx*d[1]-xy*d[0])/det
+	ratio = wa*(phi[i][j][0]-mid[0]) + wb*(phi[i][j][1]-mid[1])
+	// Means of thirty values differ by chance: that much of the distance is not believed.
+	if far := wa*d[0] + wb*d[1]; far > 0 {
+		ratio *= max(0, 1-2*(1/side[0][0].n+1/side[1][0].n)/far)
+	}
+	switch classes := b.Design.Target.Classes; {
+	case !b.labelled():
+	case classes > 1:
+		prior = softplus(-mid[0]) - softplus(-mid[1])
+	default:
+		y0 := float64(b.Data.Label[t.row])
+		y1 := y0
+		if t.label {
+			y1 = float64(t.other)
+		}
+		prior = (mid[0]-y0)*(mid[0]-y0) - (mid[1]-y1)*(mid[1]-y1)
+	}
+	return prior, ratio
+}
+
+// softplus is ln(1+e^x), which is −ln of the probability whose logit is −x.
+func softplus(x float64) float64 { return max(x, 0) + math.Log1p(math.Exp(-math.Abs(x))) }
+
+// surplus is how much more often the value of the targets in own is guessed with shadow i
+// than without it, when both worlds are as likely as the adversary believes beforehand.
+func (b *bench) surplus(targets []unknown, own []int, world [][]bool, phi [][][2]float64, i int) float64 {
+	prior, ratio := make([]float64, len(own)), make([]float64, len(own))
+	for n, j := range own {
+		prior[n], ratio[n] = b.evidence(targets[j], world, phi, i, j)
+	}
+	// What models say of a row is often too sure, an overfitted model's above all: the
+	// belief is scaled to what the true values (world 0) bear out.
+	scale := believable(prior)
+	gain, weight := 0.0, 0.0
+	for n, j := range own {
+		odds := scale * prior[n]
+		w := 1 / (1 + math.Exp(odds)) // of world 0
+		if world[i][j] {
+			w = 1 - w
+		}
+		gain += w * (right(odds+ratio[n], world[i][j]) - right(odds, world[i][j]))
+		weight += w
+	}
+	return gain / max(1e-9, weight)
+}
+
+// right is 1 when log-odds of world 1 point to the world that is, one half when they
+// point nowhere.
+func right(odds float64, world bool) float64 {
 	switch {
-	case score == 0 || math.IsNaN(score):
+	case odds == 0 || math.IsNaN(odds):
 		return 0.5
-	case (score > 0) == world[i][j]:
+	case (odds > 0) == world:
 		return 1
 	}
 	return 0
+}
+
+// believable is the factor, 0 or more, by which log-odds of world 1 explain best that
+// world 0 is the true one.
+func believable(odds []float64) float64 {
+	size := 0.0
+	for _, o := range odds {
+		size += o * o / float64(len(odds))
+	}
+	if size == 0 {
+		return 0
+	}
+	best, at := math.Inf(1), 0.0
+	for step := range 200 {
+		f, loss := 8*float64(step)/200/math.Sqrt(size), 0.0
+		for _, o := range odds {
+			loss += softplus(f * o)
+		}
+		if loss < best {
+			best, at = loss, f
+		}
+	}
+	return at
 }

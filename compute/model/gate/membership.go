@@ -183,9 +183,6 @@ func (b *bench) membership(ctx context.Context, l *lineup) ([]Figure, []float64,
 	ratio, _ := l.likelihood(narrow(phi), -2)
 	in, out := split(ratio, l.member)
 	own := aucInterval(in, out)
-	n1, _ := caught(in, out, 0.01)
-	n01, _ := caught(in, out, 0.001)
-	a := len(in)
 
 	k := len(l.shadows)
 	rin, rout, cin, cout := make([][]float64, k), make([][]float64, k), make([][]float64, k), make([][]float64, k)
@@ -206,8 +203,8 @@ func (b *bench) membership(ctx context.Context, l *lineup) ([]Figure, []float64,
 	// first, the calibrated score gives every record the same false positive rate.
 	one, tenth := worse(pooled(rin, rout, 0.01), pooled(cin, cout, 0.01)), worse(pooled(rin, rout, 0.001), pooled(cin, cout, 0.001))
 	figures := []Figure{figure("auc", OfTraining, whole), figure("auc", OfModel, own), figure("auc_per_record", OfTraining, meanInterval(pairs(per), 0.05)),
-		figure("tpr_1", OfTraining, one), figure("tpr_1", OfModel, clopperPearson(n1, a)),
-		figure("tpr_01", OfTraining, tenth), figure("tpr_01", OfModel, clopperPearson(n01, a))}
+		figure("tpr_1", OfTraining, one), figure("tpr_1", OfModel, catchRate(in, out, 0.01)),
+		figure("tpr_01", OfTraining, tenth), figure("tpr_01", OfModel, catchRate(in, out, 0.001))}
 	if b.bounds {
 		figures = append(figures, figure("auc_bound", OfTraining, surely), figure("tpr_1_bound", OfTraining, one))
 	}

@@ -82,6 +82,24 @@ func caught(pos, neg []float64, fpr float64) (n int, threshold float64) {
 	return n, threshold
 }
 
+// catchRate is the share of pos caught at a false positive rate of fpr. Its upper end is
+// the exact binomial one. Its lower end is that at the strictest threshold whose own
+// false positive rate is at most fpr with the same confidence: the threshold is estimated
+// too, and of a few hundred values nothing is known about one in a thousand.
+func catchRate(pos, neg []float64, fpr float64) interval {
+	n, _ := caught(pos, neg, fpr)
+	v := clopperPearson(n, len(pos))
+	v.lo = 0
+	for allowed := int(fpr * float64(len(neg))); allowed >= 0; allowed-- {
+		if clopperPearson(allowed, len(neg)).hi <= fpr {
+			n, _ = caught(pos, neg, (float64(allowed)+0.5)/float64(len(neg)))
+			v.lo = min(v.value, clopperPearson(n, len(pos)).lo)
+			break
+		}
+	}
+	return v
+}
+
 // clopperPearson is the exact 95 % interval of k successes in n trials, n > 0.
 func clopperPearson(k, n int) interval {
 	v := interval{float64(k) / float64(n), 0, 1}
