@@ -166,18 +166,14 @@ func (c Cell) holds(d *model.Data, row int) bool {
 // gap compares the target's losses on members and on others. Its lower end is the
 // distance less what chance exceeds once in a thousand runs.
 func (b *bench) gap(l *lineup) (Figure, error) {
-	p, err := b.signal(b.Target, l.data)
+	p, err := b.fit(b.Target, l.data)
 	if err != nil {
 		return Figure{}, err
 	}
 	loss := make([]float64, len(l.units))
 	for u := range loss {
 		for r := l.rows[u]; r < l.rows[u+1]; r++ {
-			v := -p[r]
-			if b.labelled() && b.Design.Target.Classes == 0 {
-				v = math.Abs(p[r] - float64(l.data.Label[r]))
-			}
-			loss[u] += v / float64(l.rows[u+1]-l.rows[u])
+			loss[u] -= p[r] / float64(l.rows[u+1]-l.rows[u])
 		}
 	}
 	in, out := split(loss, l.member)
