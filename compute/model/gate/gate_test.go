@@ -68,7 +68,7 @@ func show(t testing.TB, r *Report) {
 // A private model passes, every attack catches the control, and the run is repeatable
 // whatever the number of workers.
 func TestR02_PrivateModelPassesRepeatably(t *testing.T) {
-	x := trial(t, 1000, 3, 24_400_000, 1)
+	x := trial(t, 700, 2, 24_400_000, 1)
 	stages := map[string]bool{}
 	r, err := Run(context.Background(), x, Options{Workers: 1}, seed(5), func(s string, done, total int) {
 		if done < 0 || done > total {

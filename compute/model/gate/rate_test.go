@@ -12,11 +12,11 @@ import (
 // parameter, hardly one may be refused, and no run may be void.
 func TestR02_HarmlessModelsPass(t *testing.T) {
 	refused, runs := 0, 0
-	for n := range uint64(leak.Trials(2, 60)) {
+	for n := range uint64(leak.Trials(1, 60)) {
 		for _, c := range []struct {
 			units, features int
 			rho             budget.Nano
-		}{{700, 2, 24_400_000}, {2000, 2, 0}} {
+		}{{700, 2, 24_400_000}, {1500, 2, 0}} {
 			r := run(t, trial(t, c.units, c.features, c.rho, 100+n), Options{}, n)
 			runs++
 			if r.Verdict != Pass {
