@@ -2,7 +2,6 @@ package model
 
 import (
 	"errors"
-	"math"
 
 	"github.com/sandgate/sandgate/policies"
 )
@@ -186,10 +185,13 @@ func (s *treeScorer) Score(d *Data, out []float64) {
 	ready(s.p, d, out, 1)
 	out = out[:d.Rows()]
 	clear(out)
-	for i := range s.p.Trees {
-		t := &s.p.Trees[i]
-		for r := range out {
-			out[r] += t.Nodes[t.leaf(d, r)].Value
+	for from := 0; from < len(out); from += scoreBlock {
+		to := min(from+scoreBlock, len(out))
+		for i := range s.p.Trees {
+			t := &s.p.Trees[i]
+			for r := from; r < to; r++ {
+				out[r] += t.Nodes[t.leaf(d, r)].Value
+			}
 		}
 	}
 	share := 1 / float64(len(s.p.Trees))
@@ -213,14 +215,4 @@ func (s *centreScorer) Score(d *Data, out []float64) {
 		m.fill(r, x)
 		out[r] = float64(nearest(s.flat, x[1:]))
 	}
-}
-
-// finite reports whether no score is NaN or infinite.
-func finite(scores []float64) bool {
-	for _, x := range scores {
-		if math.IsNaN(x) || math.IsInf(x, 0) {
-			return false
-		}
-	}
-	return true
 }
