@@ -77,7 +77,6 @@ func apart(units, percent int, seed uint64) []bool {
 type logistic struct {
 	design model.Design
 	theta  []float64
-	id     bool // one more input per unit number of the training data
 }
 
 func (m *logistic) Width() int { return 1 }
