@@ -90,6 +90,9 @@ func (h *Home) Releases() string { return filepath.Join(h.Dir, "releases") }
 // Exact holds the encrypted records of who stands in the cells of exact releases.
 func (h *Home) Exact() string { return filepath.Join(h.Dir, "exact") }
 
+// Models is where what is kept of models stands, each under a key of its own.
+func (h *Home) Models() string { return filepath.Join(h.Dir, "models") }
+
 // CACert is the path of the authority's certificate, which clients pin.
 func (h *Home) CACert() string { return filepath.Join(h.Dir, caFile) }
 
