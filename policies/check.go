@@ -313,8 +313,8 @@ func (b *Book) checkRule(e Entry, r DisclosureRule) error {
 			return fmt.Errorf("unknown column %q", safeName(name))
 		}
 		for _, u := range uses {
-			if !slices.Contains([]Use{UseKey, UseFilter, UseMeasure, UseJoin, UseVerify}, u) {
-				return fmt.Errorf("column %q: unknown use %q; known: key, filter, measure, join, verify", name, safeName(string(u)))
+			if !slices.Contains([]Use{UseKey, UseFilter, UseMeasure, UseJoin, UseVerify, UseTrain}, u) {
+				return fmt.Errorf("column %q: unknown use %q; known: key, filter, measure, join, verify, train", name, safeName(string(u)))
 			}
 			if u == UseMeasure && !e.Dataset.Public && (c.Bounds == nil || c.Type.Kind != algebra.Int && c.Type.Kind != algebra.Decimal) {
 				return fmt.Errorf("column %q: a measure needs an int or decimal column with registered bounds", name)
@@ -341,6 +341,9 @@ func (b *Book) checkRule(e Entry, r DisclosureRule) error {
 		return err
 	}
 	if err := e.checkVerificationRule(r); err != nil {
+		return err
+	}
+	if err := e.checkModelRule(r); err != nil {
 		return err
 	}
 	if e.Dataset.Public {

@@ -1,5 +1,7 @@
 package policies
 
+import "github.com/sandgate/sandgate/compute/budget"
+
 // UseTrain lets a column be a feature, the label or a group of a model that is
 // trained inside the domain. It is no use in a query.
 const UseTrain Use = "train"
@@ -93,3 +95,24 @@ type ModelSettings struct {
 	Leaf     int     `yaml:"leaf,omitempty" json:"leaf,omitempty"`         // fewest units of a leaf, 10…10000 [20]
 	Clusters int     `yaml:"clusters,omitempty" json:"clusters,omitempty"` // kmeans, 2…64 [8]
 }
+
+// ModelRule is the owning department's limit on models trained on a data set. A data
+// set whose rule has none trains no model.
+type ModelRule struct {
+	Families []ModelFamily `yaml:"families" json:"families"`
+	// Rho is the most that a private model may cost, its evaluation included, a decimal
+	// string; empty is DefaultModelRho (ε 1). Above it, up to MostModelRho (ε 2), every
+	// reviewer of the product signs with two officials.
+	Rho string `yaml:"rho,omitempty" json:"rho,omitempty"`
+	// RowsPerMonth is how many rows an operator may have scored by one model in a
+	// calendar month; 0 is DefaultScoredRows.
+	RowsPerMonth int64 `yaml:"rows_per_month,omitempty" json:"rows_per_month,omitempty"`
+}
+
+// Limits of models. The prices are those whose ε at δ 1e-6 is 1 and 2.
+const (
+	DefaultModelRho   budget.Nano = 24_355_970
+	MostModelRho      budget.Nano = 88_000_000
+	DefaultScoredRows             = 100_000
+	MostScoredRows                = 10_000_000
+)

@@ -41,6 +41,8 @@ type Product struct {
 	// both are absent from one that queries.
 	Job       JobKind                `yaml:"job,omitempty" json:"job,omitempty"`
 	Predicate *VerificationPredicate `yaml:"predicate,omitempty" json:"predicate,omitempty"`
+	// model: Model is trained by a product of JobModel, which has neither text nor predicate.
+	Model *ModelSpec `yaml:"model,omitempty" json:"model,omitempty"`
 }
 
 // Parameter of a product: what $n stands for.
@@ -147,6 +149,9 @@ func (b *Book) checkProduct(p Product) error {
 			return fmt.Errorf("licence %q does not grant purpose %q", l.ID, safeName(u))
 		}
 	}
+	if p.Job == JobModel || p.Model != nil {
+		return b.checkModelProduct(l, p)
+	}
 	if p.Job != "" || p.Predicate != nil {
 		return b.checkVerificationProduct(l, p)
 	}
@@ -197,6 +202,9 @@ func (b *Book) putProductReview(r ProductReview, a act) error {
 	profile, _ := b.Profile()
 	if err := checkOfficials(r.By, r.Officers, nil, profile.TwoPerson); err != nil {
 		return fmt.Errorf("product %q: %w", p.ID, err)
+	}
+	if p.Model != nil && p.Model.costly() && r.Approve && len(r.Officers) < 2 {
+		return fmt.Errorf("product %q: a model of more than ρ %s (ε 1) is approved by two officials of each reviewer", p.ID, DefaultModelRho)
 	}
 	if err := checkWords(true, map[string]Text{"reason": r.Reason}); err != nil {
 		return fmt.Errorf("product %q: %w", p.ID, err)
@@ -306,8 +314,8 @@ func (b *Book) ruleFor(p Product, by string, at time.Time) string {
 }
 
 func (r ReviewRule) covers(p Product) bool {
-	// A predicate about single persons is never approved without a look.
-	if r.Operator != p.Operator || p.Predicate != nil {
+	// A predicate about single persons is never approved without a look, nor a model.
+	if r.Operator != p.Operator || p.Predicate != nil || p.Model != nil {
 		return false
 	}
 	for _, u := range p.Purposes {
@@ -352,6 +360,10 @@ func (b *Book) decideProduct(r Request, l Licence) []Reason {
 		return []Reason{*reasonf("PRODUCT_UNKNOWN", "product/"+p.ID, p.Operator, "产品“%s”是核验产品，不能作查询运行", "product %q verifies and cannot be run as a query", p.ID).
 			hint("用 sandgate verify run 运行", "run it with sandgate verify run")}
 	}
+	if p.Model != nil {
+		return []Reason{*reasonf("PRODUCT_UNKNOWN", "product/"+p.ID, p.Operator, "产品“%s”是模型产品，不能作查询运行", "product %q trains a model and cannot be run as a query", p.ID).
+			hint("用 sandgate model train 运行", "run it with sandgate model train")}
+	}
 	var out []Reason
 	if p.Licence != r.Licence || !slices.Contains(p.Purposes, r.Purpose) {
 		out = append(out, *reasonf("PRODUCT_SCOPE", "product/"+p.ID, p.Operator, "产品“%s”登记的授权或用途与本次请求不同", "product %q was filed for another licence or other purposes", p.ID))
@@ -368,6 +380,9 @@ func (b *Book) decideProduct(r Request, l Licence) []Reason {
 func (p Product) Datasets() []string {
 	if p.Predicate != nil {
 		return []string{p.Predicate.Dataset}
+	}
+	if p.Model != nil {
+		return []string{p.Model.Dataset}
 	}
 	return p.form().Datasets()
 }

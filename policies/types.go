@@ -284,6 +284,8 @@ type DisclosureRule struct {
 	Wait        string     `yaml:"wait,omitempty" json:"wait,omitempty"` // durable | published; the level may ask for more
 	// verification: limits of columns with use verify
 	Verification *VerificationRule `yaml:"verification,omitempty" json:"verification,omitempty"`
+	// model: limits of models trained on columns with use train
+	Models *ModelRule `yaml:"models,omitempty" json:"models,omitempty"`
 }
 
 // BudgetRule holds the four scopes of disclosure control, in ρ.

@@ -116,6 +116,13 @@ type Entry struct {
 	VerificationReserved *VerificationReserved `json:"verification_reserved,omitempty"`
 	VerificationAnswered *VerificationAnswered `json:"verification_answered,omitempty"`
 	VerificationFailed   *VerificationFailed   `json:"verification_failed,omitempty"`
+
+	// model:
+	ModelRefused   *ModelRefused   `json:"model_refused,omitempty"`
+	ModelReserved  *ModelReserved  `json:"model_reserved,omitempty"`
+	ModelCertified *ModelCertified `json:"model_certified,omitempty"`
+	ModelFailed    *ModelFailed    `json:"model_failed,omitempty"`
+	ModelScored    *ModelScored    `json:"model_scored,omitempty"`
 }
 
 // Time returns At as a time in UTC.
@@ -345,6 +352,10 @@ func (e *Entry) check() error {
 		// verification:
 		KindVerificationRefused: e.VerificationRefused != nil, KindVerificationReserved: e.VerificationReserved != nil,
 		KindVerificationAnswered: e.VerificationAnswered != nil, KindVerificationFailed: e.VerificationFailed != nil,
+
+		// model:
+		KindModelRefused: e.ModelRefused != nil, KindModelReserved: e.ModelReserved != nil, KindModelCertified: e.ModelCertified != nil,
+		KindModelFailed: e.ModelFailed != nil, KindModelScored: e.ModelScored != nil,
 	}
 	if _, known := bodies[e.Kind]; !known && e.Kind != KindStopped {
 		return fmt.Errorf("entry kind %q is unknown", e.Kind)
@@ -368,6 +379,10 @@ func (e *Entry) check() error {
 	}
 	// verification:
 	if err := e.checkVerification(); err != nil {
+		return err
+	}
+	// model:
+	if err := e.checkModel(); err != nil {
 		return err
 	}
 	return e.checkKeys()

@@ -94,6 +94,8 @@ type State struct {
 	keys rotation
 
 	verifications verifications
+
+	models models
 }
 
 // New returns the empty state, before genesis.
@@ -107,6 +109,7 @@ func New() *State {
 		acts:          map[string]bool{},
 		keys:          newRotation(),
 		verifications: newVerifications(),
+		models:        newModels(),
 	}
 }
 
@@ -272,6 +275,18 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyVerificationAnswered(e)
 	case entry.KindVerificationFailed:
 		return s.applyVerificationFailed(e)
+
+	// model:
+	case entry.KindModelRefused:
+		return s.applyModelRefused(e)
+	case entry.KindModelReserved:
+		return s.applyModelReserved(e)
+	case entry.KindModelCertified:
+		return s.applyModelCertified(e)
+	case entry.KindModelFailed:
+		return s.applyModelFailed(e)
+	case entry.KindModelScored:
+		return s.applyModelScored(e)
 	}
 	return fmt.Errorf("kind is unknown")
 }

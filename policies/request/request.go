@@ -53,9 +53,13 @@ const (
 	MethodProduct = "job.product"  // a filed product; terms product, product_digest
 	MethodVerify  = "verification" // one question about one subject; terms product, product_digest
 	MethodCancel  = "job.cancel"   // terms job
-	MethodIngest  = "snapshot.ingest"
-	MethodDestroy = "snapshot.destroy"
-	MethodRisk    = "risk.assess"
+	MethodModel   = "model.train"  // a model product; terms product, product_digest
+	// MethodScore has rows scored by a model, MethodCancelModel ends its training; terms model.
+	MethodScore       = "model.score"
+	MethodCancelModel = "model.cancel"
+	MethodIngest      = "snapshot.ingest"
+	MethodDestroy     = "snapshot.destroy"
+	MethodRisk        = "risk.assess"
 )
 
 // Names of terms.
@@ -66,6 +70,7 @@ const (
 	TermDigest  = "product_digest" // of the product's version; absent for an unknown product
 	TermJob     = "job"            // job id
 	TermDataset = "dataset"        // data set id
+	TermModel   = "model"          // model id
 )
 
 // Statement is what a party says it asks for. Every text in it is printable
