@@ -266,16 +266,7 @@ func (d *Domain) sweepModels() error {
 // it was destroyed, but of private ones, which hold released values alone (R36).
 func (d *Domain) eraseModels(c state.Destruction) error {
 	var gone []string
-	d.log.View(func() {
-		for _, id := range d.state.Models() {
-			m, _ := d.state.Model(id)
-			p, ok := d.state.Book().ModelProduct(m.Request.Product)
-			private := ok && p.Digest() == m.Request.Version && p.Model.Private
-			if m.Reserved != nil && m.Seq < c.Seq && m.Reserved.Snapshot == c.Snapshot && !private {
-				gone = append(gone, id)
-			}
-		}
-	})
+	d.log.View(func() { gone = d.state.ModelsEnding(c) })
 	for _, id := range gone {
 		if err := d.dropModel(id); err != nil {
 			return err

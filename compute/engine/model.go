@@ -193,14 +193,13 @@ func (m *ModelRun) ask(req *ModelRequest, tag byte) (modelReply, error) {
 	return m.await(tag)
 }
 
-// Sums answers a pass with the exact sums over the units it is about. Parameters
-// are those of the model to be judged; only a pass of kind scores has them. What
-// comes back is exact: it may go nowhere but into the release kernel.
-func (m *ModelRun) Sums(p model.Pass, parameters []byte) ([]int64, error) {
+// Sums answers a pass with the exact sums over the units it is about. They may go
+// nowhere but into the release kernel.
+func (m *ModelRun) Sums(p model.Pass) ([]int64, error) {
 	if p.Width < 1 || p.Width > MaxModelWidth {
 		return nil, errors.New("failed to ask for sums: width out of range")
 	}
-	reply, err := m.ask(&ModelRequest{Op: ModelPass, Pass: &p, Parameters: parameters}, tagModelSums)
+	reply, err := m.ask(&ModelRequest{Op: ModelPass, Pass: &p}, tagModelSums)
 	if err != nil {
 		return nil, err
 	}

@@ -56,9 +56,10 @@ const (
 	ModelNotFitted   ModelCode = "NOT_FITTED"      // training did not come to an end
 	ModelParameters  ModelCode = "PARAMETERS"      // the parameter file is not one of this design
 	ModelTooLarge    ModelCode = "MODEL_TOO_LARGE" // more rows than a worker's memory holds
+	ModelNotListed   ModelCode = "NOT_LISTED"      // a stored value is outside the code list in force
 )
 
-var modelCodes = []ModelCode{ModelTooFew, ModelOneClass, ModelNoVariation, ModelNoLabel, ModelNotFitted, ModelParameters, ModelTooLarge}
+var modelCodes = []ModelCode{ModelTooFew, ModelOneClass, ModelNoVariation, ModelNoLabel, ModelNotFitted, ModelParameters, ModelTooLarge, ModelNotListed}
 
 // ModelStage is what a worker is at.
 type ModelStage byte

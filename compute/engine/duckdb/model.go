@@ -1,0 +1,244 @@
+package duckdb
+
+import (
+	"context"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/compute/model"
+	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/sandbox"
+)
+
+func init() {
+	sandbox.RegisterWith(engine.ModelHandler, sandbox.Registration{Handler: modelJob, Warm: warmUp})
+}
+
+// modelBatch is how many rows are coded at once.
+const modelBatch = 8192
+
+// modelWorker holds the coded rows of one snapshot and answers requests about them.
+type modelWorker struct {
+	job   engine.ModelJob
+	split model.Split
+	out   engine.ModelReplies
+	seeds uint64
+}
+
+// modelJob reads the columns of a design once, closes the engine and answers
+// requests from the pipe until its end.
+func modelJob(ctx context.Context, payload []byte, files []*os.File, emit func([]byte) error) error {
+	w := &modelWorker{out: engine.ModelReplies{Emit: emit}}
+	if err := json.Unmarshal(payload, &w.job); err != nil || len(files) != 2 || len(w.job.Types) != len(w.job.Design.Columns) {
+		return errEngine
+	}
+	err := w.load(ctx, files[0])
+	if err == nil {
+		err = w.check()
+	}
+	var refused *engine.ModelRefused
+	if errors.As(err, &refused) {
+		return w.out.Refuse(refused.Code)
+	}
+	if err != nil {
+		return err
+	}
+	if err := w.out.Loaded(); err != nil {
+		return err
+	}
+	for {
+		req, err := engine.ReadModelRequest(files[1])
+		if err != nil || req == nil {
+			return err
+		}
+		if err := w.serve(ctx, req); err != nil {
+			return err
+		}
+	}
+}
+
+// load codes the rows.
+func (w *modelWorker) load(ctx context.Context, snapshot *os.File) error {
+	if !strings.HasPrefix(w.job.SQL, "SELECT ") {
+		return errEngine
+	}
+	s, err := takeWarm()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.size(sandbox.LimitsFrom(ctx)); err != nil {
+		return mapError(err)
+	}
+	if err := bindFile("d0", snapshot, false); err != nil {
+		return err
+	}
+	if err := s.exec(fmt.Sprintf("ATTACH '%sd0' AS d0 (TYPE duckdb, READ_ONLY)", vfsRoot)); err != nil {
+		return mapError(err)
+	}
+	if err := s.lock(); err != nil {
+		return mapError(err)
+	}
+	encoder, err := model.NewEncoder(w.job.Design, w.job.Seed)
+	if err != nil {
+		return errEngine
+	}
+	batch := newModelBatch(w.job.Types)
+	flush := func() error {
+		err := encoder.Add(batch.Batch)
+		var reason *policies.Reason
+		if errors.As(err, &reason) && reason.Code == model.CodeCode {
+			return &engine.ModelRefused{Code: engine.ModelNotListed}
+		}
+		if err != nil {
+			return errEngine
+		}
+		batch = newModelBatch(w.job.Types)
+		return nil
+	}
+	err = s.each(w.job.SQL, 1+len(w.job.Types), func(values []driver.Value) error {
+		if err := batch.add(w.job.Types, values); err != nil {
+			return err
+		}
+		if len(batch.Units) == modelBatch {
+			return flush()
+		}
+		return nil
+	})
+	if err == nil {
+		err = flush()
+	}
+	if err != nil {
+		return err
+	}
+	w.split = encoder.Finish()
+	return nil
+}
+
+// modelRows is a batch that is filled row by row.
+type modelRows struct{ model.Batch }
+
+func newModelBatch(types []algebra.Type) *modelRows {
+	b := &modelRows{model.Batch{Columns: make([]model.Column, len(types))}}
+	for i, t := range types {
+		b.Columns[i].Null = []bool{}
+		if t.Kind == algebra.Text {
+			b.Columns[i].Texts = []string{}
+		} else {
+			b.Columns[i].Ints = []int64{}
+		}
+	}
+	return b
+}
+
+// add takes one row of the statement: the unit, then the columns.
+func (b *modelRows) add(types []algebra.Type, values []driver.Value) error {
+	unit, ok := values[0].(uint64)
+	if !ok {
+		return errEngine
+	}
+	b.Units = append(b.Units, unit)
+	for i, t := range types {
+		v, err := keyValue(t, values[1+i])
+		if err != nil {
+			return err
+		}
+		c := &b.Columns[i]
+		c.Null = append(c.Null, v.Null)
+		if t.Kind == algebra.Text {
+			c.Texts = append(c.Texts, strings.Clone(v.S))
+		} else {
+			c.Ints = append(c.Ints, v.I)
+		}
+	}
+	return nil
+}
+
+// Fewest units that a model is trained on and judged by: with fewer, no attack could
+// tell a model that gives its rows back from one that does not.
+const (
+	fewestTrained = 100
+	fewestHeld    = 20
+)
+
+// check refuses tables of which no model can be made.
+func (w *modelWorker) check() error {
+	refuse := func(code engine.ModelCode) error { return &engine.ModelRefused{Code: code} }
+	t, h := w.split.Train, w.split.Held
+	labelled := w.job.Design.Target.Column != ""
+	switch {
+	case labelled && t.Rows()+h.Rows() == 0:
+		return refuse(engine.ModelNoLabel)
+	case t.Count < fewestTrained || h.Count < fewestHeld:
+		return refuse(engine.ModelTooFew)
+	case labelled && single(t.Label):
+		return refuse(engine.ModelOneClass)
+	}
+	for _, bins := range t.Bins {
+		if !single(bins) {
+			return nil
+		}
+	}
+	return refuse(engine.ModelNoVariation)
+}
+
+// single says whether all values are one.
+func single[T comparable](values []T) bool {
+	return !slices.ContainsFunc(values, func(v T) bool { return v != values[0] })
+}
+
+// serve answers one request.
+func (w *modelWorker) serve(ctx context.Context, req *engine.ModelRequest) error {
+	switch req.Op {
+	case engine.ModelPass:
+		return w.pass(req.Pass)
+	case engine.ModelFit:
+		return w.fit(ctx)
+	case engine.ModelGate:
+		return w.gate(ctx, req.Parameters)
+	}
+	return errEngine
+}
+
+// pass answers with exact sums: over the held-out units for a pass of scores, over
+// those that are trained on for any other.
+func (w *modelWorker) pass(p *model.Pass) error {
+	data := w.split.Train
+	if p.Kind == model.PassScores {
+		data = w.split.Held
+	}
+	sums, err := model.Sums(data, w.job.Design, *p, nil)
+	if err != nil || len(sums) != p.Width {
+		return errEngine
+	}
+	return w.out.Sums(sums)
+}
+
+// exact answers passes inside the worker; nothing of them leaves it.
+type exact struct {
+	w     *modelWorker
+	total int
+	done  int
+}
+
+func (o *exact) Sums(ctx context.Context, p model.Pass) ([]int64, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	o.done++
+	_ = o.w.out.Progress(engine.StageTrain, min(o.done, o.total), o.total)
+	return model.Sums(o.w.split.Train, o.w.job.Design, p, nil)
+}
+
+// close lets go of the engine: its memory is the trainer's from here on.
+func (s *session) close() {
+	_ = s.conn.Close()
+	_ = s.connector.Close()
+}
