@@ -105,6 +105,8 @@ type Report struct {
 	Keys []CheckpointKey `json:"keys,omitempty"`
 	// Verifications are counted by phase; absent when there was none.
 	Verifications map[string]int `json:"verifications,omitempty"`
+	// Models are counted by phase, of those certified by verdict; absent when there was none.
+	Models map[string]int `json:"models,omitempty"`
 
 	// State is what the replayed entries lead to, as far as the replay came.
 	State *state.State `json:"-"`
@@ -274,6 +276,7 @@ func (a *auditor) summarise() {
 	a.desk()
 	a.undisclosed()
 	a.verifications()
+	a.models()
 	limits := map[string]budget.Charge{}
 	for _, id := range a.state.Jobs() {
 		j, _ := a.state.Job(id)

@@ -68,5 +68,9 @@ func uses(s *state.State) []use {
 		v, _ := s.Verification(id)
 		out = append(out, verificationUse(s, v))
 	}
+	for _, id := range s.Models() {
+		m, _ := s.Model(id)
+		out = append(out, modelUse(s, m))
+	}
 	return out
 }

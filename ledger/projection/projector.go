@@ -138,6 +138,12 @@ func (p *Projector) Close(st *state.State, m Meta) error {
 			return err
 		}
 	}
+	for _, id := range st.Models() {
+		m, _ := st.Model(id)
+		if err := p.model(id, m); err != nil {
+			return err
+		}
+	}
 	for _, s := range p.snapshots {
 		if err := p.row(tableSnapshots, []*string{s.seq, s.at, word(s.dataset), word(s.id), s.destroyedSeq, s.destroyedAt}); err != nil {
 			return err

@@ -47,6 +47,8 @@ const (
 	tableSnapshots
 	tableDuties
 	tableVerifications
+	tableModels
+	tableModelFigures
 )
 
 // Tables lists every table of a projection. Amounts of privacy budget are integer
@@ -79,4 +81,10 @@ var Tables = []Table{
 	tableVerifications: {"verifications", []Column{{"verification", Text}, {"operator", Text}, {"request_id", Text}, {"licence", Text}, {"purpose", Text}, {"product", Text},
 		{"phase", Text}, {"ground", Text}, {"repeat", Truth}, {"seq", Integer}, {"time", Instant}, {"finish_seq", Integer}},
 		"每次核验；答案与主体只有承诺值", "every verification; subject and answer stand as commitments only"},
+	tableModels: {"models", []Column{{"model", Text}, {"operator", Text}, {"request_id", Text}, {"licence", Text}, {"purpose", Text}, {"product", Text},
+		{"phase", Text}, {"verdict", Text}, {"snapshot", Text}, {"price", Integer}, {"seq", Integer}, {"time", Instant}, {"finish_seq", Integer}, {"finish_at", Instant},
+		{"fail_code", Text}, {"fail_rule", Text}, {"parameters_digest", Text}, {"rows_scored", Integer}},
+		"每个模型作业、检验结论与打分行数", "every model job, the gate's verdict, and the rows scored"},
+	tableModelFigures: {"model_figures", []Column{{"model", Text}, {"attack", Text}, {"value", Integer}, {"low", Integer}, {"high", Integer}, {"bound", Integer}, {"held", Text}, {"pass", Truth}},
+		"合格证的各项攻击结果（百万分之一）", "what each attack found, in millionths"},
 }

@@ -38,6 +38,17 @@ func (s *State) OpenOn(dataset string) []string {
 	return out
 }
 
+// OpenModelsOn lists the models with an open reservation on a data set, in order.
+func (s *State) OpenModelsOn(dataset string) []string {
+	var out []string
+	for _, id := range s.OpenModels() {
+		if s.datasetOf(s.models.all[id]) == dataset {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
 // CheckDestroy says whether a party may have the snapshot of a data set destroyed.
 func (s *State) CheckDestroy(actor, dataset string) *policies.Reason {
 	e, known := s.book.Dataset(dataset)
@@ -64,7 +75,7 @@ func (s *State) applyDestroyed(e *entry.Entry) error {
 	if have := s.snapshots[d.Dataset]; have.Snapshot != d.Snapshot || have.Manifest != d.Manifest {
 		return errors.New("certificate of destruction names another snapshot than the one in force")
 	}
-	if len(s.OpenOn(d.Dataset)) > 0 {
+	if len(s.OpenOn(d.Dataset)) > 0 || len(s.OpenModelsOn(d.Dataset)) > 0 {
 		return errors.New("a snapshot was destroyed under an open reservation")
 	}
 	if err := s.signedAct(e, e.Actor, ActDestroy(d.Dataset)); err != nil {

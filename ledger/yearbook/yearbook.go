@@ -155,17 +155,18 @@ func (b *Book) jobs(s *state.State, p metering.Period) {
 		if j.Reserved == nil {
 			continue
 		}
-		seen := map[string]bool{}
-		for _, c := range j.Reserved.Charges {
-			// Every scope of a data set bears the whole price: it is counted once.
-			if d := c.Scope.Dataset; !seen[d] && c.Scope.Kind != budget.ScopeInformation {
-				seen[d] = true
-				if spent[d] == nil {
-					spent[d] = &Spending{Dataset: d}
-				}
-				spent[d].Jobs++
-				spent[d].Rho += c.Amount
-			}
+		spend(spent, j.Reserved.Charges)
+	}
+	for _, id := range s.Models() {
+		m, _ := s.Model(id)
+		if !in(p, time.UnixMilli(m.At)) {
+			continue
+		}
+		for _, r := range m.Reasons {
+			refused[r.Code]++
+		}
+		if m.Reserved != nil {
+			spend(spent, m.Reserved.Charges)
 		}
 	}
 	for _, id := range s.Verifications() {
@@ -179,6 +180,22 @@ func (b *Book) jobs(s *state.State, p metering.Period) {
 	b.Refusals = counts(refused)
 	for _, id := range slices.Sorted(maps.Keys(spent)) {
 		b.Spending = append(b.Spending, *spent[id])
+	}
+}
+
+// spend adds one execution's charges. Every scope of a data set bears the whole price:
+// it is counted once.
+func spend(spent map[string]*Spending, charges []budget.Charge) {
+	seen := map[string]bool{}
+	for _, c := range charges {
+		if d := c.Scope.Dataset; !seen[d] && c.Scope.Kind != budget.ScopeInformation {
+			seen[d] = true
+			if spent[d] == nil {
+				spent[d] = &Spending{Dataset: d}
+			}
+			spent[d].Jobs++
+			spent[d].Rho += c.Amount
+		}
 	}
 }
 
