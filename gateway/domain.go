@@ -133,10 +133,10 @@ type Domain struct {
 	running map[string]*run // by job, until its seat is free
 	// model:
 	progress map[string]engine.ModelProgress // of the models that run
-	leaving map[string]bool // data sets being destroyed
-	jobs    sync.WaitGroup
-	stop    context.CancelFunc
-	ctx     context.Context
+	leaving  map[string]bool                 // data sets being destroyed
+	jobs     sync.WaitGroup
+	stop     context.CancelFunc
+	ctx      context.Context
 }
 
 // maxIngests bounds concurrent ingests, which have seats of their own: a long one

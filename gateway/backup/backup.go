@@ -221,7 +221,7 @@ func wanted(h *home.Home, s *state.State) []want {
 			continue // one under way is trained anew, on the price it has paid
 		}
 		// Of one that did not pass, and of one whose data was destroyed, parts are missing.
-		for _, part := range []string{"parameters", "report", "figures", "certificate", "answers"} {
+		for _, part := range []string{"parameters", "report", "figures", "answers"} {
 			out = append(out, want{path: "models/" + id + "." + part, optional: true})
 		}
 		out = append(out, want{path: "models/" + id + ".key", of: "model-" + id, optional: true})

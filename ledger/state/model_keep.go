@@ -1,5 +1,7 @@
 package state
 
+import "time"
+
 // ModelsEnding lists the models that end with a destruction: those trained on the
 // snapshot before it, but private ones, which are made of released values alone. A
 // model whose product was changed since counts as not private.
@@ -14,4 +16,19 @@ func (s *State) ModelsEnding(d Destruction) []string {
 		}
 	}
 	return out
+}
+
+// ScoresLeft is how many rows a model may still score in the month of an instant; 0
+// when none may be scored.
+func (s *State) ScoresLeft(id string, at time.Time) int64 {
+	m, ok := s.models.all[id]
+	if !ok {
+		return 0
+	}
+	e, _ := s.book.Dataset(s.datasetOf(m))
+	_, _, most, ok := e.Models()
+	if !ok {
+		return 0
+	}
+	return max(0, most-s.models.at(at).rows[id])
 }
