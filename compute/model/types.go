@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 
+	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/policies"
 )
@@ -18,15 +19,19 @@ const (
 
 // Feature is one input of a design. Every constant of it comes from the catalogue.
 type Feature struct {
-	Column string `json:"column"`
+	Column string `json:"column"` // as it is stored
 	Kind   Kind   `json:"kind"`
+	// Type of the stored values: of a category, how its codes are spelled.
+	Type algebra.Kind `json:"type"`
 	// Bounds of a number, in stored units; Edges cut it into bins (ascending, inner
 	// edges: bin b holds Edges[b-1] <= v < Edges[b]).
 	Bounds [2]int64 `json:"bounds,omitzero"`
 	Edges  []int64  `json:"edges,omitempty"`
 	Scale  int      `json:"scale,omitempty"` // decimal places of the stored integer
-	Date   bool     `json:"date,omitempty"`
-	Codes  []string `json:"codes,omitempty"` // of a category, in list order
+	Codes  []string `json:"codes,omitempty"` // of a category, in the order of the list
+	// Nullable: the catalogue lets it be missing, so that being missing is an input of
+	// its own.
+	Nullable bool `json:"nullable,omitempty"`
 }
 
 // Bins is how many bins the feature has: of its edges or codes, and a last one for
@@ -40,16 +45,19 @@ func (f Feature) Bins() int {
 
 // Target is the label of a design.
 type Target struct {
-	Column string `json:"column,omitempty"` // empty for kmeans
+	Column string       `json:"column,omitempty"` // as it is stored; empty for kmeans
+	Type   algebra.Kind `json:"type,omitempty"`
 	// Classes is 0 for a number, 2 for a binary label, otherwise the codes' number.
 	Classes   int      `json:"classes"`
-	Codes     []string `json:"codes,omitempty"`    // classes of softmax
+	Codes     []string `json:"codes,omitempty"`    // the column's list; the classes of softmax
 	Positive  []string `json:"positive,omitempty"` // codes of class 1
 	Threshold *int64   `json:"threshold,omitempty"`
 	Bounds    [2]int64 `json:"bounds,omitzero"` // of a number, to scale it
+	Scale     int      `json:"scale,omitempty"`
 }
 
 // Design is a specification held to the catalogue: what is read, and how it is coded.
+// It is made by NewDesign alone and not changed afterwards.
 type Design struct {
 	Spec     policies.ModelSpec `json:"spec"`
 	Features []Feature          `json:"features"`
@@ -82,13 +90,16 @@ type Oracle interface {
 // PassKind is what is summed.
 type PassKind string
 
-// Kinds of passes; see Sums.
+// Kinds of passes. Every unit counts once: its contribution is the mean over its rows,
+// cut to the pass's norm.
 const (
-	PassMoments  PassKind = "moments"  // linear: XᵀX and Xᵀy, upper triangle
-	PassGradient PassKind = "gradient" // logistic, softmax: clipped per-unit gradients at Theta
-	PassBins     PassKind = "bins"     // additive, tree, forest: per-bin counts and residual sums
-	PassClusters PassKind = "clusters" // kmeans: counts and coordinate sums by nearest centre
-	PassScores   PassKind = "scores"   // evaluation: held-out units by label, score bin and group
+	PassMoments   PassKind = "moments"   // linear, logistic, softmax: units, XᵀX (upper triangle) and XᵀY
+	PassGradient  PassKind = "gradient"  // logistic, softmax: gradients of the likelihood at Theta
+	PassBins      PassKind = "bins"      // additive, tree, forest: per node of Trees[0], term and bin the two halves of the label
+	PassResiduals PassKind = "residuals" // additive: per term and bin the residual at Theta
+	PassLeaves    PassKind = "leaves"    // tree, forest: per tree and leaf the two halves of the label
+	PassClusters  PassKind = "clusters"  // kmeans: weight, coordinate sums and squares by nearest centre (Theta)
+	PassScores    PassKind = "scores"    // evaluation of Model: held-out units by label, score bin and group
 )
 
 // Pass asks for sums. Each unit's contribution is clipped to an L2 norm of Norm
@@ -97,26 +108,41 @@ type Pass struct {
 	Kind PassKind `json:"kind"`
 	// Rho is what the pass is charged; 0 asks for exact sums, which leave no worker.
 	Rho budget.Nano `json:"rho,omitempty"`
-	// Norm is the L2 sensitivity in lattice steps, rounded up.
+	// Norm is the L2 sensitivity in lattice steps.
 	Norm  int64   `json:"norm"`
 	Step  float64 `json:"step"` // value of one lattice step
 	Width int     `json:"width"`
 	// Theta are the parameters that the pass looks at, by kind.
 	Theta []float64 `json:"theta,omitempty"`
-	// Features selects features (bins), Path the cell of the rows looked at (tree).
-	Features []int   `json:"features,omitempty"`
-	Path     []Split `json:"path,omitempty"`
+	// Trees are those the pass routes rows through (bins: the one grown so far; leaves).
+	Trees []Tree `json:"trees,omitempty"`
+	// Model is what a scores pass evaluates; absent of a module, whose scores the
+	// caller brings (ScoreSums).
+	Model *Parameters `json:"model,omitempty"`
 }
 
-// Split is one step of a path: rows whose bin of Feature is below Bin when Left.
-type Split struct {
-	Feature int  `json:"feature"`
-	Bin     int  `json:"bin"`
-	Left    bool `json:"left"`
+// Tree is a decision tree; Nodes[0] is its root.
+type Tree struct {
+	Nodes []Node `json:"nodes"`
+}
+
+// Node is a split, or a leaf when Left is 0. Rows go left whose bin of Feature is below
+// Bin, or equal to it when Equal (a category).
+type Node struct {
+	Feature int  `json:"feature,omitempty"`
+	Bin     int  `json:"bin,omitempty"`
+	Equal   bool `json:"equal,omitempty"`
+	Left    int  `json:"left,omitempty"`
+	Right   int  `json:"right,omitempty"`
+	// Cell of a leaf is where a pass puts its sums, counted from 1; 0: not summed.
+	Cell int `json:"cell,omitempty"`
+	// Value of a leaf: the probability of class 1, or the number scaled to [-1, 1].
+	Value float64 `json:"value,omitempty"`
 }
 
 // Scorer gives scores to rows: of a class model the probability of each class but the
-// first (one number for a binary label), of a number the number scaled to [-1, 1].
+// first (one number for a binary label), of a number the number scaled to [-1, 1], of
+// kmeans the index of the nearest centre. It is safe for concurrent use.
 type Scorer interface {
 	// Score writes Width numbers per row of d into out, row by row.
 	Score(d *Data, out []float64)
