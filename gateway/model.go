@@ -162,7 +162,7 @@ func (t *training) design(spec policies.ModelSpec, e policies.Entry) error {
 	if err != nil {
 		return err
 	}
-	t.job, t.ready = engine.ModelJob{SQL: sql, Types: types, Design: *design}, true
+	t.job, t.ready = engine.ModelJob{SQL: sql, Types: types, Design: design}, true
 	return nil
 }
 

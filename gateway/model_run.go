@@ -204,7 +204,7 @@ func trainOn(ctx context.Context, run *engine.ModelRun, kept *modelFiles, design
 
 // trainPrivately computes parameters from noised sums alone.
 func trainPrivately(ctx context.Context, design model.Design, o *oracle) ([]byte, error) {
-	p, err := model.Train(ctx, design, o)
+	p, err := model.Train(ctx, design, o, nil)
 	if err != nil {
 		var reason *policies.Reason
 		if errors.As(err, &reason) {
@@ -275,7 +275,7 @@ func (o *oracle) answer(at int, p model.Pass) ([]int64, error) {
 
 // evaluate releases the figures on the held-out units.
 func (o *oracle) evaluate(design model.Design, file []byte) ([]byte, error) {
-	parameters, err := model.ParseParameters(file)
+	parameters, err := model.Parse(file)
 	if err != nil {
 		return nil, err
 	}

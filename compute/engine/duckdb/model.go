@@ -1,7 +1,9 @@
 package duckdb
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql/driver"
 	"encoding/json"
 	"errors"
@@ -13,6 +15,8 @@ import (
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/model"
+	"github.com/sandgate/sandgate/compute/model/gate"
+	"github.com/sandgate/sandgate/compute/model/trial"
 	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/sandbox"
 )
@@ -29,7 +33,6 @@ type modelWorker struct {
 	job   engine.ModelJob
 	split model.Split
 	out   engine.ModelReplies
-	seeds uint64
 }
 
 // modelJob reads the columns of a design once, closes the engine and answers
@@ -165,7 +168,7 @@ func (b *modelRows) add(types []algebra.Type, values []driver.Value) error {
 // tell a model that gives its rows back from one that does not.
 const (
 	fewestTrained = 100
-	fewestHeld    = 20
+	fewestHeld    = 100
 )
 
 // check refuses tables of which no model can be made.
@@ -221,24 +224,79 @@ func (w *modelWorker) pass(p *model.Pass) error {
 	return w.out.Sums(sums)
 }
 
-// exact answers passes inside the worker; nothing of them leaves it.
-type exact struct {
-	w     *modelWorker
-	total int
-	done  int
-}
-
-func (o *exact) Sums(ctx context.Context, p model.Pass) ([]int64, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	o.done++
-	_ = o.w.out.Progress(engine.StageTrain, min(o.done, o.total), o.total)
-	return model.Sums(o.w.split.Train, o.w.job.Design, p, nil)
-}
-
 // close lets go of the engine: its memory is the trainer's from here on.
 func (s *session) close() {
 	_ = s.conn.Close()
 	_ = s.connector.Close()
+}
+
+// fit trains a model that is not private.
+func (w *modelWorker) fit(ctx context.Context) error {
+	if w.job.Design.Spec.Private {
+		return errEngine // its noise is none of the worker's
+	}
+	p, err := model.Train(ctx, w.job.Design, model.Local(w.split.Train, w.job.Design, nil), func(done, total int) {
+		_ = w.out.Progress(engine.StageTrain, done, total)
+	})
+	var reason *policies.Reason
+	switch {
+	case errors.As(err, &reason):
+		return w.out.Refuse(codeOf(reason))
+	case err != nil:
+		return errEngine
+	}
+	file, err := p.Encode()
+	if err != nil {
+		return errEngine
+	}
+	return w.out.Parameters(file)
+}
+
+// codeOf is the worker's code for a trainer's reason.
+func codeOf(r *policies.Reason) engine.ModelCode {
+	switch r.Code {
+	case model.CodeOneClass:
+		return engine.ModelOneClass
+	case model.CodeTooFewUnits:
+		return engine.ModelTooFew
+	}
+	return engine.ModelNotFitted
+}
+
+// gateStages are the stages of the gate, of which the last but one digit of progress
+// is made: it goes through them twice, for the model and for its control.
+const gateStages = 2 * 10
+
+// gate attacks a model with all the units at hand.
+func (w *modelWorker) gate(ctx context.Context, file []byte) error {
+	p, err := model.Parse(file)
+	if err != nil {
+		return w.out.Refuse(engine.ModelParameters)
+	}
+	t, err := trial.New(w.job.Design, w.split, p)
+	if err != nil {
+		return w.out.Refuse(engine.ModelParameters)
+	}
+	seed := sha256.Sum256(append([]byte("sandgate/model-gate/v1\n"), w.job.Seed...))
+	stage, at := "", 0
+	report, err := gate.Run(ctx, t, gate.Options{Workers: max(1, sandbox.LimitsFrom(ctx).Threads)}, bytes.NewReader(seed[:]), func(now string, _, _ int) {
+		if now != stage {
+			stage, at = now, at+1
+			_ = w.out.Progress(engine.StageGate, min(at, gateStages), gateStages)
+		}
+	})
+	var reason *policies.Reason
+	switch {
+	case errors.As(err, &reason) && reason.Code == gate.CodeSample:
+		return w.out.Refuse(engine.ModelTooFew)
+	case errors.As(err, &reason):
+		return w.out.Refuse(engine.ModelNotFitted)
+	case err != nil:
+		return errEngine
+	}
+	text, err := report.Encode()
+	if err != nil {
+		return errEngine
+	}
+	return w.out.Report(text)
 }
