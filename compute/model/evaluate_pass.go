@@ -1,15 +1,35 @@
 package model
 
 import (
+	"math"
+
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/policies"
-
-	"math"
 )
 
-// scoreBins is into how many equal parts scores are cut, by label, for the curve and
-// the calibration of a model.
-const scoreBins = 20
+// scoreBins is into how many parts scores are cut for the curve and the calibration of
+// a model; an even number, so that 0.5 is an edge. Parts of probabilities are scoreSpan
+// of log odds wide, which serves rare classes as well as even ones.
+const (
+	scoreBins = 24
+	scoreSpan = 1.0 / 3
+)
+
+// oddsPart is the part of a probability, partEdge the lower edge of a part.
+func oddsPart(p float64) int {
+	z := math.Log(p/(1-p)) / scoreSpan
+	return int(min(max(math.Floor(z)+scoreBins/2, 0), scoreBins-1))
+}
+
+func partEdge(i int) float64 {
+	switch i {
+	case 0:
+		return 0
+	case scoreBins:
+		return 1
+	}
+	return logistic(float64(i-scoreBins/2) * scoreSpan)
+}
 
 // EvaluationPass is the pass over the held-out units: with Model set to what is judged
 // (or, of a module, with its scores through ScoreSums) its noisy sums are what Evaluate
@@ -61,7 +81,7 @@ func (d Design) judged() (head int, bound float64) {
 	k := d.Target.Classes
 	switch d.judging() {
 	case judgeBinary:
-		return 2*scoreBins + 4, math.Sqrt(2)
+		return 2 * scoreBins, 1
 	case judgeNumber:
 		// weight, y, y², residual/2, its square/4; by score bin weight and y
 		return 5 + 2*scoreBins, math.Sqrt(5 + 2)
@@ -164,12 +184,11 @@ func (j *judge) row(a *unitSum, r int, w float64) {
 	switch j.how {
 	case judgeBinary:
 		s := within(j.scores[r], 0, 1)
-		label, predicted := int(y), 0
-		if s >= 0.5 {
+		bin, label, predicted := oddsPart(s), int(y), 0
+		if bin >= scoreBins/2 {
 			predicted = 1
 		}
-		a.add(2*part(s, scoreBins)+label, w)
-		a.add(2*scoreBins+2*label+predicted, w)
+		a.add(2*bin+label, w)
 		j.groups(r, func(at int) { a.add(at+2*label+predicted, w) })
 	case judgeNumber:
 		s := within(j.scores[r], -1, 1)
