@@ -39,7 +39,7 @@ func scripts(t *testing.T, pattern string) {
 		},
 		Condition: vaultCondition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"city": cmdCity, "table": cmdTable, "place": cmdPlace, "gateway": cmdGateway, "exits": cmdExits,
+			"city": cmdCity, "authority": cmdAuthority, "table": cmdTable, "place": cmdPlace, "gateway": cmdGateway, "exits": cmdExits,
 			"pick": cmdPick, "jsonvar": cmdJSONVar, "damage": cmdDamage, "resize": cmdResize, "barrage": cmdBarrage,
 			"edit": cmdEdit, "stalled": cmdStalled, "leakfree": cmdLeakfree, "opened": cmdOpened, "stored": cmdStored, "fill": cmdFill, "heard": cmdHeard, "unzipped": cmdUnzipped,
 			"cells":   cmdCells,

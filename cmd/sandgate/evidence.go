@@ -56,12 +56,12 @@ docs/evidence.md describes the format.`,
 		},
 	}
 	c.Flags().StringVar(&out, "out", "", "文件，不覆盖已有文件；默认标准输出 file, never overwritten; standard output by default")
-	c.AddCommand(a.evidenceVerifyCmd())
+	c.AddCommand(a.evidenceVerifyCmd(), a.evidenceStampCmd())
 	return c
 }
 
 func (a *app) evidenceVerifyCmd() *cobra.Command {
-	var trust string
+	var trust, roots string
 	var keys []string
 	var quorum int
 	c := &cobra.Command{
@@ -71,7 +71,8 @@ func (a *app) evidenceVerifyCmd() *cobra.Command {
 Needs the file and the trust file (and the keys of witnesses you hold yourself); no network, gateway or ledger. Exit
 status 4 when it does not hold.`,
 		Example: `  sandgate evidence verify evidence.json --trust trust.json
-  sandgate evidence verify evidence.json --trust trust.json --witness data-bureau.example/witness+…`,
+  sandgate evidence verify evidence.json --trust trust.json --witness data-bureau.example/witness+…
+  sandgate evidence verify stamped.json --trust trust.json --tsa-root tsa-root.pem`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			text, err := os.ReadFile(trust)
@@ -96,6 +97,11 @@ status 4 when it does not hold.`,
 				}
 				opt.Witnesses.Parties = append(opt.Witnesses.Parties, witness.Party{Key: key})
 			}
+			if roots != "" {
+				if opt.Authorities, err = readRoots(roots); err != nil {
+					return err
+				}
+			}
 			data, err := readAtMost(args[0], dossier.MaxFile)
 			if err != nil {
 				return err
@@ -115,6 +121,7 @@ status 4 when it does not hold.`,
 	c.Flags().StringVar(&trust, "trust", "", "信任文件 trust.json from the regulator")
 	c.Flags().StringArrayVar(&keys, "witness", nil, "自己掌握的见证公钥，须有其签名 key of a witness that must have cosigned (repeatable)")
 	c.Flags().IntVar(&quorum, "quorum", 0, "其中至少几方，0 为全部 how many of them, 0: all")
+	c.Flags().StringVar(&roots, "tsa-root", "", "时间戳机构的根证书（PEM）；给出则文件须有其时间戳 root certificates of a time-stamping authority; the file must hold its time-stamp then")
 	require(c, "trust")
 	return c
 }
@@ -148,6 +155,13 @@ func (a *app) evidence(r *dossier.Report) error {
 	a.say("检查点: %s，%d 条，根 %s", "checkpoint: %s, %d entries, root %s", r.Origin, r.Size, r.Root)
 	for _, c := range r.Cosigned {
 		a.say("见证 %s %s", "witness %s %s", c.Name, c.At.Local().Format(time.DateTime))
+	}
+	switch s := r.Timestamp; {
+	case s == nil:
+	case s.Trusted:
+		a.say("时间戳 %s，%s", "time-stamp %s by %s", s.At.Local().Format(time.DateTime), s.Authority)
+	default:
+		a.say("时间戳 %s，%s（未核对机构；用 --tsa-root 核对）", "time-stamp %s by %s (the authority was not checked; name its root with --tsa-root)", s.At.Local().Format(time.DateTime), s.Authority)
 	}
 	if len(r.Cosigned) == 0 {
 		a.say("没有见证签名：文件中没有见证规则", "no cosignature: the file holds no witness policy")

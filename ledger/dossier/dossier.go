@@ -34,6 +34,9 @@ type File struct {
 	Job        string  `json:"job"`
 	Checkpoint string  `json:"checkpoint"` // signed note with its cosignatures
 	Entries    []Entry `json:"entries"`    // by index, genesis first
+	// Timestamp is an RFC 3161 token over the checkpoint, absent unless somebody asked an
+	// authority for one.
+	Timestamp []byte `json:"timestamp,omitempty"`
 }
 
 // Entry is one ledger entry and its inclusion proof under the checkpoint.

@@ -1,6 +1,7 @@
 package dossier
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -24,6 +25,9 @@ type Options struct {
 	// Witnesses, if set, are cosignatures that the verifier asks for, whatever the
 	// witness policy in the file says.
 	Witnesses witness.Policy
+	// Authorities, if not nil, are the roots that a time-stamp in the file must lead to;
+	// a file without one is refused then.
+	Authorities *x509.CertPool
 }
 
 // Report is what a file proves.
@@ -44,6 +48,7 @@ type Report struct {
 	Quorum    int         `json:"quorum"` // of the witness policy in the file; 0: none
 	Documents []Signed    `json:"documents"`
 	Cosigned  []Cosigning `json:"cosignatures"`
+	Timestamp *Stamp      `json:"timestamp,omitempty"`
 }
 
 // Signed is a bundle in force and who signed it.
@@ -88,6 +93,12 @@ func (f *File) Verify(opt Options) (*Report, error) {
 	}
 	if err := v.rests(opt.Trust.Regulator); err != nil {
 		return nil, err
+	}
+	if v.report.Timestamp, err = f.stamp(opt.Authorities); err != nil {
+		return nil, err
+	}
+	if opt.Authorities != nil && v.report.Timestamp == nil {
+		return nil, errors.New("the file holds no time-stamp")
 	}
 	return v.report, v.witnessed(opt.Witnesses)
 }
