@@ -6,7 +6,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/model"
 	"github.com/sandgate/sandgate/ledger/entry"
@@ -511,14 +510,4 @@ func (d *Domain) ExplainModel(operator string, q ModelQuery) (*ModelPlan, error)
 	out.Training, out.Evaluation = int64(training), int64(evaluation)
 	out.Passes, err = passesOf(&t.job.Design)
 	return out, err
-}
-
-// columnType is the type of a design's column.
-func columnType(job engine.ModelJob, name string) algebra.Type {
-	for i, c := range job.Design.Columns {
-		if c == name {
-			return job.Types[i]
-		}
-	}
-	return algebra.Type{}
 }

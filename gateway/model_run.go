@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/sandgate/sandgate/compute/engine"
@@ -191,7 +192,6 @@ func trainOn(ctx context.Context, run *engine.ModelRun, kept *modelFiles, design
 	if out.certificate, err = certificateOf(out.report); err != nil {
 		return nil, err
 	}
-	out.certificate.Report = digestOf(out.report)
 	if out.certificate.Verdict != policies.VerdictPass {
 		return out, nil // nothing leaves but the verdict and its reasons
 	}
@@ -262,6 +262,9 @@ func (o *oracle) answer(at int, p model.Pass) ([]int64, error) {
 	if sums, ok, err := o.kept.at(at, digest); ok || err != nil {
 		return sums, err
 	}
+	if at != len(o.kept.all) {
+		return nil, errors.New("failed to answer a pass: those before it are not all answered")
+	}
 	exact, err := o.run.Sums(p)
 	if err != nil {
 		return nil, err
@@ -282,18 +285,15 @@ func (o *oracle) evaluate(design model.Design, file []byte) ([]byte, error) {
 	o.tell(engine.ModelProgress{Stage: stageEvaluate, Done: 0, Total: 1})
 	p := o.plan.Evaluation
 	p.Model = parameters
-	// The last answer of the journal, whatever the training asked: one that needs no
-	// noise asks for none.
-	sums, err := o.answer(len(o.kept.all), p)
-	if n := len(o.kept.all); n > 0 {
-		if text, merr := json.Marshal(p); merr == nil && o.kept.all[n-1].digest == sha256.Sum256(text) {
-			sums, err = o.kept.all[n-1].sums, nil
-		}
+	at := 0 // of the journal: a training without noise asks for no sums
+	if design.Spec.Private {
+		at = len(o.plan.Passes)
 	}
+	sums, err := o.answer(at, p)
 	if err != nil {
 		return nil, err
 	}
-	figures, err := model.Evaluate(design, p, sums)
+	figures, err := model.Evaluate(sums, design)
 	if err != nil {
 		return nil, err
 	}
@@ -310,12 +310,6 @@ func (d *Domain) certifyModel(id string, out *trained) error {
 	if err := out.certificate.Check(); err != nil {
 		// A report that contradicts itself certifies nothing.
 		return errors.Join(err, d.failModel(id, "EXECUTION_FAILED"))
-	}
-	if out.certificate.Verdict != policies.VerdictPass {
-		// Nobody will ask for its parameters again.
-		if err := d.dropPart(id, partParameters); err != nil {
-			return err
-		}
 	}
 	stopped := false
 	_, err := d.append(context.Background(), func(e *entry.Entry) error {
@@ -334,6 +328,10 @@ func (d *Domain) certifyModel(id string, out *trained) error {
 	})
 	if stopped || errors.Is(err, errEnded) {
 		return errors.Join(errors.New("stopped"), err, d.dropModel(id))
+	}
+	if err == nil && out.certificate.Verdict != policies.VerdictPass {
+		// Nobody will ask for its parameters again, nor for the sums they are made of.
+		err = errors.Join(os.Remove(d.modelPath(id, partParameters)), os.Remove(d.modelPath(id, partAnswers)))
 	}
 	return err
 }

@@ -26,6 +26,7 @@ const (
 	partParameters = "parameters" // the parameter file
 	partReport     = "report"     // what the gate found, in full
 	partFigures    = "figures"    // the noised figures on held-out units
+	partAnswers    = "answers"    // the noised answers to passes, each under itself
 )
 
 // modelFiles is what is kept of one model.
@@ -149,7 +150,7 @@ func answerPart(n int) string { return fmt.Sprintf("answer/%d", n) }
 // answers opens the journal. A last answer that was not written whole was used by
 // nobody and is cut off.
 func (f *modelFiles) answers() (*answers, error) {
-	file, err := os.OpenFile(f.d.modelPath(f.id, "answers"), os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(f.d.modelPath(f.id, partAnswers), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("failed to open answered passes: %w", err)
 	}
