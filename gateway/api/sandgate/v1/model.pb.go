@@ -1089,7 +1089,7 @@ func (x *ModelFile) GetReceipt() *Receipt {
 // ScoreModelRequest brings rows.
 type ScoreModelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// UUID chosen by the caller; a retry repeats it and is not counted again.
+	// UUID chosen by the caller, a new one for each call that was answered.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Resource name, models/{model}.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`

@@ -114,7 +114,9 @@ type Product struct {
 	// True when every review approves and nothing suspends it.
 	Runnable bool `protobuf:"varint,15,opt,name=runnable,proto3" json:"runnable,omitempty"`
 	// verification: predicate of a product that verifies, instead of sql and form.
-	Predicate     *VerificationPredicate `protobuf:"bytes,20,opt,name=predicate,proto3" json:"predicate,omitempty"`
+	Predicate *VerificationPredicate `protobuf:"bytes,20,opt,name=predicate,proto3" json:"predicate,omitempty"`
+	// model: specification of a product that trains a model, JSON, instead of sql and form.
+	Model         string `protobuf:"bytes,21,opt,name=model,proto3" json:"model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -259,6 +261,13 @@ func (x *Product) GetPredicate() *VerificationPredicate {
 		return x.Predicate
 	}
 	return nil
+}
+
+func (x *Product) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
 }
 
 // VerificationPredicate 核验谓词 is fixed in a product and evaluated on what is stored.
@@ -967,7 +976,7 @@ var File_sandgate_v1_product_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_product_proto_rawDesc = "" +
 	"\n" +
-	"\x19sandgate/v1/product.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sandgate/v1/types.proto\"\x94\x04\n" +
+	"\x19sandgate/v1/product.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sandgate/v1/types.proto\"\xaa\x04\n" +
 	"\aProduct\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x18\n" +
@@ -989,7 +998,8 @@ const file_sandgate_v1_product_proto_rawDesc = "" +
 	"\bdatasets\x18\r \x03(\tR\bdatasets\x124\n" +
 	"\areviews\x18\x0e \x03(\v2\x1a.sandgate.v1.ProductReviewR\areviews\x12\x1a\n" +
 	"\brunnable\x18\x0f \x01(\bR\brunnable\x12@\n" +
-	"\tpredicate\x18\x14 \x01(\v2\".sandgate.v1.VerificationPredicateR\tpredicate\"\x8f\x01\n" +
+	"\tpredicate\x18\x14 \x01(\v2\".sandgate.v1.VerificationPredicateR\tpredicate\x12\x14\n" +
+	"\x05model\x18\x15 \x01(\tR\x05model\"\x8f\x01\n" +
 	"\x15VerificationPredicate\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x18\n" +
 	"\acolumns\x18\x02 \x03(\tR\acolumns\x12\x0e\n" +
