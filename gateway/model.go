@@ -328,6 +328,10 @@ func (d *Domain) resumeModels() {
 		if err == nil {
 			err = d.holdModel(d.ctx, t)
 		}
+		if err != nil && d.ctx.Err() != nil {
+			t.settle()
+			return // the next start tries again
+		}
 		if err != nil {
 			t.settle()
 			if ferr := d.failModel(id, "EXECUTION_FAILED"); ferr != nil && d.ctx.Err() == nil {

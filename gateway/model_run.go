@@ -74,7 +74,7 @@ func (d *Domain) executeModel(id string, t *training, r *run) error {
 	pause(start.Add(grid.after(time.Since(start))), r.ctx, d.ctx)
 	if r.ctx.Err() != nil {
 		// An order or its operator has ended it; what is kept of it goes too.
-		return errors.Join(errors.New("ended"), d.failModel(id, "EXECUTION_FAILED"), d.dropModel(id))
+		return errors.Join(errors.New("ended"), d.dropModel(id))
 	}
 	if err != nil {
 		code := "EXECUTION_FAILED"

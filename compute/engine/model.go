@@ -89,8 +89,7 @@ func (r *Runner) Model(ctx context.Context, job ModelJob, snapshot *os.File, lim
 	if err != nil {
 		return fmt.Errorf("failed to open pipe: %w", err)
 	}
-	defer far.Close()
-	defer near.Close()
+	defer func() { _, _ = far.Close(), near.Close() }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	m := &ModelRun{ctx: ctx, in: near, replies: make(chan modelReply), progress: progress}
@@ -108,6 +107,8 @@ func (r *Runner) Model(ctx context.Context, job ModelJob, snapshot *os.File, lim
 		err = errModelEnd // to a use that still waits for a reply
 	}
 	cancel(err)
+	// With both ends gone here, a request that nobody reads any more ends too.
+	_, _ = far.Close(), near.Close()
 	// What use says comes first: a worker that was ended for its sake is no cause.
 	if uerr := <-used; uerr != nil {
 		return uerr
