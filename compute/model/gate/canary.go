@@ -53,13 +53,13 @@ func (b *bench) plant(ctx context.Context, l *lineup, m int, s *stream) (float64
 	if err != nil {
 		return 0, interval{}, err
 	}
-	phi, err := b.signal(audited, birds)
+	phi, err := b.fit(audited, birds)
 	if err != nil {
 		return 0, interval{}, err
 	}
 	base := make([]moments, m)
 	for _, k := range l.shadows {
-		x, err := b.signal(k.model, birds)
+		x, err := b.fit(k.model, birds)
 		if err != nil {
 			return 0, interval{}, err
 		}

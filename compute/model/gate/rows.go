@@ -181,6 +181,18 @@ func (b *bench) signal(s model.Scorer, d *model.Data) ([]float64, error) {
 	return out, nil
 }
 
+// fit is how well the model fits each row: its signal, or of a number how close the
+// prediction comes to the label.
+func (b *bench) fit(s model.Scorer, d *model.Data) ([]float64, error) {
+	x, err := b.signal(s, d)
+	if err == nil && b.labelled() && b.Design.Target.Classes == 0 {
+		for r := range x {
+			x[r] = -math.Abs(x[r] - float64(d.Label[r]))
+		}
+	}
+	return x, err
+}
+
 // ofClass is the probability of a class, given those of all but the first.
 func ofClass(p []float64, class int) float64 {
 	if class > 0 {

@@ -104,13 +104,17 @@ func registered(d model.Design, c Constant) bool {
 	return !c.IsCode && (slices.Contains(f.Edges, c.Number) || c.Number == f.Bounds[0] || c.Number == f.Bounds[1])
 }
 
-// cells counts those of fewer than ten units and, of trees that are not private, those
+// cells counts those of one to nine units and, of trees that are not private, those
 // in which all units share one class or a class has fewer than ten: the score of such a
-// leaf is what its few units said. A private leaf's value is noised to hide any unit,
-// and an additive bin's score is no rate of its units.
+// leaf is what its few units said. A private leaf's value is noised to hide any unit
+// (its training keeps leaves large by noisy counts; to refuse it for the true count
+// would tell that count), and an additive bin's score is no rate of its units.
 func (b *bench) cells() (small, pure, few int) {
 	classes := b.Design.Target.Classes
-	rates := classes > 1 && !b.Design.Spec.Private && (b.Structure.Family == policies.FamilyTree || b.Structure.Family == policies.FamilyForest)
+	if b.Design.Spec.Private {
+		return 0, 0, 0
+	}
+	rates := classes > 1 && (b.Structure.Family == policies.FamilyTree || b.Structure.Family == policies.FamilyForest)
 	for _, c := range b.Structure.Cells {
 		units, by := 0, make([]int, max(1, classes))
 		for _, u := range b.in {
@@ -125,7 +129,7 @@ func (b *bench) cells() (small, pure, few int) {
 				break
 			}
 		}
-		if units < smallest {
+		if units > 0 && units < smallest {
 			small++
 		}
 		if !rates || units == 0 {
@@ -162,18 +166,14 @@ func (c Cell) holds(d *model.Data, row int) bool {
 // gap compares the target's losses on members and on others. Its lower end is the
 // distance less what chance exceeds once in a thousand runs.
 func (b *bench) gap(l *lineup) (Figure, error) {
-	p, err := b.signal(b.Target, l.data)
+	p, err := b.fit(b.Target, l.data)
 	if err != nil {
 		return Figure{}, err
 	}
 	loss := make([]float64, len(l.units))
 	for u := range loss {
 		for r := l.rows[u]; r < l.rows[u+1]; r++ {
-			v := -p[r]
-			if b.labelled() && b.Design.Target.Classes == 0 {
-				v = math.Abs(p[r] - float64(l.data.Label[r]))
-			}
-			loss[u] += v / float64(l.rows[u+1]-l.rows[u])
+			loss[u] -= p[r] / float64(l.rows[u+1]-l.rows[u])
 		}
 	}
 	in, out := split(loss, l.member)

@@ -32,7 +32,7 @@ var rows = []row{
 	{number: "14", zh: "预算竞争、崩溃、时钟回拨、篡改", en: "budget race, crash, clock rollback, tampering"},
 	{number: "15", zh: "身份与接口滥用", en: "identity and abuse of the interface", elsewhere: "-"},
 	{number: "16", zh: "精确表的区间审计", en: "interval audit of exact tables"},
-	{number: "17", zh: "模型出域关口", en: "model release gate", elsewhere: "模型模块 · the model packages"},
+	{number: "17", zh: "模型出域关口", en: "model release gate"},
 }
 
 // card is the document's machine-readable form.
