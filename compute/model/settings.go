@@ -48,7 +48,7 @@ type families map[policies.ModelFamily][2]float64
 var settings = func() []setting {
 	all := []setting{
 		{name: "steps", lo: 1, hi: 200, of: families{policies.FamilyLogistic: {8, 50}, policies.FamilySoftmax: {10, 200}, policies.FamilyKMeans: {6, 30}}},
-		{name: "clip", lo: 0.01, hi: 100, of: families{policies.FamilyLogistic: {1, 0}, policies.FamilySoftmax: {1, 0}}},
+		{name: "clip", lo: 0.01, hi: 100, of: families{policies.FamilyLogistic: {1, 0}, policies.FamilySoftmax: {2, 0}}},
 		{name: "l2", lo: 0, hi: 1, of: families{policies.FamilyLinear: {1e-4, 1e-4}, policies.FamilyLogistic: {1e-4, 1e-4}, policies.FamilySoftmax: {1e-4, 1e-4}}},
 		{name: "rounds", lo: 1, hi: 200, of: families{policies.FamilyAdditive: {12, 60}}},
 		{name: "rate", lo: 0.001, hi: 10, of: families{policies.FamilyLogistic: {1, 1}, policies.FamilySoftmax: {1, 1}, policies.FamilyAdditive: {0.5, 0.5}}},

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"sort"
+	"sync"
 	"testing"
 
 	"github.com/sandgate/sandgate/compute/algebra"
@@ -219,6 +220,10 @@ func auc(scores []float64, labels []float32) float64 {
 	return sum / (pos * neg)
 }
 
+// city is the made-up data set that most tests share: 25 000 units, 20 000 of them for
+// training.
+var city = sync.OnceValue(func() map[string]Column { return made(25_000, 1) })
+
 func train(t testing.TB, s policies.ModelSpec, columns map[string]Column, seed uint64) (*Parameters, Split) {
 	t.Helper()
 	d := design(t, s)
@@ -244,76 +249,4 @@ func r2(scores []float64, labels []float32) float64 {
 		rs += math.Pow(float64(y)-scores[i], 2)
 	}
 	return 1 - rs/ss
-}
-
-func TestExplore(t *testing.T) {
-	columns := made(25000, 1)
-	for _, f := range []policies.ModelFamily{policies.FamilyLogistic, policies.FamilyAdditive, policies.FamilyTree, policies.FamilyForest} {
-		for _, private := range []bool{false, true} {
-			s := spec(f, private)
-			for seed := range uint64(3) {
-				p, x := train(t, s, columns, seed)
-				t.Logf("%s private %v: AUC %.4f", f, private, auc(scoresOf(t, p, x.Held), x.Held.Label))
-				if !private {
-					break
-				}
-			}
-			s.Label.Column = "cost"
-			if f == policies.FamilyLogistic {
-				s.Family = policies.FamilyLinear
-			}
-			for seed := range uint64(3) {
-				p, x := train(t, s, columns, seed)
-				t.Logf("%s private %v: R2 %.4f", s.Family, private, r2(scoresOf(t, p, x.Held), x.Held.Label))
-				if !private {
-					break
-				}
-			}
-		}
-	}
-	for _, private := range []bool{false, true} {
-		p, x := train(t, spec(policies.FamilySoftmax, private), columns, 1)
-		s, right := scoresOf(t, p, x.Held), 0
-		for r, y := range x.Held.Label {
-			best, top := 0, 1-s[2*r]-s[2*r+1]
-			for k := range 2 {
-				if s[2*r+k] > top {
-					best, top = k+1, s[2*r+k]
-				}
-			}
-			if best == int(y) {
-				right++
-			}
-		}
-		t.Logf("softmax private %v: %.4f right", private, float64(right)/float64(x.Held.Rows()))
-		p, _ = train(t, spec(policies.FamilyKMeans, private), columns, 1)
-		t.Logf("kmeans private %v: %d centres", private, len(p.Centres))
-	}
-}
-
-func TestExploreEvaluation(t *testing.T) {
-	columns := made(25000, 1)
-	s := spec(policies.FamilyLogistic, true)
-	s.Groups = []string{"c0", "ill"}
-	p, x := train(t, s, columns, 1)
-	d := design(t, s)
-	pass, err := EvaluationPass(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pass.Model = p
-	sums, err := noisyOracle(x.Held, d, 9).Sums(context.Background(), pass)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := Evaluate(sums, d)
-	t.Logf("%+v %v auc %+v true %v acc %+v", e, err, e.AUC, auc(scoresOf(t, p, x.Held), x.Held.Label), e.Accuracy)
-	text, err := p.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%s", text)
-	if _, err := Parse(text); err != nil {
-		t.Fatal(err)
-	}
 }

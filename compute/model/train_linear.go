@@ -51,8 +51,11 @@ func (s *session) moments(theta []float64) (second, error) {
 	return m, nil
 }
 
-// floor is how large an eigenvalue the noise alone makes.
-func (m second) floor() float64 { return m.sigma * math.Sqrt(float64(m.xx.SymmetricDim())) / m.n }
+// floor is a ridge that keeps directions in which noise rules from being trusted: a
+// third of the largest eigenvalue that noise alone makes, about 2σ√d.
+func (m second) floor() float64 {
+	return 2.0 / 6 * m.sigma * math.Sqrt(float64(m.xx.SymmetricDim())) / m.n
+}
 
 // inverse applies (scale·M + ridge)⁻¹, where M is repaired: noise makes eigenvalues
 // negative that cannot be.

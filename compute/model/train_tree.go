@@ -89,19 +89,15 @@ func (s *session) enough(zero, one, sigma float64) error {
 // forest a third, drawn from the design.
 func (d Design) candidates(seed [32]byte, tree, node int) []bool {
 	use := make([]bool, len(d.Features))
-	want := len(use)
-	if d.Spec.Family == policies.FamilyForest {
-		want = (len(use) + 2) / 3
+	if d.Spec.Family != policies.FamilyForest {
+		for i := range use {
+			use[i] = true
+		}
+		return use
 	}
-	for k := 0; want > 0; k++ {
-		f := int(drawn(seed, uint64(tree), uint64(node), uint64(k)) % uint64(len(use)))
-		if len(use) == want || !use[f] {
-			if len(use) == want {
-				for i := range use {
-					use[i] = true
-				}
-				return use
-			}
+	for want, k := (len(use)+2)/3, uint64(0); want > 0; k++ {
+		f := drawn(seed, uint64(tree), uint64(node), k) % uint64(len(use))
+		if !use[f] {
 			use[f] = true
 			want--
 		}
