@@ -16,7 +16,7 @@ import (
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/model"
 	"github.com/sandgate/sandgate/compute/model/gate"
-	"github.com/sandgate/sandgate/compute/model/trial"
+	"github.com/sandgate/sandgate/compute/release"
 	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/sandbox"
 )
@@ -286,7 +286,7 @@ func (w *modelWorker) gate(ctx context.Context, file []byte) error {
 	if err != nil {
 		return w.out.Refuse(engine.ModelParameters)
 	}
-	t, err := trial.New(w.job.Design, w.split, p)
+	t, err := gate.NewTrial(w.job.Design, w.split, p, release.Sums)
 	if err != nil {
 		return w.out.Refuse(engine.ModelParameters)
 	}
