@@ -198,6 +198,9 @@ func trainOn(ctx context.Context, run *engine.ModelRun, kept *modelFiles, design
 	if out.figures, err = o.evaluate(design, out.parameters); err != nil {
 		return nil, err
 	}
+	if out.figures == nil {
+		return out, nil
+	}
 	out.certificate.Evaluation = digestOf(out.figures)
 	return out, kept.save(partFigures, out.figures)
 }
@@ -208,7 +211,7 @@ func trainPrivately(ctx context.Context, design model.Design, o *oracle) ([]byte
 	if err != nil {
 		var reason *policies.Reason
 		if errors.As(err, &reason) {
-			return nil, &engine.ModelRefused{Code: engine.ModelNotFitted}
+			return nil, &engine.ModelRefused{Code: engine.ModelCodeOf(reason)}
 		}
 		return nil, err
 	}
@@ -294,6 +297,10 @@ func (o *oracle) evaluate(design model.Design, file []byte) ([]byte, error) {
 		return nil, err
 	}
 	figures, err := model.Evaluate(sums, design)
+	var reason *policies.Reason
+	if errors.As(err, &reason) {
+		return nil, nil // noise hides the held-out units: a certificate without figures
+	}
 	if err != nil {
 		return nil, err
 	}

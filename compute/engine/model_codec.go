@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/sandgate/sandgate/compute/model"
+	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/sandbox"
 )
 
@@ -60,6 +61,17 @@ const (
 )
 
 var modelCodes = []ModelCode{ModelTooFew, ModelOneClass, ModelNoVariation, ModelNoLabel, ModelNotFitted, ModelParameters, ModelTooLarge, ModelNotListed}
+
+// ModelCodeOf is the code for a trainer's reason.
+func ModelCodeOf(r *policies.Reason) ModelCode {
+	switch r.Code {
+	case model.CodeOneClass:
+		return ModelOneClass
+	case model.CodeTooFewUnits:
+		return ModelTooFew
+	}
+	return ModelNotFitted
+}
 
 // ModelStage is what a worker is at.
 type ModelStage byte

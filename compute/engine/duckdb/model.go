@@ -241,7 +241,7 @@ func (w *modelWorker) fit(ctx context.Context) error {
 	var reason *policies.Reason
 	switch {
 	case errors.As(err, &reason):
-		return w.out.Refuse(codeOf(reason))
+		return w.out.Refuse(engine.ModelCodeOf(reason))
 	case err != nil:
 		return errEngine
 	}
@@ -250,17 +250,6 @@ func (w *modelWorker) fit(ctx context.Context) error {
 		return errEngine
 	}
 	return w.out.Parameters(file)
-}
-
-// codeOf is the worker's code for a trainer's reason.
-func codeOf(r *policies.Reason) engine.ModelCode {
-	switch r.Code {
-	case model.CodeOneClass:
-		return engine.ModelOneClass
-	case model.CodeTooFewUnits:
-		return engine.ModelTooFew
-	}
-	return engine.ModelNotFitted
 }
 
 // gateStages are the stages of the gate, of which the last but one digit of progress
