@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -272,7 +273,11 @@ func (m mean) Score(d *model.Data, out []float64) {
 
 type meanCentre struct{ mean }
 
-func (m meanCentre) Centres() [][]float64 { return [][]float64{m.c} }
+func (m meanCentre) Distances(d *model.Data, out []float64) {
+	for r := range out {
+		out[r] = math.Sqrt(distance(m.c, point(d, r, nil)))
+	}
+}
 
 func means(w int, centre bool) Trainer {
 	return func(_ context.Context, members []bool, d *model.Data, _ io.Reader) (model.Scorer, error) {
@@ -326,7 +331,7 @@ func TestRefusesBeforeAttack(t *testing.T) {
 		}, "failed to train a shadow"},
 		{"score that is no number", func(x *Trial, _ *Options) {
 			x.Train = func(context.Context, []bool, *model.Data, io.Reader) (model.Scorer, error) {
-				return mean{w: 1, v: nan()}, nil
+				return mean{w: 1, v: math.NaN()}, nil
 			}
 		}, "no number"},
 	} {
@@ -350,8 +355,6 @@ func TestRefusesBeforeAttack(t *testing.T) {
 		t.Error("a run without randomness")
 	}
 }
-
-func nan() float64 { z := 0.0; return z / z }
 
 // An attack that cannot catch the control proves nothing.
 func TestVoidWithoutControl(t *testing.T) {

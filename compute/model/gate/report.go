@@ -235,6 +235,11 @@ func (r *Report) check() error {
 			return err
 		}
 	}
+	// The head says what the family rule found.
+	bare := r.Release != policies.ReleaseScores && (r.Release != policies.ReleaseParameters || !r.Private)
+	if head := r.Attacks[0].Figures; !slices.Contains(families, r.Family) && head[0].Passes() || bare && head[1].Passes() || head[2].Value != r.Epsilon {
+		return errors.New("the family rule does not agree with the head")
+	}
 	for _, p := range r.ROC {
 		if !decimal.MatchString(p.FPR) || !decimal.MatchString(p.TPR) || !decimal.MatchString(p.Control) {
 			return errors.New("a point of the curve is no decimal")

@@ -3,6 +3,7 @@ package gate
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -55,6 +56,9 @@ func TestR02_ReportCannotBeTalkedInto(t *testing.T) {
 		"a number in words":         func(r *Report) { r.Attacks[2].Figures[1].Value = "0.5" },
 		"an exponent":               func(r *Report) { r.Attacks[2].Figures[0].Hi = "5e-1" },
 		"a reason that is not due":  func(r *Report) { r.Reasons = append(r.Reasons, missed(CodeFamily)) },
+		"a refused family":          func(r *Report) { r.Family = "svm" },
+		"a bare release":            func(r *Report) { r.Private, r.Rho, r.Epsilon = false, 0, "0.000" },
+		"another epsilon":           func(r *Report) { r.Attacks[0].Figures[2].Value = "0.100" },
 		"units below zero":          func(r *Report) { r.Units = -1 },
 		"a column where none is":    func(r *Report) { r.Attacks[2].Figures[0].Column = "x" },
 		"a point that is no number": func(r *Report) { r.ROC[0].TPR = "x" },
@@ -112,7 +116,7 @@ func TestDecimals(t *testing.T) {
 			t.Errorf("%g is written %s", x, got)
 		}
 	}
-	if floor3(0.0209) != "0.020" || ceil3(0.0201) != "0.021" || floor3(-0.0001) != "-0.001" || ceil3(0.02) != "0.020" || places3(nan()) != "999999.999" {
+	if floor3(0.0209) != "0.020" || ceil3(0.0201) != "0.021" || floor3(-0.0001) != "-0.001" || ceil3(0.02) != "0.020" || places3(math.NaN()) != "999999.999" {
 		t.Error("rounding goes the wrong way")
 	}
 	for n, want := range map[int]int{0: 0, 7: 7, 99: 99, 107: 100, 16_234: 16_000, 4000: 4000} {

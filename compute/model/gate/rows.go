@@ -149,13 +149,15 @@ func clone(d *model.Data) *model.Data {
 	return &c
 }
 
+var errScore = errors.New("failed to attack the model: a score is no number")
+
 // scores of every row of d.
 func scores(s model.Scorer, d *model.Data) ([]float64, error) {
 	out := make([]float64, d.Rows()*s.Width())
 	s.Score(d, out)
 	for _, v := range out {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return nil, errors.New("failed to attack the model: a score is no number")
+			return nil, errScore
 		}
 	}
 	return out, nil
@@ -165,7 +167,15 @@ func scores(s model.Scorer, d *model.Data) ([]float64, error) {
 // of the row's own class, the predicted number, or the distance to the nearest centre.
 func (b *bench) signal(s model.Scorer, d *model.Data) ([]float64, error) {
 	if c, ok := s.(Centred); ok {
-		return b.distances(c.Centres(), d), nil
+		out := make([]float64, d.Rows())
+		c.Distances(d, out)
+		for r, v := range out {
+			if math.IsNaN(v) || math.IsInf(v, 0) {
+				return nil, errScore
+			}
+			out[r] = -v
+		}
+		return out, nil
 	}
 	p, err := scores(s, d)
 	if err != nil {
@@ -224,23 +234,6 @@ func distance(a, b []float64) (s float64) {
 		}
 	}
 	return s
-}
-
-// distances of rows to the nearest centre, negated: members lie closer.
-func (b *bench) distances(centres [][]float64, d *model.Data) []float64 {
-	out, p := make([]float64, d.Rows()), []float64(nil)
-	for r := range out {
-		p = point(d, r, p)
-		best := math.Inf(1)
-		for _, c := range centres {
-			best = min(best, distance(c, p))
-		}
-		if math.IsInf(best, 1) {
-			best = 0
-		}
-		out[r] = -math.Sqrt(best)
-	}
-	return out
 }
 
 // sample draws n of units, ascending.

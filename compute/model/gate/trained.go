@@ -62,14 +62,45 @@ func TrainerOf(d model.Design, noise Noise) Trainer {
 	}
 }
 
-// centred shows the centres of a clustering, which its scorer alone does not.
+// centred tells how far each row is from the nearest centre, over all that a centre
+// holds: numbers, and the shares of codes.
 type centred struct {
 	model.Scorer
-	centres [][]float64
+	p *model.Parameters
 }
 
-// Centres implements Centred.
-func (c centred) Centres() [][]float64 { return c.centres }
+// Distances implements Centred.
+func (c centred) Distances(d *model.Data, out []float64) {
+	var x []float64
+	for r := range out {
+		x = x[:0]
+		for f, feature := range c.p.Features {
+			bin := int(d.Bins[f][r])
+			if feature.Kind == model.KindNumber {
+				x = append(x, float64(d.Values[f][r]))
+			} else {
+				for code := 1; code < len(feature.Codes); code++ {
+					x = append(x, indicator(bin == code))
+				}
+			}
+			if feature.Nullable {
+				x = append(x, indicator(bin == feature.Bins()-1))
+			}
+		}
+		best := math.Inf(1)
+		for _, centre := range c.p.Centres {
+			best = min(best, distance(centre, x))
+		}
+		out[r] = math.Sqrt(best)
+	}
+}
+
+func indicator(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
 
 func scorerOf(p *model.Parameters) (model.Scorer, error) {
 	s, err := p.Scorer()
@@ -77,7 +108,7 @@ func scorerOf(p *model.Parameters) (model.Scorer, error) {
 		return nil, fmt.Errorf("failed to read the model: %w", err)
 	}
 	if p.Family == policies.FamilyKMeans {
-		return centred{s, centresOf(p)}, nil
+		return centred{s, p}, nil
 	}
 	return s, nil
 }

@@ -33,11 +33,12 @@ type Trial struct {
 	Train     Trainer
 }
 
-// Centred is the scorer of a clustering: what leaves of it are its centres, one
-// coordinate per number feature of the design in order, scaled to [-1, 1].
+// Centred is the scorer of a clustering: what leaves of it are its centres, which tell
+// more than the index of the nearest.
 type Centred interface {
 	model.Scorer
-	Centres() [][]float64
+	// Distances writes each row's distance to the nearest centre.
+	Distances(d *model.Data, out []float64)
 }
 
 // Options of a run; a zero takes the default in brackets.
