@@ -83,16 +83,17 @@ type ModelFeature struct {
 	Bins int `yaml:"bins,omitempty" json:"bins,omitempty"`
 }
 
-// ModelSettings of the families. 0 takes the default in brackets.
+// ModelSettings of the families. 0 takes the default in brackets: of a private model,
+// then of another where they differ. A setting that the family does not have is refused.
 type ModelSettings struct {
-	Steps    int     `yaml:"steps,omitempty" json:"steps,omitempty"`       // logistic, softmax: passes over the rows, 1…200 [30]; kmeans [8]
-	Clip     float64 `yaml:"clip,omitempty" json:"clip,omitempty"`         // largest norm of one unit's gradient, 0.01…100 [1]
-	L2       float64 `yaml:"l2,omitempty" json:"l2,omitempty"`             // ridge penalty, 0…1 [0.0001]
-	Rounds   int     `yaml:"rounds,omitempty" json:"rounds,omitempty"`     // additive: passes over the features, 1…200 [20]
-	Rate     float64 `yaml:"rate,omitempty" json:"rate,omitempty"`         // learning rate, 0.001…10 [family's own]
-	Trees    int     `yaml:"trees,omitempty" json:"trees,omitempty"`       // forest, 1…100 [10]
-	Depth    int     `yaml:"depth,omitempty" json:"depth,omitempty"`       // tree, forest, 1…10 [4]
-	Leaf     int     `yaml:"leaf,omitempty" json:"leaf,omitempty"`         // fewest units of a leaf, 10…10000 [20]
+	Steps    int     `yaml:"steps,omitempty" json:"steps,omitempty"`       // passes over the rows, 1…200: logistic [8, 50], softmax [10, 200], kmeans [6, 30]
+	Clip     float64 `yaml:"clip,omitempty" json:"clip,omitempty"`         // largest norm of one unit's gradient in private logistic [1] and softmax [2], 0.01…100
+	L2       float64 `yaml:"l2,omitempty" json:"l2,omitempty"`             // ridge penalty of linear, logistic, softmax, 0…1 [0.0001]
+	Rounds   int     `yaml:"rounds,omitempty" json:"rounds,omitempty"`     // additive: passes over the rows, 1…200 [12, 60]
+	Rate     float64 `yaml:"rate,omitempty" json:"rate,omitempty"`         // learning rate, 0.001…10: logistic, softmax [1], additive [0.5]
+	Trees    int     `yaml:"trees,omitempty" json:"trees,omitempty"`       // forest, 1…100 [20]
+	Depth    int     `yaml:"depth,omitempty" json:"depth,omitempty"`       // 1…10: tree [4], forest [6]
+	Leaf     int     `yaml:"leaf,omitempty" json:"leaf,omitempty"`         // fewest units of a leaf, of a class, half those of a training, 10…10000 [20]
 	Clusters int     `yaml:"clusters,omitempty" json:"clusters,omitempty"` // kmeans, 2…64 [8]
 }
 

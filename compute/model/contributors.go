@@ -51,47 +51,50 @@ func (d Design) centred(y float32, out []float64) {
 }
 
 // moments: 1, then the upper triangle of xxᵀ row by row, then per output y·x, then |y|².
+// Indicators make most of a row zero, so only what is not is added.
 type moments struct {
 	m      *matrix
 	x, y   []float64
+	some   []int // slots that are not zero
 	design Design
 	theta  []float64
 	cap    float64
 }
 
 func (c *moments) row(a *unitSum, r int, w float64) {
-	a.kept, a.cap = 1, c.cap
+	a.cap = c.cap
 	c.m.fill(r, c.x)
 	c.design.centred(c.m.d.Label[r], c.y)
-	a.v[0] += w
+	c.some = c.some[:0]
+	for i, x := range c.x {
+		if x != 0 {
+			c.some = append(c.some, i)
+		}
+	}
+	a.add(0, w) // the first touched: kept whole
 	curve := w
 	if len(c.theta) > 0 { // the curvature of the likelihood of a logistic model
 		p := logistic(dot(c.theta, c.x))
 		curve = w * p * (1 - p)
 	}
-	at := 1
-	for i, xi := range c.x {
-		rest := c.x[i:]
-		if xi != 0 {
-			out, f := a.v[at:at+len(rest)], xi*curve
-			for j, xj := range rest {
-				out[j] += f * xj
-			}
+	n := len(c.x)
+	for k, i := range c.some {
+		at, f := 1+i*n-i*(i-1)/2-i, c.x[i]*curve
+		for _, j := range c.some[k:] {
+			a.add(at+j, f*c.x[j])
 		}
-		at += len(rest)
 	}
-	square := 0.0
+	at, square := 1+n*(n+1)/2, 0.0
 	for _, y := range c.y {
 		square += y * y
 		if y != 0 {
-			out, f := a.v[at:at+len(c.x)], y*w
-			for j, xj := range c.x {
-				out[j] += f * xj
+			for _, j := range c.some {
+				a.add(at+j, y*w*c.x[j])
 			}
 		}
-		at += len(c.x)
+		at += n
 	}
-	a.v[at] += square * w
+	a.add(at, square*w)
 }
 
 func dot(a, b []float64) float64 {

@@ -58,7 +58,7 @@ func (d Design) judging() judging {
 		return judgeClusters
 	case d.Target.Classes == 0:
 		return judgeNumber
-	case d.Target.Classes == 2 && len(d.Target.Positive)+len(d.Target.Codes) == 0 || len(d.Target.Positive) > 0 || d.Target.Threshold != nil:
+	case len(d.Target.Positive) > 0 || d.Target.Threshold != nil:
 		return judgeBinary
 	}
 	return judgeClasses

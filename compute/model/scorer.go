@@ -2,7 +2,6 @@ package model
 
 import (
 	"errors"
-	"math"
 
 	"github.com/sandgate/sandgate/policies"
 )
@@ -213,14 +212,4 @@ func (s *centreScorer) Score(d *Data, out []float64) {
 		m.fill(r, x)
 		out[r] = float64(nearest(s.flat, x[1:]))
 	}
-}
-
-// finite reports whether no score is NaN or infinite.
-func finite(scores []float64) bool {
-	for _, x := range scores {
-		if math.IsNaN(x) || math.IsInf(x, 0) {
-			return false
-		}
-	}
-	return true
 }

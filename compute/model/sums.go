@@ -88,11 +88,12 @@ func unitStart(d *Data, r int) int {
 type unitSum struct {
 	v       []float64
 	touched []int32
+	values  []float64 // of what is touched
 	mark    []bool
 	dense   bool
-	// first coordinates are kept whole and the others cut to cap before (moments).
-	kept int
-	cap  float64
+	// cap, when not 0, cuts all coordinates but the first touched one before the whole
+	// is held to the norm (moments, whose count is kept whole).
+	cap float64
 
 	inverse float64 // steps per unit of value, an integer
 	norm    int64
@@ -103,7 +104,7 @@ type unitSum struct {
 func newUnitSum(p Pass) *unitSum {
 	a := &unitSum{v: make([]float64, p.Width), total: make([]int64, p.Width), inverse: math.Round(1 / p.Step), norm: p.Norm}
 	switch p.Kind {
-	case PassMoments, PassGradient:
+	case PassGradient:
 		a.dense = true
 		a.q = make([]int64, p.Width)
 	default:
@@ -126,7 +127,6 @@ func (a *unitSum) add(i int, x float64) {
 // flush ends a unit.
 func (a *unitSum) flush() {
 	if a.dense {
-		a.cut()
 		a.settle(a.v, a.q)
 		for i, q := range a.q {
 			a.total[i] += q
@@ -135,11 +135,14 @@ func (a *unitSum) flush() {
 		return
 	}
 	n := len(a.touched)
-	var buf [128]float64
-	values := buf[:0]
+	values := a.values[:0]
 	for _, i := range a.touched {
 		values = append(values, a.v[i])
 		a.mark[i] = false
+	}
+	a.values = values
+	if a.cap > 0 && n > 1 {
+		cut(values[1:], a.cap)
 	}
 	if cap(a.q) < n {
 		a.q = make([]int64, 2*n)
@@ -152,19 +155,16 @@ func (a *unitSum) flush() {
 	a.touched = a.touched[:0]
 }
 
-// cut scales all but the kept coordinates to the cap.
-func (a *unitSum) cut() {
-	if a.cap == 0 {
-		return
-	}
+// cut scales v to a norm of at most limit.
+func cut(v []float64, limit float64) {
 	s := 0.0
-	for _, x := range a.v[a.kept:] {
+	for _, x := range v {
 		s += x * x
 	}
-	if s > a.cap*a.cap {
-		f := a.cap / math.Sqrt(s)
-		for i := range a.v[a.kept:] {
-			a.v[a.kept+i] *= f
+	if s > limit*limit {
+		f := limit / math.Sqrt(s)
+		for i := range v {
+			v[i] *= f
 		}
 	}
 }

@@ -250,3 +250,13 @@ func r2(scores []float64, labels []float32) float64 {
 	}
 	return 1 - rs/ss
 }
+
+// finite reports whether no score is NaN or infinite.
+func finite(scores []float64) bool {
+	for _, x := range scores {
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			return false
+		}
+	}
+	return true
+}
