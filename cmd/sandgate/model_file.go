@@ -17,6 +17,7 @@ import (
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/model"
 	"github.com/sandgate/sandgate/compute/model/gate"
+	"github.com/sandgate/sandgate/compute/model/report"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/certificate"
 	"github.com/sandgate/sandgate/gateway/client"
@@ -125,6 +126,24 @@ func (a *app) verifyCertificate(ctx context.Context, file, dir, trust string) er
 
 // certificate shows a certificate.
 func (a *app) certificate(x *certificate.Certificate, page string) error {
+	if r, err := gate.Load(x.Report); err == nil && page != "" {
+		// The gate's own page, with its plots.
+		p := report.Page{Title: x.Product, Report: r}
+		if x.Evaluation != nil {
+			p.Evaluation = &model.Evaluation{}
+			if err := json.Unmarshal(x.Evaluation, p.Evaluation); err != nil {
+				return errors.New("failed to read the evaluation of the certificate")
+			}
+		}
+		text, err := p.HTML(a.lang)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(page, text, 0o600); err != nil {
+			return fmt.Errorf("failed to write page: %w", err)
+		}
+		page = ""
+	}
 	return a.handOut(func(a *app) []sheetOf { return a.certificateSheets(x) }, func() error { return a.json(x) }, paper{
 		title:  a.t("模型合格证", "Model certificate") + " " + x.Model,
 		period: a.t("结论", "verdict") + " " + string(x.Outcome.Verdict) + " · " + time.UnixMilli(x.At).In(civil).Format(time.DateTime),
