@@ -465,7 +465,7 @@ func (d *Domain) endModelsOn(ctx context.Context, dataset string) error {
 func (d *Domain) departmentOf(m state.Model) string {
 	b := d.state.Book()
 	p, _ := b.ModelProduct(m.Request.Product)
-	if p.Model == nil {
+	if p.Model == nil || p.Operator != m.Operator {
 		return ""
 	}
 	e, _ := b.Dataset(p.Model.Dataset)
