@@ -139,10 +139,12 @@ type Domain struct {
 	// two that drew the same numbers share one file.
 	kept    map[string]int
 	running map[string]*run // by job, until its seat is free
-	leaving map[string]bool // data sets being destroyed
-	jobs    sync.WaitGroup
-	stop    context.CancelFunc
-	ctx     context.Context
+	// model:
+	progress map[string]engine.ModelProgress // of the models that run
+	leaving  map[string]bool                 // data sets being destroyed
+	jobs     sync.WaitGroup
+	stop     context.CancelFunc
+	ctx      context.Context
 }
 
 // maxIngests bounds concurrent ingests, which have seats of their own: a long one
@@ -175,17 +177,17 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 		Executable: opt.Executable, Tier: opt.Tier, Warm: map[string]int{engine.ExecuteHandler: warmWorkers, engine.PostHandler: warmPosts},
 		Limits: sandbox.Limits{Memory: opt.Memory},
 		Jobs:   opt.Jobs, PerOwner: opt.JobsPerOperator, Queue: opt.Queue, QueuePerOwner: max(1, opt.Queue/4),
-		Beside: map[string]int{engine.IngestHandler: maxIngests, engine.PostHandler: postSeats},
+		Beside: map[string]int{engine.IngestHandler: maxIngests, engine.PostHandler: postSeats, engine.ModelHandler: modelSeats, engine.ScoreHandler: scoreSeats},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, kept: map[string]int{}, leaving: map[string]bool{}, health: newHealth()}
+	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, progress: map[string]engine.ModelProgress{}, kept: map[string]int{}, leaving: map[string]bool{}, health: newHealth()}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
 	}
-	if err := errors.Join(d.sweepCells(), d.openAlerts()); err != nil {
+	if err := errors.Join(d.sweepCells(), d.sweepModels(), d.openAlerts()); err != nil {
 		return nil, errors.Join(err, d.log.Close(), d.abandon())
 	}
 	if swapping() {
@@ -198,6 +200,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	d.jobs.Go(d.warn)
 	d.jobs.Go(d.keepState)
 	d.sweepReleases()
+	d.jobs.Go(d.resumeModels)
 	return d, nil
 }
 

@@ -66,6 +66,9 @@ var statusCodes = map[string]codes.Code{
 	"SIGNED_REQUEST_EARLY": codes.FailedPrecondition, "SIGNED_REQUEST_MISMATCH": codes.PermissionDenied, "SIGNED_REQUEST_REUSED": codes.AlreadyExists,
 	"QUESTIONS_EXHAUSTED": codes.ResourceExhausted, "SUBJECTS_EXHAUSTED": codes.ResourceExhausted, "PREDICATE_INVALID": codes.FailedPrecondition, "ANSWER_UNREADABLE": codes.DataLoss,
 	"KEYS_AWAY": codes.Unavailable, "BUDGET_UNKNOWN": codes.ResourceExhausted, "EXACT_STORE_DESTROYED": codes.FailedPrecondition,
+	// model:
+	"MODEL_UNKNOWN": codes.NotFound, "MODEL_NOT_READY": codes.FailedPrecondition, "MODEL_NOT_RELEASED": codes.FailedPrecondition, "MODEL_DATA_DESTROYED": codes.FailedPrecondition,
+	"MODEL_INVALID": codes.FailedPrecondition, "MODEL_CONSENT": codes.FailedPrecondition, "MODEL_STAYS_INSIDE": codes.FailedPrecondition, "MODEL_DAMAGED": codes.DataLoss, "SCORES_EXHAUSTED": codes.ResourceExhausted,
 	// witness:
 	"NO_WITNESSES": codes.FailedPrecondition, "WITNESSES_AWAITED": codes.Unavailable, "LEDGER_DISPUTED": codes.Unavailable, "NO_RELEASE": codes.FailedPrecondition, "EVIDENCE_OF_REPEAT": codes.PermissionDenied,
 }

@@ -156,7 +156,7 @@ func (d *Domain) erase(ctx context.Context, c state.Destruction) error {
 	case now.Snapshot != c.Snapshot:
 		err = d.store.Destroy(ctx, "", c.Snapshot)
 	}
-	return errors.Join(err, d.eraseCells(c))
+	return errors.Join(err, d.eraseCells(c), d.eraseModels(c))
 }
 
 // finishDestructions carries out at start what the ledger says is destroyed.
@@ -194,7 +194,7 @@ func (d *Domain) endJobsOn(ctx context.Context, by, dataset string) error {
 			r.end()
 		}
 	}
-	return nil
+	return d.endModelsOn(ctx, dataset)
 }
 
 // step is where tests let a destruction end half way.
@@ -342,7 +342,11 @@ func (d *Domain) rewrap(ctx context.Context, actor, from string, to sealed.Wrapp
 	if err != nil {
 		return out, ledger.Receipt{}, keysRefused(err)
 	}
-	out.Moved, out.Left = out.Moved+moved, out.Left+left
+	models, err := d.rewrapModels(ctx, to)
+	if err != nil {
+		return out, ledger.Receipt{}, keysRefused(err)
+	}
+	out.Moved, out.Left = out.Moved+moved+models, out.Left+left
 	receipt, err := d.append(ctx, func(e *entry.Entry) error {
 		e.Kind, e.Actor, e.Rotated = entry.KindRotated, actor, &out
 		return nil

@@ -24,7 +24,7 @@ func (d *Domain) product(operator string, p *prepared, q *Query) error {
 	if ok && x.Operator == operator {
 		p.request.Version = x.Digest()
 	}
-	if !ok || x.Operator != operator || x.Predicate != nil {
+	if !ok || x.Operator != operator || x.Predicate != nil || x.Model != nil {
 		p.analysis = []policies.Reason{{Code: "NO_QUERY", Rule: "product", SetBy: "sandgate", ZH: "没有可运行的产品文本", EN: "there is no product text to run",
 			HintZH: "用 sandgate product list 查看本机构的产品", HintEN: "see sandgate product list for your products"}}
 		return nil
@@ -103,6 +103,9 @@ func productOf(b *policies.Book, p policies.Product, reviews []policies.ReviewSt
 	if q := p.Predicate; q != nil {
 		out.Predicate = &sandgatev1.VerificationPredicate{Dataset: q.Dataset, Columns: q.Columns, Op: string(q.Op), Threshold: q.Threshold, Codes: q.Codes}
 		out.Warnings = reasonsOf(b.PredicateWarnings(*q))
+	}
+	if p.Model != nil {
+		out.Model = specText(*p.Model)
 	}
 	for _, x := range p.Parameters {
 		out.Parameters = append(out.Parameters, &sandgatev1.ProductParameter{Name: x.Name, TitleZh: x.Title.ZH, TitleEn: x.Title.EN, Values: x.Values})

@@ -42,6 +42,12 @@ func (d *Domain) checkFiled(ctx context.Context, actor string, docs []policies.D
 		if p.Predicate != nil {
 			continue // a verification has no text; its predicate was checked with the catalogue
 		}
+		if p.Model != nil {
+			if err := checkModelFiled(p, book); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := d.checkText(ctx, actor, p, book); err != nil {
 			return err
 		}

@@ -60,6 +60,8 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	sandgatev1.RegisterSupervisionServiceServer(s, &supervisionService{d: d})
 
 	sandgatev1.RegisterVerificationServiceServer(s, &verificationService{d: d})
+	// model:
+	sandgatev1.RegisterModelServiceServer(s, &modelService{d: d})
 	longrunningpb.RegisterOperationsServer(s, &operations{d: d})
 	healthpb.RegisterHealthServer(s, d.health)
 	reflection.Register(s)

@@ -370,6 +370,9 @@ func done(name string, meta, resp proto.Message) (*longrunningpb.Operation, erro
 }
 
 func operationOf(ctx context.Context, d *Domain, job string) (*longrunningpb.Operation, error) {
+	if model, ok := strings.CutPrefix(job, "models/"); ok {
+		return modelOperation(ctx, d, model)
+	}
 	party := caller(ctx)
 	j, err := d.Job(party, job)
 	if err != nil {
@@ -418,7 +421,14 @@ const maxWait = 30 * time.Second
 
 func (o *operations) WaitOperation(ctx context.Context, req *longrunningpb.WaitOperationRequest) (*longrunningpb.Operation, error) {
 	job := strings.TrimPrefix(req.GetName(), "operations/")
-	if _, err := o.d.Job(caller(ctx), job); err != nil {
+	model, ofModel := strings.CutPrefix(job, "models/")
+	var err error
+	if ofModel {
+		_, err = o.d.Model(caller(ctx), model)
+	} else {
+		_, err = o.d.Job(caller(ctx), job)
+	}
+	if err != nil {
 		return nil, err
 	}
 	limit := maxWait
@@ -429,6 +439,9 @@ func (o *operations) WaitOperation(ctx context.Context, req *longrunningpb.WaitO
 	defer cancel()
 	if err := o.d.Wait(wctx, job); err != nil && ctx.Err() != nil {
 		return nil, err
+	}
+	if ofModel {
+		return modelOperation(ctx, o.d, model)
 	}
 	// The caller is told soon that the answer waits for witnesses, and asks again.
 	wctx, told := context.WithTimeout(wctx, witnessLook)
@@ -461,7 +474,11 @@ func (o *operations) ListOperations(ctx context.Context, req *longrunningpb.List
 // operation is then done with the error CANCELLED, which says that the price
 // stays debited.
 func (o *operations) CancelOperation(ctx context.Context, req *longrunningpb.CancelOperationRequest) (*emptypb.Empty, error) {
-	if err := o.d.Cancel(ctx, caller(ctx), strings.TrimPrefix(req.GetName(), "operations/")); err != nil {
+	job := strings.TrimPrefix(req.GetName(), "operations/")
+	if model, ok := strings.CutPrefix(job, "models/"); ok {
+		return &emptypb.Empty{}, o.d.CancelModel(ctx, caller(ctx), model)
+	}
+	if err := o.d.Cancel(ctx, caller(ctx), job); err != nil {
 		return nil, err
 	}
 	return &emptypb.Empty{}, nil

@@ -39,7 +39,7 @@ func (d *Domain) enforce(ctx context.Context, actor string, p *entry.Policy) (le
 // kind, and a failure for every open job that the book it returns stops. first runs
 // in the sequencer.
 func (d *Domain) endJobs(ctx context.Context, first func(*entry.Entry) (*policies.Book, error)) ([]ledger.Receipt, error) {
-	var ended []string
+	var ended, models []string
 	receipts, err := d.log.Do(ctx, func() ([][]byte, error) {
 		head := entry.Entry{V: entry.Version, Seq: d.state.Size(), At: d.instant().UnixMilli()}
 		book, err := first(&head)
@@ -50,12 +50,18 @@ func (d *Domain) endJobs(ctx context.Context, first func(*entry.Entry) (*policie
 		if head.Kind != "" {
 			list = append(list, &head)
 		}
-		ended = nil
+		ended, models = nil, nil
 		for _, job := range d.state.Open() {
 			// What does not fit is ended by the watch, and released by nobody.
 			if f := d.state.Stopped(book, job, head.Time()); f != nil && len(list) < ledger.MaxEntriesPerCommand {
 				list = append(list, &entry.Entry{V: entry.Version, Seq: head.Seq + uint64(len(list)), At: head.At, Kind: entry.KindFailed, Actor: "gateway", Failed: f})
 				ended = append(ended, job)
+			}
+		}
+		for _, id := range d.state.OpenModels() {
+			if f := d.state.StoppedModel(book, id, head.Time()); f != nil && len(list) < ledger.MaxEntriesPerCommand {
+				list = append(list, &entry.Entry{V: entry.Version, Seq: head.Seq + uint64(len(list)), At: head.At, Kind: entry.KindModelFailed, Actor: "gateway", ModelFailed: f})
+				models = append(models, id)
 			}
 		}
 		out := make([][]byte, len(list))
@@ -68,6 +74,7 @@ func (d *Domain) endJobs(ctx context.Context, first func(*entry.Entry) (*policie
 	})
 	// A caller that went away may have put the bundle in force all the same.
 	d.kill(ended)
+	d.killModels(models)
 	return receipts, err
 }
 
@@ -117,6 +124,9 @@ func (d *Domain) expire(ctx context.Context) error {
 		at := d.instant()
 		for _, job := range d.state.Open() {
 			due = due || d.state.Stopped(d.state.Book(), job, at) != nil
+		}
+		for _, id := range d.state.OpenModels() {
+			due = due || d.state.StoppedModel(d.state.Book(), id, at) != nil
 		}
 	})
 	if !due {

@@ -48,6 +48,13 @@ const (
 	// verification:
 	ActVerify           Action = "Verify"
 	ActReadVerification Action = "ReadVerification"
+
+	// model:
+	ActExplainModel Action = "ExplainModel"
+	ActTrainModel   Action = "TrainModel"
+	ActReadModel    Action = "ReadModel" // and its certificate
+	ActUseModel     Action = "UseModel"  // its file, and scores
+	ActCancelModel  Action = "CancelModel"
 )
 
 // Resource is what an action is about; empty fields do not apply.

@@ -192,7 +192,18 @@ func (s *stage) play(ctx context.Context, story *story) error {
 			return err
 		}
 	}
-	a.heading("五、预算余额", "5. Budget left")
+	next, numerals := 5, []string{"五", "六", "七"}
+	section := func(zh, en string) {
+		a.heading(numerals[next-5]+"、"+zh, fmt.Sprint(next)+". "+en)
+		next++
+	}
+	if story.models != nil {
+		section("模型：在域内训练，受检合格方可发布", "Models: trained inside, released only when they withstand the gate")
+		if err := s.models(ctx, story.models, story.regulator); err != nil {
+			return err
+		}
+	}
+	section("预算余额", "Budget left")
 	for _, l := range story.budgets {
 		resp, err := s.clients[l.operator].Operator.ListBudgets(ctx, &sandgatev1.ListBudgetsRequest{Licence: l.id})
 		if err != nil {
@@ -203,7 +214,7 @@ func (s *stage) play(ctx context.Context, story *story) error {
 			return err
 		}
 	}
-	a.heading("六、主管部门离线审计（复制账本，逐条重放，不信任任何人）", "6. The regulator audits offline (copies the ledger, replays every entry, trusts nobody)")
+	section("主管部门离线审计（复制账本，逐条重放，不信任任何人）", "The regulator audits offline (copies the ledger, replays every entry, trusts nobody)")
 	return s.audit(ctx, story)
 }
 
@@ -438,4 +449,5 @@ type story struct {
 	licences  []licence
 	steps     []step
 	budgets   []licence
+	models    *modelStory // nil: none
 }

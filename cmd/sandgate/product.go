@@ -249,6 +249,8 @@ func (a *app) productShowCmd() *cobra.Command {
 				p.GetName(), a.t(p.GetTitleZh(), p.GetTitleEn()), p.GetOperator(), p.GetLicence(), join(p.GetPurposes()), join(p.GetDatasets()), p.GetDigest(), printable(p.GetSql()))
 			if q := p.GetPredicate(); q != nil {
 				a.say("核验谓词: %s.%s %s %s%s", "predicate: %s.%s %s %s%s", q.GetDataset(), join(q.GetColumns()), q.GetOp(), q.GetThreshold(), join(q.GetCodes()))
+			} else if p.GetModel() != "" {
+				a.say("模型规格:\n%s", "model specification:\n%s", printable(p.GetModel()))
 			} else {
 				a.say("形式（每次运行须与之相同）:\n%s", "form (every run must have it):\n%s", printable(p.GetForm()))
 			}

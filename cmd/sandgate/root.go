@@ -223,7 +223,9 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 		a.witnessCmd(), a.evidenceCmd(),
 		// auto:
 		a.alertCmd(),
-		a.verifyCmd())
+		a.verifyCmd(),
+		// model:
+		a.modelCmd())
 	for _, c := range root.Commands() {
 		if c.HasSubCommands() && c.RunE == nil {
 			c.Args, c.RunE = cobra.ArbitraryArgs, a.chooseCommand

@@ -64,7 +64,12 @@ func cityStory(o demoOptions) (*story, error) {
 	}
 	st.budgets = st.licences[:2]
 	st.steps = citySteps()
-	return st, nil
+	hrss := slices.IndexFunc(st.bundles, func(b bundle) bool { return b.department == "hrss" })
+	if hrss < 0 {
+		return nil, errors.New("the demo city has no department hrss")
+	}
+	st.models, err = cityModels(st.bundles[hrss].text, st.licences[0])
+	return st, err
 }
 
 // generated streams a table of the city: the raw rows exist in this pipe only.

@@ -216,6 +216,16 @@ func wanted(h *home.Home, s *state.State) []want {
 			out = append(out, want{path: "exact/" + id + ".cells"}, want{path: "exact/" + id + ".key", of: "exact-" + id, optional: true})
 		}
 	}
+	for _, id := range s.Models() {
+		if m, _ := s.Model(id); m.Phase != state.PhaseReleased {
+			continue // one under way is trained anew, on the price it has paid
+		}
+		// Of one that did not pass, and of one whose data was destroyed, parts are missing.
+		for _, part := range []string{"parameters", "report", "figures", "answers"} {
+			out = append(out, want{path: "models/" + id + "." + part, optional: true})
+		}
+		out = append(out, want{path: "models/" + id + ".key", of: "model-" + id, optional: true})
+	}
 	return out
 }
 
@@ -336,6 +346,13 @@ func (c *creation) forget(ctx context.Context, s *state.State) error {
 	for _, id := range s.Jobs() {
 		if j, _ := s.Job(id); j.Released != nil && j.Released.Cells != "" && gone(s, j) {
 			of = append(of, "exact-"+id)
+		}
+	}
+	for _, id := range s.Destroyed() {
+		for _, d := range s.Destructions(id) {
+			for _, model := range s.ModelsEnding(d) {
+				of = append(of, "model-"+model)
+			}
 		}
 	}
 	for _, name := range of {

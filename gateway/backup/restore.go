@@ -215,7 +215,7 @@ func (a *archive) restore(ctx context.Context, m *Manifest, name, to, tail strin
 		return nil, nil, fmt.Errorf("failed to draw a number: %w", err)
 	}
 	mark.Home = hex.EncodeToString(number)
-	for _, sub := range []string{".", "ledger", "guard", "releases", "exact", "snapshots", "snapshots/current", "snapshots/snapshots"} {
+	for _, sub := range []string{".", "ledger", "guard", "releases", "exact", "models", "snapshots", "snapshots/current", "snapshots/snapshots"} {
 		if err := os.MkdirAll(filepath.Join(to, sub), 0o700); err != nil {
 			return nil, nil, fmt.Errorf("failed to make the home: %w", err)
 		}

@@ -41,6 +41,7 @@ type Client struct {
 	Supervision sandgatev1.SupervisionServiceClient
 
 	Verify     sandgatev1.VerificationServiceClient
+	Model      sandgatev1.ModelServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
 	signer     func() (*Signer, error)
@@ -78,6 +79,7 @@ func Dial(kit *home.Kit, server string, with ...func(*Signer)) (*Client, error) 
 		Supervision: sandgatev1.NewSupervisionServiceClient(conn),
 
 		Verify:     sandgatev1.NewVerificationServiceClient(conn),
+		Model:      sandgatev1.NewModelServiceClient(conn),
 		Operations: longrunningpb.NewOperationsClient(conn), conn: conn,
 	}
 	// The key is read when something is to be signed: looking needs none.
@@ -93,6 +95,7 @@ func Dial(kit *home.Kit, server string, with ...func(*Signer)) (*Client, error) 
 	})
 	c.Operations, c.Keys, c.Risk = signingOperations{c.Operations, c}, signingKeys{c.Keys, c}, signingRisk{c.Risk, c}
 	c.Verify = signingVerification{c.Verify, c}
+	c.Model = signingModel{c.Model, c}
 	c.Operator = signing{sandgatev1.NewOperatorServiceClient(conn), c}
 	return c, nil
 }

@@ -226,8 +226,12 @@ type signingOperations struct {
 
 func (s signingOperations) CancelOperation(ctx context.Context, in *longrunningpb.CancelOperationRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
 	job := strings.TrimPrefix(in.GetName(), "operations/")
-	if job != "" {
-		var err error
+	var err error
+	if model, ok := strings.CutPrefix(job, "models/"); ok {
+		if ctx, err = s.c.act(ctx, request.MethodCancelModel, map[string]string{request.TermModel: model}, nil); err != nil {
+			return nil, err
+		}
+	} else if job != "" {
 		if ctx, err = s.c.act(ctx, request.MethodCancel, map[string]string{request.TermJob: job}, nil); err != nil {
 			return nil, err
 		}

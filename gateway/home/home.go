@@ -93,6 +93,9 @@ func (h *Home) Exact() string { return filepath.Join(h.Dir, "exact") }
 // It can be deleted at any time.
 func (h *Home) State() string { return filepath.Join(h.Dir, "state") }
 
+// Models is where what is kept of models stands, each under a key of its own.
+func (h *Home) Models() string { return filepath.Join(h.Dir, "models") }
+
 // CACert is the path of the authority's certificate, which clients pin.
 func (h *Home) CACert() string { return filepath.Join(h.Dir, caFile) }
 

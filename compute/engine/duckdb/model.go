@@ -1,0 +1,304 @@
+package duckdb
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/compute/model"
+	"github.com/sandgate/sandgate/compute/model/gate"
+	"github.com/sandgate/sandgate/compute/release"
+	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/sandbox"
+)
+
+func init() {
+	sandbox.RegisterWith(engine.ModelHandler, sandbox.Registration{Handler: modelJob, Warm: warmUp})
+}
+
+// modelBatch is how many rows are coded at once.
+const modelBatch = 8192
+
+// modelWorker holds the coded rows of one snapshot and answers requests about them.
+type modelWorker struct {
+	job   engine.ModelJob
+	split model.Split
+	out   engine.ModelReplies
+}
+
+// modelJob reads the columns of a design once, closes the engine and answers
+// requests from the pipe until its end.
+func modelJob(ctx context.Context, payload []byte, files []*os.File, emit func([]byte) error) error {
+	w := &modelWorker{out: engine.ModelReplies{Emit: emit}}
+	if err := json.Unmarshal(payload, &w.job); err != nil || len(files) != 2 || len(w.job.Types) != len(w.job.Design.Columns) {
+		return errEngine
+	}
+	err := w.load(ctx, files[0])
+	if err == nil {
+		err = w.check()
+	}
+	var refused *engine.ModelRefused
+	if errors.As(err, &refused) {
+		return w.out.Refuse(refused.Code)
+	}
+	if err != nil {
+		return err
+	}
+	if err := w.out.Loaded(); err != nil {
+		return err
+	}
+	for {
+		req, err := engine.ReadModelRequest(files[1])
+		if err != nil || req == nil {
+			return err
+		}
+		if err := w.serve(ctx, req); err != nil {
+			return err
+		}
+	}
+}
+
+// load codes the rows.
+func (w *modelWorker) load(ctx context.Context, snapshot *os.File) error {
+	if !strings.HasPrefix(w.job.SQL, "SELECT ") {
+		return errEngine
+	}
+	s, err := takeWarm()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.size(sandbox.LimitsFrom(ctx)); err != nil {
+		return mapError(err)
+	}
+	if err := bindFile("d0", snapshot, false); err != nil {
+		return err
+	}
+	if err := s.exec(fmt.Sprintf("ATTACH '%sd0' AS d0 (TYPE duckdb, READ_ONLY)", vfsRoot)); err != nil {
+		return mapError(err)
+	}
+	if err := s.lock(); err != nil {
+		return mapError(err)
+	}
+	encoder, err := model.NewEncoder(w.job.Design, w.job.Seed)
+	if err != nil {
+		return errEngine
+	}
+	batch := newModelBatch(w.job.Types)
+	flush := func() error {
+		err := encoder.Add(batch.Batch)
+		var reason *policies.Reason
+		if errors.As(err, &reason) && reason.Code == model.CodeCode {
+			return &engine.ModelRefused{Code: engine.ModelNotListed}
+		}
+		if err != nil {
+			return errEngine
+		}
+		batch = newModelBatch(w.job.Types)
+		return nil
+	}
+	err = s.each(w.job.SQL, 1+len(w.job.Types), func(values []driver.Value) error {
+		if err := batch.add(w.job.Types, values); err != nil {
+			return err
+		}
+		if len(batch.Units) == modelBatch {
+			return flush()
+		}
+		return nil
+	})
+	if err == nil {
+		err = flush()
+	}
+	if err != nil {
+		return err
+	}
+	w.split = encoder.Finish()
+	return nil
+}
+
+// modelRows is a batch that is filled row by row.
+type modelRows struct{ model.Batch }
+
+func newModelBatch(types []algebra.Type) *modelRows {
+	b := &modelRows{model.Batch{Columns: make([]model.Column, len(types))}}
+	for i, t := range types {
+		b.Columns[i].Null = []bool{}
+		if t.Kind == algebra.Text {
+			b.Columns[i].Texts = []string{}
+		} else {
+			b.Columns[i].Ints = []int64{}
+		}
+	}
+	return b
+}
+
+// add takes one row of the statement: the unit, then the columns.
+func (b *modelRows) add(types []algebra.Type, values []driver.Value) error {
+	unit, ok := values[0].(uint64)
+	if !ok {
+		return errEngine
+	}
+	b.Units = append(b.Units, unit)
+	for i, t := range types {
+		v, err := keyValue(t, values[1+i])
+		if err != nil {
+			return err
+		}
+		c := &b.Columns[i]
+		c.Null = append(c.Null, v.Null)
+		if t.Kind == algebra.Text {
+			c.Texts = append(c.Texts, strings.Clone(v.S))
+		} else {
+			c.Ints = append(c.Ints, v.I)
+		}
+	}
+	return nil
+}
+
+// Fewest units that a model is trained on and judged by: with fewer, no attack could
+// tell a model that gives its rows back from one that does not.
+const (
+	fewestTrained = 100
+	fewestHeld    = 100
+)
+
+// check refuses tables of which no model can be made.
+func (w *modelWorker) check() error {
+	refuse := func(code engine.ModelCode) error { return &engine.ModelRefused{Code: code} }
+	t, h := w.split.Train, w.split.Held
+	labelled := w.job.Design.Target.Column != ""
+	switch {
+	case labelled && t.Rows()+h.Rows() == 0:
+		return refuse(engine.ModelNoLabel)
+	case t.Count < fewestTrained || h.Count < fewestHeld:
+		return refuse(engine.ModelTooFew)
+	case labelled && single(t.Label):
+		return refuse(engine.ModelOneClass)
+	}
+	for _, bins := range t.Bins {
+		if !single(bins) {
+			return nil
+		}
+	}
+	return refuse(engine.ModelNoVariation)
+}
+
+// single says whether all values are one.
+func single[T comparable](values []T) bool {
+	return !slices.ContainsFunc(values, func(v T) bool { return v != values[0] })
+}
+
+// serve answers one request.
+func (w *modelWorker) serve(ctx context.Context, req *engine.ModelRequest) error {
+	switch req.Op {
+	case engine.ModelPass:
+		return w.pass(req.Pass)
+	case engine.ModelFit:
+		return w.fit(ctx)
+	case engine.ModelGate:
+		return w.gate(ctx, req.Parameters)
+	}
+	return errEngine
+}
+
+// pass answers with exact sums: over the held-out units for a pass of scores, over
+// those that are trained on for any other.
+func (w *modelWorker) pass(p *model.Pass) error {
+	data := w.split.Train
+	if p.Kind == model.PassScores {
+		data = w.split.Held
+	}
+	sums, err := model.Sums(data, w.job.Design, *p, nil)
+	if err != nil || len(sums) != p.Width {
+		return errEngine
+	}
+	return w.out.Sums(sums)
+}
+
+// close lets go of the engine: its memory is the trainer's from here on.
+func (s *session) close() {
+	_ = s.conn.Close()
+	_ = s.connector.Close()
+}
+
+// fit trains a model that is not private.
+func (w *modelWorker) fit(ctx context.Context) error {
+	if w.job.Design.Spec.Private {
+		return errEngine // its noise is none of the worker's
+	}
+	p, err := model.Train(ctx, w.job.Design, model.Local(w.split.Train, w.job.Design, nil), func(done, total int) {
+		_ = w.out.Progress(engine.StageTrain, done, total)
+	})
+	var reason *policies.Reason
+	switch {
+	case errors.As(err, &reason):
+		return w.out.Refuse(engine.ModelCodeOf(reason))
+	case err != nil:
+		return errEngine
+	}
+	file, err := p.Encode()
+	if err != nil {
+		return errEngine
+	}
+	return w.out.Parameters(file)
+}
+
+// gateStages are the stages of the gate, of which the last but one digit of progress
+// is made: it goes through them twice, for the model and for its control.
+const gateStages = 2 * 10
+
+// mostShadowed is how many units a shadow is trained on at most: with fewer it leaks
+// more than the target does, so a large table is judged the stricter for it, and in
+// minutes. No attack is left out.
+const mostShadowed = 10_000
+
+// shadowUnits is 0, as many as the target's, for a table that is no larger.
+func shadowUnits(units int) int {
+	if units <= mostShadowed {
+		return 0
+	}
+	return mostShadowed
+}
+
+// gate attacks a model with all the units at hand.
+func (w *modelWorker) gate(ctx context.Context, file []byte) error {
+	p, err := model.Parse(file)
+	if err != nil {
+		return w.out.Refuse(engine.ModelParameters)
+	}
+	t, err := gate.NewTrial(w.job.Design, w.split, p, release.Sums)
+	if err != nil {
+		return w.out.Refuse(engine.ModelParameters)
+	}
+	seed := sha256.Sum256(append([]byte("sandgate/model-gate/v1\n"), w.job.Seed...))
+	stage, at := "", 0
+	report, err := gate.Run(ctx, t, gate.Options{Workers: max(1, sandbox.LimitsFrom(ctx).Threads), ShadowUnits: shadowUnits(t.Data.Count)}, bytes.NewReader(seed[:]), func(now string, _, _ int) {
+		if now != stage {
+			stage, at = now, at+1
+			_ = w.out.Progress(engine.StageGate, min(at, gateStages), gateStages)
+		}
+	})
+	var reason *policies.Reason
+	switch {
+	case errors.As(err, &reason) && reason.Code == gate.CodeSample:
+		return w.out.Refuse(engine.ModelTooFew)
+	case errors.As(err, &reason):
+		return w.out.Refuse(engine.ModelNotFitted)
+	case err != nil:
+		return errEngine
+	}
+	text, err := report.Encode()
+	if err != nil {
+		return errEngine
+	}
+	return w.out.Report(text)
+}

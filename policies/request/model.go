@@ -1,0 +1,17 @@
+package request
+
+// ScoreFields is the body of a scoring call: the columns, then every row's values, one
+// field each. The ledger holds a salted commitment to it and nothing of it.
+func ScoreFields(columns []string, rows [][]string) []Field {
+	var out []Field
+	for _, c := range columns {
+		out = append(out, Field{"column", c})
+	}
+	for _, row := range rows {
+		for _, v := range row {
+			out = append(out, Field{"value", v})
+		}
+		out = append(out, Field{"row", ""})
+	}
+	return out
+}
