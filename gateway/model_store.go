@@ -18,6 +18,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/sealed"
+	"github.com/sandgate/sandgate/internal/durable"
 	"github.com/sandgate/sandgate/ledger/state"
 )
 
@@ -62,7 +63,7 @@ func (d *Domain) openModel(id string, fresh bool) (*modelFiles, error) {
 		if err := os.MkdirAll(d.home.Models(), 0o700); err != nil {
 			return nil, fmt.Errorf("failed to create the directory of models: %w", err)
 		}
-		return &modelFiles{d, id, key}, writeDurable(path, []byte(wrapped))
+		return &modelFiles{d, id, key}, durable.Write(path, []byte(wrapped), "model.key")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("failed to read the key of a model: %w", err)
@@ -116,7 +117,7 @@ func (f *modelFiles) save(part string, plain []byte) error {
 	if err != nil {
 		return err
 	}
-	return writeDurable(f.d.modelPath(f.id, part), file)
+	return durable.Write(f.d.modelPath(f.id, part), file, "model")
 }
 
 // load returns a part, nil when there is none.

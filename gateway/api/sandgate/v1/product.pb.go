@@ -115,8 +115,10 @@ type Product struct {
 	Runnable bool `protobuf:"varint,15,opt,name=runnable,proto3" json:"runnable,omitempty"`
 	// verification: predicate of a product that verifies, instead of sql and form.
 	Predicate *VerificationPredicate `protobuf:"bytes,20,opt,name=predicate,proto3" json:"predicate,omitempty"`
+	// What a reviewer should know of it; nothing is refused by it.
+	Warnings []*Reason `protobuf:"bytes,21,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// model: specification of a product that trains a model, JSON, instead of sql and form.
-	Model         string `protobuf:"bytes,21,opt,name=model,proto3" json:"model,omitempty"`
+	Model         string `protobuf:"bytes,22,opt,name=model,proto3" json:"model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -259,6 +261,13 @@ func (x *Product) GetRunnable() bool {
 func (x *Product) GetPredicate() *VerificationPredicate {
 	if x != nil {
 		return x.Predicate
+	}
+	return nil
+}
+
+func (x *Product) GetWarnings() []*Reason {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -976,7 +985,7 @@ var File_sandgate_v1_product_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_product_proto_rawDesc = "" +
 	"\n" +
-	"\x19sandgate/v1/product.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sandgate/v1/types.proto\"\xaa\x04\n" +
+	"\x19sandgate/v1/product.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sandgate/v1/types.proto\"\xdb\x04\n" +
 	"\aProduct\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x18\n" +
@@ -998,8 +1007,9 @@ const file_sandgate_v1_product_proto_rawDesc = "" +
 	"\bdatasets\x18\r \x03(\tR\bdatasets\x124\n" +
 	"\areviews\x18\x0e \x03(\v2\x1a.sandgate.v1.ProductReviewR\areviews\x12\x1a\n" +
 	"\brunnable\x18\x0f \x01(\bR\brunnable\x12@\n" +
-	"\tpredicate\x18\x14 \x01(\v2\".sandgate.v1.VerificationPredicateR\tpredicate\x12\x14\n" +
-	"\x05model\x18\x15 \x01(\tR\x05model\"\x8f\x01\n" +
+	"\tpredicate\x18\x14 \x01(\v2\".sandgate.v1.VerificationPredicateR\tpredicate\x12/\n" +
+	"\bwarnings\x18\x15 \x03(\v2\x13.sandgate.v1.ReasonR\bwarnings\x12\x14\n" +
+	"\x05model\x18\x16 \x01(\tR\x05model\"\x8f\x01\n" +
 	"\x15VerificationPredicate\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x18\n" +
 	"\acolumns\x18\x02 \x03(\tR\acolumns\x12\x0e\n" +
@@ -1092,32 +1102,34 @@ var file_sandgate_v1_product_proto_goTypes = []any{
 	(*GetDeliveryRequest)(nil),    // 8: sandgate.v1.GetDeliveryRequest
 	(*Delivery)(nil),              // 9: sandgate.v1.Delivery
 	(*DeliverySource)(nil),        // 10: sandgate.v1.DeliverySource
-	(*Job)(nil),                   // 11: sandgate.v1.Job
-	(*Release)(nil),               // 12: sandgate.v1.Release
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*Reason)(nil),                // 11: sandgate.v1.Reason
+	(*Job)(nil),                   // 12: sandgate.v1.Job
+	(*Release)(nil),               // 13: sandgate.v1.Release
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
 }
 var file_sandgate_v1_product_proto_depIdxs = []int32{
 	3,  // 0: sandgate.v1.Product.parameters:type_name -> sandgate.v1.ProductParameter
 	4,  // 1: sandgate.v1.Product.reviews:type_name -> sandgate.v1.ProductReview
 	2,  // 2: sandgate.v1.Product.predicate:type_name -> sandgate.v1.VerificationPredicate
-	0,  // 3: sandgate.v1.ProductReview.state:type_name -> sandgate.v1.ProductReview.State
-	1,  // 4: sandgate.v1.ListProductsResponse.products:type_name -> sandgate.v1.Product
-	11, // 5: sandgate.v1.Delivery.job:type_name -> sandgate.v1.Job
-	1,  // 6: sandgate.v1.Delivery.product:type_name -> sandgate.v1.Product
-	12, // 7: sandgate.v1.Delivery.release:type_name -> sandgate.v1.Release
-	10, // 8: sandgate.v1.Delivery.sources:type_name -> sandgate.v1.DeliverySource
-	13, // 9: sandgate.v1.DeliverySource.acquire_time:type_name -> google.protobuf.Timestamp
-	5,  // 10: sandgate.v1.ProductService.ListProducts:input_type -> sandgate.v1.ListProductsRequest
-	7,  // 11: sandgate.v1.ProductService.GetProduct:input_type -> sandgate.v1.GetProductRequest
-	8,  // 12: sandgate.v1.ProductService.GetDelivery:input_type -> sandgate.v1.GetDeliveryRequest
-	6,  // 13: sandgate.v1.ProductService.ListProducts:output_type -> sandgate.v1.ListProductsResponse
-	1,  // 14: sandgate.v1.ProductService.GetProduct:output_type -> sandgate.v1.Product
-	9,  // 15: sandgate.v1.ProductService.GetDelivery:output_type -> sandgate.v1.Delivery
-	13, // [13:16] is the sub-list for method output_type
-	10, // [10:13] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	11, // 3: sandgate.v1.Product.warnings:type_name -> sandgate.v1.Reason
+	0,  // 4: sandgate.v1.ProductReview.state:type_name -> sandgate.v1.ProductReview.State
+	1,  // 5: sandgate.v1.ListProductsResponse.products:type_name -> sandgate.v1.Product
+	12, // 6: sandgate.v1.Delivery.job:type_name -> sandgate.v1.Job
+	1,  // 7: sandgate.v1.Delivery.product:type_name -> sandgate.v1.Product
+	13, // 8: sandgate.v1.Delivery.release:type_name -> sandgate.v1.Release
+	10, // 9: sandgate.v1.Delivery.sources:type_name -> sandgate.v1.DeliverySource
+	14, // 10: sandgate.v1.DeliverySource.acquire_time:type_name -> google.protobuf.Timestamp
+	5,  // 11: sandgate.v1.ProductService.ListProducts:input_type -> sandgate.v1.ListProductsRequest
+	7,  // 12: sandgate.v1.ProductService.GetProduct:input_type -> sandgate.v1.GetProductRequest
+	8,  // 13: sandgate.v1.ProductService.GetDelivery:input_type -> sandgate.v1.GetDeliveryRequest
+	6,  // 14: sandgate.v1.ProductService.ListProducts:output_type -> sandgate.v1.ListProductsResponse
+	1,  // 15: sandgate.v1.ProductService.GetProduct:output_type -> sandgate.v1.Product
+	9,  // 16: sandgate.v1.ProductService.GetDelivery:output_type -> sandgate.v1.Delivery
+	14, // [14:17] is the sub-list for method output_type
+	11, // [11:14] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_product_proto_init() }
