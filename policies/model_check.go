@@ -21,17 +21,23 @@ var families = map[ModelFamily]struct{ number, binary, classes, none, exportable
 	FamilyKMeans:   {none: true, exportable: true},
 }
 
-// RefusedFamilies are families that hold records, or can give them back, and why
-// (R02). They are named so that whoever asks for one is told.
+// RefusedFamilies are families that hold records, or can give them back, whatever is
+// done to train them, and why (R02). They are named so that whoever asks for one is told.
 var RefusedFamilies = map[ModelFamily]Text{
-	"knn":        {ZH: "近邻模型保存训练记录本身", EN: "a nearest-neighbour model is its training records"},
-	"svm":        {ZH: "支持向量是训练记录本身", EN: "support vectors are training records"},
-	"kernel":     {ZH: "核方法保存训练记录本身", EN: "a kernel machine holds training records"},
-	"gp":         {ZH: "高斯过程保存训练记录本身", EN: "a Gaussian process holds its training records"},
-	"prototype":  {ZH: "原型取自训练记录", EN: "prototypes are taken from training records"},
-	"embedding":  {ZH: "按标识查得的向量可还原个人", EN: "vectors keyed by identifiers stand for single units"},
-	"generative": {ZH: "生成模型可复现训练记录", EN: "a generative model can reproduce training records"},
-	"neural":     {ZH: "不在可声明的参数文件之列", EN: "it has no declarative parameter file that can be checked"},
+	"knn":         {ZH: "最近邻模型就是训练记录本身", EN: "a nearest-neighbour model is the training records themselves"},
+	"svm":         {ZH: "支持向量就是训练记录", EN: "support vectors are training records"},
+	"kernel":      {ZH: "核方法保存训练记录作为基点", EN: "a kernel method keeps training records as its base points"},
+	"gp":          {ZH: "高斯过程保存全部训练记录", EN: "a Gaussian process keeps all training records"},
+	"prototype":   {ZH: "原型模型保存选出的训练记录", EN: "a prototype model keeps chosen training records"},
+	"kmedoids":    {ZH: "中心点就是训练记录", EN: "medoids are training records"},
+	"embedding":   {ZH: "以标识为键的嵌入逐人保存参数", EN: "embeddings keyed by an identifier hold parameters of single persons"},
+	"generative":  {ZH: "生成模型会复现训练记录", EN: "a generative model repeats training records"},
+	"autoencoder": {ZH: "自编码器学习还原它的输入", EN: "an autoencoder learns to restore its input"},
+	"gan":         {ZH: "生成模型会复现训练记录", EN: "a generative model repeats training records"},
+	"vae":         {ZH: "生成模型会复现训练记录", EN: "a generative model repeats training records"},
+	"diffusion":   {ZH: "生成模型会复现训练记录", EN: "a generative model repeats training records"},
+	"llm":         {ZH: "语言模型会背诵训练文本", EN: "a language model recites training text"},
+	"neural":      {ZH: "网络的参数足以记住单条记录", EN: "a network has parameters enough to remember single records"},
 }
 
 // Limits of a specification.

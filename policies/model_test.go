@@ -41,9 +41,9 @@ func TestR02_ModelsAreDeclaredFromTheCatalogue(t *testing.T) {
 	apply(t, b, modelText("m", strings.NewReplacer(`family: logistic`, `family: kmeans`, `label: {column: base_yuan, threshold: "8000"}, `, "").Replace(usualModel)), "alpha")
 	apply(t, b, modelText("m", strings.NewReplacer(`private: true, rho: "0.02", `, "", "parameters", "scores", "logistic", "tree").Replace(usualModel)), "alpha")
 	for _, c := range []struct{ from, to, want string }{
-		{"logistic", "knn", "is refused: a nearest-neighbour model is its training records"},
+		{"logistic", "knn", "is refused: a nearest-neighbour model is the training records"},
 		{"logistic", "svm", "support vectors"},
-		{"logistic", "generative", "reproduce training records"},
+		{"logistic", "generative", "repeats training records"},
 		{"logistic", "transformer", "unknown family"},
 		{"logistic", "module", `does not allow family "module"`},
 		{"dataset: social_insurance", "dataset: enterprises", "does not grant data set"},

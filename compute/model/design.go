@@ -50,8 +50,8 @@ type builder struct {
 }
 
 func (b *builder) design(spec policies.ModelSpec) (d Design, r *policies.Reason) {
-	if why, refused := refusedFamilies[spec.Family]; refused {
-		return d, reason(CodeFamily, "不接受模型族 %s："+why[0]+"，无法保证不可逆", "family %s is refused: "+why[1]+", so that it cannot be made irreversible",
+	if why, refused := policies.RefusedFamilies[spec.Family]; refused {
+		return d, reason(CodeFamily, "不接受模型族 %s："+why.ZH+"，无法保证不可逆", "family %s is refused: "+why.EN+", so that it cannot be made irreversible",
 			"改用 linear、logistic、softmax、additive、tree、forest 或 kmeans", "use linear, logistic, softmax, additive, tree, forest or kmeans", string(spec.Family))
 	}
 	if !slices.Contains([]policies.ModelFamily{policies.FamilyLinear, policies.FamilyLogistic, policies.FamilySoftmax, policies.FamilyAdditive,

@@ -7,24 +7,6 @@ import (
 	"github.com/sandgate/sandgate/policies"
 )
 
-// refusedFamilies keep records, or give them back, whatever is done to train them.
-var refusedFamilies = map[policies.ModelFamily][2]string{
-	"knn":         {"最近邻模型就是训练记录本身", "a nearest-neighbour model is the training records themselves"},
-	"svm":         {"支持向量就是训练记录", "support vectors are training records"},
-	"kernel":      {"核方法保存训练记录作为基点", "a kernel method keeps training records as its base points"},
-	"gp":          {"高斯过程保存全部训练记录", "a Gaussian process keeps all training records"},
-	"prototype":   {"原型模型保存选出的训练记录", "a prototype model keeps chosen training records"},
-	"kmedoids":    {"中心点就是训练记录", "medoids are training records"},
-	"embedding":   {"以标识为键的嵌入逐人保存参数", "embeddings keyed by an identifier hold parameters of single persons"},
-	"generative":  {"生成模型会复现训练记录", "a generative model repeats training records"},
-	"autoencoder": {"自编码器学习还原它的输入", "an autoencoder learns to restore its input"},
-	"gan":         {"生成模型会复现训练记录", "a generative model repeats training records"},
-	"vae":         {"生成模型会复现训练记录", "a generative model repeats training records"},
-	"diffusion":   {"生成模型会复现训练记录", "a generative model repeats training records"},
-	"llm":         {"语言模型会背诵训练文本", "a language model recites training text"},
-	"neural":      {"网络的参数足以记住单条记录", "a network has parameters enough to remember single records"},
-}
-
 // setting is one number of ModelSettings with its range, and the families that have it
 // with their defaults: private and not.
 type setting struct {
