@@ -70,8 +70,7 @@ func (d *Domain) executeModel(id string, t *training, r *run) error {
 	if d.ctx.Err() != nil && r.ctx.Err() == nil {
 		return errors.Join(errors.New("the gateway stops"), err)
 	}
-	grid := ticks(d.opt.Tick)
-	pause(start.Add(grid.after(time.Since(start))), r.ctx, d.ctx)
+	pause(start.Add(ticks(d.opt.Tick).quarter(time.Since(start))), r.ctx, d.ctx)
 	if r.ctx.Err() != nil {
 		// An order or its operator has ended it; what is kept of it goes too.
 		return errors.Join(errors.New("ended"), d.dropModel(id))

@@ -28,6 +28,22 @@ func (t ticks) after(elapsed time.Duration) time.Duration {
 	return at
 }
 
+// quarter is after with three more instants between any two ticks, for what takes
+// minutes and mostly follows a public schedule: it waits a quarter longer at most, where
+// after may wait as long again.
+func (t ticks) quarter(elapsed time.Duration) time.Duration {
+	at := t.after(elapsed)
+	if t <= 0 || at <= time.Duration(t) {
+		return at
+	}
+	for i := range time.Duration(4) {
+		if early := at/2 + (i+1)*at/8; early >= elapsed {
+			return early
+		}
+	}
+	return at
+}
+
 // failure is the tick at which an execution that failed after elapsed is seen to
 // have failed: the one of a time-out, whatever happened and whenever, so that a
 // failure's instant says nothing at all. The sixteenth is what a worker's end

@@ -259,7 +259,7 @@ const gateStages = 2 * 10
 // mostShadowed is how many units a shadow is trained on at most: with fewer it leaks
 // more than the target does, so a large table is judged the stricter for it, and in
 // minutes. No attack is left out.
-const mostShadowed = 10_000
+const mostShadowed = 5_000
 
 // shadowUnits is 0, as many as the target's, for a table that is no larger.
 func shadowUnits(units int) int {
