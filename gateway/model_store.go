@@ -177,7 +177,7 @@ func (f *modelFiles) answers() (*answers, error) {
 		a.all = append(a.all, x)
 		at += 4 + n
 	}
-	if err := file.Truncate(int64(at)); err != nil {
+	if err := durable.Around("model.mend", func() error { return file.Truncate(int64(at)) }); err != nil {
 		return nil, errors.Join(fmt.Errorf("failed to cut answered passes: %w", err), file.Close())
 	}
 	if _, err := file.Seek(int64(at), io.SeekStart); err != nil {
@@ -209,11 +209,12 @@ func (a *answers) add(digest [sha256.Size]byte, sums []int64) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.file.Write(append(binary.LittleEndian.AppendUint32(nil, uint32(len(file))), file...)); err != nil {
-		return fmt.Errorf("failed to write an answered pass: %w", err)
-	}
-	if err := a.file.Sync(); err != nil {
-		return fmt.Errorf("failed to sync answered passes: %w", err)
+	err = durable.Around("model.answer", func() error {
+		_, err := a.file.Write(append(binary.LittleEndian.AppendUint32(nil, uint32(len(file))), file...))
+		return errors.Join(err, a.file.Sync())
+	})
+	if err != nil {
+		return fmt.Errorf("failed to keep an answered pass: %w", err)
 	}
 	a.all = append(a.all, answered{digest, slices.Clone(sums)})
 	return nil
@@ -230,7 +231,7 @@ func (d *Domain) dropModel(id string) error {
 		return fmt.Errorf("failed to list what is kept of a model: %w", err)
 	}
 	for _, f := range files {
-		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := durable.Discard(f, "model.drop"); err != nil {
 			return fmt.Errorf("failed to remove what is kept of a model: %w", err)
 		}
 	}

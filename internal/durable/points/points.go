@@ -29,6 +29,8 @@ const (
 	making   = "TestFaultWhileAWitnessIsMade"
 	alerts   = "TestR33_FaultOfTheJournal"
 	backups  = "TestR35_FaultAtEveryStepOfABackup"
+	states   = "TestR33_FaultWhileWriting"
+	models   = "TestR29_FaultOfWhatIsKeptOfAModel"
 	access   = "TestFaultAtEveryStepOfTheLog"
 	turning  = "TestR34_RotationAndCrash"
 	leaving  = "TestR36_DestroyAndCrash"
@@ -123,4 +125,17 @@ var All = join(
 	three("witness", witness, "不签名；重启后从磁盘上的状态继续，绝不倒退", "nothing is cosigned; after a restart it goes on from what is on the disk, never back"),
 	three("witness.known", witness, "新账本不被承认，稍后再试", "the log is not taken up; try again"),
 	three("alarm", witness, "拒绝照旧；证据未存即答复错误，再来时再存", "the refusal stands; evidence that was not kept is an error, and is kept when it comes again"),
+	[]Point{
+		{"state.record", states, "状态快照没有账本条目即不采用；再次启动用上一份或全部重放", "a state snapshot without its entry is not taken; the start uses the one before, or replays everything"},
+		{"state.prune", states, "旧状态快照留到下次清理", "old state snapshots stay until the next one is written"},
+	},
+	three("state.segment", states, "没有新的状态快照；再次启动用上一份或全部重放", "there is no new state snapshot; the start uses the one before, or replays everything"),
+	three("state.head", states, "同上", "the same"),
+	three("model.key", models, "模型作业失败，未读取数据；费用保持扣减", "the model job fails before data is read; its price stays debited"),
+	three("model", models, "模型作业失败，或重启后继续；没有条目的参数从不交付", "the model job fails, or goes on after a restart; parameters without an entry are never handed out"),
+	[]Point{
+		{"model.answer", models, "该次加噪汇总未被使用；重启后采用已落盘的，或重新作答，费用只扣一次", "the noised sums were used by nobody; after a restart those on the disk count, or the pass is answered anew, paid for once"},
+		{"model.mend", models, "模型作业失败；重启后切除残尾", "the model job fails; after a restart the torn tail is cut off"},
+		{"model.drop", models, "密钥已先销毁，残留不可读，启动时删除", "the key was destroyed first: what stays cannot be read and goes at the next start"},
+	},
 )
