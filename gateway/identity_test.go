@@ -306,55 +306,13 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 			}
 			return err
 		}},
-		// model:
-		{"ExplainModel", operators, codes.PermissionDenied, func(ctx context.Context, c *client.Client, as string) error {
-			_, err := c.Model.ExplainModel(ctx, &sandgatev1.ExplainModelRequest{Licence: attack.LicenceID(as, "roles"), Purpose: attack.Purpose, Product: "none"})
-			return err
-		}},
-		{"TrainModel", operators, codes.PermissionDenied, func(ctx context.Context, c *client.Client, as string) error {
-			_, err := c.Model.TrainModel(ctx, &sandgatev1.TrainModelRequest{RequestId: uuid.NewString(), Licence: attack.LicenceID(as, "roles"), Purpose: attack.Purpose, Product: "none"})
-			if attack.Reason(err) == "JOB_KIND_NOT_LICENSED" {
-				return nil // past the door
-			}
-			return err
-		}},
-		{"GetModel", nil, codes.NotFound, func(ctx context.Context, c *client.Client, _ string) error {
-			_, err := c.Model.GetModel(ctx, &sandgatev1.GetModelRequest{Name: "models/none"})
-			return err
-		}},
-		{"GetModelCertificate", nil, codes.NotFound, func(ctx context.Context, c *client.Client, _ string) error {
-			_, err := c.Model.GetModelCertificate(ctx, &sandgatev1.GetModelCertificateRequest{Name: "models/none"})
-			return err
-		}},
-		{"CancelModel", nil, codes.NotFound, func(ctx context.Context, c *client.Client, _ string) error {
-			_, err := c.Model.CancelModel(ctx, &sandgatev1.CancelModelRequest{Name: "models/none"})
-			return err
-		}},
-		{"ListModels", []string{op0, op1, dept, dept2, bureau}, codes.PermissionDenied, func(ctx context.Context, c *client.Client, as string) error {
-			_, err := c.Model.ListModels(ctx, &sandgatev1.ListModelsRequest{})
-			return err
-		}},
-		{"DownloadModel", operators, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
-			_, err := c.Model.DownloadModel(ctx, &sandgatev1.DownloadModelRequest{Name: "models/none"})
-			if attack.Reason(err) == "MODEL_UNKNOWN" {
-				return nil // past the door
-			}
-			return err
-		}},
-		{"ScoreModel", operators, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
-			_, err := c.Model.ScoreModel(ctx, &sandgatev1.ScoreModelRequest{RequestId: uuid.NewString(), Name: "models/none", Columns: []string{"x"}, Rows: []*sandgatev1.ModelRow{{Values: []string{"1"}}}})
-			if attack.Reason(err) == "MODEL_UNKNOWN" {
-				return nil // past the door
-			}
-			return err
-		}},
 		{"DeleteOperation", nil, codes.InvalidArgument, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Operations.DeleteOperation(ctx, &longrunningpb.DeleteOperationRequest{Name: "operations/" + job})
 			return err
 		}},
 	}
 	through, allowed := 0, 0
-	for _, m := range calls {
+	for _, m := range append(calls, modelCalls()...) {
 		for _, as := range everyone {
 			err := m.call(t.Context(), a.Client(as), as)
 			if slices.Contains(m.allowed, as) {

@@ -211,7 +211,7 @@ func (s *modelService) ScoreModel(ctx context.Context, req *sandgatev1.ScoreMode
 	}
 	out := &sandgatev1.ScoreModelResponse{Columns: a.Columns, RowsLeft: a.Left, Receipt: receiptOf(a.Receipt)}
 	for _, r := range a.Rows {
-		out.Rows = append(out.Rows, &sandgatev1.ModelRow{Values: r})
+		out.Scores = append(out.Scores, &sandgatev1.ModelRow{Values: r})
 	}
 	return out, nil
 }

@@ -375,7 +375,7 @@ func (a *app) scoreAt(ctx context.Context, cl *client.Client, name string, colum
 			return heads, out, err
 		}
 		heads = resp.GetColumns()
-		for _, r := range resp.GetRows() {
+		for _, r := range resp.GetScores() {
 			out = append(out, r.GetValues())
 		}
 		rows = rows[n:]

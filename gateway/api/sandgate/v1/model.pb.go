@@ -1229,7 +1229,7 @@ type ScoreModelResponse struct {
 	// Names of the scores: a class, or the label.
 	Columns []string `protobuf:"bytes,1,rep,name=columns,proto3" json:"columns,omitempty"`
 	// Scores of each row, decimal numbers with two digits.
-	Rows []*ModelRow `protobuf:"bytes,2,rep,name=rows,proto3" json:"rows,omitempty"`
+	Scores []*ModelRow `protobuf:"bytes,2,rep,name=scores,proto3" json:"scores,omitempty"`
 	// Rows that may still be scored this month.
 	RowsLeft int64 `protobuf:"varint,3,opt,name=rows_left,json=rowsLeft,proto3" json:"rows_left,omitempty"`
 	// Receipt of the entry that counts the rows.
@@ -1275,9 +1275,9 @@ func (x *ScoreModelResponse) GetColumns() []string {
 	return nil
 }
 
-func (x *ScoreModelResponse) GetRows() []*ModelRow {
+func (x *ScoreModelResponse) GetScores() []*ModelRow {
 	if x != nil {
-		return x.Rows
+		return x.Scores
 	}
 	return nil
 }
@@ -1441,10 +1441,10 @@ const file_sandgate_v1_model_proto_rawDesc = "" +
 	"\x0esigned_request\x18\x05 \x01(\fB\x04\xe2A\x01\x02R\rsignedRequest\x12\x18\n" +
 	"\x04salt\x18\x06 \x01(\fB\x04\xe2A\x01\x02R\x04salt\"\"\n" +
 	"\bModelRow\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\tR\x06values\"\xa6\x01\n" +
+	"\x06values\x18\x01 \x03(\tR\x06values\"\xaa\x01\n" +
 	"\x12ScoreModelResponse\x12\x18\n" +
-	"\acolumns\x18\x01 \x03(\tR\acolumns\x12)\n" +
-	"\x04rows\x18\x02 \x03(\v2\x15.sandgate.v1.ModelRowR\x04rows\x12\x1b\n" +
+	"\acolumns\x18\x01 \x03(\tR\acolumns\x12-\n" +
+	"\x06scores\x18\x02 \x03(\v2\x15.sandgate.v1.ModelRowR\x06scores\x12\x1b\n" +
 	"\trows_left\x18\x03 \x01(\x03R\browsLeft\x12.\n" +
 	"\areceipt\x18\x04 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\".\n" +
 	"\x12CancelModelRequest\x12\x18\n" +
@@ -1513,7 +1513,7 @@ var file_sandgate_v1_model_proto_depIdxs = []int32{
 	20, // 8: sandgate.v1.ModelCertificate.receipt:type_name -> sandgate.v1.Receipt
 	20, // 9: sandgate.v1.ModelFile.receipt:type_name -> sandgate.v1.Receipt
 	15, // 10: sandgate.v1.ScoreModelRequest.rows:type_name -> sandgate.v1.ModelRow
-	15, // 11: sandgate.v1.ScoreModelResponse.rows:type_name -> sandgate.v1.ModelRow
+	15, // 11: sandgate.v1.ScoreModelResponse.scores:type_name -> sandgate.v1.ModelRow
 	20, // 12: sandgate.v1.ScoreModelResponse.receipt:type_name -> sandgate.v1.Receipt
 	2,  // 13: sandgate.v1.ModelService.ExplainModel:input_type -> sandgate.v1.ExplainModelRequest
 	4,  // 14: sandgate.v1.ModelService.TrainModel:input_type -> sandgate.v1.TrainModelRequest
