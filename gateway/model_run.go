@@ -210,7 +210,7 @@ func trainPrivately(ctx context.Context, design model.Design, o *oracle) ([]byte
 	if err != nil {
 		var reason *policies.Reason
 		if errors.As(err, &reason) {
-			return nil, &engine.ModelRefused{Code: engine.ModelCodeOf(reason)}
+			return nil, &engine.ModelRefused{Code: engine.ModelUnfit}
 		}
 		return nil, err
 	}

@@ -278,16 +278,12 @@ func modelReasons(m state.Model) []policies.Reason {
 // modelEnds are the ends of models that have words of their own: Chinese, English, and
 // hints where they differ from that of every end.
 var modelEnds = map[string][4]string{
-	state.Cancelled:                 {"已取消", "cancelled", "", ""},
-	state.SnapshotGone:              {"训练期间数据快照已更新", "the snapshot was replaced meanwhile", "", ""},
-	"SNAPSHOT_DESTROYED":            {"训练期间数据快照被销毁", "the snapshot was destroyed meanwhile", "", ""},
-	string(engine.ModelTooFew):      {"隐私单元过少，不足以训练、留出和检验", "there are too few privacy units to train on, hold out and attack", "改用更大的数据集", "use a larger data set"},
-	string(engine.ModelOneClass):    {"标签只有一个类别", "every row has one label", "换一个标签列、代码或界限", "take another label, codes or threshold"},
-	string(engine.ModelNoLabel):     {"标签全部缺失", "every label is missing", "换一个标签列", "take another label"},
-	string(engine.ModelNoVariation): {"所有特征都只有一个取值或全部缺失", "no feature takes two values", "换用有变化的列", "take features that vary"},
-	string(engine.ModelNotFitted):   {"训练没有收敛到可用的参数", "training did not come to usable parameters", "减少特征或加大 l2", "take fewer features or a larger l2"},
-	string(engine.ModelNotListed):   {"有存储值不在现行代码表内", "a stored value is outside the code list in force", "由数源部门重新入库或补全代码表", "the department ingests again, or completes the code list"},
-	string(engine.ModelTooLarge):    {"行数超出工作进程的内存", "the rows do not fit into a worker's memory", "减少 rows_per_unit 或特征", "take fewer rows_per_unit or features"},
+	state.Cancelled:               {"已取消", "cancelled", "", ""},
+	state.SnapshotGone:            {"训练期间数据快照已更新", "the snapshot was replaced meanwhile", "", ""},
+	"SNAPSHOT_DESTROYED":          {"训练期间数据快照被销毁", "the snapshot was destroyed meanwhile", "", ""},
+	string(engine.ModelUnfit):     {"数据不足以训练该模型：单元过少、标签只有一类或缺失、特征没有变化或训练不收敛", "the rows carry no such model: too few units, labels of one class or none, features that do not vary, or no solution", "换用更大的数据集、其他标签或特征；价格不退", "take a larger data set, another label or other features; the price stays charged"},
+	string(engine.ModelNotListed): {"有存储值不在现行代码表内", "a stored value is outside the code list in force", "由数源部门重新入库或补全代码表", "the department ingests again, or completes the code list"},
+	string(engine.ModelTooLarge):  {"行数超出工作进程的内存", "the rows do not fit into a worker's memory", "减少 rows_per_unit 或特征", "take fewer rows_per_unit or features"},
 }
 
 // modelOperation is a model as an operation: done when the ledger holds its outcome.

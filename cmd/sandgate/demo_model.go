@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -36,12 +35,12 @@ type modelStory struct {
 func cityModels(hrss string, l licence) (*modelStory, error) {
 	_, rule, ok := strings.Cut(hrss, "kind: Disclosure")
 	if !ok {
-		return nil, errors.New("the demo city's hrss.yaml holds no Disclosure")
+		return nil, texts.Errorf("the demo city's hrss.yaml holds no Disclosure")
 	}
 	rule = "kind: Disclosure" + rule
 	for _, c := range []string{"scheme: [key, filter", "base_yuan: [filter, measure", "district: [key, filter, join"} {
 		if !strings.Contains(rule, c) {
-			return nil, fmt.Errorf("the demo city's hrss.yaml opens no %s]", c)
+			return nil, texts.Errorf("the demo city's hrss.yaml opens no %s]", c)
 		}
 		rule = strings.Replace(rule, c, c+", train", 1)
 	}
@@ -75,7 +74,7 @@ func (s *stage) models(ctx context.Context, m *modelStory, regulator string) err
 	for i, st := range m.steps {
 		fmt.Fprintf(s.a.out, "\n[M%d] %s · %s\n", i+1, m.licence.operator, s.a.t(st.zh, st.en))
 		if err := s.model(ctx, m, st, regulator); err != nil {
-			return fmt.Errorf("model %s: %w", st.id, err)
+			return texts.Errorf("model %s: %w", st.id, err)
 		}
 	}
 	return nil
@@ -93,7 +92,7 @@ func (s *stage) model(ctx context.Context, m *modelStory, st modelStep, regulato
 	if p := client.ProblemOf(err); err != nil && p != nil && len(p.Reasons) > 0 {
 		a.say("  ✗ 拒绝 %s: %s", "  ✗ refused %s: %s", p.Reasons[0].GetCode(), reasonText(p.Reasons[0], a.lang))
 		if !strings.Contains(p.Reasons[0].GetMessageEn(), st.want) {
-			return fmt.Errorf("refused, expected %s", st.want)
+			return texts.Errorf("refused, expected %s", st.want)
 		}
 		return nil
 	}
@@ -126,7 +125,7 @@ func (s *stage) model(ctx context.Context, m *modelStory, st modelStep, regulato
 	}
 	verdict := strings.TrimPrefix(got.GetVerdict().String(), "VERDICT_")
 	if verdict != st.want {
-		return fmt.Errorf("verdict %s, expected %s", verdict, st.want)
+		return texts.Errorf("verdict %s, expected %s", verdict, st.want)
 	}
 	if verdict == string(policies.VerdictPass) {
 		f, err := s.clients[operator].Model.DownloadModel(ctx, &sandgatev1.DownloadModelRequest{Name: got.GetName()})

@@ -68,7 +68,7 @@ department and the regulator review it; then train it.`,
 				return err
 			}
 			if err := os.WriteFile(out, doc, 0o600); err != nil {
-				return fmt.Errorf("failed to write product: %w", err)
+				return texts.Errorf("failed to write product: %w", err)
 			}
 			a.note("已写出 %s；下一步: sandgate policy sign %s && sandgate policy apply %s.dsse", "wrote %s; next: sandgate policy sign %s && sandgate policy apply %s.dsse", out, out, out)
 			return nil
@@ -89,15 +89,15 @@ department and the regulator review it; then train it.`,
 func readCapped(name string, most int64) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("failed to open file: %w", err)
+		return nil, texts.Errorf("failed to open file: %w", err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
-		return nil, fmt.Errorf("failed to read file: %w", err)
+		return nil, texts.Errorf("failed to read file: %w", err)
 	}
 	if int64(len(text)) > most {
-		return nil, fmt.Errorf("the file has more than %d bytes", most)
+		return nil, texts.Errorf("the file has more than %d bytes", most)
 	}
 	return text, nil
 }

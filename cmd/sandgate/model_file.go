@@ -23,6 +23,7 @@ import (
 	"github.com/sandgate/sandgate/gateway/client"
 	"github.com/sandgate/sandgate/ledger/audit"
 	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/policies"
 )
 
 func (a *app) modelCertificateCmd() *cobra.Command {
@@ -52,12 +53,12 @@ when it does not hold.`,
 				}
 				if out != "" {
 					if err := os.WriteFile(out, got.GetEnvelope(), 0o600); err != nil {
-						return fmt.Errorf("failed to write certificate: %w", err)
+						return texts.Errorf("failed to write certificate: %w", err)
 					}
 				}
 				var x certificate.Certificate
 				if err := json.Unmarshal(got.GetCertificate(), &x); err != nil {
-					return fmt.Errorf("failed to read certificate: %w", err)
+					return texts.Errorf("failed to read certificate: %w", err)
 				}
 				return a.certificate(&x, page)
 			})
@@ -102,7 +103,7 @@ func (a *app) verifyCertificate(ctx context.Context, file, dir, trust string) er
 		return broken(errors.New(a.t("账本副本未通过审计（sandgate audit）", "the copy of the ledger does not pass its audit (sandgate audit)")))
 	}
 	var x *certificate.Certificate
-	err = errors.New("no key")
+	err = texts.Errorf("no key")
 	for _, k := range r.State.ReceiptKeys() {
 		if x, err = certificate.Open(envelope, k.Key); err == nil {
 			break
@@ -132,7 +133,7 @@ func (a *app) certificate(x *certificate.Certificate, page string) error {
 		if x.Evaluation != nil {
 			p.Evaluation = &model.Evaluation{}
 			if err := json.Unmarshal(x.Evaluation, p.Evaluation); err != nil {
-				return errors.New("failed to read the evaluation of the certificate")
+				return texts.Errorf("failed to read the evaluation of the certificate")
 			}
 		}
 		text, err := p.HTML(a.lang)
@@ -140,13 +141,13 @@ func (a *app) certificate(x *certificate.Certificate, page string) error {
 			return err
 		}
 		if err := os.WriteFile(page, text, 0o600); err != nil {
-			return fmt.Errorf("failed to write page: %w", err)
+			return texts.Errorf("failed to write page: %w", err)
 		}
 		page = ""
 	}
 	return a.handOut(func(a *app) []sheetOf { return a.certificateSheets(x) }, func() error { return a.json(x) }, paper{
 		title:  a.t("模型合格证", "Model certificate") + " " + x.Model,
-		period: a.t("结论", "verdict") + " " + string(x.Outcome.Verdict) + " · " + time.UnixMilli(x.At).In(civil).Format(time.DateTime),
+		period: a.t("结论", "verdict") + " " + string(x.Outcome.Verdict) + " · " + policies.Clock(time.UnixMilli(x.At)),
 		source: fmt.Sprintf(a.t("账本 %s 第 %d 条；参数散列 %s", "ledger %s, entry %d; digest of the parameters %s"), x.Origin, x.Seq, x.Parameters), page: page,
 	})
 }
@@ -227,7 +228,7 @@ docs/model-file.md describes it.`,
 					return err
 				}
 				if err := os.WriteFile(out, f.GetContent(), 0o600); err != nil {
-					return fmt.Errorf("failed to write model: %w", err)
+					return texts.Errorf("failed to write model: %w", err)
 				}
 				a.note("已写出 %s（%d 字节，散列 %s，账本第 %d 条）", "wrote %s (%d bytes, digest %s, ledger entry %d)", out, len(f.GetContent()), f.GetDigest(), f.GetReceipt().GetSeq())
 				return nil
@@ -259,7 +260,7 @@ machine, with the same result, and nothing is sent.`,
 			if rows != "-" {
 				f, err := os.Open(rows)
 				if err != nil {
-					return fmt.Errorf("failed to open rows: %w", err)
+					return texts.Errorf("failed to open rows: %w", err)
 				}
 				defer f.Close()
 				in = f

@@ -66,7 +66,7 @@ func cityStory(o demoOptions) (*story, error) {
 	st.steps = citySteps()
 	hrss := slices.IndexFunc(st.bundles, func(b bundle) bool { return b.department == "hrss" })
 	if hrss < 0 {
-		return nil, errors.New("the demo city has no department hrss")
+		return nil, texts.Errorf("the demo city has no department hrss")
 	}
 	st.models, err = cityModels(st.bundles[hrss].text, st.licences[0])
 	return st, err

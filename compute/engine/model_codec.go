@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/sandgate/sandgate/compute/model"
-	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/sandbox"
 )
 
@@ -47,31 +46,18 @@ const (
 // ModelCode is why a model worker gives up on what it read.
 type ModelCode string
 
-// Codes of a model worker. Each is a fact about the whole table that its department
-// lets be told: see docs/models.md.
+// Codes of a model worker: facts about the whole table, and no finer (docs/models.md).
 const (
-	ModelTooFew      ModelCode = "TOO_FEW_UNITS"   // fewer units than training and holding out need
-	ModelOneClass    ModelCode = "ONE_CLASS"       // every row has one label
-	ModelNoVariation ModelCode = "NO_VARIATION"    // no feature takes two values
-	ModelNoLabel     ModelCode = "NO_LABEL"        // every label is missing
-	ModelNotFitted   ModelCode = "NOT_FITTED"      // training did not come to an end
-	ModelParameters  ModelCode = "PARAMETERS"      // the parameter file is not one of this design
-	ModelTooLarge    ModelCode = "MODEL_TOO_LARGE" // more rows than a worker's memory holds
-	ModelNotListed   ModelCode = "NOT_LISTED"      // a stored value is outside the code list in force
+	// ModelUnfit says that the rows carry no such model: too few units, labels of one
+	// class or none, features of one value, sums that determine nothing. Which of them
+	// is not told: of a label that is narrow enough it would be whether somebody is there.
+	ModelUnfit      ModelCode = "DATA_UNFIT"
+	ModelParameters ModelCode = "PARAMETERS"      // the parameter file is not one of this design
+	ModelTooLarge   ModelCode = "MODEL_TOO_LARGE" // more rows than a worker's memory holds
+	ModelNotListed  ModelCode = "NOT_LISTED"      // a stored value is outside the code list in force
 )
 
-var modelCodes = []ModelCode{ModelTooFew, ModelOneClass, ModelNoVariation, ModelNoLabel, ModelNotFitted, ModelParameters, ModelTooLarge, ModelNotListed}
-
-// ModelCodeOf is the code for a trainer's reason.
-func ModelCodeOf(r *policies.Reason) ModelCode {
-	switch r.Code {
-	case model.CodeOneClass:
-		return ModelOneClass
-	case model.CodeTooFewUnits:
-		return ModelTooFew
-	}
-	return ModelNotFitted
-}
+var modelCodes = []ModelCode{ModelUnfit, ModelParameters, ModelTooLarge, ModelNotListed}
 
 // ModelStage is what a worker is at.
 type ModelStage byte

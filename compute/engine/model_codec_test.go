@@ -19,7 +19,7 @@ func TestR02_ModelFrames(t *testing.T) {
 	var frames [][]byte
 	w := ModelReplies{Emit: func(f []byte) error { frames = append(frames, slices.Clone(f)); return nil }}
 	sums := []int64{0, 1, -1, 1 << 60, -(1 << 60)}
-	for _, err := range []error{w.Loaded(), w.Sums(sums), w.Parameters([]byte("file")), w.Report([]byte(`{"verdict":"PASS"}`)), w.Progress(StageGate, 3, 7), w.Refuse(ModelOneClass)} {
+	for _, err := range []error{w.Loaded(), w.Sums(sums), w.Parameters([]byte("file")), w.Report([]byte(`{"verdict":"PASS"}`)), w.Progress(StageGate, 3, 7), w.Refuse(ModelUnfit)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +27,7 @@ func TestR02_ModelFrames(t *testing.T) {
 	want := []modelReply{
 		{tag: tagModelLoaded}, {tag: tagModelSums, sums: sums}, {tag: tagModelParameters, body: []byte("file")},
 		{tag: tagModelReport, body: []byte(`{"verdict":"PASS"}`)}, {tag: tagModelProgress, progress: ModelProgress{StageGate, 3, 7}},
-		{tag: tagModelRefused, code: ModelOneClass},
+		{tag: tagModelRefused, code: ModelUnfit},
 	}
 	for i, f := range frames {
 		got, err := decodeModelReply(f)

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -101,7 +100,7 @@ func (c *Client) Train(ctx context.Context, req *sandgatev1.TrainModelRequest, t
 	for !op.GetDone() {
 		m := &sandgatev1.Model{}
 		if err := op.GetMetadata().UnmarshalTo(m); err != nil {
-			return nil, fmt.Errorf("failed to read model: %w", err)
+			return nil, texts.Errorf("failed to read model: %w", err)
 		}
 		if told != nil {
 			told(m)
@@ -115,7 +114,7 @@ func (c *Client) Train(ctx context.Context, req *sandgatev1.TrainModelRequest, t
 	}
 	m := &sandgatev1.Model{}
 	if err := op.GetResponse().UnmarshalTo(m); err != nil {
-		return nil, fmt.Errorf("failed to read model: %w", err)
+		return nil, texts.Errorf("failed to read model: %w", err)
 	}
 	return m, nil
 }

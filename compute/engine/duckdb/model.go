@@ -171,25 +171,27 @@ const (
 	fewestHeld    = 100
 )
 
-// check refuses tables of which no model can be made.
+// check refuses tables of which no model can be made. Of a private model's rows it
+// looks at their number alone: whether a label occurs at all is for its noised sums to
+// tell.
 func (w *modelWorker) check() error {
-	refuse := func(code engine.ModelCode) error { return &engine.ModelRefused{Code: code} }
+	unfit := &engine.ModelRefused{Code: engine.ModelUnfit}
 	t, h := w.split.Train, w.split.Held
-	labelled := w.job.Design.Target.Column != ""
-	switch {
-	case labelled && t.Rows()+h.Rows() == 0:
-		return refuse(engine.ModelNoLabel)
-	case t.Count < fewestTrained || h.Count < fewestHeld:
-		return refuse(engine.ModelTooFew)
-	case labelled && single(t.Label):
-		return refuse(engine.ModelOneClass)
+	if t.Count < fewestTrained || h.Count < fewestHeld {
+		return unfit
+	}
+	if w.job.Design.Spec.Private {
+		return nil
+	}
+	if w.job.Design.Target.Column != "" && single(t.Label) {
+		return unfit
 	}
 	for _, bins := range t.Bins {
 		if !single(bins) {
 			return nil
 		}
 	}
-	return refuse(engine.ModelNoVariation)
+	return unfit
 }
 
 // single says whether all values are one.
@@ -241,7 +243,7 @@ func (w *modelWorker) fit(ctx context.Context) error {
 	var reason *policies.Reason
 	switch {
 	case errors.As(err, &reason):
-		return w.out.Refuse(engine.ModelCodeOf(reason))
+		return w.out.Refuse(engine.ModelUnfit)
 	case err != nil:
 		return errEngine
 	}
@@ -289,10 +291,8 @@ func (w *modelWorker) gate(ctx context.Context, file []byte) error {
 	})
 	var reason *policies.Reason
 	switch {
-	case errors.As(err, &reason) && reason.Code == gate.CodeSample:
-		return w.out.Refuse(engine.ModelTooFew)
 	case errors.As(err, &reason):
-		return w.out.Refuse(engine.ModelNotFitted)
+		return w.out.Refuse(engine.ModelUnfit)
 	case err != nil:
 		return errEngine
 	}

@@ -115,15 +115,18 @@ func TestR02_ModelWorker(t *testing.T) {
 		t.Error("a changed file gives scores")
 	}
 	nothing := func(context.Context, *engine.ModelRun) error { return nil }
-	for want, raw := range map[engine.ModelCode]string{
-		engine.ModelTooFew:      table(10, usual),
-		engine.ModelOneClass:    table(1000, func(i int) (string, int, int) { return "a", i % 100, 99 }),
-		engine.ModelNoVariation: table(1000, func(i int) (string, int, int) { return "a", 7, i % 100 }),
-		engine.ModelNotListed:   table(1000, func(i int) (string, int, int) { return "c", i % 100, i % 97 }),
+	for _, c := range []struct {
+		what, raw string
+		want      engine.ModelCode
+	}{
+		{"ten units", table(10, usual), engine.ModelUnfit},
+		{"one class", table(1000, func(i int) (string, int, int) { return "a", i % 100, 99 }), engine.ModelUnfit},
+		{"no variation", table(1000, func(i int) (string, int, int) { return "a", 7, i % 100 }), engine.ModelUnfit},
+		{"not in the list", table(1000, func(i int) (string, int, int) { return "c", i % 100, i % 97 }), engine.ModelNotListed},
 	} {
 		var refused *engine.ModelRefused
-		if err := run(raw, limits, nothing); !errors.As(err, &refused) || refused.Code != want {
-			t.Errorf("%s: %v", want, err)
+		if err := run(c.raw, limits, nothing); !errors.As(err, &refused) || refused.Code != c.want {
+			t.Errorf("%s: %v", c.what, err)
 		}
 	}
 	// A request that is none, and a worker that says more than was planned for.
