@@ -52,9 +52,9 @@ func cityModels(hrss string, l licence) (*modelStory, error) {
 		}
 		return out
 	}
-	label := policies.ModelLabel{Column: "base_yuan", Threshold: "8000.00"}
+	label := policies.ModelLabel{Column: "base_yuan", Threshold: "5000.00"}
 	income := policies.ModelSpec{Dataset: "social_insurance", Family: policies.FamilyLogistic, Label: label, Features: features("scheme", "district"),
-		Private: true, Rho: "0.005", RhoEvaluation: "0.001", Groups: []string{"scheme"}, Release: policies.ReleaseParameters}
+		Private: true, Rho: "0.02", RhoEvaluation: "0.002", Groups: []string{"scheme"}, Release: policies.ReleaseParameters}
 	neighbours := income
 	neighbours.Family = "knn"
 	return &modelStory{department: "hrss", rule: rule, licence: l, purpose: "urban_planning", steps: []modelStep{
