@@ -226,7 +226,6 @@ func TestR29_DamagedFiles(t *testing.T) {
 		file    string
 		flip    bool
 		at      float64
-		outcome string
 	}
 	var trials []trial
 	for i, k := range fileKinds {

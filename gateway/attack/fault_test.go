@@ -204,7 +204,8 @@ func (x *faulted) fault(t *testing.T, name, deed string, more ...string) {
 		if err := x.a.Fail(name); err != nil {
 			t.Fatal(err)
 		}
-		if err := x.a.StartFaulty(); err == nil {
+		// What is left of releases is removed while the gateway serves.
+		if err := x.a.StartFaulty(); err == nil && point != "release.sweep" {
 			t.Errorf("%s: the gateway serves", name)
 			if err := x.a.Kill(); err != nil {
 				t.Fatal(err)

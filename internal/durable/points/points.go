@@ -71,7 +71,7 @@ var All = join(
 		{"release.drop", process, "未提交的结果文件留到下次启动删除，从不提供", "a release that was not committed stays until the next start and is never served"},
 		{"post.drop", process, "同上", "the same"},
 		{"cells.drop", process, "同上", "the same"},
-		{"release.sweep", process, "启动失败；再次启动继续清理", "the start fails; the next one goes on"},
+		{"release.sweep", process, "未提交的结果文件留到下次启动删除，从不提供", "a release that was not committed stays until the next start and is never served"},
 		{"cells.sweep", process, "启动失败；再次启动继续清理", "the start fails; the next one goes on"},
 		{"access.write", process, "该行不写入访问日志并记错误；日志链不断", "the line is not in the access log, which an error says; the chain stays whole"},
 		{"access.head", access, "当日文件由下一行重新开始", "the day's file is begun again by the next line"},

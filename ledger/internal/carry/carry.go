@@ -38,7 +38,6 @@ type Rules struct {
 }
 
 type custom struct {
-	plan *plan // of the stand-in
 	to   func(p, standIn unsafe.Pointer)
 	from func(p, standIn unsafe.Pointer) error
 	in   reflect.Type

@@ -121,19 +121,19 @@ func TestEveryFieldCounts(t *testing.T) {
 // What cannot be carried is named, and so is a field to leave out that is not there.
 func TestWhatCannotBeCarried(t *testing.T) {
 	type bad struct {
-		ok   int
-		call func()
-		any  any
-		in   []chan int
+		OK   int
+		Call func()
+		Any  any
+		In   []chan int
 	}
 	_, err := New[bad](&Rules{})
-	for _, field := range []string{".call", ".any", ".in[]"} {
+	for _, field := range []string{".Call", ".Any", ".In[]"} {
 		if err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s is not named: %v", field, err)
 		}
 	}
 	r := &Rules{}
-	Skip[bad](r, "call", "any", "in", "gone")
+	Skip[bad](r, "Call", "Any", "In", "gone")
 	if _, err := New[bad](r); err == nil || !strings.Contains(err.Error(), "gone") {
 		t.Errorf("a field that is not there is left out: %v", err)
 	}
@@ -141,19 +141,19 @@ func TestWhatCannotBeCarried(t *testing.T) {
 
 // Another field, type or order is another layout.
 func TestLayout(t *testing.T) {
-	type one struct{ a, b int }
+	type one struct{ A, B int }
 	layouts := map[string]bool{}
 	a, _ := New[one](&Rules{})
 	layouts[Fingerprint(a.Layout())] = true
 	func() {
-		type one struct{ b, a int }
+		type one struct{ B, A int }
 		x, _ := New[one](&Rules{})
 		layouts[Fingerprint(x.Layout())] = true
 	}()
 	func() {
 		type one struct {
-			a int
-			b int8
+			A int
+			B int8
 		}
 		x, _ := New[one](&Rules{})
 		layouts[Fingerprint(x.Layout())] = true
