@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sandgate/sandgate/compute/engine/sealed"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/internal/durable"
 )
@@ -119,6 +120,61 @@ func whole(t *testing.T, f *modelFiles, err error, first, second [sha256.Size]by
 		t.Errorf("it does not go on: %v", err)
 	} else if err := a.close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// R34: a model's key that is made while the storage key changes is not left under the
+// old one, which is erased thereafter; and one that is destroyed meanwhile stays so.
+func TestR34_ModelKeysWhileTheStorageKeyChanges(t *testing.T) {
+	for point, of := range map[string]string{"model.key.write/before": "fresh", "key.remove/before": "gone"} {
+		t.Run(of, func(t *testing.T) {
+			d := keeping(t)
+			f, err := d.openModel("gone", true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := f.save(partParameters, []byte("kept")); err != nil {
+				t.Fatal(err)
+			}
+			next, err := sealed.NewDataKey()
+			if err != nil {
+				t.Fatal(err)
+			}
+			to, err := sealed.NewLocal(next)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rotated, begun := make(chan error, 1), false
+			durable.Inject(func(p string) error {
+				if p == point && !begun {
+					begun = true
+					go func() {
+						_, err := d.rewrapModels(t.Context(), to)
+						rotated <- err
+					}()
+					// Time for a rotation that does not wait; one that does is none the worse.
+					time.Sleep(100 * time.Millisecond)
+				}
+				return nil
+			})
+			defer durable.Inject(nil)
+			if of == "fresh" {
+				_, err = d.openModel("fresh", true)
+			} else {
+				err = d.dropModel("gone")
+			}
+			if err = errors.Join(err, <-rotated); !begun || err != nil {
+				t.Fatalf("begun: %v; %v", begun, err)
+			}
+			d.wraps = to
+			if of == "fresh" {
+				if _, err := d.openModel("fresh", false); err != nil {
+					t.Errorf("a key made meanwhile is lost with the old storage key: %v", err)
+				}
+			} else if left, err := os.ReadDir(d.home.Models()); err != nil || len(left) > 0 {
+				t.Errorf("a destroyed key is back: %v, %v", left, err)
+			}
+		})
 	}
 }
 

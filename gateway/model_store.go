@@ -49,6 +49,13 @@ func modelContext(id, part string) string { return "models/v1/" + id + "/" + par
 
 // openModel returns the files of a model; fresh makes the key of one that has none.
 func (d *Domain) openModel(id string, fresh bool) (*modelFiles, error) {
+	d.modelKeys.Lock()
+	defer d.modelKeys.Unlock()
+	return d.openModelLocked(id, fresh)
+}
+
+// openModelLocked is openModel for a caller that holds modelKeys.
+func (d *Domain) openModelLocked(id string, fresh bool) (*modelFiles, error) {
 	path := d.modelPath(id, "key")
 	wrapped, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && fresh {
@@ -223,7 +230,10 @@ func (a *answers) add(digest [sha256.Size]byte, sums []int64) error {
 // dropModel removes what is kept of a model that ended without a certificate, the key
 // first: without it the rest cannot be read.
 func (d *Domain) dropModel(id string) error {
-	if err := engine.EraseKey(d.modelPath(id, "key")); err != nil {
+	d.modelKeys.Lock()
+	err := engine.EraseKey(d.modelPath(id, "key"))
+	d.modelKeys.Unlock()
+	if err != nil {
 		return err
 	}
 	files, err := filepath.Glob(d.modelPath(id, "*"))
@@ -278,15 +288,19 @@ func (d *Domain) eraseModels(c state.Destruction) error {
 	return nil
 }
 
-// rewrapModels is rewrapCells for the keys of models.
+// rewrapModels is rewrapCells for the keys of models. A key that were made meanwhile
+// under the old wrapper would open nothing later, and one that were erased would come
+// back: both wait.
 func (d *Domain) rewrapModels(ctx context.Context, to sealed.Wrapper) (moved int, err error) {
+	d.modelKeys.Lock()
+	defer d.modelKeys.Unlock()
 	files, err := filepath.Glob(filepath.Join(d.home.Models(), "*.key"))
 	if err != nil {
 		return 0, fmt.Errorf("failed to list models: %w", err)
 	}
 	for _, path := range files {
 		id := strings.TrimSuffix(filepath.Base(path), ".key")
-		f, err := d.openModel(id, false)
+		f, err := d.openModelLocked(id, false)
 		if err != nil {
 			return moved, err
 		}
