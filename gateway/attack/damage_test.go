@@ -222,10 +222,10 @@ func TestR29_DamagedFiles(t *testing.T) {
 	d := newDamaged(t)
 	files := d.files(t)
 	type trial struct {
-		kind    int
-		file    string
-		flip    bool
-		at      float64
+		kind int
+		file string
+		flip bool
+		at   float64
 	}
 	var trials []trial
 	for i, k := range fileKinds {
