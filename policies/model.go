@@ -105,15 +105,18 @@ type ModelRule struct {
 	// string; empty is DefaultModelRho (ε 1). Above it, up to MostModelRho (ε 2), every
 	// reviewer of the product signs with two officials.
 	Rho string `yaml:"rho,omitempty" json:"rho,omitempty"`
-	// RowsPerMonth is how many rows an operator may have scored by one model in a
-	// calendar month; 0 is DefaultScoredRows.
+	// RowsPerMonth is how many rows an operator may have scored in a calendar month, by
+	// all its models of the data set together; 0 is DefaultScoredRows.
 	RowsPerMonth int64 `yaml:"rows_per_month,omitempty" json:"rows_per_month,omitempty"`
 }
 
 // Limits of models. The prices are those whose ε at δ 1e-6 is 1 and 2.
 const (
-	DefaultModelRho   budget.Nano = 24_355_970
-	MostModelRho      budget.Nano = 88_000_000
-	DefaultScoredRows             = 100_000
-	MostScoredRows                = 10_000_000
+	DefaultModelRho budget.Nano = 24_355_970
+	MostModelRho    budget.Nano = 88_000_000
+	// LeastEvaluationRho is the least price of a model's evaluation: training anew, with
+	// another verdict on other units, is never free.
+	LeastEvaluationRho budget.Nano = 500_000
+	DefaultScoredRows              = 100_000
+	MostScoredRows                 = 10_000_000
 )

@@ -124,8 +124,8 @@ func checkFamily(f ModelFamily) error {
 // Price is what a model costs, training and evaluation together. It errs on a price
 // that is none.
 func (m ModelSpec) Price() (training, evaluation budget.Nano, err error) {
-	if evaluation, err = budget.ParsePrice(m.RhoEvaluation); err != nil || evaluation <= 0 {
-		return 0, 0, texts.Errorf("rho_evaluation must be a ρ above 0, such as 0.002: the figures on held-out units cost it")
+	if evaluation, err = budget.ParsePrice(m.RhoEvaluation); err != nil || evaluation < LeastEvaluationRho {
+		return 0, 0, texts.Errorf("rho_evaluation must be a ρ of at least %s, such as 0.002: the figures on held-out units cost it", LeastEvaluationRho)
 	}
 	if !m.Private {
 		if m.Rho != "" {

@@ -45,7 +45,7 @@ var modelTexts = bilingual.Book{
 	"release: parameters needs private: true and a family with a parameter file; other models stay inside and answer by release: scores": "release: parameters 须 private: true 且模型族有参数文件；其他模型留在域内，以 release: scores 提供打分",
 	"rho is the price of a private model; leave it out, or set private: true":                                                            "rho 是差分隐私模型的费用；请去掉，或写 private: true",
 	"rho must be a ρ above 0, such as 0.02: a private model's sums cost it":                                                              "rho 须大于 0，如 0.02：差分隐私模型的汇总须付此费用",
-	"rho_evaluation must be a ρ above 0, such as 0.002: the figures on held-out units cost it":                                           "rho_evaluation 须大于 0，如 0.002：留出单元上的评估指标须付此费用",
+	"rho_evaluation must be a ρ of at least %s, such as 0.002: the figures on held-out units cost it":                                    "rho_evaluation 至少为 %s，如 0.002：留出单元上的评估指标须付此费用",
 	"rows_per_unit must lie in 1…%d, the department's contribution bound":                                                                "rows_per_unit 须在 1…%d 之间（部门核定的贡献上限）",
 	"settings.%s must lie in %d…%d":                                                                       "settings.%s 须在 %d…%d 之间",
 	"settings.%s must lie in %g…%g":                                                                       "settings.%s 须在 %g…%g 之间",

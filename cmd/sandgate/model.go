@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -336,13 +338,17 @@ func (a *app) modelCancelCmd() *cobra.Command {
 // maxScored is how many rows go in one call.
 const maxScored = 10_000
 
+// maxRowsFile bounds a CSV of rows, which is read whole.
+const maxRowsFile = 64 << 20
+
 // scoreRows reads a CSV of feature values with a header.
 func (a *app) scoreRows(in io.Reader) (columns []string, rows [][]string, err error) {
-	r := csv.NewReader(in)
+	cut := &io.LimitedReader{R: in, N: maxRowsFile + 1}
+	r := csv.NewReader(cut)
 	bad := func(line int) error {
 		return usageError{fmt.Errorf(a.t("第 %d 行不是与表头等长的 CSV", "line %d is no CSV of the header's length"), line)}
 	}
-	if columns, err = r.Read(); err != nil {
+	if columns, err = r.Read(); err != nil || slices.ContainsFunc(columns, func(v string) bool { return !utf8.ValidString(v) }) {
 		return nil, nil, bad(1)
 	}
 	columns[0] = strings.TrimPrefix(columns[0], "\ufeff")
@@ -351,10 +357,13 @@ func (a *app) scoreRows(in io.Reader) (columns []string, rows [][]string, err er
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err != nil {
+		if err != nil || slices.ContainsFunc(row, func(v string) bool { return !utf8.ValidString(v) }) {
 			return nil, nil, bad(line)
 		}
 		rows = append(rows, row)
+	}
+	if cut.N <= 0 {
+		return nil, nil, usageError{texts.Errorf("the file has more than %d bytes", int64(maxRowsFile))}
 	}
 	if len(rows) == 0 {
 		return nil, nil, usageError{errors.New(a.t("文件中没有数据行", "the file holds no row"))}

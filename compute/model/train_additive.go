@@ -117,7 +117,11 @@ func newTables(d Design, a answer) *tables {
 			r *= 2 // labels lie in [-1, 1]
 		}
 		t.residuals = append(t.residuals, r)
-		t.curve = append(t.curve, weight*t.count[i])
+		curve := weight * t.count[i]
+		if !d.Spec.Private && t.count[i] < fewestOfCell {
+			curve = 0 // not learned: see fewestOfCell
+		}
+		t.curve = append(t.curve, curve)
 	}
 	t.theta = make([]float64, 1+cells)
 	return t

@@ -1,7 +1,9 @@
 package model
 
 import (
+	"cmp"
 	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -15,10 +17,62 @@ type second struct {
 	sigma float64 // noise of a sum
 	xx    *mat.SymDense
 	xy    [][]float64 // per output
+	rare  []bool      // slots that are not learned; see rareSlots
 }
 
-// moments reads a moments pass.
-func (s *session) moments(theta []float64) (second, error) {
+// fewestOfCell is the least number of units that a coefficient or a cell is learned
+// from where no noise hides them: of fewer it would be what they are.
+const fewestOfCell = 10
+
+// rareSlots says which columns are not learned by a training without noise: those of
+// codes that fewer than fewestOfCell units have, which count as the first code then,
+// and of a first code that is rare itself as many others as make up the number. units
+// are the columns' counts, the intercept's first.
+func rareSlots(features []Feature, units []float64) []bool {
+	slots := slotsOf(features)
+	out := make([]bool, len(slots))
+	for i := range features {
+		var own []int
+		base := units[0]
+		for j, x := range slots {
+			if x.feature == i && x.what != slotValue {
+				own = append(own, j)
+				base -= units[j]
+			}
+		}
+		slices.SortFunc(own, func(a, b int) int { return cmp.Compare(units[a], units[b]) })
+		for _, j := range own {
+			if units[j] < fewestOfCell || base < fewestOfCell {
+				out[j], base = true, base+units[j]
+			}
+		}
+		for j, x := range slots { // of a number that is missing all but everywhere
+			if x.feature == i && x.what == slotValue && len(own) > 0 {
+				out[j] = out[own[0]] && units[own[0]] >= fewestOfCell
+			}
+		}
+	}
+	return out
+}
+
+// forget takes the columns that are not learned out of the moments.
+func (m *second) forget() {
+	for i, rare := range m.rare {
+		if !rare {
+			continue
+		}
+		for j := range m.rare {
+			m.xx.SetSym(i, j, 0)
+		}
+		m.xx.SetSym(i, i, 1)
+		for _, row := range m.xy {
+			row[i] = 0
+		}
+	}
+}
+
+// moments reads a moments pass; rare are the columns that one before it left out.
+func (s *session) moments(theta []float64, rare []bool) (second, error) {
 	a, err := s.ask(PassMoments, theta, nil)
 	if err != nil {
 		return second{}, err
@@ -47,6 +101,16 @@ func (s *session) moments(theta []float64) (second, error) {
 			at++
 		}
 		m.xy = append(m.xy, row)
+	}
+	if m.rare = rare; !s.design.Spec.Private {
+		if m.rare == nil {
+			units := make([]float64, inputs)
+			for i := range units {
+				units[i] = m.xx.At(i, i) * m.n
+			}
+			m.rare = rareSlots(s.design.Features, units)
+		}
+		m.forget()
 	}
 	return m, nil
 }
@@ -94,7 +158,7 @@ func (v *inverse) apply(b []float64) []float64 {
 
 // linear solves ridge regression on noisy moments.
 func (s *session) linear() (*Parameters, error) {
-	m, err := s.moments(nil)
+	m, err := s.moments(nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +173,7 @@ func (s *session) linear() (*Parameters, error) {
 // moments, then gradients preconditioned with the moments as curvature, which needs
 // far fewer passes than plain descent. Iterates of the second half are averaged.
 func (s *session) classes() (*Parameters, error) {
-	m, err := s.moments(nil)
+	m, err := s.moments(nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +198,7 @@ func (s *session) classes() (*Parameters, error) {
 	var before []float64
 	for i := range set.Steps {
 		if i > 0 && newton {
-			h, err := s.moments(theta)
+			h, err := s.moments(theta, m.rare)
 			if err != nil {
 				return nil, err
 			}
@@ -151,7 +215,9 @@ func (s *session) classes() (*Parameters, error) {
 		for k := range outputs {
 			part := g[k*inputs : (k+1)*inputs]
 			for j := range part {
-				part[j] = a.v[k*inputs+j]/m.units + set.L2*theta[k*inputs+j]
+				if part[j] = a.v[k*inputs+j]/m.units + set.L2*theta[k*inputs+j]; m.rare != nil && m.rare[j] {
+					part[j] = 0
+				}
 			}
 			step = append(step, curves[k].apply(part)...)
 		}

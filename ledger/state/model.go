@@ -41,7 +41,7 @@ type models struct {
 	order []string
 
 	month string
-	rows  map[string]int64 // model → rows scored in month
+	rows  map[string]int64 // operator, data set → rows scored in month
 	calls map[string]bool  // operator + request id of a scoring call
 }
 
@@ -367,7 +367,7 @@ func (s *State) DecideScores(operator, id string, rows int64, at time.Time) *pol
 	if !ok {
 		return &policies.Reason{Code: "MODEL_INVALID", Rule: "disclosure/" + dataset, SetBy: e.Department, ZH: "数源部门已不允许模型", EN: "the department no longer allows models"}
 	}
-	if used := s.models.at(at).rows[id]; rows <= 0 || rows > most-used {
+	if used := s.models.at(at).rows[keyed(operator, dataset)]; rows <= 0 || rows > most-used {
 		return &policies.Reason{Code: "SCORES_EXHAUSTED", Rule: "disclosure/" + dataset, SetBy: e.Department,
 			ZH: fmt.Sprintf("本月可打分 %d 行，已用 %d 行", most, used), EN: fmt.Sprintf("%d rows may be scored in this month and %d were", most, used),
 			HintZH: "下月重新计算；上限由数源部门核定", HintEN: "it counts anew next month; the department sets the limit"}
@@ -410,7 +410,7 @@ func (s *State) applyModelScored(e *entry.Entry) error {
 	}
 	s.acted(e, e.Actor)
 	s.models = s.models.at(e.Time())
-	s.models.rows[r.Model] += r.Rows
+	s.models.rows[keyed(e.Actor, s.datasetOf(s.models.all[r.Model]))] += r.Rows
 	s.models.calls[requestKey(e.Actor, r.Request)] = true
 	m := s.models.all[r.Model]
 	m.Scored, m.ScoredSeq = m.Scored+r.Rows, e.Seq

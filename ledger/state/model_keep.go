@@ -30,5 +30,5 @@ func (s *State) ScoresLeft(id string, at time.Time) int64 {
 	if !ok {
 		return 0
 	}
-	return max(0, most-s.models.at(at).rows[id])
+	return max(0, most-s.models.at(at).rows[keyed(m.Operator, s.datasetOf(m))])
 }

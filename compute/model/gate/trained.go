@@ -170,20 +170,8 @@ func StructureOf(p *model.Parameters) Structure {
 	for i := range p.Trees {
 		s.Cells = append(s.Cells, leavesOf(&p.Trees[i], 0, nil)...)
 	}
-	if p.Family == policies.FamilyAdditive {
-		for i, f := range p.Features {
-			for bin := range f.Bins() {
-				s.Cells = append(s.Cells, Cell{{Feature: i, Bin: bin, Equal: true}})
-			}
-		}
-		for _, q := range p.Pairs {
-			for a := range p.Features[q[0]].Bins() {
-				for b := range p.Features[q[1]].Bins() {
-					s.Cells = append(s.Cells, Cell{{Feature: q[0], Bin: a, Equal: true}, {Feature: q[1], Bin: b, Equal: true}})
-				}
-			}
-		}
-	}
+	// The cells of an additive model are not listed: none is learned from fewer than ten
+	// units, and that one stands beside a listed code would be told by the verdict.
 	return s
 }
 

@@ -113,7 +113,7 @@ func TestR02_EveryFamilyOfTheTrainer(t *testing.T) {
 			if x.Structure.Parameters == 0 || len(x.Structure.Constants) == 0 || x.Rho != 24_400_000 {
 				t.Errorf("the trial is empty: %+v at %s", x.Structure, x.Rho)
 			}
-			if (family == policies.FamilyKMeans) != (len(x.Structure.Points) > 0) || (len(x.Structure.Cells) > 0) != slices.Contains([]policies.ModelFamily{policies.FamilyTree, policies.FamilyForest, policies.FamilyAdditive}, family) {
+			if (family == policies.FamilyKMeans) != (len(x.Structure.Points) > 0) || (len(x.Structure.Cells) > 0) != slices.Contains([]policies.ModelFamily{policies.FamilyTree, policies.FamilyForest}, family) {
 				t.Errorf("%d points and %d cells", len(x.Structure.Points), len(x.Structure.Cells))
 			}
 			if r := run(t, x, Options{Attacked: 400}, 3); r.Verdict != Pass {
