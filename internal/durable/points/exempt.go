@@ -71,7 +71,7 @@ var Exempt = []Exemption{
 	{"ledger/witness/witnessd/home.go:Open:os.OpenFile", startup},
 	{"ledger/statefile/statefile.go:Write:os.MkdirAll", startup},
 	{"ledger/statefile/statefile.go:prune:os.Remove", inner},
-	{"gateway/model_store.go:openModel:os.MkdirAll", startup},
+	{"gateway/model_store.go:openModelLocked:os.MkdirAll", startup},
 	{"gateway/model_store.go:answers:os.OpenFile", opens},
 	{"gateway/model_store.go:sweepModels:os.MkdirAll", startup},
 	{"gateway/model_run.go:certifyModel:os.Remove", cleaning},
