@@ -114,9 +114,10 @@ type ModelRule struct {
 const (
 	DefaultModelRho budget.Nano = 24_355_970
 	MostModelRho    budget.Nano = 88_000_000
-	// LeastEvaluationRho is the least price of a model's evaluation: training anew, with
-	// another verdict on other units, is never free.
-	LeastEvaluationRho budget.Nano = 500_000
 	DefaultScoredRows              = 100_000
 	MostScoredRows                 = 10_000_000
 )
+
+// LeastEvaluationRho is the least price of a model's evaluation: training anew, with
+// another verdict on other units, is never free.
+const LeastEvaluationRho budget.Nano = 500_000
