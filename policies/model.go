@@ -112,10 +112,10 @@ type ModelRule struct {
 
 // Limits of models. The prices are those whose ε at δ 1e-6 is 1 and 2.
 const (
-	DefaultModelRho budget.Nano = 24_355_970
-	MostModelRho    budget.Nano = 88_000_000
-	DefaultScoredRows              = 100_000
-	MostScoredRows                 = 10_000_000
+	DefaultModelRho   budget.Nano = 24_355_970
+	MostModelRho      budget.Nano = 88_000_000
+	DefaultScoredRows             = 100_000
+	MostScoredRows                = 10_000_000
 )
 
 // LeastEvaluationRho is the least price of a model's evaluation: training anew, with
