@@ -93,7 +93,8 @@ func (d *Domain) openState(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("failed to open the ledger: %w", err)
 	}
-	d.log, d.state, d.opened = o.Log, o.State, o
+	// The state was set with the configuration, before the log's own goroutines looked.
+	d.log, d.opened = o.Log, o
 	for _, r := range o.Refused {
 		d.opt.Logger.Warn("state snapshot refused", "size", r.Size, "code", string(r.Code), "error", r.Err.Error())
 	}

@@ -43,6 +43,12 @@ func exactSet(i int) string { return fmt.Sprintf("exact%d", i%exactSets) }
 
 func newFaulted(t *testing.T) *faulted { return newFaultedIn(t, t.TempDir()) }
 
+// raced is what the race detector says of a gateway in a process of its own.
+func raced(log string) string {
+	_, report, _ := strings.Cut(log, "WARNING: DATA RACE")
+	return report[:min(len(report), 6000)]
+}
+
 func newFaultedIn(t *testing.T, dir string) *faulted {
 	t.Helper()
 	a, err := New(dir, gateway.Options{})
@@ -52,7 +58,7 @@ func newFaultedIn(t *testing.T, dir string) *faulted {
 	t.Cleanup(func() {
 		if a.Running() {
 			if err := a.Stop(); err != nil {
-				t.Error(err)
+				t.Errorf("%v\n%s", err, raced(a.Logs.String()))
 			}
 		}
 	})

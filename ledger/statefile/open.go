@@ -80,11 +80,12 @@ func Open(ctx context.Context, opt Options) (*Opened, error) {
 		out.Refused = append(out.Refused, r)
 	}
 	st := state.New()
-	log, err := ledger.Open(ctx, opt.Config(st), st)
+	cfg := opt.Config(st)
+	log, err := ledger.Open(ctx, cfg, st)
 	if err != nil {
 		return nil, err
 	}
-	return out.with(opt, log, st, &state.Recorder{}, 0), nil
+	return out.with(opt, cfg.Origin, log, st, &state.Recorder{}, 0), nil
 }
 
 // startGC is GOGC while a state is read.
@@ -131,7 +132,7 @@ func (o *Opened) from(ctx context.Context, opt Options, size uint64) error {
 	if err != nil {
 		return &Refused{Unfit, size, err}
 	}
-	o.with(opt, log, got.st, got.r, size)
+	o.with(opt, cfg.Origin, log, got.st, got.r, size)
 	return nil
 }
 
@@ -163,9 +164,9 @@ func (s *Snapshot) vouched(cfg ledger.Config, keys note.Verifiers) error {
 	return &Refused{code, s.State.Size, err}
 }
 
-func (o *Opened) with(opt Options, log *ledger.Log, st *state.State, r *state.Recorder, from uint64) *Opened {
+func (o *Opened) with(opt Options, origin string, log *ledger.Log, st *state.State, r *state.Recorder, from uint64) *Opened {
 	o.Log, o.State, o.From, o.Replayed = log, st, from, st.Size()-from
-	o.Keeper = &Keeper{opt: opt, log: log, state: st, recorder: r, last: from, origin: opt.Config(st).Origin}
+	o.Keeper = &Keeper{opt: opt, log: log, state: st, recorder: r, last: from, origin: origin}
 	return o
 }
 
