@@ -40,7 +40,7 @@ func (w *traffic) ask(ctx context.Context, x *try) bool {
 			x.cut++
 			return false
 		}
-	case "BUSY", "WORKERS_DOWN", "OUTCOME_UNKNOWN", "INTERNAL", "LEDGER_STOPPED", "RELEASE_DAMAGED": // the last when a file cannot be opened for now
+	case "BUSY", "WORKERS_DOWN", "OUTCOME_UNKNOWN", "INTERNAL", "LEDGER_STOPPED", "RELEASE_DAMAGED", "SNAPSHOT_DAMAGED": // the last two when a file cannot be opened for now
 		// Nothing is decided, or the outcome is still to come: the same request again.
 	default:
 		x.final = why

@@ -227,7 +227,7 @@ func TestR29_SystemCallsFail(t *testing.T) {
 		}
 	}
 	t.Logf("%d faults, calls that failed: %v", len(all), met)
-	for _, calls := range []string{syncs, "pwrite64", renames, "openat", "write", "ftruncate", "mkdirat", "unlinkat"} {
+	for _, calls := range []string{syncs, "pwrite64", renames, "openat", "write", "ftruncate", "mkdirat"} {
 		if met[calls] == 0 {
 			t.Errorf("no %s ever failed: this proves little", calls)
 		}
