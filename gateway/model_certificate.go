@@ -85,11 +85,6 @@ func attackOf(code, name string) (policies.ModelAttack, bool) {
 	return "", false
 }
 
-// loosest are the bounds beyond which the ledger takes no figure. A mark that is looser,
-// such as what a high ρ allows, is met by whoever meets the stricter ones beside it.
-var loosest = map[policies.ModelAttack]int64{policies.AttackMembership: 600_000, policies.AttackLowFPR: 60_000, policies.AttackTail: 30_000, policies.AttackWorst: 200_000,
-	policies.AttackCanary: 4_000_000, policies.AttackAttribute: 20_000, policies.AttackInversion: 20_000}
-
 // figuresOf adds the figures of one attack. Those that count violations become one: how
 // many there are. Of columns only the worst is kept.
 func figuresOf(f gate.Finding, by map[policies.ModelAttack][]policies.ModelFigure) {
@@ -114,7 +109,8 @@ func figuresOf(f gate.Finding, by map[policies.ModelAttack][]policies.ModelFigur
 			mark string
 			held policies.HeldTo
 		}{{x.Most, policies.HeldValue}, {x.MostLo, policies.HeldLow}, {x.MostHi, policies.HeldHigh}} {
-			if m.mark == "" || decimalMillionths(m.mark) > loosest[attack] {
+			if m.mark == "" || decimalMillionths(m.mark) > policies.LoosestBound(attack) {
+				// Looser than the ledger takes: who meets the stricter marks beside it meets it.
 				continue
 			}
 			add(by, policies.ModelFigure{Attack: attack, Value: v, Low: lo, High: hi, Bound: decimalMillionths(m.mark), Held: m.held}, x.Column != "")

@@ -83,6 +83,10 @@ var most = map[ModelAttack]int64{
 	AttackAttribute: 20_000, AttackInversion: 20_000, AttackInstance: 0,
 }
 
+// LoosestBound is the loosest bound of an attack that a certificate may hold, in
+// millionths.
+func LoosestBound(a ModelAttack) int64 { return most[a] }
+
 // Judge derives the verdict that figures give. It errs on a certificate that leaves an
 // attack out, holds one to less than the product does, or counts other measures: a
 // gateway cannot pass a model by leaving something away.
