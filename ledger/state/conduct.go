@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -35,9 +34,16 @@ func newConduct() conduct {
 }
 
 func (c conduct) clone() conduct {
-	out := conduct{refused: maps.Clone(c.refused), asked: map[string]map[string][]asked{}}
+	out := newConduct()
+	for l, list := range c.refused {
+		out.refused[l] = slices.Clone(list)
+	}
 	for l, m := range c.asked {
-		out.asked[l] = maps.Clone(m)
+		own := make(map[string][]asked, len(m))
+		for columns, list := range m {
+			own[columns] = slices.Clone(list)
+		}
+		out.asked[l] = own
 	}
 	return out
 }
@@ -63,8 +69,7 @@ func (c conduct) add(e *entry.Entry, r entry.Request, reasons []policies.Reason,
 		return
 	}
 	if slices.ContainsFunc(reasons, func(x policies.Reason) bool { return !blameless[x.Code] }) {
-		old := c.refused[r.Licence]
-		c.refused[r.Licence] = append(slices.Clone(old[max(0, len(old)-mostStrays+1):]), e.At)
+		c.refused[r.Licence] = append(lastOf(c.refused[r.Licence], mostStrays-1), e.At)
 	}
 	if r.Core != nil && e.Kind != entry.KindRepeated {
 		c.ask(r.Licence, columns(), asked{query: r.Query[:16], at: e.At})
@@ -89,8 +94,16 @@ func (c conduct) ask(licence, columns string, q asked) {
 		}
 		delete(byColumns, oldest)
 	}
-	list := slices.DeleteFunc(slices.Clone(old), func(o asked) bool { return o.query == q.query })
-	byColumns[columns] = append(list[max(0, len(list)-mostStrays+1):], q)
+	list := slices.DeleteFunc(old, func(o asked) bool { return o.query == q.query })
+	byColumns[columns] = append(lastOf(list, mostStrays-1), q)
+}
+
+// lastOf keeps the last n of a list, in its own place.
+func lastOf[T any](list []T, n int) []T {
+	if len(list) <= n {
+		return list
+	}
+	return list[:copy(list, list[len(list)-n:])]
 }
 
 type columnsKey struct{ of *algebra.Core }

@@ -5,10 +5,8 @@ import (
 	"crypto/ed25519"
 	"crypto/sha512"
 	"maps"
-	"sync"
 
 	"filippo.io/edwards25519"
-	"filippo.io/edwards25519/field"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 )
 
@@ -56,7 +54,7 @@ type signer struct {
 
 const (
 	// tableAfter is how often a key is met before its table, which takes as long as some
-	// fifty verifications and 1.2 MB, is worth making; mostTables bounds the memory.
+	// fifty verifications and 0.9 MB, is worth making; mostTables bounds the memory.
 	tableAfter = 200
 	mostTables = 16
 	// window of the tables in bits: digits are −2^(window−1) … 2^(window−1).
@@ -64,26 +62,6 @@ const (
 	windows = 29 // of 9 bits, for a scalar below 2^253 and its carry
 	digits  = 1 << (window - 1)
 )
-
-// multiples of a point: at [i][j] stands (j+1)·2^(window·i) times it.
-type multiples [windows][]edwards25519.Point
-
-var baseMultiples = sync.OnceValue(func() *multiples { return multiplesOf(edwards25519.NewGeneratorPoint()) })
-
-func multiplesOf(p *edwards25519.Point) *multiples {
-	out := &multiples{}
-	unit := edwards25519.NewIdentityPoint().Set(p)
-	for i := range out {
-		row := make([]edwards25519.Point, digits)
-		row[0].Set(unit)
-		for j := 1; j < digits; j++ {
-			row[j].Add(&row[j-1], unit)
-		}
-		out[i] = row
-		unit = edwards25519.NewIdentityPoint().Add(&row[digits-1], &row[digits-1])
-	}
-	return out
-}
 
 // recode writes a scalar in signed digits.
 func recode(s *edwards25519.Scalar) (out [windows]int32) {
@@ -112,7 +90,7 @@ func NewProver() *Prover {
 // claims meanwhile.
 func (p *Prover) Prove(claims []Claim) {
 	var todo []Claim
-	var results []*edwards25519.Point
+	var results []*sum
 	for _, c := range claims {
 		if c.Signed == nil || len(c.Key) != ed25519.PublicKeySize || len(c.Signed.Sig) != ed25519.SignatureSize {
 			continue
@@ -160,7 +138,7 @@ func (p *Prover) table(key ed25519.PublicKey) *multiples {
 }
 
 // rOf is [S]B − [k]A, nil when the signature is none.
-func rOf(c Claim, a *multiples) *edwards25519.Point {
+func rOf(c Claim, a *multiples) *sum {
 	text, err := c.Signed.Statement.Bytes()
 	if err != nil {
 		return nil
@@ -179,46 +157,10 @@ func rOf(c Claim, a *multiples) *edwards25519.Point {
 	}
 	b := baseMultiples()
 	sd, kd := recode(s), recode(k)
-	r := edwards25519.NewIdentityPoint()
+	r := newSum()
 	for i := range windows {
-		add(r, &b[i], sd[i])
-		add(r, &a[i], -kd[i])
+		r.add(b[i], sd[i])
+		r.add(a[i], -kd[i])
 	}
 	return r
-}
-
-func add(r *edwards25519.Point, row *[]edwards25519.Point, d int32) {
-	switch {
-	case d > 0:
-		r.Add(r, &(*row)[d-1])
-	case d < 0:
-		r.Subtract(r, &(*row)[-d-1])
-	}
-}
-
-// encode is Point.Bytes of many points with one inversion.
-func encode(points []*edwards25519.Point) [][32]byte {
-	out := make([][32]byte, len(points))
-	if len(points) == 0 {
-		return out
-	}
-	before := make([]field.Element, len(points)) // product of the Z before each
-	product := new(field.Element).One()
-	for i, p := range points {
-		before[i].Set(product)
-		_, _, z, _ := p.ExtendedCoordinates()
-		product.Multiply(product, z)
-	}
-	inverse := new(field.Element).Invert(product)
-	var zInv, x, y field.Element
-	for i := len(points) - 1; i >= 0; i-- {
-		px, py, pz, _ := points[i].ExtendedCoordinates()
-		zInv.Multiply(inverse, &before[i])
-		inverse.Multiply(inverse, pz)
-		x.Multiply(px, &zInv)
-		y.Multiply(py, &zInv)
-		copy(out[i][:], y.Bytes())
-		out[i][31] |= byte(x.IsNegative() << 7)
-	}
-	return out
 }
