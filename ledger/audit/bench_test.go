@@ -21,6 +21,8 @@ func BenchmarkAudit(b *testing.B) {
 		b.Fatal(err)
 	}
 	var held *Report
+	verify := ledgertest.VerifyCost(b)
+	cpu := ledgertest.CPU(b)
 	b.ResetTimer()
 	for range b.N {
 		if held, err = Run(b.Context(), filepath.Join(base, "ledger"), Options{Trust: pinned}); err != nil || !held.OK {
@@ -28,7 +30,11 @@ func BenchmarkAudit(b *testing.B) {
 		}
 	}
 	b.StopTimer()
+	cpu = ledgertest.CPU(b) - cpu
+	verify = (verify + ledgertest.VerifyCost(b)) / 2
 	b.ReportMetric(float64(held.Entries)*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+	b.ReportMetric(float64(verify.Nanoseconds())/1e3, "CPU-µs/ed25519-verify")
+	b.ReportMetric(cpu.Seconds()/verify.Seconds()/float64(held.Entries)/float64(b.N), "CPU-of-entry÷verify")
 	b.ReportMetric(float64(held.Entries), "entries")
 	var m runtime.MemStats
 	runtime.GC()
@@ -48,6 +54,8 @@ func BenchmarkReplay(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	verify := ledgertest.VerifyCost(b)
+	cpu := ledgertest.CPU(b)
 	b.ResetTimer()
 	for range b.N {
 		r := &Report{}
@@ -65,5 +73,9 @@ func BenchmarkReplay(b *testing.B) {
 			b.Fatal(err, a.broken)
 		}
 	}
+	b.StopTimer()
+	cpu = ledgertest.CPU(b) - cpu
+	verify = (verify + ledgertest.VerifyCost(b)) / 2
 	b.ReportMetric(float64(len(texts)*b.N)/b.Elapsed().Seconds(), "entries/s")
+	b.ReportMetric(cpu.Seconds()/verify.Seconds()/float64(len(texts)*b.N), "CPU-of-entry÷verify")
 }

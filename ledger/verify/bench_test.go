@@ -32,15 +32,18 @@ func BenchmarkHashCheck(b *testing.B) {
 		b.Fatal(err)
 	}
 	dir := filepath.Join(base, "ledger")
-	var plain time.Duration
+	var plain, cpu time.Duration
+	hash := ledgertest.HashCost(b)
 	b.ResetTimer()
 	for range b.N {
+		from := ledgertest.CPU(b)
 		res, err := verify.Dir(b.Context(), dir, v, nil, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
 		n = int(res.Size)
 		b.StopTimer()
+		cpu += ledgertest.CPU(b) - from
 		begin := time.Now()
 		if err := readChain(filepath.Join(dir, wal.FileName)); err != nil {
 			b.Fatal(err)
@@ -51,6 +54,9 @@ func BenchmarkHashCheck(b *testing.B) {
 	b.StopTimer()
 	b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "entries/s")
 	b.ReportMetric(float64(n*b.N)/plain.Seconds(), "file-entries/s")
+	hash = (hash + ledgertest.HashCost(b)) / 2
+	b.ReportMetric(float64(hash.Nanoseconds())/1e3, "CPU-µs/KiB-hashed")
+	b.ReportMetric(cpu.Seconds()/hash.Seconds()/float64(n*b.N), "CPU-of-entry÷KiB")
 }
 
 func readChain(path string) error {
