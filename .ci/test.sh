@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests, with the race detector, in random order. Called by: make test
+# All tests, in random order, with the race detector (packages of arithmetic see below). Called by: make test
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . .ci/env.sh
@@ -26,8 +26,23 @@ if ! go build -trimpath -tags "$TAGS" -ldflags "$LDFLAGS" -o "$SANDGATE_BIN" ./c
 	exit 1
 fi
 # Engine workers hold several hundred MB each: two packages at a time.
-go test -tags "$TAGS" -race -shuffle=on -count=1 -p "${PKGS_AT_ONCE:-2}" -timeout 30m ./... 2>&1 | tee "$LOGS/test.log" | grep -v -e 'no test files' -e 'warning: Using' -e 'in function `'
-status=${PIPESTATUS[0]}
+status=0
+tests() {
+	go test -tags "$TAGS" -shuffle=on -count=1 -p "${PKGS_AT_ONCE:-2}" -timeout 30m "$@" 2>&1 | tee -a "$LOGS/test.log" | grep -v -e 'no test files' -e 'warning: Using' -e 'in function `'
+	[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
+}
+# Packages of arithmetic take ten times as long under the race detector: there they run
+# short, which keeps what has goroutines, and whole without it.
+arithmetic='/compute/(release|model|model/gate)$'
+mapfile -t whole < <(go list -tags "$TAGS" ./... | grep -vE "$arithmetic")
+mapfile -t sums < <(go list -tags "$TAGS" ./... | grep -E "$arithmetic")
+if [ "${#whole[@]}" -eq 0 ] || [ "${#sums[@]}" -ne 3 ]; then
+	echo "the packages could not be listed"
+	exit 1
+fi
+tests -race "${whole[@]}"
+tests "${sums[@]}"
+tests -race -short $(printf '%s\n' "${sums[@]}" | grep /model)
 if [ "$status" -ne 0 ]; then
 	echo "== failures, last lines =="
 	grep -n -e '--- FAIL' -e '^FAIL' -e 'panic:' -e 'DATA RACE' "$LOGS/test.log" | tail -n 40

@@ -11,6 +11,9 @@ import (
 // R02: what a model that is trained without noise says of a code that a handful of
 // units have does not depend on what they are; of one that many have it does.
 func TestR02RareCodesAreNotLearned(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	const units = 4_000
 	for _, c := range []struct {
 		family policies.ModelFamily

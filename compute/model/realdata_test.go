@@ -87,6 +87,9 @@ func encounters(t *testing.T) (policies.Entry, map[string]Column, []uint64) {
 // Readmission after a stay with diabetes: what ε = 1 costs on real records, 71 518
 // patients with up to three stays each.
 func TestRealEncounters_PrivateModels(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	e, columns, units := encounters(t)
 	for _, c := range []struct {
 		family      policies.ModelFamily

@@ -19,6 +19,9 @@ var trained = []policies.ModelFamily{policies.FamilyLinear, policies.FamilyLogis
 // than a point of AUC for logistic models, less than three for additive ones. The
 // margin is four standard deviations of the difference on the same held-out units.
 func TestR02PrivateModelsAreUseful(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	for _, c := range []struct {
 		family policies.ModelFamily
 		loss   float64
@@ -41,6 +44,9 @@ func TestR02PrivateModelsAreUseful(t *testing.T) {
 
 // Every family learns something, private or not.
 func TestFamiliesLearn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	small := made(8_000, 2)
 	for _, c := range []struct {
 		family  policies.ModelFamily
@@ -217,6 +223,9 @@ func TestTrainStopsWhenCancelled(t *testing.T) {
 
 // Degenerate data give a model or a refusal with a code, never a panic or a NaN.
 func TestTrainDegenerateData(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	r := rand.New(rand.NewPCG(9, 9))
 	edit := func(n int, f func(map[string]Column)) map[string]Column {
 		c := made(n, 5)

@@ -68,6 +68,9 @@ func show(t testing.TB, r *Report) {
 // A private model passes, every attack catches the control, and the run is repeatable
 // whatever the number of workers.
 func TestR02_PrivateModelPassesRepeatably(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	x := trial(t, 700, 2, 24_400_000, 1)
 	stages := map[string]bool{}
 	r, err := Run(context.Background(), x, Options{Workers: 1}, seed(5), func(s string, done, total int) {
@@ -214,6 +217,9 @@ func static(t *testing.T, x Trial) (out []string) {
 // A label is guessed and a number predicted, rows come several to a unit, a value may
 // be missing, and a clustering has no label: every shape of model goes through.
 func TestR02_OtherShapes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	base := trial(t, 700, 3, 0, 3)
 	t.Run("regression", func(t *testing.T) {
 		x := base

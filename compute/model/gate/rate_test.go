@@ -11,6 +11,9 @@ import (
 // Harmless models pass: of many data sets and seeds, private or with many units per
 // parameter, hardly one may be refused, and no run may be void.
 func TestR02_HarmlessModelsPass(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	refused, runs := 0, 0
 	for n := range uint64(leak.Trials(1, 60)) {
 		for _, c := range []struct {

@@ -69,6 +69,9 @@ func sold(t testing.TB, d model.Design, units int) model.Split {
 // Every family that can be trained goes through the gate as it is trained for release,
 // its constants are those of the catalogue, and no run is void.
 func TestR02_EveryFamilyOfTheTrainer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	for _, family := range families {
 		t.Run(string(family), func(t *testing.T) {
 			s := policies.ModelSpec{Dataset: "shop", Family: family, RhoEvaluation: "0.005", Release: policies.ReleaseParameters, Private: true, Rho: "0.0244",
