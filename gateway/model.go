@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"time"
 
@@ -49,7 +48,7 @@ func (d *Domain) openModelRequest(operator, requestID string, envelope []byte) (
 	if err != nil {
 		return nil, policies.SignatureFault(err, operator)
 	}
-	var key ed25519.PublicKey
+	var key []byte
 	var origin string
 	var at time.Time
 	d.log.View(func() {

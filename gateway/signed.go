@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"hash"
@@ -42,7 +41,7 @@ func (d *Domain) openRequest(operator, requestID string, envelope, salt []byte, 
 		return nil, policies.SignatureFault(err, operator)
 	}
 	// Only the key is taken in the sequencer; verifying takes longer than deciding.
-	var key ed25519.PublicKey
+	var key []byte
 	var origin string
 	var at time.Time
 	d.log.View(func() {

@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"crypto/ed25519"
 	"crypto/sha256"
 	"maps"
 	"slices"
@@ -19,7 +18,7 @@ type Book struct {
 	memory *memory // nil until the book is settled
 
 	root        string // regulator's party id
-	rootKey     ed25519.PublicKey
+	rootKey     []byte
 	parties     map[string]Party
 	purposes    map[string]Purpose
 	datasets    map[string]Entry
@@ -79,7 +78,7 @@ type Entry struct {
 }
 
 // NewBook starts from the regulator's identity, the only root of trust.
-func NewBook(regulator string, key ed25519.PublicKey) *Book {
+func NewBook(regulator string, key []byte) *Book {
 	return &Book{
 		root: regulator, rootKey: key,
 		parties:     map[string]Party{},
@@ -149,7 +148,7 @@ func (b *Book) Parties() []string { return slices.Sorted(maps.Keys(b.parties)) }
 // Purpose returns a registered purpose.
 func (b *Book) Purpose(id string) (Purpose, bool) { p, ok := b.purposes[id]; return p, ok }
 
-func (b *Book) key(party string) (ed25519.PublicKey, bool) {
+func (b *Book) key(party string) ([]byte, bool) {
 	if party == b.root {
 		return b.rootKey, true
 	}
@@ -157,7 +156,7 @@ func (b *Book) key(party string) (ed25519.PublicKey, bool) {
 	if !ok || p.Withdrawn {
 		return nil, false
 	}
-	k, err := ParseKey(p.Key)
+	k, err := ParsePartyKey(p.Key)
 	return k, err == nil
 }
 

@@ -2,7 +2,6 @@ package policies
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"regexp"
 	"slices"
 	"strconv"
@@ -12,6 +11,7 @@ import (
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/masking"
+	"github.com/sandgate/sandgate/policies/signature"
 )
 
 var (
@@ -29,7 +29,7 @@ func checkID(what, id string) error {
 	return nil
 }
 
-func checkRegistry(r Registry, root string, rootKey ed25519.PublicKey) (map[string]Party, map[string]Purpose, error) {
+func checkRegistry(r Registry, root string, rootKey []byte) (map[string]Party, map[string]Purpose, error) {
 	parties, purposes := map[string]Party{}, map[string]Purpose{}
 	for _, p := range r.Parties {
 		if err := checkID("party", p.ID); err != nil {
@@ -45,9 +45,12 @@ func checkRegistry(r Registry, root string, rootKey ed25519.PublicKey) (map[stri
 		if !slices.Contains([]Role{RoleOperator, RoleDepartment, RoleRegulator}, p.Role) {
 			return nil, nil, texts.Errorf("party %q: unknown role %q; known: operator, department, regulator", p.ID, p.Role)
 		}
-		key, err := ParseKey(p.Key)
+		key, err := ParsePartyKey(p.Key)
 		if err != nil {
 			return nil, nil, texts.Errorf("party %q: %w", p.ID, err)
+		}
+		if want := signature.Of(rootKey); signature.Of(key) != want {
+			return nil, nil, texts.Errorf("party %q: its key is of %s and the ledger's profile demands %s, as the regulator's; draw one with: sandgate party create", p.ID, signature.Of(key), want)
 		}
 		if (p.ID == root) != (p.Role == RoleRegulator) || p.ID == root && !bytes.Equal(key, rootKey) {
 			return nil, nil, texts.Errorf("party %q: the regulator is %q with the key in the ledger's first entry, and no other", p.ID, root)

@@ -2,12 +2,14 @@ package policies
 
 import (
 	"bytes"
-	"crypto/ed25519"
+	"crypto"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+
+	"github.com/sandgate/sandgate/policies/signature"
 )
 
 // recoveryType separates a confirmation from every other text that a party signs.
@@ -39,7 +41,7 @@ func (r Recovery) check() error {
 }
 
 // SignRecovery makes a confirmation, a DSSE envelope.
-func SignRecovery(r Recovery, party string, key ed25519.PrivateKey) ([]byte, error) {
+func SignRecovery(r Recovery, party string, key crypto.Signer) ([]byte, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
@@ -47,9 +49,13 @@ func SignRecovery(r Recovery, party string, key ed25519.PrivateKey) ([]byte, err
 	if err != nil {
 		return nil, texts.Errorf("failed to encode the confirmation")
 	}
+	sig, err := signature.Sign(key, dsse.PAE(recoveryType, text))
+	if err != nil {
+		return nil, texts.Errorf("failed to sign: %w", err)
+	}
 	return json.Marshal(dsse.Envelope{
 		PayloadType: recoveryType, Payload: base64.StdEncoding.EncodeToString(text),
-		Signatures: []dsse.Signature{{KeyID: party, Sig: base64.StdEncoding.EncodeToString(ed25519.Sign(key, dsse.PAE(recoveryType, text)))}},
+		Signatures: []dsse.Signature{{KeyID: party, Sig: base64.StdEncoding.EncodeToString(sig)}},
 	})
 }
 
@@ -80,7 +86,7 @@ func (b *Book) CheckRecovery(envelope []byte) (Recovery, error) {
 	}
 	key, known := b.key(by)
 	sig, err := base64.StdEncoding.Strict().DecodeString(env.Signatures[0].Sig)
-	if !ok || !known || p.Role != RoleRegulator || p.Withdrawn || err != nil || !ed25519.Verify(key, dsse.PAE(recoveryType, text), sig) {
+	if !ok || !known || p.Role != RoleRegulator || p.Withdrawn || err != nil || !signature.Verify(key, dsse.PAE(recoveryType, text), sig) {
 		return Recovery{}, texts.Errorf("confirmation is not signed by the regulator")
 	}
 	return r, nil

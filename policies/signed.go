@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"crypto/ed25519"
 	"errors"
 	"time"
 
@@ -10,7 +9,7 @@ import (
 
 // PartyKey returns the signing key of a party in force: the regulator's is the
 // root of trust, any other the registry's. A withdrawn party has none.
-func (b *Book) PartyKey(party string) (ed25519.PublicKey, bool) { return b.key(party) }
+func (b *Book) PartyKey(party string) ([]byte, bool) { return b.key(party) }
 
 // CheckSigned says whether a request is signed by the party under its key in
 // force, for the log of this origin, and may be acted on at the instant. What it
@@ -22,7 +21,7 @@ func (b *Book) CheckSigned(s *request.Signed, origin, party string, at time.Time
 
 // CheckSignedBy is Book.CheckSigned under a key taken from the book; nil is of a
 // party that has none.
-func CheckSignedBy(s *request.Signed, key ed25519.PublicKey, origin, party string, at time.Time) *Reason {
+func CheckSignedBy(s *request.Signed, key []byte, origin, party string, at time.Time) *Reason {
 	if s == nil {
 		return SignatureFault(request.ErrMissing, party)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -19,13 +18,14 @@ import (
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/ledger/accesslog"
 	"github.com/sandgate/sandgate/ledger/audit"
+	"github.com/sandgate/sandgate/policies/signature"
 	"github.com/sandgate/sandgate/sandbox"
 )
 
 const defaultServer = "127.0.0.1:7443"
 
 func (a *app) initCmd() *cobra.Command {
-	var dir, regulator, out, origin, server string
+	var dir, regulator, out, origin, server, profile string
 	var hosts []string
 	c := &cobra.Command{
 		Use:   "init --home DIR --regulator ID --kit-out DIR",
@@ -37,7 +37,7 @@ public key is the root of trust of the ledger. trust.json in the kit is what aud
   sandgate init --home ./home --regulator data_bureau --kit-out ./kit --host gw.example.gov.cn --server gw.example.gov.cn:7443`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			h, _, err := createHome(dir, regulator, out, origin, server, hosts)
+			h, _, err := createHome(dir, regulator, out, origin, server, profile, hosts)
 			if err != nil {
 				return err
 			}
@@ -55,6 +55,7 @@ public key is the root of trust of the ledger. trust.json in the kit is what aud
 	f.StringVar(&out, "kit-out", "", "主管部门密钥包目录 where the regulator's kit goes")
 	f.StringVar(&origin, "origin", "sandgate.local/city", "账本名称 origin line of the ledger's checkpoints")
 	f.StringVar(&server, "server", defaultServer, "写入密钥包的网关地址 gateway address written into kits")
+	f.StringVar(&profile, "crypto", cryptoDefault, cryptoUsage)
 	f.StringSliceVar(&hosts, "host", []string{"127.0.0.1", "localhost"}, "证书中的主机名 names and addresses in the gateway's certificate")
 	require(c, "home", "regulator", "kit-out")
 	return c
@@ -68,8 +69,16 @@ func require(c *cobra.Command, names ...string) {
 	}
 }
 
+const (
+	cryptoDefault = "default"
+	cryptoUsage   = "参与方签名算法 signatures of the parties: default (Ed25519) | gm (SM2/SM3 商用密码)"
+)
+
+// cryptoProfiles are the algorithms of the parties' signatures.
+var cryptoProfiles = map[string]signature.Algorithm{cryptoDefault: signature.Ed25519, "gm": signature.SM2}
+
 // createHome makes a home, the regulator's kit and the trust file in it.
-func createHome(dir, regulator, kitOut, origin, server string, hosts []string) (*home.Home, *home.Keys, error) {
+func createHome(dir, regulator, kitOut, origin, server, profile string, hosts []string) (*home.Home, *home.Keys, error) {
 	// Everything that can be wrong is looked at before anything is written.
 	if err := home.CheckParty(regulator); err != nil {
 		return nil, nil, usageError{err}
@@ -80,14 +89,22 @@ func createHome(dir, regulator, kitOut, origin, server string, hosts []string) (
 	if err := home.CheckEmpty(kitOut); err != nil {
 		return nil, nil, err
 	}
-	_, sign, err := ed25519.GenerateKey(rand.Reader)
+	of, ok := cryptoProfiles[profile]
+	if !ok {
+		return nil, nil, usageError{texts.Errorf("--crypto %q is not known; known: default, gm", profile)}
+	}
+	sign, err := home.DrawSigningKey(of)
 	if err != nil {
-		return nil, nil, texts.Errorf("failed to draw the regulator's key: %w", err)
+		return nil, nil, err
+	}
+	public, err := home.PublicOf(sign)
+	if err != nil {
+		return nil, nil, err
 	}
 	now := time.Now()
 	h, err := home.Create(dir, home.Config{
 		Version: 1, Origin: origin, Regulator: regulator, Hosts: hosts,
-		RegulatorKey: home.PublicKey(sign.Public().(ed25519.PublicKey)),
+		RegulatorKey: public,
 	}, now)
 	if err != nil {
 		return nil, nil, err
@@ -144,7 +161,10 @@ regulator signs (kind: Registry). Prints the public key to put there.`,
 			if err != nil {
 				return err
 			}
-			pub := home.PublicKey(sign.Public().(ed25519.PublicKey))
+			pub, err := home.PublicOf(sign)
+			if err != nil {
+				return err
+			}
 			return a.party(id, pub, out)
 		},
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +55,7 @@ submit jobs, the regulator audits offline. Ends with a non-zero exit code when a
 	f.StringVar(&o.data, "data", "", "自己的数据文件 a data file of your own (csv, csv.gz, parquet)")
 	f.StringVar(&o.catalog, "catalog", "", "其目录与策略文件 its catalogue and policy bundle")
 	f.StringVar(&o.home, "dir", "", "演示目录，默认临时 directory of the demo, temporary when empty")
+	f.StringVar(&o.crypto, "crypto", cryptoDefault, cryptoUsage)
 	f.StringVar(&o.tier, "isolation", string(sandbox.TierFull), "隔离等级 isolation tier: full|container")
 	c.MarkFlagsRequiredTogether("data", "catalog")
 	return c
@@ -71,6 +71,7 @@ type demoOptions struct {
 	assets        string
 	data, catalog string
 	home          string
+	crypto        string
 	tier          string
 }
 
@@ -106,7 +107,7 @@ func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
 		return texts.Errorf("failed to listen: %w", err)
 	}
 	s := &stage{a: a, dir: dir, addr: lis.Addr().String(), clients: map[string]*client.Client{}}
-	if s.home, s.keys, err = createHome(filepath.Join(dir, "home"), story.regulator, s.kitDir(story.regulator), "sandgate.demo/"+story.id, s.addr, []string{"127.0.0.1", "localhost"}); err != nil {
+	if s.home, s.keys, err = createHome(filepath.Join(dir, "home"), story.regulator, s.kitDir(story.regulator), "sandgate.demo/"+story.id, s.addr, o.crypto, []string{"127.0.0.1", "localhost"}); err != nil {
 		return errors.Join(err, lis.Close())
 	}
 	if s.witness, err = s.watch(ctx, story.regulator); err != nil {
@@ -236,7 +237,11 @@ func (s *stage) enrol(ctx context.Context, story *story) error {
 		if err != nil {
 			return err
 		}
-		text = strings.ReplaceAll(text, "@KEY:"+p, home.PublicKey(sign.Public().(ed25519.PublicKey)))
+		public, err := home.PublicOf(sign)
+		if err != nil {
+			return err
+		}
+		text = strings.ReplaceAll(text, "@KEY:"+p, public)
 		if s.clients[p], err = client.Dial(k, ""); err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"os"
@@ -361,5 +360,5 @@ func publicKey(kit string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return home.PublicKey(sign.Public().(ed25519.PublicKey)), nil
+	return home.PublicOf(sign)
 }

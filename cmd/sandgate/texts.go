@@ -24,7 +24,7 @@ var texts = bilingual.Book{
 	"the time-stamping authority answered status %d":                            "时间戳机构答复状态 %d",
 	"--tsa-root is a file of PEM certificates":                                  "--tsa-root 是 PEM 证书文件",
 	"--origin %q: %w":                                                           "--origin “%s”：%w",
-	"failed to draw the regulator's key: %w":                                    "生成主管部门密钥失败：%w",
+	"--crypto %q is not known; known: default, gm":                              "未知的 --crypto “%s”；可用：default、gm",
 	"failed to encode trust file: %w":                                           "写出信任文件失败：%w",
 	"--snapshot-memory is a number of MiB, 0 for half of the available memory":  "--snapshot-memory 是以 MiB 计的数，0 表示可用内存的一半",
 	"--large-snapshots-volume-encrypted-by needs --large-snapshots DIR":         "--large-snapshots-volume-encrypted-by 须与 --large-snapshots DIR 同用",

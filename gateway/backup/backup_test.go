@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
@@ -184,7 +185,7 @@ func confirm(t *testing.T, a *attack.Arena, mark *home.Restored, whole bool) []b
 	return confirmBy(t, mark, whole, attack.Regulator, sign)
 }
 
-func confirmBy(t *testing.T, mark *home.Restored, whole bool, party string, sign ed25519.PrivateKey) []byte {
+func confirmBy(t *testing.T, mark *home.Restored, whole bool, party string, sign crypto.Signer) []byte {
 	t.Helper()
 	text, err := policies.SignRecovery(policies.Recovery{Origin: mark.Origin, Home: mark.Home, Size: mark.Size, Root: mark.Root, Whole: whole}, party, sign)
 	if err != nil {

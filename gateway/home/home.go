@@ -5,9 +5,9 @@ package home
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"filippo.io/age"
+
+	"github.com/sandgate/sandgate/policies/signature"
 )
 
 // Home is a gateway's directory.
@@ -30,7 +32,8 @@ type Config struct {
 	Version   int    `json:"version"`
 	Origin    string `json:"origin"`
 	Regulator string `json:"regulator"`
-	// RegulatorKey is the root of trust, base64 Ed25519.
+	// RegulatorKey is the root of trust, as package signature writes it: its algorithm
+	// is that of every party.
 	RegulatorKey string `json:"regulator_key"`
 	// Hosts are the names and addresses in the gateway's certificate.
 	Hosts []string `json:"hosts"`
@@ -212,5 +215,23 @@ func (h *Home) Unlock() (*Keys, error) {
 	return &keys, nil
 }
 
-// PublicKey renders an Ed25519 public key as the registry wants it.
-func PublicKey(k ed25519.PublicKey) string { return base64.StdEncoding.EncodeToString(k) }
+// PublicKey renders a public key as the registry wants it.
+func PublicKey(k []byte) string { return signature.Text(k) }
+
+// PublicOf renders the public key of a signer as the registry wants it.
+func PublicOf(key crypto.Signer) (string, error) {
+	raw, err := signature.Public(key)
+	if err != nil {
+		return "", texts.Errorf("unknown kind of signing key")
+	}
+	return PublicKey(raw), nil
+}
+
+// Crypto is the algorithm of the parties' keys, the regulator's; "" when that is none.
+func (c Config) Crypto() signature.Algorithm {
+	raw, err := signature.Parse(c.RegulatorKey)
+	if err != nil {
+		return ""
+	}
+	return signature.Of(raw)
+}

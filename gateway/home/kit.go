@@ -1,6 +1,7 @@
 package home
 
 import (
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/tls"
@@ -13,10 +14,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"github.com/emmansun/gmsm/sm2"
+
+	"github.com/sandgate/sandgate/policies/signature"
 )
 
 // Kit is what one party holds to take part: its certificate and key for mTLS,
-// its Ed25519 signing key, and the authority it pins. It stands in a directory
+// its signing key (Ed25519, or SM2 where the home's profile is gm), and the authority it pins. It stands in a directory
 // of its own, on the party's machine.
 type Kit struct {
 	Dir     string `json:"-"` // where it was opened; a kit may be moved
@@ -31,7 +36,8 @@ const (
 	kitCert     = "tls.pem"
 	kitKey      = "tls.key"
 	kitSignKey  = "sign.key"
-	signKeyType = "SANDGATE SIGNING KEY"
+	signKeyType = "SANDGATE SIGNING KEY"     // a seed of Ed25519
+	sm2KeyType  = "SANDGATE SM2 SIGNING KEY" // a number, big endian
 )
 
 var partyPattern = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
@@ -64,15 +70,15 @@ func CheckEmpty(dir string) error {
 // be empty. The home's authority issues the certificate; issuing gives no right:
 // rights come from the registry that the regulator signs.
 func (h *Home) NewKit(keys *Keys, dir, party, server string, now time.Time) (*Kit, error) {
-	_, priv, err := ed25519.GenerateKey(rand.Reader)
+	priv, err := DrawSigningKey(h.Config.Crypto())
 	if err != nil {
-		return nil, texts.Errorf("failed to draw a signing key: %w", err)
+		return nil, err
 	}
 	return h.NewKitWithKey(keys, dir, party, server, priv, now)
 }
 
 // NewKitWithKey is NewKit for a party whose signing key exists already.
-func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign ed25519.PrivateKey, now time.Time) (*Kit, error) {
+func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign crypto.Signer, now time.Time) (*Kit, error) {
 	if err := CheckParty(party); err != nil {
 		return nil, err
 	}
@@ -95,10 +101,14 @@ func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign ed25519
 	if err != nil {
 		return nil, texts.Errorf("failed to encode kit: %w", err)
 	}
+	signKey, err := EncodeSigningKey(sign)
+	if err != nil {
+		return nil, err
+	}
 	files := map[string][]byte{
 		kitFile: append(text, '\n'), caFile: caPEM, kitCert: cert,
 		kitKey:     tlsKey,
-		kitSignKey: EncodeSigningKey(sign),
+		kitSignKey: signKey,
 	}
 	for name, data := range files {
 		if err := writeFile(dir, name, data); err != nil {
@@ -108,22 +118,56 @@ func (h *Home) NewKitWithKey(keys *Keys, dir, party, server string, sign ed25519
 	return k, nil
 }
 
-// EncodeSigningKey renders an Ed25519 signing key as PEM.
-func EncodeSigningKey(k ed25519.PrivateKey) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: signKeyType, Bytes: k.Seed()})
+// DrawSigningKey draws a party's signing key of an algorithm.
+func DrawSigningKey(of signature.Algorithm) (crypto.Signer, error) {
+	switch of {
+	case signature.SM2:
+		key, err := sm2.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, texts.Errorf("failed to draw a signing key: %w", err)
+		}
+		return key, nil
+	case signature.Ed25519:
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, texts.Errorf("failed to draw a signing key: %w", err)
+		}
+		return key, nil
+	}
+	return nil, texts.Errorf("unknown algorithm %q of signing keys; known: ed25519, sm2", of)
+}
+
+// EncodeSigningKey renders a signing key as PEM.
+func EncodeSigningKey(key crypto.Signer) ([]byte, error) {
+	switch k := key.(type) {
+	case ed25519.PrivateKey:
+		return pem.EncodeToMemory(&pem.Block{Type: signKeyType, Bytes: k.Seed()}), nil
+	case *sm2.PrivateKey:
+		e, err := k.ECDH()
+		if err != nil {
+			return nil, texts.Errorf("failed to write the signing key: %w", err)
+		}
+		return pem.EncodeToMemory(&pem.Block{Type: sm2KeyType, Bytes: e.Bytes()}), nil
+	}
+	return nil, texts.Errorf("unknown kind of signing key")
 }
 
 // ReadSigningKey reads a PEM signing key.
-func ReadSigningKey(path string) (ed25519.PrivateKey, error) {
+func ReadSigningKey(path string) (crypto.Signer, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, texts.Errorf("failed to read signing key: %w", err)
 	}
 	block, _ := pem.Decode(text)
-	if block == nil || block.Type != signKeyType || len(block.Bytes) != ed25519.SeedSize {
-		return nil, texts.Errorf("%s holds no Sandgate signing key", path)
+	switch {
+	case block != nil && block.Type == signKeyType && len(block.Bytes) == ed25519.SeedSize:
+		return ed25519.NewKeyFromSeed(block.Bytes), nil
+	case block != nil && block.Type == sm2KeyType:
+		if key, err := signature.NewSM2(block.Bytes); err == nil {
+			return key, nil
+		}
 	}
-	return ed25519.NewKeyFromSeed(block.Bytes), nil
+	return nil, texts.Errorf("%s holds no Sandgate signing key", path)
 }
 
 // OpenKit reads a party's kit.
@@ -179,7 +223,7 @@ func newPair(ca authority, party string, now time.Time) (cert, key []byte, err e
 }
 
 // SigningKey returns the party's signing key.
-func (k *Kit) SigningKey() (ed25519.PrivateKey, error) {
+func (k *Kit) SigningKey() (crypto.Signer, error) {
 	return ReadSigningKey(filepath.Join(k.Dir, kitSignKey))
 }
 

@@ -3,7 +3,6 @@ package audit
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"io/fs"
 	"os"
@@ -101,7 +100,7 @@ type preparer struct {
 // was signed by a key that came since, the replay verifies itself.
 func (p *preparer) prepare(r *run, book *policies.Book) {
 	r.entries, r.errs = make([]*entry.Entry, len(r.texts)), make([]error, len(r.texts))
-	keys := map[string]ed25519.PublicKey{}
+	keys := map[string][]byte{}
 	var claims []request.Claim
 	for i, text := range r.texts {
 		e, err := p.decoder.Decode(text)

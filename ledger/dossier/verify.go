@@ -80,7 +80,7 @@ func (f *File) Verify(opt Options) (*Report, error) {
 	if g := v.entries[0]; g == nil || g.Genesis == nil || *g.Genesis != opt.Trust {
 		return nil, errors.New("the first entry of the ledger is missing or names other keys than those trusted")
 	}
-	regulator, err := policies.ParseKey(opt.Trust.RegulatorKey)
+	regulator, err := policies.ParsePartyKey(opt.Trust.RegulatorKey)
 	if err != nil {
 		return nil, fmt.Errorf("failed to read the regulator's key: %w", err)
 	}

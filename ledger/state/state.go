@@ -309,7 +309,7 @@ func (s *State) gateway(e *entry.Entry) error {
 }
 
 func (s *State) applyGenesis(g *entry.Genesis, at int64) error {
-	key, err := policies.ParseKey(g.RegulatorKey)
+	key, err := policies.ParsePartyKey(g.RegulatorKey)
 	if err != nil {
 		return fmt.Errorf("regulator: %w", err)
 	}

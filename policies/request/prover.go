@@ -19,7 +19,7 @@ type proof struct {
 }
 
 // covers says whether s is still what was verified under a key.
-func (p *proof) covers(s *Signed, key ed25519.PublicKey) bool {
+func (p *proof) covers(s *Signed, key []byte) bool {
 	a, b := p.statement, s.Statement
 	if !maps.Equal(a.Terms, b.Terms) || !bytes.Equal(p.sig[:], s.Sig) || !bytes.Equal(p.key[:], key) {
 		return false
@@ -31,7 +31,7 @@ func (p *proof) covers(s *Signed, key ed25519.PublicKey) bool {
 // Claim is a signed request with the key that is thought to be its party's.
 type Claim struct {
 	Signed *Signed
-	Key    ed25519.PublicKey
+	Key    []byte
 }
 
 // Prover verifies many signatures of few keys, which is what a ledger holds. A

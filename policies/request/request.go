@@ -1,5 +1,5 @@
 // Package request is what a party signs when it asks the gateway for something:
-// the statement, its one canonical encoding, its signature (DSSE, Ed25519) and
+// the statement, its one canonical encoding, its signature (DSSE; Ed25519 or SM2) and
 // the salted commitment to what must not stand in the ledger. The ledger keeps
 // the signed statement, so whoever replays it checks that the party asked and
 // the gateway did not invent it; text and parameters stay with whoever keeps the
@@ -11,7 +11,6 @@ package request
 import (
 	"bytes"
 	"crypto"
-	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -23,6 +22,8 @@ import (
 	"time"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+
+	"github.com/sandgate/sandgate/policies/signature"
 )
 
 // PayloadType of a signed request in its DSSE envelope
@@ -220,26 +221,17 @@ func (s *Statement) append(out []byte) []byte {
 	return append(out, '}')
 }
 
-// Sign signs a statement with its party's Ed25519 key, which may sit in a device.
+// Sign signs a statement with its party's key, which may sit in a device.
 func Sign(s Statement, key crypto.Signer) (*Signed, error) {
 	text, err := s.Bytes()
 	if err != nil {
 		return nil, err
 	}
-	pub, ok := key.Public().(ed25519.PublicKey)
-	if !ok {
-		return nil, errors.New("the signing key is not an Ed25519 key")
-	}
-	// Ed25519 signs the message itself and takes no randomness.
-	sig, err := key.Sign(nil, dsse.PAE(PayloadType, text), crypto.Hash(0))
+	sig, err := signature.Sign(key, dsse.PAE(PayloadType, text))
 	if err != nil {
 		return nil, fmt.Errorf("failed to sign request: %w", err)
 	}
-	out := &Signed{Statement: s, Sig: sig}
-	if err := out.Verify(pub); err != nil {
-		return nil, fmt.Errorf("failed to sign request: %w", err)
-	}
-	return out, nil
+	return &Signed{Statement: s, Sig: sig}, nil
 }
 
 // Envelope is the DSSE envelope as JSON.
@@ -295,7 +287,7 @@ func Open(envelope []byte) (*Signed, error) {
 }
 
 // Verify checks the signature against a party's public key.
-func (s *Signed) Verify(key ed25519.PublicKey) error {
+func (s *Signed) Verify(key []byte) error {
 	if s.proof != nil && s.proof.covers(s, key) {
 		return nil
 	}
@@ -303,7 +295,7 @@ func (s *Signed) Verify(key ed25519.PublicKey) error {
 	if err != nil {
 		return err
 	}
-	if len(key) != ed25519.PublicKeySize || !ed25519.Verify(key, dsse.PAE(PayloadType, text), s.Sig) {
+	if !signature.Verify(key, dsse.PAE(PayloadType, text), s.Sig) {
 		return ErrSignature
 	}
 	return nil
