@@ -168,6 +168,17 @@ func (a *app) certificateSheets(x *certificate.Certificate) []sheetOf {
 	put("价格 ρ", "price", rho(x.PriceNanoRho))
 	put("结论", "verdict", string(x.Outcome.Verdict))
 	put("原因", "reasons", strings.Join(x.Outcome.Reasons, " "))
+	var e model.Evaluation
+	if x.Evaluation != nil && json.Unmarshal(x.Evaluation, &e) == nil {
+		for _, m := range []struct {
+			zh, en string
+			of     *model.Estimate
+		}{{"留出单元 AUC", "AUC on held-out units", e.AUC}, {"留出单元准确率", "accuracy on held-out units", e.Accuracy}, {"留出单元 R²", "R² on held-out units", e.R2}, {"留出单元均方根误差", "RMSE on held-out units", e.RMSE}} {
+			if m.of != nil {
+				put(m.zh, m.en, fmt.Sprintf("%.3f [%.3f, %.3f]", m.of.Value, m.of.Low, m.of.High))
+			}
+		}
+	}
 	sheets := []sheetOf{head}
 	var r *gate.Report
 	if x.Report != nil {

@@ -88,6 +88,19 @@ func realData() (string, bool) {
 	return file, err == nil
 }
 
+// storyCondition is [realdata] in a script, where the file of real records is at hand,
+// and [vault].
+func storyCondition(cond string) (bool, error) {
+	if cond != "realdata" {
+		return vaultCondition(cond)
+	}
+	file, ok := realData()
+	if !ok && os.Getenv("CI") == "true" {
+		fmt.Fprintln(os.Stderr, "REAL DATA IS MISSING, A STORY WAS NOT PLAYED: no file "+file+"; name it in SANDGATE_REAL_DATA")
+	}
+	return ok, nil
+}
+
 func TestR05_OwnDataStory(t *testing.T) {
 	t.Parallel()
 	file, ok := realData()
