@@ -8,6 +8,8 @@ var texts = bilingual.Book{
 	"the demo city's hrss.yaml opens no %s]":                                    "演示城市的 hrss.yaml 没有开放 %s]",
 	"model %s: %w":                                                              "模型 %s：%w",
 	"refused, expected %s":                                                      "被拒绝，预期为 %s",
+	"the gate did not find %s":                                                  "检验未发现 %s",
+	"a model that failed was handed out":                                        "未通过的模型被交出",
 	"verdict %s, expected %s":                                                   "结论为 %s，预期为 %s",
 	"the file has more than %d bytes":                                           "文件超过 %d 字节",
 	"failed to write certificate: %w":                                           "写出合格证失败：%w",
