@@ -68,7 +68,7 @@ func cityModels(hrss string, l licence) (*modelStory, error) {
 		RhoEvaluation: "0.002", Release: policies.ReleaseScores, Setting: policies.ModelSettings{Depth: 10, Leaf: 10}}
 	return &modelStory{department: "hrss", rule: rule, licence: l, purpose: "urban_planning", steps: []modelStep{
 		{"neighbours", "近邻模型（保存训练记录本身）", "nearest neighbours (which are the training records)", neighbours, "training records", ""},
-		{"overfitted", "过拟合的决策树（10 层，每叶 10 个单元，不加噪）", "an overfitted decision tree (10 levels, leaves of 10 units, no noise)", tree, "FAIL", gate.CodeMembership},
+		{"overfitted", "过拟合的决策树（10 层，每叶至少 10 个单元，不加噪）", "an overfitted decision tree (10 levels, leaves of 10 units and up, no noise)", tree, "FAIL", gate.CodeStructure},
 		{"income", "缴费水平：差分隐私逻辑回归，导出参数", "contribution level: private logistic regression, parameters released", income, "PASS", ""},
 	}}, nil
 }
@@ -177,6 +177,6 @@ func (s *stage) caught(ctx context.Context, operator string, m *sandgatev1.Model
 	if p == nil || len(p.Reasons) == 0 {
 		return err
 	}
-	a.say("  ✗ 下载 %s；花费 ρ %s，%.1f 秒", "  ✗ download %s; ρ %s, %.1f s", p.Reasons[0].GetCode(), rho(m.GetPriceNanoRho()), took.Seconds())
+	a.say("  ✗ 下载被拒 %s；花费 ρ %s，%.1f 秒", "  ✗ its download is refused: %s; ρ %s spent, %.1f s", p.Reasons[0].GetCode(), rho(m.GetPriceNanoRho()), took.Seconds())
 	return nil
 }
