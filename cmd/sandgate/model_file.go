@@ -287,7 +287,7 @@ machine, with the same result, and nothing is sent.`,
 				}
 				s, err := engine.ScoreRows(text, columns, values)
 				if err != nil {
-					return err
+					return rowsAtFault(err, text, columns)
 				}
 				return a.scores(s.Columns, s.Rows)
 			}
@@ -304,6 +304,28 @@ machine, with the same result, and nothing is sent.`,
 	c.Flags().StringVar(&file, "file", "", "参数文件：在本机打分 · parameter file: score on this machine")
 	require(c, "rows")
 	return c
+}
+
+// rowsAtFault says in both languages what is wrong with rows that were to be scored
+// here: the place, and never a value.
+func rowsAtFault(err error, file []byte, columns []string) error {
+	var f *engine.ScoreFault
+	if !errors.As(err, &f) {
+		return err
+	}
+	switch f.Code {
+	case "COLUMN_MISSING":
+		if p, perr := model.Parse(file); perr == nil && f.Column >= 1 && f.Column <= len(p.Features) {
+			return texts.Errorf("%s: the rows lack the feature %q of the model; add the column", f.Code, p.Features[f.Column-1].Column)
+		}
+	case "COLUMN_UNKNOWN":
+		return texts.Errorf("%s: column %d of the header is no feature of the model, or stands twice; leave it out", f.Code, f.Column)
+	case "ROW_FORM":
+		if f.Row >= 1 && f.Column >= 1 && f.Column <= len(columns) {
+			return texts.Errorf("%s: row %d, column %d (%s): the value does not fit the column's type or code list, or must not be missing; write it as the catalogue does", f.Code, f.Row, f.Column, columns[f.Column-1])
+		}
+	}
+	return err
 }
 
 func (a *app) scores(heads []string, rows [][]string) error {
