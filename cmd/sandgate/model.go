@@ -147,7 +147,7 @@ func (a *app) modelExplainCmd() *cobra.Command {
 				if len(x.GetColumns()) > 0 {
 					a.say("列: %s", "columns: %s", join(x.GetColumns()))
 					a.say("价格: 训练 ρ %s，评估 ρ %s；%d 遍扫描，%d 个加噪的和；发布: %s", "price: training ρ %s, evaluation ρ %s; %d passes, %d noised sums; released: %s",
-						rho(x.GetTrainingNanoRho()), rho(x.GetEvaluationNanoRho()), x.GetPasses(), x.GetSums(), x.GetRelease())
+						rho(x.GetTrainingNanoRho()), rho(x.GetEvaluationNanoRho()), x.GetPasses(), x.GetSums(), a.state(x.GetRelease()))
 				}
 				for _, r := range x.GetReasons() {
 					a.say("✗ 拒绝 %s: %s", "✗ refused %s: %s", r.GetCode(), reasonText(r, a.lang))
@@ -266,7 +266,13 @@ func (a *app) models(list []*sandgatev1.Model) error {
 		if m.GetVerdict() == sandgatev1.Model_VERDICT_UNSPECIFIED {
 			verdict = ""
 		}
-		body = append(body, []string{client.ModelID(m.GetName()), m.GetOperator(), m.GetProduct(), strings.ToLower(strings.TrimPrefix(m.GetState().String(), "STATE_")), verdict, m.GetRelease(),
+		// Programs have known the states of models in small letters.
+		code := strings.TrimPrefix(m.GetState().String(), "STATE_")
+		state := a.state(code)
+		if state == code {
+			state = strings.ToLower(code)
+		}
+		body = append(body, []string{client.ModelID(m.GetName()), m.GetOperator(), m.GetProduct(), state, verdict, a.state(m.GetRelease()),
 			rho(m.GetPriceNanoRho()), itoa(m.GetRowsScored()), fmt.Sprint(m.GetSeq()), strings.Join(reasons, " ")})
 	}
 	return a.rows(head, body, 6, 7, 8)

@@ -96,7 +96,7 @@ func (a *app) verifyCertificate(ctx context.Context, file, dir, trust string) er
 		return err
 	}
 	broken := func(err error) error {
-		a.say("合格证不成立: %v", "the certificate does not hold: %v", err)
+		a.say("合格证不成立: %s", "the certificate does not hold: %s", a.said(err))
 		return &silentError{exitAuditFailed}
 	}
 	if !r.OK {
@@ -162,7 +162,7 @@ func (a *app) certificateSheets(x *certificate.Certificate) []sheetOf {
 	if x.Spec != nil {
 		put("数据集", "dataset", x.Spec.Dataset)
 		put("模型族", "family", string(x.Spec.Family))
-		put("发布方式", "release", string(x.Spec.Release))
+		put("发布方式", "release", a.state(string(x.Spec.Release)))
 	}
 	put("训练单元（约）", "units", itoa(x.Outcome.Units))
 	put("价格 ρ", "price", rho(x.PriceNanoRho))
