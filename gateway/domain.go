@@ -192,6 +192,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err := errors.Join(d.sweepCells(), d.sweepModels(), d.openAlerts()); err != nil {
 		return nil, errors.Join(err, d.log.Close(), d.abandon())
 	}
+	d.tellOfMissingModels()
 	if swapping() {
 		opt.Logger.Warn("swap is in use: memory that holds decrypted snapshots can reach a disk; turn swap off, encrypt it or set MemorySwapMax=0")
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -219,14 +220,19 @@ func (d *Domain) ModelCertificate(ctx context.Context, party, id string) (*Certi
 			c.Spec = p.Model
 		}
 	})
-	if kept, err := d.openModel(id, false); err == nil {
+	kept, err := d.openModel(id, false)
+	switch {
+	case err == nil:
 		defer kept.close()
 		report, rerr := kept.load(partReport)
 		figures, ferr := kept.load(partFigures)
-		if err := errors.Join(rerr, ferr); err != nil {
+		if rerr != nil || ferr != nil || report == nil || figures == nil && c.Outcome.Evaluation != "" {
+			d.opt.Logger.Error("the report of a model is missing or damaged", "model", id)
 			return nil, refusal(damagedModel)
 		}
 		c.Report, c.Evaluation = report, figures
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, refusal(damagedModel)
 	}
 	// Without its key, after a destruction, the certificate stands without the report.
 	if err := c.Check(); err != nil {

@@ -22,7 +22,7 @@ const scoreWall = 20 * time.Second
 
 // damagedModel is a parameter file that is not the one the ledger commits to.
 var damagedModel = policies.Reason{Code: "MODEL_DAMAGED", Rule: "ledger", SetBy: "sandgate",
-	ZH: "存放的模型参数与账本所记散列不符，未交付", EN: "the stored parameters are not those that the ledger commits to; nothing is handed out",
+	ZH: "存放的模型文件缺失，或与账本所记散列不符，未交付", EN: "what is kept of the model is missing, or not what the ledger commits to; nothing is handed out",
 	HintZH: "请网关管理员从备份恢复主目录下的 models 目录", HintEN: "have the gateway's administrator restore the directory models of its home from backup"}
 
 // usable opens the parameter file of a model that its operator may use now, and holds

@@ -20,6 +20,7 @@ import (
 	"github.com/sandgate/sandgate/compute/engine/sealed"
 	"github.com/sandgate/sandgate/internal/durable"
 	"github.com/sandgate/sandgate/ledger/state"
+	"github.com/sandgate/sandgate/policies"
 )
 
 // Parts of what is kept of a model. All are encrypted under the model's own data key.
@@ -273,6 +274,38 @@ func (d *Domain) sweepModels() error {
 		}
 	}
 	return nil
+}
+
+// tellOfMissingModels logs what of certified models is not there any more, so that it is
+// restored before somebody asks for it. Without a key nothing is expected: it went with
+// a snapshot, or whoever asks is told.
+func (d *Domain) tellOfMissingModels() {
+	var all []state.Model
+	d.log.View(func() {
+		for _, id := range d.state.Models() {
+			if m, _ := d.state.Model(id); m.Phase == state.PhaseReleased {
+				all = append(all, m)
+			}
+		}
+	})
+	there := func(id, part string) bool {
+		_, err := os.Stat(d.modelPath(id, part))
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	for _, m := range all {
+		id, parts := m.Request.Model, []string{partReport}
+		if m.Certified.Certificate.Verdict == policies.VerdictPass {
+			parts = append(parts, partParameters)
+		}
+		if m.Certified.Certificate.Evaluation != "" {
+			parts = append(parts, partFigures)
+		}
+		for _, part := range parts {
+			if there(id, "key") && !there(id, part) {
+				d.opt.Logger.Error("what is kept of a model is missing: restore the directory models of the home from backup", "model", id, "part", part)
+			}
+		}
+	}
 }
 
 // eraseModels destroys what is kept of models that were trained on a snapshot before

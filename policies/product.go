@@ -107,6 +107,10 @@ func (b *Book) Product(id string) (Product, bool) { p, ok := b.products[id]; ret
 // Products lists product ids in order.
 func (b *Book) Products() []string { return slices.Sorted(maps.Keys(b.products)) }
 
+// CheckProductID says what is wrong with a product's id, so that a draft need not be
+// filed to be told.
+func CheckProductID(id string) error { return checkID("product", id) }
+
 func (b *Book) putProduct(p Product, a act) error {
 	if err := checkID("product", p.ID); err != nil {
 		return err

@@ -237,7 +237,7 @@ off, which the ledger records.`,
 			if tick == 0 {
 				tick = -1
 			}
-			logger := slog.New(slog.NewTextHandler(a.err, nil))
+			logger := slog.New(slog.NewTextHandler(a.err, a.logOptions(slog.LevelInfo)))
 			if months < accesslog.LeastMonths || months > 120 {
 				return usageError{texts.Errorf("--access-log-months is %d to 120", accesslog.LeastMonths)}
 			}

@@ -34,10 +34,12 @@ func scripts(t *testing.T, pattern string) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ROOT", root)
 			e.Setenv("TESTDATA", filepath.Join(root, "testdata"))
+			file, _ := realData()
+			e.Setenv("REAL_DATA", file)
 			e.Values[runKey{}] = &playing{}
 			return nil
 		},
-		Condition: vaultCondition,
+		Condition: storyCondition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"city": cmdCity, "authority": cmdAuthority, "table": cmdTable, "place": cmdPlace, "gateway": cmdGateway, "exits": cmdExits,
 			"pick": cmdPick, "jsonvar": cmdJSONVar, "damage": cmdDamage, "resize": cmdResize, "barrage": cmdBarrage,

@@ -114,7 +114,7 @@ func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
 		return errors.Join(err, lis.Close())
 	}
 	defer func() { err = errors.Join(err, s.witness.stop()) }()
-	d, err := gateway.OpenDomain(ctx, s.home, gateway.Options{Tier: sandbox.Tier(o.tier), Tick: demoTick, Logger: slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	d, err := gateway.OpenDomain(ctx, s.home, gateway.Options{Tier: sandbox.Tier(o.tier), Tick: demoTick, Logger: slog.New(slog.NewTextHandler(a.err, a.logOptions(slog.LevelWarn)))})
 	if err != nil {
 		return errors.Join(err, lis.Close())
 	}

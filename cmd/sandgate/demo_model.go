@@ -2,23 +2,28 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/sandgate/sandgate/compute/model/gate"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
+	"github.com/sandgate/sandgate/gateway/certificate"
 	"github.com/sandgate/sandgate/gateway/client"
 	"github.com/sandgate/sandgate/policies"
 )
 
 // modelStep is a model of a story and how it must end: a verdict, or words of the
-// refusal to file it.
+// refusal to file it. One that is trained and fails does so for caught, a code of the
+// gate's.
 type modelStep struct {
 	id, zh, en string
 	spec       policies.ModelSpec
 	want       string
+	caught     string
 }
 
 // modelStory is what a story trains: the department's rule that opens its columns, and
@@ -30,21 +35,22 @@ type modelStory struct {
 	steps            []modelStep
 }
 
-// cityModels opens the contributions to training and tries two models on them: one
-// that keeps its records, and one that withstands the gate.
+// cityModels opens the contributions to training and tries three models on them: one
+// that keeps its records, one that fits its units too closely, and one that withstands
+// the gate.
 func cityModels(hrss string, l licence) (*modelStory, error) {
 	_, rule, ok := strings.Cut(hrss, "kind: Disclosure")
 	if !ok {
 		return nil, texts.Errorf("the demo city's hrss.yaml holds no Disclosure")
 	}
 	rule = "kind: Disclosure" + rule
-	for _, c := range []string{"scheme: [key, filter", "base_yuan: [filter, measure", "district: [key, filter, join"} {
+	for _, c := range []string{"scheme: [key, filter", "base_yuan: [filter, measure", "district: [key, filter, join", "month: [key, filter", "industry: [key, filter"} {
 		if !strings.Contains(rule, c) {
 			return nil, texts.Errorf("the demo city's hrss.yaml opens no %s]", c)
 		}
 		rule = strings.Replace(rule, c, c+", train", 1)
 	}
-	rule = strings.TrimRight(rule, "\n") + "\n    models: {families: [logistic], rho: \"0.05\", rows_per_month: 1000}\n"
+	rule = strings.TrimRight(rule, "\n") + "\n    models: {families: [logistic, tree], rho: \"0.05\", rows_per_month: 1000}\n"
 	l.text = strings.TrimRight(l.text, "\n") + "\njobs: [query, model]\n"
 	features := func(names ...string) (out []policies.ModelFeature) {
 		for _, n := range names {
@@ -57,9 +63,13 @@ func cityModels(hrss string, l licence) (*modelStory, error) {
 		Private: true, Rho: "0.02", RhoEvaluation: "0.002", Groups: []string{"scheme"}, Release: policies.ReleaseParameters}
 	neighbours := income
 	neighbours.Family = "knn"
+	// As deep, and with as small leaves, as a specification can ask for.
+	tree := policies.ModelSpec{Dataset: "social_insurance", Family: policies.FamilyTree, Label: label, Features: features("month", "scheme", "district", "industry"),
+		RhoEvaluation: "0.002", Release: policies.ReleaseScores, Setting: policies.ModelSettings{Depth: 10, Leaf: 10}}
 	return &modelStory{department: "hrss", rule: rule, licence: l, purpose: "urban_planning", steps: []modelStep{
-		{"neighbours", "近邻模型（保存训练记录本身）", "nearest neighbours (which are the training records)", neighbours, "training records"},
-		{"income", "缴费水平：差分隐私逻辑回归，导出参数", "contribution level: private logistic regression, parameters released", income, "PASS"},
+		{"neighbours", "近邻模型（保存训练记录本身）", "nearest neighbours (which are the training records)", neighbours, "training records", ""},
+		{"overfitted", "过拟合的决策树（10 层，每叶至少 10 个单元，不加噪）", "an overfitted decision tree (10 levels, leaves of 10 units and up, no noise)", tree, "FAIL", gate.CodeStructure},
+		{"income", "缴费水平：差分隐私逻辑回归，导出参数", "contribution level: private logistic regression, parameters released", income, "PASS", ""},
 	}}, nil
 }
 
@@ -120,19 +130,53 @@ func (s *stage) model(ctx context.Context, m *modelStory, st modelStep, regulato
 	if err := s.keep(got.GetReceipt()); err != nil {
 		return err
 	}
-	for _, r := range got.GetReasons() {
-		a.say("  ✗ 未发布 %s: %s", "  ✗ not released %s: %s", r.GetCode(), reasonText(r, a.lang))
-	}
 	verdict := strings.TrimPrefix(got.GetVerdict().String(), "VERDICT_")
 	if verdict != st.want {
 		return texts.Errorf("verdict %s, expected %s", verdict, st.want)
 	}
-	if verdict == string(policies.VerdictPass) {
-		f, err := s.clients[operator].Model.DownloadModel(ctx, &sandgatev1.DownloadModelRequest{Name: got.GetName()})
-		if err != nil {
-			return err
-		}
-		a.say("  ✓ 合格并发布：参数文件 %d 字节，花费 ρ %s，%.1f 秒", "  ✓ passed and released: a parameter file of %d bytes for ρ %s, %.1f s", len(f.GetContent()), rho(got.GetPriceNanoRho()), time.Since(start).Seconds())
+	if verdict != string(policies.VerdictPass) {
+		return s.caught(ctx, operator, got, st.caught, time.Since(start))
 	}
+	f, err := s.clients[operator].Model.DownloadModel(ctx, &sandgatev1.DownloadModelRequest{Name: got.GetName()})
+	if err != nil {
+		return err
+	}
+	a.say("  ✓ 合格并发布：参数文件 %d 字节，花费 ρ %s，%.1f 秒", "  ✓ passed and released: a parameter file of %d bytes for ρ %s, %.1f s", len(f.GetContent()), rho(got.GetPriceNanoRho()), time.Since(start).Seconds())
+	return nil
+}
+
+// caught shows why the gate did not let a trained model out, each attack with its figure
+// and its bound, and that neither its scores nor its parameters can be had.
+func (s *stage) caught(ctx context.Context, operator string, m *sandgatev1.Model, code string, took time.Duration) error {
+	a, c := s.a, s.clients[operator].Model
+	got, err := c.GetModelCertificate(ctx, &sandgatev1.GetModelCertificateRequest{Name: m.GetName()})
+	if err != nil {
+		return err
+	}
+	var x certificate.Certificate
+	if err := json.Unmarshal(got.GetCertificate(), &x); err != nil {
+		return texts.Errorf("failed to read certificate: %w", err)
+	}
+	report, err := gate.Load(x.Report)
+	if err != nil {
+		return texts.Errorf("failed to read certificate: %w", err)
+	}
+	found := false
+	for _, r := range report.Reasons {
+		found = found || r.Code == code
+		a.say("  ✗ 已训练，未发布 %s: %s", "  ✗ trained, not released %s: %s", r.Code, r.Text(a.lang))
+	}
+	if !found {
+		return texts.Errorf("the gate did not find %s", code)
+	}
+	_, err = c.DownloadModel(ctx, &sandgatev1.DownloadModelRequest{Name: m.GetName()})
+	p := client.ProblemOf(err)
+	if err == nil {
+		return texts.Errorf("a model that failed was handed out")
+	}
+	if p == nil || len(p.Reasons) == 0 {
+		return err
+	}
+	a.say("  ✗ 下载被拒 %s；花费 ρ %s，%.1f 秒", "  ✗ its download is refused: %s; ρ %s spent, %.1f s", p.Reasons[0].GetCode(), rho(m.GetPriceNanoRho()), took.Seconds())
 	return nil
 }

@@ -111,7 +111,7 @@ status 4 when it does not hold, 2 when the file is no evidence.`,
 			}
 			r, err := f.Verify(opt)
 			if err != nil {
-				a.say("证据不成立: %v", "the evidence does not hold: %v", err)
+				a.say("证据不成立: %s", "the evidence does not hold: %s", a.said(err))
 				return &silentError{exitAuditFailed}
 			}
 			return a.evidence(r)

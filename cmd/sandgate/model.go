@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -43,6 +44,9 @@ department and the regulator review it; then train it.`,
 		Example: `  sandgate model draft -f income.yaml --id income --title-zh 缴存水平 --licence alpha-2026 --purpose urban_planning --out product.yaml --kit ./kits/alpha`,
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if err := policies.CheckProductID(p.ID); err != nil {
+				return usageError{err}
+			}
 			k, err := a.kit()
 			if err != nil {
 				return err
@@ -143,7 +147,7 @@ func (a *app) modelExplainCmd() *cobra.Command {
 				if len(x.GetColumns()) > 0 {
 					a.say("列: %s", "columns: %s", join(x.GetColumns()))
 					a.say("价格: 训练 ρ %s，评估 ρ %s；%d 遍扫描，%d 个加噪的和；发布: %s", "price: training ρ %s, evaluation ρ %s; %d passes, %d noised sums; released: %s",
-						rho(x.GetTrainingNanoRho()), rho(x.GetEvaluationNanoRho()), x.GetPasses(), x.GetSums(), x.GetRelease())
+						rho(x.GetTrainingNanoRho()), rho(x.GetEvaluationNanoRho()), x.GetPasses(), x.GetSums(), a.state(x.GetRelease()))
 				}
 				for _, r := range x.GetReasons() {
 					a.say("✗ 拒绝 %s: %s", "✗ refused %s: %s", r.GetCode(), reasonText(r, a.lang))
@@ -180,19 +184,28 @@ A verdict of FAIL or VOID ends with exit code 3.`,
   sandgate model train income -o json --request 6f0e4a0e-3a77-4a3b-8f5d-0a6f60f0c001 --kit ./kits/alpha`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			// A refusal leaves nothing to go on with, so the hint waits until the model is
+			// let in, or until nobody knows whether it was.
+			hint := func() {}
 			if id == "" {
 				id = uuid.NewString()
-				a.note("请求号 %s；中断后加 --request 续等", "request %s; if interrupted, go on with --request", id)
+				hint = sync.OnceFunc(func() {
+					a.note("请求号 %s；中断后加 --request 续等", "request %s; if interrupted, go on with --request", id)
+				})
 			}
 			return a.withClient(func(cl *client.Client) error {
 				said := ""
 				got, err := cl.Train(c.Context(), &sandgatev1.TrainModelRequest{RequestId: id, Licence: m.licence, Purpose: m.purpose, Product: args[0]}, func(now *sandgatev1.Model) {
+					hint()
 					if line := a.modelProgress(now); line != said {
 						said = line
 						a.note("%s", "%s", line)
 					}
 				})
 				if err != nil {
+					if p := client.ProblemOf(err); p == nil || len(p.Reasons) == 0 {
+						hint()
+					}
 					return err
 				}
 				return a.verdict(got)
@@ -253,7 +266,13 @@ func (a *app) models(list []*sandgatev1.Model) error {
 		if m.GetVerdict() == sandgatev1.Model_VERDICT_UNSPECIFIED {
 			verdict = ""
 		}
-		body = append(body, []string{client.ModelID(m.GetName()), m.GetOperator(), m.GetProduct(), strings.ToLower(strings.TrimPrefix(m.GetState().String(), "STATE_")), verdict, m.GetRelease(),
+		// Programs have known the states of models in small letters.
+		code := strings.TrimPrefix(m.GetState().String(), "STATE_")
+		state := a.state(code)
+		if state == code {
+			state = strings.ToLower(code)
+		}
+		body = append(body, []string{client.ModelID(m.GetName()), m.GetOperator(), m.GetProduct(), state, verdict, a.state(m.GetRelease()),
 			rho(m.GetPriceNanoRho()), itoa(m.GetRowsScored()), fmt.Sprint(m.GetSeq()), strings.Join(reasons, " ")})
 	}
 	return a.rows(head, body, 6, 7, 8)

@@ -96,7 +96,7 @@ func (a *app) verifyCertificate(ctx context.Context, file, dir, trust string) er
 		return err
 	}
 	broken := func(err error) error {
-		a.say("合格证不成立: %v", "the certificate does not hold: %v", err)
+		a.say("合格证不成立: %s", "the certificate does not hold: %s", a.said(err))
 		return &silentError{exitAuditFailed}
 	}
 	if !r.OK {
@@ -162,12 +162,23 @@ func (a *app) certificateSheets(x *certificate.Certificate) []sheetOf {
 	if x.Spec != nil {
 		put("数据集", "dataset", x.Spec.Dataset)
 		put("模型族", "family", string(x.Spec.Family))
-		put("发布方式", "release", string(x.Spec.Release))
+		put("发布方式", "release", a.state(string(x.Spec.Release)))
 	}
 	put("训练单元（约）", "units", itoa(x.Outcome.Units))
 	put("价格 ρ", "price", rho(x.PriceNanoRho))
 	put("结论", "verdict", string(x.Outcome.Verdict))
 	put("原因", "reasons", strings.Join(x.Outcome.Reasons, " "))
+	var e model.Evaluation
+	if x.Evaluation != nil && json.Unmarshal(x.Evaluation, &e) == nil {
+		for _, m := range []struct {
+			zh, en string
+			of     *model.Estimate
+		}{{"留出单元 AUC", "AUC on held-out units", e.AUC}, {"留出单元准确率", "accuracy on held-out units", e.Accuracy}, {"留出单元 R²", "R² on held-out units", e.R2}, {"留出单元均方根误差", "RMSE on held-out units", e.RMSE}} {
+			if m.of != nil {
+				put(m.zh, m.en, fmt.Sprintf("%.3f [%.3f, %.3f]", m.of.Value, m.of.Low, m.of.High))
+			}
+		}
+	}
 	sheets := []sheetOf{head}
 	var r *gate.Report
 	if x.Report != nil {
@@ -276,7 +287,7 @@ machine, with the same result, and nothing is sent.`,
 				}
 				s, err := engine.ScoreRows(text, columns, values)
 				if err != nil {
-					return err
+					return rowsAtFault(err, text, columns)
 				}
 				return a.scores(s.Columns, s.Rows)
 			}
@@ -293,6 +304,28 @@ machine, with the same result, and nothing is sent.`,
 	c.Flags().StringVar(&file, "file", "", "参数文件：在本机打分 · parameter file: score on this machine")
 	require(c, "rows")
 	return c
+}
+
+// rowsAtFault says in both languages what is wrong with rows that were to be scored
+// here: the place, and never a value.
+func rowsAtFault(err error, file []byte, columns []string) error {
+	var f *engine.ScoreFault
+	if !errors.As(err, &f) {
+		return err
+	}
+	switch f.Code {
+	case "COLUMN_MISSING":
+		if p, perr := model.Parse(file); perr == nil && f.Column >= 1 && f.Column <= len(p.Features) {
+			return texts.Errorf("%s: the rows lack the feature %q of the model; add the column", f.Code, p.Features[f.Column-1].Column)
+		}
+	case "COLUMN_UNKNOWN":
+		return texts.Errorf("%s: column %d of the header is no feature of the model, or stands twice; leave it out", f.Code, f.Column)
+	case "ROW_FORM":
+		if f.Row >= 1 && f.Column >= 1 && f.Column <= len(columns) {
+			return texts.Errorf("%s: row %d, column %d (%s): the value does not fit the column's type or code list, or must not be missing; write it as the catalogue does", f.Code, f.Row, f.Column, columns[f.Column-1])
+		}
+	}
+	return err
 }
 
 func (a *app) scores(heads []string, rows [][]string) error {

@@ -5,6 +5,8 @@ package main
 var stateNames = map[string]string{
 	// jobs and verifications
 	"RUNNING": "运行中", "SUCCEEDED": "已完成", "REFUSED": "已拒绝", "FAILED": "失败", "QUEUED": "排队中", "WAITING_FOR_WITNESSES": "等待见证", "ANSWERED": "已答复",
+	// models
+	"CERTIFIED": "已检验", "parameters": "导出参数", "scores": "只提供打分",
 	// registrations
 	"valid": "有效", "expired": "已到期", "cancelled": "已注销",
 	// applications, changes, objections, corrections

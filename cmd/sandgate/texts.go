@@ -4,10 +4,15 @@ import "github.com/sandgate/sandgate/internal/bilingual"
 
 // texts are the errors of commands in Chinese.
 var texts = bilingual.Book{
-	"the demo city's hrss.yaml holds no Disclosure":                             "演示城市的 hrss.yaml 中没有 Disclosure",
-	"the demo city's hrss.yaml opens no %s]":                                    "演示城市的 hrss.yaml 没有开放 %s]",
-	"model %s: %w":                                                              "模型 %s：%w",
-	"refused, expected %s":                                                      "被拒绝，预期为 %s",
+	"the demo city's hrss.yaml holds no Disclosure":                 "演示城市的 hrss.yaml 中没有 Disclosure",
+	"the demo city's hrss.yaml opens no %s]":                        "演示城市的 hrss.yaml 没有开放 %s]",
+	"model %s: %w":                                                  "模型 %s：%w",
+	"refused, expected %s":                                          "被拒绝，预期为 %s",
+	"%s: the rows lack the feature %q of the model; add the column": "%s: 缺少模型的特征列“%s”；请补上该列",
+	"%s: column %d of the header is no feature of the model, or stands twice; leave it out":                                                     "%s: 表头第 %d 列不是模型的特征，或重复；请删去",
+	"%s: row %d, column %d (%s): the value does not fit the column's type or code list, or must not be missing; write it as the catalogue does": "%s: 第 %d 行第 %d 列（%s）：取值不符合该列的类型、代码表，或不得缺失；请按目录的写法填写",
+	"the gate did not find %s":                                                  "检验未发现 %s",
+	"a model that failed was handed out":                                        "未通过的模型被交出",
 	"verdict %s, expected %s":                                                   "结论为 %s，预期为 %s",
 	"the file has more than %d bytes":                                           "文件超过 %d 字节",
 	"failed to write certificate: %w":                                           "写出合格证失败：%w",

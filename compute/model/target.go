@@ -29,8 +29,11 @@ func (b *builder) target(d *Design) *policies.Reason {
 			return bad("标签列 %s 不是有登记范围的数值，不能用 threshold", "label %s is no number with registered bounds and takes no threshold", "改用 positive", "use positive")
 		}
 		v, err := threshold(c.Type, l.Threshold)
-		if err != nil || !slices.Contains(c.Grid, v) || v <= c.Bounds[0] || v > c.Bounds[1] {
-			return bad("标签列 %s 的 threshold 不是登记网格的内部边界", "the threshold of label %s is no inner edge of its registered grid", "取网格的一条边界，或请数源部门登记 grid", "take an edge of the grid, or ask the department to register one")
+		if err == nil && v <= c.Bounds[0] {
+			return bad("标签列 %s 的 threshold 位于取值范围的下限：每一行都属于同一类", "the threshold of label %s is at the lower bound of its column: every row would be of one class", "取网格中更高的一条边界；上限可用，由达到上限的行构成一类", "take a higher edge of the grid; the upper bound is one, and a class of those who reach it")
+		}
+		if err != nil || !slices.Contains(c.Grid, v) || v > c.Bounds[1] {
+			return bad("标签列 %s 的 threshold 不是登记网格中取值范围以内的边界", "the threshold of label %s is no edge of its registered grid within its bounds", "取网格的一条边界，或请数源部门登记 grid", "take an edge of the grid, or ask the department to register one")
 		}
 		t.Threshold, t.Classes = &v, 2
 	case coded:

@@ -11,7 +11,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"reflect"
 
@@ -60,16 +59,16 @@ type Certificate struct {
 // and evaluation are those whose digests it names.
 func (c *Certificate) Check() error {
 	if c.V != Version {
-		return fmt.Errorf("certificate version %d is unknown; this reader knows %d", c.V, Version)
+		return texts.Errorf("certificate version %d is unknown; this reader knows %d", c.V, Version)
 	}
 	if err := c.Outcome.Check(); err != nil {
 		return err
 	}
 	if c.Report != nil && digest(c.Report) != c.Outcome.Report {
-		return errors.New("the report is not the one that the certificate names")
+		return texts.Errorf("the report is not the one that the certificate names")
 	}
 	if c.Evaluation != nil && digest(c.Evaluation) != c.Outcome.Evaluation {
-		return errors.New("the evaluation is not the one that the certificate names")
+		return texts.Errorf("the evaluation is not the one that the certificate names")
 	}
 	return nil
 }
@@ -82,30 +81,30 @@ func digest(text []byte) string {
 // Open reads an envelope and checks its signature by one of the gateway's keys.
 func Open(envelope []byte, keys ...ed25519.PublicKey) (*Certificate, error) {
 	if len(envelope) > MaxBytes {
-		return nil, errors.New("the certificate is too large")
+		return nil, texts.Errorf("the certificate is too large")
 	}
 	var env dsse.Envelope
 	if err := strict(envelope, &env); err != nil {
-		return nil, fmt.Errorf("failed to read certificate: %w", err)
+		return nil, texts.Errorf("failed to read certificate: %w", err)
 	}
 	payload, err := base64.StdEncoding.DecodeString(env.Payload)
 	if err != nil || env.PayloadType != PayloadType || len(env.Signatures) != 1 {
-		return nil, errors.New("failed to read certificate: not an envelope of a model certificate")
+		return nil, texts.Errorf("failed to read certificate: not an envelope of a model certificate")
 	}
 	sig, err := base64.StdEncoding.DecodeString(env.Signatures[0].Sig)
 	if err != nil {
-		return nil, errors.New("failed to read certificate: its signature is none")
+		return nil, texts.Errorf("failed to read certificate: its signature is none")
 	}
 	signed := false
 	for _, k := range keys {
 		signed = signed || len(k) == ed25519.PublicKeySize && ed25519.Verify(k, dsse.PAE(PayloadType, payload), sig)
 	}
 	if !signed {
-		return nil, errors.New("the certificate is not signed by the gateway")
+		return nil, texts.Errorf("the certificate is not signed by the gateway")
 	}
 	var c Certificate
 	if err := strict(payload, &c); err != nil {
-		return nil, fmt.Errorf("failed to read certificate: %w", err)
+		return nil, texts.Errorf("failed to read certificate: %w", err)
 	}
 	return &c, c.Check()
 }
@@ -115,10 +114,10 @@ func strict(text []byte, into any) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
-		return errors.New("it is not the JSON laid down")
+		return texts.Errorf("it is not the JSON laid down")
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("more follows")
+		return texts.Errorf("more follows")
 	}
 	return nil
 }
@@ -127,11 +126,11 @@ func strict(text []byte, into any) error {
 func (c *Certificate) Matches(e *entry.Entry) error {
 	switch {
 	case e.Seq != c.Seq || e.Kind != entry.KindModelCertified || e.ModelCertified == nil:
-		return errors.New("the ledger's entry at its place certifies no model")
+		return texts.Errorf("the ledger's entry at its place certifies no model")
 	case e.ModelCertified.Model != c.Model || e.ModelCertified.Parameters != c.Parameters || e.At != c.At:
-		return errors.New("the ledger's entry is about another model")
+		return texts.Errorf("the ledger's entry is about another model")
 	case !reflect.DeepEqual(e.ModelCertified.Certificate, c.Outcome):
-		return errors.New("the ledger's entry holds another certificate")
+		return texts.Errorf("the ledger's entry holds another certificate")
 	}
 	return nil
 }

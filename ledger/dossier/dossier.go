@@ -8,7 +8,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 
@@ -49,22 +48,22 @@ type Entry struct {
 // Parse reads a file; fields it does not know are refused.
 func Parse(data []byte) (*File, error) {
 	if len(data) > MaxFile {
-		return nil, fmt.Errorf("evidence file is larger than %d bytes", MaxFile)
+		return nil, texts.Errorf("evidence file is larger than %d bytes", MaxFile)
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	var f File
 	if err := dec.Decode(&f); err != nil {
-		return nil, errors.New("not an evidence file: JSON of the expected fields is needed")
+		return nil, texts.Errorf("not an evidence file: JSON of the expected fields is needed")
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows the evidence")
+		return nil, texts.Errorf("something follows the evidence")
 	}
 	if f.Format != Format {
-		return nil, fmt.Errorf("evidence is of another format than %s", Format)
+		return nil, texts.Errorf("evidence is of another format than %s", Format)
 	}
 	if len(f.Entries) > maxEntries {
-		return nil, fmt.Errorf("evidence holds more than %d entries", maxEntries)
+		return nil, texts.Errorf("evidence holds more than %d entries", maxEntries)
 	}
 	return &f, nil
 }
@@ -76,7 +75,7 @@ func (f *File) Encode() ([]byte, error) {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")
 	if err := enc.Encode(f); err != nil {
-		return nil, fmt.Errorf("failed to encode evidence: %w", err)
+		return nil, texts.Errorf("failed to encode evidence: %w", err)
 	}
 	return buf.Bytes(), nil
 }

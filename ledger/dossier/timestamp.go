@@ -5,8 +5,6 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"io"
 	"math/big"
 	"time"
@@ -34,12 +32,12 @@ type Stamp struct {
 func (f *File) StampRequest(rnd io.Reader) (query []byte, nonce *big.Int, err error) {
 	var b [8]byte
 	if _, err := io.ReadFull(rnd, b[:]); err != nil {
-		return nil, nil, fmt.Errorf("failed to draw a nonce: %w", err)
+		return nil, nil, texts.Errorf("failed to draw a nonce: %w", err)
 	}
 	nonce = new(big.Int).SetBytes(b[:])
 	query, err = timestamp.CreateRequest(bytes.NewReader([]byte(f.Checkpoint)), &timestamp.RequestOptions{Hash: crypto.SHA256, Certificates: true, Nonce: nonce})
 	if err != nil {
-		return nil, nil, fmt.Errorf("failed to make a time-stamp query: %w", err)
+		return nil, nil, texts.Errorf("failed to make a time-stamp query: %w", err)
 	}
 	return query, nonce, nil
 }
@@ -49,10 +47,10 @@ func (f *File) StampRequest(rnd io.Reader) (query []byte, nonce *big.Int, err er
 func (f *File) TakeStamp(reply []byte, nonce *big.Int) (*Stamp, error) {
 	t, err := timestamp.ParseResponse(reply)
 	if err != nil {
-		return nil, errors.New("the authority gave no time-stamp: its reply is no granted RFC 3161 response")
+		return nil, texts.Errorf("the authority gave no time-stamp: its reply is no granted RFC 3161 response")
 	}
 	if t.Nonce == nil || t.Nonce.Cmp(nonce) != 0 {
-		return nil, errors.New("the authority's reply answers another query")
+		return nil, texts.Errorf("the authority's reply answers another query")
 	}
 	was := f.Timestamp
 	f.Timestamp = t.RawToken
@@ -71,25 +69,25 @@ func (f *File) stamp(roots *x509.CertPool) (*Stamp, error) {
 		return nil, nil
 	}
 	if len(f.Timestamp) > maxToken {
-		return nil, fmt.Errorf("the time-stamp is larger than %d bytes", maxToken)
+		return nil, texts.Errorf("the time-stamp is larger than %d bytes", maxToken)
 	}
 	p7, err := pkcs7.Parse(f.Timestamp)
 	if err != nil {
-		return nil, errors.New("the time-stamp is damaged")
+		return nil, texts.Errorf("the time-stamp is damaged")
 	}
 	t, err := timestamp.Parse(f.Timestamp)
 	if err != nil {
-		return nil, errors.New("the time-stamp is damaged, or its signature does not hold")
+		return nil, texts.Errorf("the time-stamp is damaged, or its signature does not hold")
 	}
 	signer := p7.GetOnlySigner()
 	if signer == nil {
-		return nil, errors.New("the time-stamp lacks its signer's certificate")
+		return nil, texts.Errorf("the time-stamp lacks its signer's certificate")
 	}
 	if len(signer.ExtKeyUsage) != 1 || signer.ExtKeyUsage[0] != x509.ExtKeyUsageTimeStamping {
-		return nil, errors.New("the time-stamp's certificate is not one for time-stamps alone (RFC 3161 §2.3)")
+		return nil, texts.Errorf("the time-stamp's certificate is not one for time-stamps alone (RFC 3161 §2.3)")
 	}
 	if sum := sha256.Sum256([]byte(f.Checkpoint)); t.HashAlgorithm != crypto.SHA256 || !bytes.Equal(t.HashedMessage, sum[:]) {
-		return nil, errors.New("the time-stamp is of something else than the checkpoint")
+		return nil, texts.Errorf("the time-stamp is of something else than the checkpoint")
 	}
 	s := &Stamp{At: t.Time.UTC(), Authority: signer.Subject.String()}
 	if roots == nil {
@@ -101,7 +99,7 @@ func (f *File) stamp(roots *x509.CertPool) (*Stamp, error) {
 	}
 	opts := x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: t.Time, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageTimeStamping}}
 	if _, err := signer.Verify(opts); err != nil {
-		return nil, errors.New("the time-stamp's certificate does not lead to the root named")
+		return nil, texts.Errorf("the time-stamp's certificate does not lead to the root named")
 	}
 	s.Trusted = true
 	return s, nil

@@ -2,8 +2,6 @@ package dossier
 
 import (
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -78,11 +76,11 @@ func (f *File) Verify(opt Options) (*Report, error) {
 		return nil, err
 	}
 	if g := v.entries[0]; g == nil || g.Genesis == nil || *g.Genesis != opt.Trust {
-		return nil, errors.New("the first entry of the ledger is missing or names other keys than those trusted")
+		return nil, texts.Errorf("the first entry of the ledger is missing or names other keys than those trusted")
 	}
 	regulator, err := policies.ParsePartyKey(opt.Trust.RegulatorKey)
 	if err != nil {
-		return nil, fmt.Errorf("failed to read the regulator's key: %w", err)
+		return nil, texts.Errorf("failed to read the regulator's key: %w", err)
 	}
 	v.book = policies.NewBook(opt.Trust.Regulator, regulator)
 	if err := v.find(); err != nil {
@@ -98,7 +96,7 @@ func (f *File) Verify(opt Options) (*Report, error) {
 		return nil, err
 	}
 	if opt.Authorities != nil && v.report.Timestamp == nil {
-		return nil, errors.New("the file holds no time-stamp")
+		return nil, texts.Errorf("the file holds no time-stamp")
 	}
 	return v.report, v.witnessed(opt.Witnesses)
 }
@@ -131,7 +129,7 @@ func (f *File) keys(first string) (*evidence.Chain, error) {
 	for _, x := range f.Entries {
 		e, err := entry.Decode([]byte(x.Text))
 		if err != nil {
-			return nil, fmt.Errorf("entry %d: %w", x.Index, err)
+			return nil, texts.Errorf("entry %d: %w", x.Index, err)
 		}
 		next = state.HandOver(chain, x.Index, e, next)
 	}
@@ -147,7 +145,7 @@ func (v *verifier) included(key note.Verifier) error {
 	v.report = &Report{Job: v.file.Job, Origin: cp.Origin, Size: uint64(cp.N), Root: cp.Hash.String()}
 	for i, e := range v.file.Entries {
 		if i > 0 && e.Index <= v.file.Entries[i-1].Index {
-			return errors.New("the entries are not in order")
+			return texts.Errorf("the entries are not in order")
 		}
 		p := evidence.Proof{Entry: []byte(e.Text), Index: e.Index, Size: uint64(cp.N), Hashes: e.Hashes, Checkpoint: v.file.Checkpoint}
 		if err := p.Verify(key); err != nil {
@@ -155,10 +153,10 @@ func (v *verifier) included(key note.Verifier) error {
 		}
 		decoded, err := entry.Decode([]byte(e.Text))
 		if err != nil {
-			return fmt.Errorf("entry %d: %w", e.Index, err)
+			return texts.Errorf("entry %d: %w", e.Index, err)
 		}
 		if decoded.Seq != e.Index {
-			return fmt.Errorf("entry %d says that it is entry %d", e.Index, decoded.Seq)
+			return texts.Errorf("entry %d says that it is entry %d", e.Index, decoded.Seq)
 		}
 		v.entries[e.Index] = decoded
 	}
@@ -183,13 +181,13 @@ func (v *verifier) find() error {
 		}
 	}
 	if v.reserved == nil || v.released == nil || v.released.Seq < v.reserved.Seq || v.reserved.Reserved.Request.Core == nil {
-		return fmt.Errorf("the reservation or the release of job %q is missing", job)
+		return texts.Errorf("the reservation or the release of job %q is missing", job)
 	}
 	r, out := v.reserved.Reserved, v.report
 	if out.RepeatOf == "" {
 		v.request, out.Operator = r.Request, v.reserved.Actor
 	} else if v.request.Query != r.Request.Query || v.request.Core == nil {
-		return errors.New("the repeat is of another query")
+		return texts.Errorf("the repeat is of another query")
 	}
 	out.Licence, out.Purpose, out.Datasets = v.request.Licence, v.request.Purpose, v.request.Core.Datasets()
 	out.Price, out.Digest = r.Price.String(), v.released.Released.Digest
@@ -213,18 +211,18 @@ func (v *verifier) documents() error {
 		}
 		envelope, err := state.Inflate(e.Policy.Envelope)
 		if err != nil {
-			return fmt.Errorf("entry %d: %w", seq, err)
+			return texts.Errorf("entry %d: %w", seq, err)
 		}
 		next, docs, signers, err := v.book.Vouched(envelope)
 		if err != nil {
-			return fmt.Errorf("entry %d: %w", seq, err)
+			return texts.Errorf("entry %d: %w", seq, err)
 		}
 		v.book = next
 		s := Signed{Index: seq, At: e.Time(), Signers: slices.Sorted(maps.Keys(signers))}
 		for _, d := range docs {
 			if p, ok := d.Body.(*policies.WitnessPolicy); ok {
 				if !signers[v.entries[0].Genesis.Regulator] {
-					return fmt.Errorf("entry %d: the regulator did not sign the witness policy", seq)
+					return texts.Errorf("entry %d: the regulator did not sign the witness policy", seq)
 				}
 				v.policy = p
 			}
@@ -248,7 +246,7 @@ func (v *verifier) documents() error {
 func (v *verifier) rests(regulator string) error {
 	l, ok := v.last["licence/"+v.request.Licence]
 	if !ok {
-		return fmt.Errorf("licence %q is missing", v.request.Licence)
+		return texts.Errorf("licence %q is missing", v.request.Licence)
 	}
 	at := v.reserved.Time()
 	if v.report.RepeatOf != "" {
@@ -261,18 +259,18 @@ func (v *verifier) rests(regulator string) error {
 	x := l.doc.Licence
 	switch {
 	case x.Operator != v.report.Operator:
-		return fmt.Errorf("licence %q is another operator's", x.ID)
+		return texts.Errorf("licence %q is another operator's", x.ID)
 	case !l.signers[regulator]:
-		return fmt.Errorf("the regulator did not sign licence %q", x.ID)
+		return texts.Errorf("the regulator did not sign licence %q", x.ID)
 	case !slices.Contains(x.Purposes, v.request.Purpose):
-		return fmt.Errorf("licence %q does not name the purpose %q", x.ID, v.request.Purpose)
+		return texts.Errorf("licence %q does not name the purpose %q", x.ID, v.request.Purpose)
 	case at.Before(x.NotBefore) || !at.Before(x.NotAfter):
-		return fmt.Errorf("licence %q was not in force", x.ID)
+		return texts.Errorf("licence %q was not in force", x.ID)
 	}
 	for _, id := range v.request.Core.Datasets() {
 		c, ok := v.last["catalogue/"+id]
 		if !ok {
-			return fmt.Errorf("the catalogue of data set %q is missing", id)
+			return texts.Errorf("the catalogue of data set %q is missing", id)
 		}
 		owner := c.doc.Catalogue.Department
 		public := slices.ContainsFunc(c.doc.Catalogue.Datasets, func(d policies.Dataset) bool { return d.ID == id && d.Public })
@@ -282,16 +280,16 @@ func (v *verifier) rests(regulator string) error {
 			case !ok && (what == "masking" || public && what != "catalogue"):
 				continue // a data set may have none
 			case !ok:
-				return fmt.Errorf("the %s of data set %q is missing", what, id)
+				return texts.Errorf("the %s of data set %q is missing", what, id)
 			case !d.signers[owner]:
-				return fmt.Errorf("department %q did not sign the %s of its data set %q", owner, what, id)
+				return texts.Errorf("department %q did not sign the %s of its data set %q", owner, what, id)
 			}
 		}
 		if !public && !slices.ContainsFunc(x.Resources, func(o policies.LicenceObject) bool { return o.Dataset == id }) {
-			return fmt.Errorf("licence %q does not grant data set %q", x.ID, id)
+			return texts.Errorf("licence %q does not grant data set %q", x.ID, id)
 		}
 		if !public && !l.signers[owner] {
-			return fmt.Errorf("department %q did not sign licence %q, which grants its data set %q", owner, x.ID, id)
+			return texts.Errorf("department %q did not sign licence %q, which grants its data set %q", owner, x.ID, id)
 		}
 	}
 	return nil
@@ -311,7 +309,7 @@ func (v *verifier) witnessed(asked witness.Policy) error {
 			for _, c := range have {
 				names = append(names, c.Name)
 			}
-			return fmt.Errorf("%d witnesses must have cosigned the checkpoint, %d did: %s", p.Quorum, len(have), strings.Join(names, ", "))
+			return texts.Errorf("%d witnesses must have cosigned the checkpoint, %d did: %s", p.Quorum, len(have), strings.Join(names, ", "))
 		}
 		for _, c := range have {
 			if !slices.ContainsFunc(v.report.Cosigned, func(o Cosigning) bool { return o.Line == c.Line }) {

@@ -13,7 +13,7 @@ import (
 
 // ErrRetiredKey is a checkpoint of a key that was not in force for a tree of that size: one that was retired
 // before, or one that came later.
-var ErrRetiredKey = errors.New("the key that signed this checkpoint was not in force for a tree of its size")
+var ErrRetiredKey = texts.Errorf("the key that signed this checkpoint was not in force for a tree of its size")
 
 // RotationText is what a key that is replaced, and the one that replaces it, both sign: so that whoever trusts the
 // first can trust the second, and nobody is made to answer for a key he does not hold. key is log or receipt; from
@@ -123,7 +123,7 @@ func inTerm(v note.Verifier, n *note.Note, cp torchwood.Checkpoint) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w (%d entries)", ErrRetiredKey, cp.N)
+	return texts.Errorf("%w (%d entries)", ErrRetiredKey, cp.N)
 }
 
 // ReceiptTerm is the time in force of a receipt key: it signed receipts of entries before Until. A later key signs
@@ -134,7 +134,7 @@ type ReceiptTerm struct {
 }
 
 // ErrRetiredReceiptKey is a receipt of a key that was retired before its entry.
-var ErrRetiredReceiptKey = errors.New("receipt is signed by a key that was retired before its entry")
+var ErrRetiredReceiptKey = texts.Errorf("receipt is signed by a key that was retired before its entry")
 
 // VerifyBy checks the signature by the keys of a log, in any order.
 func (r Receipt) VerifyBy(keys []ReceiptTerm) error {

@@ -39,13 +39,13 @@ func (p Proof) Verify(verifier note.Verifier) error {
 		return err
 	}
 	if p.Size != uint64(cp.N) {
-		return fmt.Errorf("proof claims a tree of %d entries, its checkpoint one of %d", p.Size, cp.N)
+		return texts.Errorf("proof claims a tree of %d entries, its checkpoint one of %d", p.Size, cp.N)
 	}
 	if p.Index >= p.Size {
-		return fmt.Errorf("proof is for entry %d, but its checkpoint covers %d entries only", p.Index, p.Size)
+		return texts.Errorf("proof is for entry %d, but its checkpoint covers %d entries only", p.Index, p.Size)
 	}
 	if err := tlog.CheckRecord(p.Hashes, cp.N, cp.Hash, int64(p.Index), tlog.RecordHash(p.Entry)); err != nil {
-		return fmt.Errorf("entry %d is not in the tree of its checkpoint: %w", p.Index, err)
+		return texts.Errorf("entry %d is not in the tree of its checkpoint: %w", p.Index, err)
 	}
 	return nil
 }
@@ -55,14 +55,14 @@ func (p Proof) Verify(verifier note.Verifier) error {
 func OpenCheckpoint(raw []byte, verifier note.Verifier) (torchwood.Checkpoint, error) {
 	n, err := note.Open(raw, verifiersOf(verifier))
 	if err != nil {
-		return torchwood.Checkpoint{}, fmt.Errorf("failed to verify checkpoint signature: %w", err)
+		return torchwood.Checkpoint{}, texts.Errorf("failed to verify checkpoint signature: %w", err)
 	}
 	cp, err := torchwood.ParseCheckpoint(n.Text)
 	if err != nil {
-		return torchwood.Checkpoint{}, fmt.Errorf("failed to parse checkpoint: %w", err)
+		return torchwood.Checkpoint{}, texts.Errorf("failed to parse checkpoint: %w", err)
 	}
 	if cp.Origin != verifier.Name() {
-		return torchwood.Checkpoint{}, fmt.Errorf("checkpoint is of log %q, not of %q", cp.Origin, verifier.Name())
+		return torchwood.Checkpoint{}, texts.Errorf("checkpoint is of log %q, not of %q", cp.Origin, verifier.Name())
 	}
 	if err := inTerm(verifier, n, cp); err != nil {
 		return torchwood.Checkpoint{}, err

@@ -24,7 +24,7 @@ type Receipt struct {
 }
 
 // ErrReceiptSignature is returned for a receipt that the key did not sign.
-var ErrReceiptSignature = errors.New("receipt is not signed by this key")
+var ErrReceiptSignature = texts.Errorf("receipt is not signed by this key")
 
 // SignReceipt makes the receipt for the leaf at seq. The key must be a whole Ed25519 private key.
 func SignReceipt(key ed25519.PrivateKey, origin string, seq uint64, leaf tlog.Hash) Receipt {

@@ -1,0 +1,20 @@
+package certificate
+
+import "github.com/sandgate/sandgate/internal/bilingual"
+
+// texts are what is wrong with certificates in Chinese.
+var texts = bilingual.Book{
+	"certificate version %d is unknown; this reader knows %d":            "不认识第 %d 版的合格证；本程序支持第 %d 版",
+	"the report is not the one that the certificate names":               "检验报告与合格证所记散列不符",
+	"the evaluation is not the one that the certificate names":           "评估与合格证所记散列不符",
+	"the certificate is too large":                                       "合格证过大",
+	"failed to read certificate: %w":                                     "读取合格证失败：%w",
+	"failed to read certificate: not an envelope of a model certificate": "读取合格证失败：不是模型合格证的签名文件",
+	"failed to read certificate: its signature is none":                  "读取合格证失败：签名无法读取",
+	"the certificate is not signed by the gateway":                       "合格证不是由网关签名的",
+	"it is not the JSON laid down":                                       "不是规定的 JSON",
+	"more follows":                                                       "之后有多余内容",
+	"the ledger's entry at its place certifies no model":                 "账本中该条记录不是模型合格证",
+	"the ledger's entry is about another model":                          "账本中该条记录是另一个模型的",
+	"the ledger's entry holds another certificate":                       "账本中该条记录的合格证与此不同",
+}
