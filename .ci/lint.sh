@@ -14,8 +14,9 @@ generated() {
 	local tmp
 	tmp=$(mktemp -d)
 	cp -r gateway/api "$tmp/api"
-	OUT="$tmp/api" ./.ci/proto.sh || return 1
-	diff -r gateway/api/sandgate "$tmp/api/sandgate" || { echo "generated code is stale; run: make proto"; return 1; }
+	cp -r compute/model/onnx/onnxpb "$tmp/onnxpb"
+	OUT="$tmp/api" OUT_ONNX="$tmp/onnxpb" ./.ci/proto.sh || return 1
+	diff -r gateway/api/sandgate "$tmp/api/sandgate" && diff -r compute/model/onnx/onnxpb "$tmp/onnxpb" || { echo "generated code is stale; run: make proto"; return 1; }
 }
 # The vulnerability database may be out of reach; that is said, not failed.
 vulnerabilities() {

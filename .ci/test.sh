@@ -15,6 +15,8 @@ export SANDGATE_BIN
 trap 'rm -rf "$(dirname "$SANDGATE_BIN")"' EXIT
 # Brings the WebAssembly compilers, without which the tests of guests built from source are skipped (and fail with CI=true).
 ./.ci/wasm.sh >/dev/null || echo "!! 没有 WebAssembly 编译器，从源码构建的测试将跳过 · NO WEBASSEMBLY COMPILERS: tests of guests built from source are SKIPPED"
+# Brings onnxruntime, without which exported models are not scored by it (and the test fails with CI=true).
+./.ci/onnx.sh >/dev/null || echo "!! 没有 onnxruntime，导出模型的对照测试将跳过 · NO ONNXRUNTIME: the test that scores exported models with it is SKIPPED"
 ./.ci/strace.sh >/dev/null || echo "!! 没有 strace，系统调用故障注入将跳过；安装: sudo apt-get install strace · NO STRACE: the test that lets system calls fail is SKIPPED"
 cached=${XDG_CACHE_HOME:-$HOME/.cache}/sandgate/vault/vault-v1.21.2
 if [ -z "${VAULT_BIN:-}" ] && [ ! -x "$cached" ] && ! command -v vault >/dev/null; then

@@ -24,7 +24,7 @@ import (
 
 func (a *app) modelCmd() *cobra.Command {
 	c := &cobra.Command{Use: "model", Short: "模型：在域内训练、检验，合格者方可发布 · train models inside the domain, attack them, release those that withstand it"}
-	c.AddCommand(a.modelDraftCmd(), a.modelExplainCmd(), a.modelTrainCmd(), a.modelListCmd(), a.modelShowCmd(), a.modelCertificateCmd(), a.modelDownloadCmd(), a.modelScoreCmd(), a.modelCancelCmd())
+	c.AddCommand(a.modelDraftCmd(), a.modelExplainCmd(), a.modelTrainCmd(), a.modelListCmd(), a.modelShowCmd(), a.modelCertificateCmd(), a.modelDownloadCmd(), a.modelExportCmd(), a.modelScoreCmd(), a.modelCancelCmd())
 	return c
 }
 

@@ -256,14 +256,35 @@ func (c *clusters) row(a *unitSum, r int, w float64) {
 // nearest is the index of the centre nearest to x, the first of equals.
 func nearest(centres, x []float64) int {
 	best, at := math.Inf(1), 0
-	for k := 0; k*len(x) < len(centres); k++ {
-		s := 0.0
-		for j, y := range centres[k*len(x) : (k+1)*len(x)] {
-			s += (x[j] - y) * (x[j] - y)
-		}
+	near := func(k int, s float64) {
 		if s < best {
 			best, at = s, k
 		}
+	}
+	n, k := len(x), 0
+	// Four at a time: an addition need not wait for the one before. Each sum is taken
+	// in the same order either way.
+	for ; n > 0 && (k+4)*n <= len(centres); k += 4 {
+		c0, c1, c2, c3 := centres[k*n:][:n], centres[(k+1)*n:][:n], centres[(k+2)*n:][:n], centres[(k+3)*n:][:n]
+		var s0, s1, s2, s3 float64
+		for j, y := range x {
+			d0, d1, d2, d3 := y-c0[j], y-c1[j], y-c2[j], y-c3[j]
+			s0 += d0 * d0
+			s1 += d1 * d1
+			s2 += d2 * d2
+			s3 += d3 * d3
+		}
+		near(k, s0)
+		near(k+1, s1)
+		near(k+2, s2)
+		near(k+3, s3)
+	}
+	for ; k*n < len(centres); k++ {
+		s := 0.0
+		for j, y := range centres[k*n : (k+1)*n] {
+			s += (x[j] - y) * (x[j] - y)
+		}
+		near(k, s)
 	}
 	return at
 }

@@ -16,7 +16,7 @@ func (p *Parameters) Scorer() (Scorer, error) {
 	case policies.FamilyAdditive:
 		return &additiveScorer{p}, nil
 	case policies.FamilyTree, policies.FamilyForest:
-		return &treeScorer{p}, nil
+		return newTreeScorer(p), nil
 	case policies.FamilyKMeans:
 		s := &centreScorer{p: p}
 		for _, c := range p.Centres {
@@ -174,29 +174,6 @@ func (s *additiveScorer) Score(d *Data, out []float64) {
 				sum[i] = min(max(x, -1), 1)
 			}
 		}
-	}
-}
-
-type treeScorer struct{ p *Parameters }
-
-func (s *treeScorer) Width() int { return 1 }
-
-func (s *treeScorer) Score(d *Data, out []float64) {
-	ready(s.p, d, out, 1)
-	out = out[:d.Rows()]
-	clear(out)
-	for from := 0; from < len(out); from += scoreBlock {
-		to := min(from+scoreBlock, len(out))
-		for i := range s.p.Trees {
-			t := &s.p.Trees[i]
-			for r := from; r < to; r++ {
-				out[r] += t.Nodes[t.leaf(d, r)].Value
-			}
-		}
-	}
-	share := 1 / float64(len(s.p.Trees))
-	for r := range out {
-		out[r] *= share
 	}
 }
 
