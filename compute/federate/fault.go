@@ -57,3 +57,10 @@ func fault(party, code, zh, en string, args ...any) *Fault {
 func TooWide(p *Proposal) *Fault {
 	return fault(p.Aggregator, codeBounds, "没有参数容得下如此宽的和、如此多的参与方或单元；请缩小上下限", "no parameters hold sums this wide or so many parties or cells; narrow the bounds")
 }
+
+func defectFault(party, code string, d *Defect) *Fault {
+	f := fault(party, code, "", "")
+	f.Reason.ZH += d.ZH
+	f.Reason.EN += d.EN
+	return f
+}
