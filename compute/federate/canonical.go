@@ -17,9 +17,9 @@ const Version = 1
 // PayloadType of a message in its DSSE envelope.
 const PayloadType = "application/vnd.sandgate.federation+json"
 
-// MaxMessage bounds a message, in bytes: a reveal of 32 departments with a share for
-// each other one.
-const MaxMessage = 16 << 20
+// MaxMessage bounds a message, in bytes: a manifest of 64 contributors with 128 parts and
+// 33 secrets each.
+const MaxMessage = 8 << 20
 
 // SigningBytes is what a party signs of a message: its DSSE pre-authentication encoding,
 // which no other kind of document of this system shares.

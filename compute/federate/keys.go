@@ -142,25 +142,40 @@ func (r *Round) deals(party string) []string {
 	return slices.DeleteFunc(slices.Clone(r.p.Departments), func(d string) bool { return d == party })
 }
 
-// Reveal opens this holder's commitment, and deals to the other departments.
-func (r *Round) Reveal(at int64) ([]byte, *Fault) {
+// Reveal opens this holder's commitment, and deals to the other departments. The
+// attachments go with the message.
+func (r *Round) Reveal(at int64) ([]byte, []Attachment, *Fault) {
 	if f := r.ready(at, Revealing, r.holder != nil && r.reveals[r.setup.Self] == nil); f != nil {
-		return nil, f
+		return nil, nil, f
 	}
-	out := &Reveal{Commitments: r.said(KindCommitment, r.p.Holders()), Salt: r.salt, Share: r.holder.KeyShare()}
+	out := &Reveal{Commitments: r.said(KindCommitment, r.p.Holders()), Salt: r.salt}
+	var with []Attachment
+	if r.shape.KeyShareBytes > 0 {
+		with = append(with, Attachment{From: r.setup.Self, Bytes: r.holder.KeyShare()})
+	}
 	for _, to := range r.deals(r.setup.Self) {
 		deal, err := r.holder.Deal(to)
 		if err != nil {
-			return nil, r.Fail(internal())
+			return nil, nil, r.Fail(internal())
 		}
 		text, err := sealTo(r.sealKeys[to], sealInfo(r.session, "deal", r.setup.Self, to), deal)
 		clear(deal)
 		if err != nil {
-			return nil, r.Fail(internal())
+			return nil, nil, r.Fail(internal())
 		}
-		out.Deals = append(out.Deals, Sealed{To: to, Text: text})
+		out.Deals = append(out.Deals, Deal{To: to, Sealed: hashOf(text)})
+		with = append(with, Attachment{From: r.setup.Self, To: to, Bytes: text})
 	}
-	return r.say(&Message{Kind: KindReveal, Reveal: out}, at)
+	text, f := r.say(&Message{Kind: KindReveal, Reveal: out}, at)
+	if f != nil {
+		return nil, nil, f
+	}
+	if len(with) > 0 {
+		if f := r.Attach(with[0], at); f != nil {
+			return nil, nil, f
+		}
+	}
+	return text, with, nil
 }
 
 func (r *Round) takeReveal(m *Message) *Fault {
@@ -171,31 +186,70 @@ func (r *Round) takeReveal(m *Message) *Fault {
 	if v.Commitments != r.said(KindCommitment, r.p.Holders()) {
 		return fault(m.From, codeEquivocation, "所见的承诺与本节点所见的不同", "the commitments it saw are not those that this node saw")
 	}
-	if shareHash(r.session, m.From, v.Salt, v.Share) != r.commits[m.From].Share {
-		return fault(m.From, codeEquivocation, "公布的密钥份额不是先前承诺的", "its share of the key is not the one it committed to")
-	}
-	if err := r.scheme.CheckShare(r.ctx, v.Share); err != nil {
-		return defective(m.From, codeKey, err)
-	}
-	if f := r.sealedTo(m.From, v.Deals, r.deals(m.From), r.shape.DealBytes); f != nil {
-		return f
-	}
-	for _, d := range v.Deals {
-		if d.To != r.setup.Self {
-			continue
-		}
-		deal, err := openSealed(r.seal, sealInfo(r.session, "deal", m.From, d.To), d.Text)
-		if err != nil {
-			return fault(m.From, codeKey, "发给本节点的份额无法解封", "its share for this node cannot be unsealed")
-		}
-		err = r.holder.Take(m.From, deal)
-		clear(deal)
-		if err != nil {
-			return defective(m.From, codeKey, err)
-		}
+	if !slices.EqualFunc(v.Deals, r.deals(m.From), func(d Deal, to string) bool { return d.To == to }) {
+		return fault(m.From, codeKey, "发给各部门的份额不齐", "its shares are not one for each other department")
 	}
 	r.reveals[m.From] = v
+	if r.shape.KeyShareBytes == 0 {
+		return r.takeShareOfKey(m.From, nil)
+	}
 	return nil
+}
+
+// Attach takes an attachment after the reveal it belongs to.
+func (r *Round) Attach(a Attachment, at int64) *Fault {
+	v := r.reveals[a.From]
+	if f := r.ready(at, Revealing, v != nil && (a.To == "" || a.To == r.setup.Self)); f != nil {
+		return f
+	}
+	f := r.takeShareOrDeal(a, v)
+	if f == nil {
+		f = r.advance(KindReveal)
+	}
+	if f != nil {
+		return r.Fail(f)
+	}
+	return nil
+}
+
+func (r *Round) takeShareOrDeal(a Attachment, v *Reveal) *Fault {
+	if a.To == "" {
+		return r.takeShareOfKey(a.From, a.Bytes)
+	}
+	i := slices.IndexFunc(v.Deals, func(d Deal) bool { return d.To == a.To })
+	if i < 0 || hashOf(a.Bytes) != v.Deals[i].Sealed || len(a.Bytes) != r.shape.DealBytes+sealOverhead {
+		return fault(a.From, codeKey, "发给本节点的份额不是其签名的那一份，或长度有误", "its share for this node is not the one it signed, or of a wrong length")
+	}
+	if r.dealt[a.From] {
+		return nil
+	}
+	deal, err := openSealed(r.seal, sealInfo(r.session, "deal", a.From, a.To), a.Bytes)
+	if err != nil {
+		return fault(a.From, codeKey, "发给本节点的份额无法解封", "its share for this node cannot be unsealed")
+	}
+	defer clear(deal)
+	if err := r.holder.Take(a.From, deal); err != nil {
+		return defective(a.From, codeKey, err)
+	}
+	r.dealt[a.From] = true
+	return nil
+}
+
+func (r *Round) takeShareOfKey(from string, share []byte) *Fault {
+	if shareHash(r.session, from, r.reveals[from].Salt, share) != r.commits[from].Share {
+		return fault(from, codeEquivocation, "公布的密钥份额不是先前承诺的", "its share of the key is not the one it committed to")
+	}
+	if err := r.scheme.CheckShare(r.ctx, share); err != nil {
+		return defective(from, codeKey, err)
+	}
+	r.shares[from] = slices.Clone(share)
+	return nil
+}
+
+// revealed says whether everything has come that a holder reveals to this party.
+func (r *Round) revealed(from string) bool {
+	_, share := r.shares[from]
+	return share && (r.dealt[from] || !slices.Contains(r.deals(from), r.setup.Self))
 }
 
 // sealedTo says whether there is exactly one sealed text of the right size for each.

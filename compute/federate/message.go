@@ -58,12 +58,24 @@ type Commitment struct {
 	Seal []byte `json:"seal"`
 }
 
-// Reveal opens a Commitment.
+// Reveal opens a Commitment. The share itself and the deals are attachments.
 type Reveal struct {
-	Commitments string   `json:"commitments"` // digest of all commitments
-	Salt        []byte   `json:"salt"`
-	Share       []byte   `json:"share"`
-	Deals       []Sealed `json:"deals,omitempty"` // to every other department
+	Commitments string `json:"commitments"` // digest of all commitments
+	Salt        []byte `json:"salt"`
+	Deals       []Deal `json:"deals,omitempty"` // to every other department
+}
+
+// Deal says what a department is dealt.
+type Deal struct {
+	To     string `json:"to"`
+	Sealed string `json:"sealed"` // SHA-256 of the attachment, hex
+}
+
+// Attachment travels beside a Reveal: a share of the key, for everybody, or a deal, sealed
+// to one department.
+type Attachment struct {
+	From, To string // To is empty if it is for everybody
+	Bytes    []byte
 }
 
 // Sealed is something for the eyes of one holder.
@@ -128,6 +140,11 @@ func (m *Message) check() bool {
 	case KindCommitment:
 		return hashes(m.Commitment.Answers, m.Commitment.Share)
 	case KindReveal:
+		for _, d := range m.Reveal.Deals {
+			if !hashes(d.Sealed) {
+				return false
+			}
+		}
 		return hashes(m.Reveal.Commitments) && len(m.Reveal.Salt) == saltBytes
 	case KindContribution:
 		return hashes(m.Contribution.Key) && hashes(m.Contribution.Parts...)

@@ -60,6 +60,8 @@ type Round struct {
 	answers  map[string]*Answer
 	commits  map[string]*Commitment
 	reveals  map[string]*Reveal
+	shares   map[string][]byte // of the key, by holder, until it is made
+	dealt    map[string]bool   // departments whose deal has come
 	ctx      Context
 	holder   Holder
 	seal     hpke.PrivateKey
@@ -90,7 +92,7 @@ func Open(s Setup, proposal Signed, at int64) (*Round, *Fault) {
 		return nil, unsigned(p.Aggregator)
 	}
 	r := &Round{setup: s, p: p, session: p.Session(), phase: Proposed, texts: map[Kind]map[string]string{}, answers: map[string]*Answer{}, commits: map[string]*Commitment{},
-		reveals: map[string]*Reveal{}, sealKeys: map[string]hpke.PublicKey{}, contributions: map[string]*Contribution{}, signed: map[string]Signed{}, secrets: map[string][]byte{}}
+		reveals: map[string]*Reveal{}, shares: map[string][]byte{}, dealt: map[string]bool{}, sealKeys: map[string]hpke.PublicKey{}, contributions: map[string]*Contribution{}, signed: map[string]Signed{}, secrets: map[string][]byte{}}
 	if at >= p.Deadline {
 		return nil, fault(p.Aggregator, codeLate, "提案已过截止时刻", "the deadline of the proposal is over")
 	}
@@ -185,7 +187,7 @@ func (r *Round) Missing() []string {
 	case Committing:
 		from, kind = r.p.Holders(), KindCommitment
 	case Revealing:
-		from, kind = r.p.Holders(), KindReveal
+		return slices.DeleteFunc(r.p.Holders(), r.revealed)
 	case Collecting:
 		if r.setup.Self != r.p.Aggregator {
 			return []string{r.p.Aggregator} // who collects the contributions
@@ -327,7 +329,7 @@ func (r *Round) advance(kind Kind) *Fault {
 		r.phase = Committing
 	case kind == KindCommitment && len(r.commits) == len(r.p.Holders()):
 		r.phase = Revealing
-	case kind == KindReveal && len(r.reveals) == len(r.p.Holders()):
+	case kind == KindReveal && !slices.ContainsFunc(r.p.Holders(), func(h string) bool { return !r.revealed(h) }):
 		return r.makeKey()
 	}
 	return nil
@@ -337,7 +339,7 @@ func (r *Round) advance(kind Kind) *Fault {
 func (r *Round) makeKey() *Fault {
 	var shares [][]byte
 	for _, h := range r.p.Holders() {
-		shares = append(shares, r.reveals[h].Share)
+		shares = append(shares, r.shares[h])
 	}
 	k, err := r.scheme.Key(r.ctx, shares)
 	if err != nil {
@@ -345,9 +347,7 @@ func (r *Round) makeKey() *Fault {
 	}
 	r.key = k
 	r.keyHash = digest("key", []byte(r.session), []byte(r.said(KindCommitment, r.p.Holders())), []byte(r.said(KindReveal, r.p.Holders())), k.Bytes())
-	for _, one := range r.reveals { // megabytes that nobody needs any more
-		one.Share, one.Deals = nil, nil
-	}
+	r.shares = nil // megabytes that nobody needs any more
 	r.phase = Collecting
 	return nil
 }

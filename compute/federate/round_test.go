@@ -150,6 +150,9 @@ func spoiled(t *testing.T, scheme string, kind federate.Kind, from string, chang
 	w.spoil = func(m *federate.Message) *federate.Message {
 		if m.Kind == kind && m.From == from {
 			change(m)
+			if kind == federate.KindContribution {
+				w.deaf = from
+			}
 		}
 		return m
 	}
@@ -174,16 +177,16 @@ func TestR39_EveryFaultNamesItsParty(t *testing.T) {
 		{"clock behind", "FEDERATION_CLOCK", federate.KindAnswer, "city_c", func(m *federate.Message) { m.At -= federate.MaxSkew + 1 }},
 		{"split view of answers", "FEDERATION_EQUIVOCATION", federate.KindCommitment, "city_a", func(m *federate.Message) { m.Commitment.Answers = hash("x") }},
 		{"sealing key", "FEDERATION_KEY", federate.KindCommitment, "city_a", func(m *federate.Message) { m.Commitment.Seal = []byte{1} }},
-		{"rogue key: a share chosen last", "FEDERATION_EQUIVOCATION", federate.KindReveal, "city_d", func(m *federate.Message) { m.Reveal.Share[0] ^= 1 }},
+		{"rogue key: salt chosen last", "FEDERATION_EQUIVOCATION", federate.KindReveal, "city_d", func(m *federate.Message) { m.Reveal.Salt[0] ^= 1 }},
 		{"split view of commitments", "FEDERATION_EQUIVOCATION", federate.KindReveal, "city_a", func(m *federate.Message) { m.Reveal.Commitments = hash("x") }},
 		{"a deal is missing", "FEDERATION_KEY", federate.KindReveal, "city_a", func(m *federate.Message) { m.Reveal.Deals = m.Reveal.Deals[1:] }},
 		{"deals swapped", "FEDERATION_KEY", federate.KindReveal, "city_a", func(m *federate.Message) {
 			d := m.Reveal.Deals
-			d[0].Text, d[1].Text = d[1].Text, d[0].Text
+			d[0].Sealed, d[1].Sealed = d[1].Sealed, d[0].Sealed
 		}},
-		{"another key", "FEDERATION_EQUIVOCATION", federate.KindContribution, "city_b", func(m *federate.Message) { m.Contribution.Key = hash("x") }},
-		{"too few parts", "FEDERATION_CHUNK", federate.KindContribution, "city_b", func(m *federate.Message) { m.Contribution.Parts = nil }},
-		{"part not as signed", "FEDERATION_CHUNK", federate.KindContribution, "city_b", func(m *federate.Message) { m.Contribution.Parts[0] = hash("x") }},
+		{"another key", "FEDERATION_EQUIVOCATION", federate.KindContribution, "city_d", func(m *federate.Message) { m.Contribution.Key = hash("x") }},
+		{"too few parts", "FEDERATION_CHUNK", federate.KindContribution, "city_d", func(m *federate.Message) { m.Contribution.Parts = nil }},
+		{"part not as signed", "FEDERATION_CHUNK", federate.KindContribution, "city_d", func(m *federate.Message) { m.Contribution.Parts[0] = hash("x") }},
 		{"manifest of another key", "FEDERATION_EQUIVOCATION", federate.KindManifest, "gateway", func(m *federate.Message) { m.Manifest.Key = hash("x") }},
 		{"subset replay: one left out", "FEDERATION_FEW", federate.KindManifest, "gateway", func(m *federate.Message) { m.Manifest.Contributions = m.Manifest.Contributions[1:] }},
 		{"subset replay: one alone", "FEDERATION_FEW", federate.KindManifest, "gateway", func(m *federate.Message) { m.Manifest.Contributions = m.Manifest.Contributions[:1] }},
@@ -383,6 +386,7 @@ func TestR39_PartsAreCheckedStrictly(t *testing.T) {
 		}
 		w.spoil = func(m *federate.Message) *federate.Message {
 			if m.Kind == federate.KindContribution && m.From == "city_c" {
+				w.deaf = m.From
 				w.parts["city_c"][0] = malformed(w.parts["city_c"][0])
 				m.Contribution.Parts[0] = hash(string(w.parts["city_c"][0]))
 			}

@@ -61,6 +61,7 @@ type world struct {
 	// spoilPart changes a part of a contribution or of a decryption share on its way.
 	spoilPart  func(kind, from string, i int, part []byte) []byte
 	decryptors []string
+	deaf       string // a party that does not keep to the protocol, and hears nothing after it spoke
 }
 
 func keyOf(party string) ed25519.PrivateKey {
@@ -156,7 +157,7 @@ func (w *world) tell(from string, text []byte) *federate.Fault {
 	}
 	w.texts[m.Kind][from] = s
 	for _, party := range w.parties() {
-		if party != from {
+		if party != from && party != w.deaf {
 			if f := w.rounds[party].Receive(s, w.now); f != nil {
 				return f
 			}
@@ -200,7 +201,31 @@ func (w *world) keys() *federate.Fault {
 	if f := w.all(w.p.Holders(), func(_ string, r *federate.Round) ([]byte, *federate.Fault) { return r.Commit(w.now) }); f != nil {
 		return f
 	}
-	return w.all(w.p.Holders(), func(_ string, r *federate.Round) ([]byte, *federate.Fault) { return r.Reveal(w.now) })
+	return w.reveal()
+}
+
+func (w *world) reveal() *federate.Fault {
+	for _, holder := range w.p.Holders() {
+		text, with, f := w.rounds[holder].Reveal(w.now)
+		if f != nil {
+			return f
+		}
+		if f := w.tell(holder, text); f != nil {
+			return f
+		}
+		for i, a := range with {
+			a.Bytes = w.part("key", holder, i, a.Bytes)
+			for _, party := range w.parties() {
+				if party == holder || a.To != "" && a.To != party || w.rounds[party].Phase() != federate.Revealing {
+					continue
+				}
+				if f := w.rounds[party].Attach(a, w.now); f != nil && f.Reason.Code != "FEDERATION_ORDER" {
+					return f
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func (w *world) contribute(party string, r *federate.Round) ([]byte, *federate.Fault) {
