@@ -31,8 +31,9 @@ const (
 // Fault ends a round: what went wrong, and who is to blame. It holds no value of anyone.
 type Fault struct {
 	// Party is to blame; empty if it is nobody that is known.
-	Party  string
-	Reason *policies.Reason
+	Party   string
+	Reason  *policies.Reason
+	dropped bool
 }
 
 // Error implements error in English.
@@ -40,6 +41,13 @@ func (f *Fault) Error() string { return f.Reason.Error() }
 
 // Chinese is the fault in Chinese.
 func (f *Fault) Chinese() string { return f.Reason.Chinese() }
+
+// Dropped says whether the round goes on as if nothing had come: what was taken for a
+// message was out of turn, not of this round or not signed. What is out of turn may be sent
+// again.
+func (f *Fault) Dropped() bool { return f.dropped }
+
+func (f *Fault) drop() *Fault { f.dropped = true; return f }
 
 // fault makes one; args are names and numbers of messages, columns and parts alone.
 func fault(party, code, zh, en string, args ...any) *Fault {

@@ -19,7 +19,7 @@ func (r *Round) AddPart(from string, i int, part []byte, at int64) *Fault {
 	}
 	a := &r.adding
 	if i != a.part || from != r.p.Contributors[a.party] {
-		return fault(r.p.Aggregator, codeOrder, "各部分须按部分、再按参与方的次序给出", "parts are given part by part, and in the order of the contributors")
+		return fault(r.p.Aggregator, codeOrder, "各部分须按部分、再按参与方的次序给出", "parts are given part by part, and in the order of the contributors").drop()
 	}
 	if len(part) != r.shape.Part(i) || hashOf(part) != r.contributions[from].Parts[i] {
 		return r.Fail(fault(from, codeChunk, "第 %d 部分不是其签名的那一份", "part %d is not the one it signed", i+1))
@@ -211,7 +211,7 @@ func (r *Round) takeShare(m *Message) *Fault {
 		return nil
 	}
 	if r.opening == nil || r.opening.incoming[m.From] == nil {
-		return fault(m.From, codeOrder, "解密份额的各部分未到", "the parts of its decryption share have not come")
+		return fault(m.From, codeOrder, "解密份额的各部分未到", "the parts of its decryption share have not come").drop()
 	}
 	in := r.opening.incoming[m.From]
 	if !slices.Equal(in.parts, m.Share.Parts) {

@@ -212,7 +212,7 @@ func (r *Round) ready(at int64, phase Phase, may bool) *Fault {
 		return f
 	}
 	if r.phase != phase || !may {
-		return fault(r.setup.Self, codeOrder, "此时或以此角色不能如此", "not now, or not in this role")
+		return fault(r.setup.Self, codeOrder, "此时或以此角色不能如此", "not now, or not in this role").drop()
 	}
 	return nil
 }
@@ -236,20 +236,20 @@ func (r *Round) Receive(s Signed, at int64) *Fault {
 	}
 	m, err := DecodeMessage(s.Text)
 	if err != nil {
-		return fault("", codeMessage, "消息不是规范格式，已丢弃", "a message is not in canonical form; it was dropped")
+		return fault("", codeMessage, "消息不是规范格式，已丢弃", "a message is not in canonical form; it was dropped").drop()
 	}
 	if r.setup.Verify(m.From, s.Text, s.Sig) != nil {
 		// Anybody can claim to be somebody: this must not end the round.
-		return fault("", codeSignature, "消息的签名无效，已丢弃", "the signature of a message does not verify; it was dropped")
+		return fault("", codeSignature, "消息的签名无效，已丢弃", "the signature of a message does not verify; it was dropped").drop()
 	}
 	if m.Session != r.session {
-		return fault("", codeMessage, "消息属于另一轮次，已丢弃", "a message is of another round; it was dropped")
+		return fault("", codeMessage, "消息属于另一轮次，已丢弃", "a message is of another round; it was dropped").drop()
 	}
 	if !slices.Contains(r.p.Parties(), m.From) && m.From != r.p.Aggregator {
-		return fault(m.From, codeOrder, "不是本轮的一方，消息已丢弃", "it has no part in the round; its message was dropped")
+		return fault(m.From, codeOrder, "不是本轮的一方，消息已丢弃", "it has no part in the round; its message was dropped").drop()
 	}
 	f := r.take(m, s, at)
-	if f == nil || f.Reason.Code == codeOrder {
+	if f == nil || f.dropped {
 		return f // what comes too early may come again
 	}
 	return r.Fail(f)
@@ -299,7 +299,7 @@ func (r *Round) take(m *Message, s Signed, at int64) *Fault {
 // turn is the fault of a message that is out of order or of nobody who has a say.
 func (r *Round) turn(m *Message, phase Phase, from []string) *Fault {
 	if r.phase != phase || !slices.Contains(from, m.From) {
-		return fault(m.From, codeOrder, "消息 %s 不合次序或不由其发出", "the message %s is out of order or not its to send", m.Kind)
+		return fault(m.From, codeOrder, "消息 %s 不合次序或不由其发出", "the message %s is out of order or not its to send", m.Kind).drop()
 	}
 	return nil
 }

@@ -381,6 +381,37 @@ func TestR39_AHolderOpensOnce(t *testing.T) {
 	}
 }
 
+// R39 second decryption, the control of the journal: were a secret to open the sum of all
+// and then that of all but one, the difference would be that one's data.
+func TestR39_ControlSecondDecryptionIsolatesOne(t *testing.T) {
+	s := scheme(t)
+	p := proposal(4, 1, 1, 8, 1000)
+	active := []string{"regulator", "dept00"}
+	hs, k := held(t, s, p)
+	cell := func(party, i int) int64 { return int64(100*party + i) }
+	all, err := opened(t, p, hs, filled(t, k, p, true, cell), 0, active)
+	if err != nil {
+		t.Fatal(err)
+	}
+	less := *p
+	less.Contributors = p.Contributors[:3]
+	if _, err := opened(t, p, hs, filled(t, k, &less, true, cell), 0, active); err == nil {
+		t.Fatal("the second sum opens")
+	}
+	for _, h := range hs {
+		h.(*holder).opened = false
+	}
+	rest, err := opened(t, p, hs, filled(t, k, &less, true, cell), 0, active)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range all {
+		if all[i]-rest[i] != cell(3, i) {
+			t.Errorf("control: cell %d of the missing party does not come out", i)
+		}
+	}
+}
+
 // The flood is uniform over its whole width, and every residue is reduced.
 func TestR39_FloodIsUniformAndReduced(t *testing.T) {
 	for _, p := range scheme(t).sets {
