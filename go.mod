@@ -23,6 +23,7 @@ require (
 	github.com/minio/minio-go/v7 v7.0.97
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/schollz/progressbar/v3 v3.19.1
+	github.com/emmansun/gmsm v0.44.0
 	github.com/secure-systems-lab/go-securesystemslib v0.10.0
 	github.com/spf13/cobra v1.10.2
 	github.com/transparency-dev/tessera v1.0.4
@@ -41,8 +42,6 @@ require (
 	k8s.io/klog/v2 v2.130.1
 	pgregory.net/rapid v1.3.0
 )
-
-require github.com/emmansun/gmsm v0.44.0 // indirect
 
 require (
 	github.com/ALTree/bigfloat v0.2.0 // indirect
