@@ -122,10 +122,14 @@ func rowsFor(t *testing.T, p *model.Parameters, r *rand.Rand, file string) *samp
 		t.Fatal(err)
 	}
 	var good [][]string
+	seen := 0
 	for row, x := range written {
 		if !s.refused[row] {
 			good = append(good, x)
 			continue
+		}
+		if seen++; seen > 8 {
+			continue // each reads the file anew
 		}
 		if _, err := engine.ScoreRows(text, s.columns, [][]string{x}); err == nil {
 			t.Fatalf("row %d was to be one that the scorer refuses", row)
