@@ -170,17 +170,20 @@ func (r *Round) takeManifest(m *Message, s Signed, at int64) *Fault {
 	return nil
 }
 
-// decrypts says whether this party makes a decryption share.
-func (r *Round) decrypts() bool { return slices.Contains(r.active, r.setup.Self) }
+// Decrypts says whether this party makes a decryption share, once the manifest is there.
+func (r *Round) Decrypts() bool { return r.Decrypting(r.setup.Self) }
+
+// Decrypting says whether a party makes a decryption share, once the manifest is there.
+func (r *Round) Decrypting(party string) bool { return slices.Contains(r.active, party) }
 
 // needsSum says whether this party must see the parts.
 func (r *Round) needsSum() bool {
-	return r.decrypts() && (r.shape.EveryHolderSums || r.setup.Self == r.p.Regulator)
+	return r.Decrypts() && (r.shape.EveryHolderSums || r.setup.Self == r.p.Regulator)
 }
 
 // unsealSecrets reads what contributors told this holder.
 func (r *Round) unsealSecrets() *Fault {
-	if r.shape.SecretBytes == 0 || !r.decrypts() {
+	if r.shape.SecretBytes == 0 || !r.Decrypts() {
 		return nil
 	}
 	at := slices.Index(r.p.Holders(), r.setup.Self)

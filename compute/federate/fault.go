@@ -66,6 +66,12 @@ func TooWide(p *Proposal) *Fault {
 	return fault(p.Aggregator, codeBounds, "没有参数容得下如此宽的和、如此多的参与方或单元；请缩小上下限", "no parameters hold sums this wide or so many parties or cells; narrow the bounds")
 }
 
+// Stopped is the fault of a party that cannot go on for reasons of its own: its process
+// ends, or its data, journal or connection fails.
+func Stopped(party string) *Fault {
+	return fault(party, codeInternal, "本节点中止，密钥作废", "the node stopped; its keys are discarded")
+}
+
 func defectFault(party, code string, d *Defect) *Fault {
 	f := fault(party, code, "", "")
 	f.Reason.ZH += d.ZH

@@ -52,6 +52,13 @@ func (r *Round) Decline(reasons []policies.Reason, at int64) ([]byte, *Fault) {
 	return m.Encode(), nil
 }
 
+// DeclineUnopened is what a party says to a proposal that it cannot even open, because of f.
+func DeclineUnopened(p *Proposal, party string, f *Fault, at int64) []byte {
+	m := &Message{V: Version, Session: p.Session(), Kind: KindAnswer, From: party, At: at,
+		Answer: &Answer{Schema: p.Schema, Nonce: p.Nonce, Reasons: []policies.Reason{*f.Reason}}}
+	return m.Encode()
+}
+
 // Abort tells the others that this party's view of the round has failed.
 func (r *Round) Abort(at int64) []byte {
 	m := &Message{V: Version, Session: r.session, Kind: KindAbort, From: r.setup.Self, At: at, Abort: &Abort{Code: codeInternal}}
@@ -217,7 +224,7 @@ func (r *Round) takeShareOrDeal(a Attachment, v *Reveal) *Fault {
 		return r.takeShareOfKey(a.From, a.Bytes)
 	}
 	i := slices.IndexFunc(v.Deals, func(d Deal) bool { return d.To == a.To })
-	if i < 0 || hashOf(a.Bytes) != v.Deals[i].Sealed || len(a.Bytes) != r.shape.DealBytes+sealOverhead {
+	if i < 0 || hashOf(a.Bytes) != v.Deals[i].Sealed || len(a.Bytes) != r.shape.DealBytes+SealOverhead {
 		return fault(a.From, codeKey, "发给本节点的份额不是其签名的那一份，或长度有误", "its share for this node is not the one it signed, or of a wrong length")
 	}
 	if r.dealt[a.From] {
@@ -256,7 +263,7 @@ func (r *Round) revealed(from string) bool {
 func (r *Round) sealedTo(from string, all []Sealed, to []string, size int) *Fault {
 	fits := len(all) == len(to)
 	for i := 0; fits && i < len(all); i++ {
-		fits = all[i].To == to[i] && len(all[i].Text) == size+sealOverhead
+		fits = all[i].To == to[i] && len(all[i].Text) == size+SealOverhead
 	}
 	if !fits {
 		return fault(from, codeKey, "发给各方的密封份额不齐或长度有误", "its sealed shares are not one for each, or of a wrong length")

@@ -81,7 +81,7 @@ type Sharing struct{ r *Round }
 // write makes the record durable before the first part is made. Whatever happens next, the
 // round's price is spent.
 func (r *Round) Answer(write func(text []byte) error, at int64) (*Sharing, *Fault) {
-	if f := r.ready(at, Opening, r.decrypts() && r.opening == nil); f != nil {
+	if f := r.ready(at, Opening, r.Decrypts() && r.opening == nil); f != nil {
 		return nil, f
 	}
 	rec := &Record{V: Version, Deed: Answered, Session: r.session, Key: r.keyHash, Query: r.p.Query, At: at,
@@ -166,14 +166,7 @@ func (r *Round) AddShare(from string, part []byte, at int64) *Fault {
 		r.opening.incoming[from] = in
 	}
 	i := len(in.parts)
-	size := 0
-	if i < r.shape.Chunks {
-		size = r.shape.Share(i) + sealOverhead - encBytes
-	}
-	if i == 0 {
-		size += encBytes
-	}
-	if i >= r.shape.Chunks || len(part) != size {
+	if i >= r.shape.Chunks || len(part) != r.shape.SealedShare(i) {
 		return r.Fail(fault(from, codeChunk, "解密份额第 %d 部分的长度有误", "part %d of its decryption share has a wrong length", i+1))
 	}
 	in.parts = append(in.parts, hashOf(part))

@@ -61,6 +61,15 @@ func (s Shape) Share(i int) int {
 	return s.ShareBytes
 }
 
+// SealedShare is the number of bytes of part i of a decryption share on its way to the
+// regulator; the first brings the encapsulated key.
+func (s Shape) SealedShare(i int) int {
+	if i == 0 {
+		return s.Share(i) + SealOverhead
+	}
+	return s.Share(i) + tagBytes
+}
+
 // Holder is the secret of one holder, for one round.
 type Holder interface {
 	// KeyShare is the public share of the key; empty if the scheme has none.

@@ -18,8 +18,11 @@ func suite() (hpke.KEM, hpke.KDF, hpke.AEAD) {
 // encBytes is the length of an encapsulated key of the suite.
 const encBytes = 1120
 
-// sealOverhead is what sealing adds to a text.
-const sealOverhead = encBytes + 16
+// tagBytes is the length of an authentication tag of the suite.
+const tagBytes = 16
+
+// SealOverhead is what sealing adds to a text, in bytes.
+const SealOverhead = encBytes + tagBytes
 
 func sealInfo(session, kind, from, to string) []byte {
 	return []byte(digest("seal", []byte(session), []byte(kind), []byte(from), []byte(to)))

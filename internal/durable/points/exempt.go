@@ -8,6 +8,7 @@ const (
 	cleaning = "removes what nothing depends on; what stays is removed at the next start"
 	restored = "inside a directory that becomes a home by one rename when all is done"
 	inner    = "the inside of the door itself"
+	spooled  = "ciphertexts of a round in a file without a name, which goes with the process; when it fails the round fails"
 )
 
 // Exempt are the writes that stand under no failure point.
@@ -44,6 +45,11 @@ var Exempt = []Exemption{
 	{"gateway/exact.go:sweepCells:os.MkdirAll", startup},
 	{"gateway/home/home.go:Create:os.MkdirAll", startup},
 	{"gateway/home/kit.go:NewKitWithKey:os.MkdirAll", startup},
+	{"gateway/node/journal.go:OpenJournal:os.MkdirAll", startup},
+	{"gateway/node/journal.go:OpenJournal:os.OpenFile", opens},
+	{"gateway/node/spool.go:newSpool:os.CreateTemp", spooled},
+	{"gateway/node/spool.go:newSpool:os.Remove", spooled},
+	{"gateway/node/spool.go:put:WriteAt", spooled},
 	{"gateway/regulator.go:CopyLedger:os.MkdirTemp", copied},
 	{"gateway/regulator.go:CopyLedger:os.RemoveAll", copied},
 	{"internal/durable/durable.go:Write:os.CreateTemp", inner},

@@ -35,6 +35,7 @@ const (
 	turning  = "TestR34_RotationAndCrash"
 	leaving  = "TestR36_DestroyAndCrash"
 	ca       = "TestR34_AuthorityAndCrash"
+	rounds   = "TestR39_FaultOfTheJournalOfRounds"
 )
 
 // three are the steps by which a file is replaced.
@@ -104,6 +105,10 @@ var All = join(
 		{"ca.retired", ca, "证书机构更换中断；启动时完成", "the change of the authority breaks off; the start finishes it"},
 		{"destroy.entry", leaving, "没有条目即没有销毁；有条目则启动时完成", "without an entry nothing is destroyed; with one the start finishes it"},
 		{"destroy.erase", leaving, "启动时完成销毁", "the start finishes the destruction"},
+		{"rounds.write", rounds, "节点中止本轮，不交出任何份额；重启后可参加新的轮次", "the node ends the round and gives no share; after a restart it takes part in new ones"},
+		{"rounds.sync", rounds, "同上；落盘的记录在重启后生效，该轮次不再作答", "the same; a record that reached the disk counts after the restart, and its round is not answered again"},
+		{"rounds.mend", rounds, "节点启动失败；再次启动即切除残行", "the node's start fails; the next one cuts the torn line off"},
+		{"rounds.syncdir", rounds, "节点启动失败；再次启动即同步", "the node's start fails; the next one syncs"},
 		{"alert.write", alerts, "预警在重启后以同一编号再投递一次", "after a restart the alert comes again under the same id"},
 		{"alert.sync", alerts, "同上", "the same"},
 		{"alert.mend", alerts, "启动失败；再次启动即切除残行", "the start fails; the next one cuts the torn line off"},
