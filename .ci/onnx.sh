@@ -20,7 +20,7 @@ if [ "${1:-}" != --offline ] && ! has; then
 	fi
 fi
 if ! has; then
-	echo "!! 缺少 onnxruntime · onnxruntime is missing: python3 -m venv $cache && $cache/bin/pip install ${PACKAGES[*]}" >&2
+	echo "!! 缺少 onnxruntime · onnxruntime is missing: .ci/onnx.sh installs ${PACKAGES[*]} (python3 3.11 or newer with venv, PyPI)" >&2
 	exit 77
 fi
 echo "$python"
