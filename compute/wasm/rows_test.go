@@ -95,6 +95,34 @@ func TestR02_ARowThatBreaksTheModuleHasNoScore(t *testing.T) {
 	}
 }
 
+// TestR02_ABatchTellsOfOnePerson is the control of the rows taken one by one: the same
+// module, given a batch, puts one person's value into everybody's score.
+func TestR02_ABatchTellsOfOnePerson(t *testing.T) {
+	b := Batch{Rows: 200, Columns: []Column{{Type: Text, Texts: make([]string, 200)}, {Type: Float64, Floats: make([]float64, 200)}}}
+	rows := rowsOf(t, stored(t, "spy-c"), Text, Float64)
+	for _, there := range []bool{false, true} {
+		if there {
+			b.Columns[1].Floats[100] = 111.11
+		}
+		out, _, err := scored(t, &Host{Pool: pool(t)}, stored(t, "spy-c"), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told, alone := 0, 0
+		for r := range b.Rows {
+			if out[0].Floats[r] == 0.95 {
+				told++
+			}
+			if score, _, _ := rows.Score(oneOf(b, r)); score == 0.95 {
+				alone++
+			}
+		}
+		if want := map[bool]int{true: 200}[there]; told != want || there && alone != 1 || !there && alone != 0 {
+			t.Errorf("there: %v; in a batch %d rows tell, one by one %d", there, told, alone)
+		}
+	}
+}
+
 // The counter is the host's: a module that names its index does not come to be.
 func TestMeterKeepsItsCounter(t *testing.T) {
 	for _, op := range []byte{opGlobalGet, opGlobalSet} {
