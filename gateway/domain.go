@@ -108,7 +108,8 @@ type Domain struct {
 	access *accesslog.Log
 	post   *engine.PostRunner
 
-	modelKeys sync.Mutex // keys of models are made, wrapped anew and erased one at a time
+	uploads   chan struct{} // modules on their way in
+	modelKeys sync.Mutex    // keys of models are made, wrapped anew and erased one at a time
 
 	health  *health.Server
 	derived derivedAnswers

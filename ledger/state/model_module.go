@@ -1,30 +1,48 @@
 package state
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"slices"
 
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/policies"
 )
 
-// HoldsModule says whether the gateway holds an operator's module, by its digest.
-func (s *State) HoldsModule(operator, digest string) bool {
-	_, ok := s.models.modules[keyed(operator, digest)]
-	return ok
-}
-
-// Modules lists the digests of the modules that are held, with their operators.
-func (s *State) Modules() (operators, digests []string) {
-	for _, p := range s.models.modules {
-		operators, digests = append(operators, p.Operator), append(digests, p.SHA256)
-	}
-	return operators, digests
-}
-
-// module is one that is held.
+// module is one whose file the gateway holds.
 type module struct {
 	Operator, SHA256 string
 	Seq              uint64
+}
+
+// HeldModule is the entry by which the gateway holds an operator's module.
+func (s *State) HeldModule(operator, digest string) (seq uint64, ok bool) {
+	m, ok := s.models.modules[keyed(operator, digest)]
+	return m.Seq, ok
+}
+
+// HoldsModule says whether the gateway holds an operator's module, by its digest.
+func (s *State) HoldsModule(operator, digest string) bool {
+	_, ok := s.HeldModule(operator, digest)
+	return ok
+}
+
+// ModuleFile names what is kept of a module, among the models. One operator's is not
+// another's, whatever its digest.
+func ModuleFile(operator, digest string) string {
+	sum := sha256.Sum256([]byte("sandgate/module/v1\n" + keyed(operator, digest)))
+	return "module-" + hex.EncodeToString(sum[:10])
+}
+
+// ModuleFiles lists what is kept of modules, in order.
+func (s *State) ModuleFiles() []string {
+	var out []string
+	for _, m := range s.models.modules {
+		out = append(out, ModuleFile(m.Operator, m.SHA256))
+	}
+	slices.Sort(out)
+	return out
 }
 
 // DecideModule says whether a product's module may be taken in, and which it is: what
