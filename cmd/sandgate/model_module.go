@@ -25,7 +25,7 @@ func (a *app) pinModule(m *policies.ModelSpec, file string) error {
 	}
 	report, refused := wasm.CheckRows(text)
 	if refused != nil {
-		return refused
+		return wasmError(refused)
 	}
 	if m.Module != nil && (m.Module.SHA256 != report.SHA256 || m.Module.Size != int64(report.Bytes)) {
 		return texts.Errorf("the specification pins another module than --module")

@@ -33,7 +33,7 @@ func (c *Client) UploadModule(ctx context.Context, product string, file io.Reade
 			break
 		}
 		if rerr != nil {
-			return nil, texts.Errorf("failed to read file: %w", rerr)
+			return nil, texts.Errorf("failed to read the file: %w", rerr)
 		}
 	}
 	return stream.CloseAndRecv()

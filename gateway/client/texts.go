@@ -6,7 +6,6 @@ import "github.com/sandgate/sandgate/internal/bilingual"
 var texts = bilingual.Book{
 	"failed to read model: %w":                                        "读取模型失败：%w",
 	"no gateway address: the kit names none; pass --server HOST:PORT": "没有网关地址：密钥包中未写；请用 --server HOST:PORT",
-	"failed to read file: %w":                                         "读取文件失败：%w",
 	"failed to dial gateway: %w":                                      "连接网关失败：%w",
 	"failed to read job: %w":                                          "读取作业失败：%w",
 	"failed to read release: %w":                                      "读取发布结果失败：%w",
