@@ -24,11 +24,8 @@ import (
 // its own: it is nobody else's to read.
 const partModule = "module"
 
-// How many modules are brought at once, and how long one may take.
-const (
-	moduleUploads = 4
-	moduleWall    = time.Minute
-)
+// moduleWall is how long bringing a module may take.
+const moduleWall = time.Minute
 
 // moduleMeant is the module that a filed product pins, with the types of the columns
 // that it must take.
@@ -81,17 +78,24 @@ func (d *Domain) UploadModule(ctx context.Context, operator, product string, fil
 	}
 	ctx, cancel := context.WithTimeout(ctx, moduleWall)
 	defer cancel()
-	select {
-	case d.uploads <- struct{}{}:
-		defer func() { <-d.uploads }()
-	default:
+	// One at a time of an operator: a module is held in memory until it is checked.
+	d.mu.Lock()
+	busy := d.uploading[operator]
+	d.uploading[operator] = true
+	d.mu.Unlock()
+	if busy {
 		return fail(queueFull())
 	}
+	defer func() {
+		d.mu.Lock()
+		delete(d.uploading, operator)
+		d.mu.Unlock()
+	}()
 	m, err := d.meantModule(ctx, operator, product)
 	if err != nil {
 		return fail(err)
 	}
-	text, err := io.ReadAll(io.LimitReader(file, m.Size+1))
+	text, err := readWithin(ctx, file, m.Size+1)
 	if err != nil {
 		return fail(err)
 	}
@@ -144,6 +148,24 @@ func (d *Domain) UploadModule(ctx context.Context, operator, product string, fil
 	}
 	d.opt.Logger.Info("module taken in", "product", product)
 	return m.ModelModule, receipt, nil
+}
+
+// readWithin reads at most n bytes of a stream that ends with its caller. One that
+// stands still is not waited for.
+func readWithin(ctx context.Context, file io.Reader, n int64) ([]byte, error) {
+	var text []byte
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		text, err = io.ReadAll(io.LimitReader(file, n))
+	}()
+	select {
+	case <-done:
+		return text, err
+	case <-ctx.Done():
+		return nil, refusal(policies.Reason{Code: "DEADLINE_EXCEEDED", Rule: "request", SetBy: "sandgate", ZH: "上传超过一分钟，已中止", EN: "the upload took more than a minute and was ended"})
+	}
 }
 
 // checkModule holds a module to the rules: by its bytes, then in a jailed worker, where
