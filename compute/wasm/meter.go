@@ -17,7 +17,7 @@ import (
 // inner ones: nothing is executed that was not taken off before. Bulk instructions take
 // off an eighth of their length as well. The counter's index is refused to the module.
 func Meter(module []byte, fuel int64) ([]byte, *policies.Reason) {
-	m := &meter{r: reader{b: module, at: 8}, fuel: fuel}
+	m := &meter{r: reader{b: module, at: 8}}
 	globals, placed := uint32(0), false
 	out := append([]byte(nil), module[:min(8, len(module))]...)
 	for m.r.bad == "" && m.r.at < len(module) {
@@ -76,7 +76,6 @@ const (
 
 type meter struct {
 	r       reader
-	fuel    int64
 	counter uint32 // global that holds what is left
 	length  uint32 // global that holds the length of a bulk instruction
 }

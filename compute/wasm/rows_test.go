@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"testing"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/sandgate/sandgate/policies"
 )
 
 func rowsOf(t testing.TB, module []byte, inputs ...Type) *Rows {
@@ -120,6 +123,12 @@ func TestR02_ABatchTellsOfOnePerson(t *testing.T) {
 		if want := map[bool]int{true: 200}[there]; told != want || there && alone != 1 || !there && alone != 0 {
 			t.Errorf("there: %v; in a batch %d rows tell, one by one %d", there, told, alone)
 		}
+	}
+	b.Columns[1].Floats[100] = 222.22
+	_, _, err := scored(t, &Host{Pool: pool(t)}, stored(t, "spy-c"), b)
+	var no *policies.Reason
+	if !errors.As(err, &no) || no.Code != CodeTrap {
+		t.Errorf("in a batch, a row that breaks the module ends it: %v", err)
 	}
 }
 
