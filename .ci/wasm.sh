@@ -37,7 +37,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 	exit 77
 fi
 mkdir -p "$out"
-for guest in logistic words; do
+for guest in logistic words income spy; do
 	clang --target=wasm32 -O2 -std=c11 -Wall -Wno-int-to-pointer-cast -nostdlib -ffreestanding -I "$src" "$src/$guest.c" -o "$out/$guest-c.wasm" \
 		-Wl,--no-entry -Wl,--strip-all -Wl,--max-memory=67108864 -Wl,-z,stack-size=16384
 done

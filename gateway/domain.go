@@ -142,11 +142,12 @@ type Domain struct {
 	kept    map[string]int
 	running map[string]*run // by job, until its seat is free
 	// model:
-	progress map[string]engine.ModelProgress // of the models that run
-	leaving  map[string]bool                 // data sets being destroyed
-	jobs     sync.WaitGroup
-	stop     context.CancelFunc
-	ctx      context.Context
+	uploading map[string]bool                 // operators that bring a module
+	progress  map[string]engine.ModelProgress // of the models that run
+	leaving   map[string]bool                 // data sets being destroyed
+	jobs      sync.WaitGroup
+	stop      context.CancelFunc
+	ctx       context.Context
 }
 
 // maxIngests bounds concurrent ingests, which have seats of their own: a long one
@@ -184,7 +185,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, progress: map[string]engine.ModelProgress{}, kept: map[string]int{}, leaving: map[string]bool{}, health: newHealth()}
+	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, progress: map[string]engine.ModelProgress{}, kept: map[string]int{}, leaving: map[string]bool{}, uploading: map[string]bool{}, health: newHealth()}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())

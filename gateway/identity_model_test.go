@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"strings"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
@@ -56,6 +57,13 @@ func modelCalls() []struct {
 		{"DownloadModel", operators, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.Model.DownloadModel(ctx, &sandgatev1.DownloadModelRequest{Name: "models/none"})
 			if attack.Reason(err) == "MODEL_UNKNOWN" {
+				return nil // past the door
+			}
+			return err
+		}},
+		{"UploadModule", operators, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.UploadModule(ctx, "none", strings.NewReader("\x00asm"))
+			if attack.Reason(err) == "PRODUCT_UNKNOWN" {
 				return nil // past the door
 			}
 			return err

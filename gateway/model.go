@@ -253,6 +253,9 @@ func (d *Domain) holdModel(ctx context.Context, t *training) error {
 	if t.snap == "" {
 		return errPolicyMoved
 	}
+	if _, err := d.moduleOf(t); err != nil {
+		return err // before anything is charged for it
+	}
 	if err := d.pool.Restart(ctx); err != nil {
 		d.opt.Logger.Error("workers cannot be started")
 		return workersDown()

@@ -181,16 +181,17 @@ func gateReasons(c policies.ModelCertificate) []policies.Reason {
 }
 
 var gateWords = map[string][4]string{
-	"":                  {"未通过合格检验", "it did not pass the release gate", "用 sandgate model certificate 查看各项结果", "see sandgate model certificate"},
-	gate.CodeFamily:     {"该模型族或发布方式不允许出域", "this family, or this way of release, may not leave the domain", "导出参数须差分隐私训练，且 ε ≤ 4", "parameters leave only when trained privately, with ε of 4 at most"},
-	gate.CodeStructure:  {"模型结构过细，或训练损失明显低于留出损失", "the model is too fine, or fits its training units clearly better than others", "减少特征、分箱或深度，提高 leaf，或使用更多数据", "use fewer features, bins or levels, raise leaf, or use more data"},
-	gate.CodeMembership: {"成员推断攻击能识别哪些单元参与了训练", "membership inference tells which units were in training", "加强正则化、减少参数，或使用 private 训练", "regularise more, use fewer parameters, or train privately"},
-	gate.CodeWorstCase:  {"仅凭分数即可区分训练单元与留出单元", "the scores alone tell training units from others", "加强正则化、减少参数，或使用 private 训练", "regularise more, use fewer parameters, or train privately"},
-	gate.CodeCanary:     {"植入的金丝雀单元可被识别", "planted canaries are recognised", "限制单个单元的影响（clip），或使用 private 训练", "bound what one unit can do (clip), or train privately"},
-	gate.CodeAttribute:  {"模型泄露训练单元的属性", "the model gives away attributes of its training units", "去掉该列、减少其分箱，或使用 private 训练", "leave the column out, give it fewer bins, or train privately"},
-	gate.CodeInversion:  {"知情攻击者可还原训练单元的缺失值", "an informed adversary restores a value of training units", "加强正则化、减少参数，或使用 private 训练", "regularise more, use fewer parameters, or train privately"},
-	gate.CodeInstance:   {"模型内存有训练记录，或与某条记录过近的点", "the model holds training records, or points too close to them", "使用不保存记录的模型族", "use a family that keeps no records"},
-	gate.CodeControl:    {"检验无效：某项攻击未能识破故意记忆数据的对照模型", "the run is void: an attack did not find the control out, a model that memorises", "使用更多数据后重新训练", "train again on more data"},
+	"":                        {"未通过合格检验", "it did not pass the release gate", "用 sandgate model certificate 查看各项结果", "see sandgate model certificate"},
+	gate.CodeFamily:           {"该模型族或发布方式不允许出域", "this family, or this way of release, may not leave the domain", "导出参数须差分隐私训练，且 ε ≤ 4", "parameters leave only when trained privately, with ε of 4 at most"},
+	gate.CodeStructure:        {"模型结构过细，或训练损失明显低于留出损失", "the model is too fine, or fits its training units clearly better than others", "减少特征、分箱或深度，提高 leaf，或使用更多数据", "use fewer features, bins or levels, raise leaf, or use more data"},
+	gate.CodeMembership:       {"成员推断攻击能识别哪些单元参与了训练", "membership inference tells which units were in training", "加强正则化、减少参数，或使用 private 训练", "regularise more, use fewer parameters, or train privately"},
+	gate.CodeWorstCase:        {"仅凭分数即可区分训练单元与留出单元", "the scores alone tell training units from others", "加强正则化、减少参数，或使用 private 训练", "regularise more, use fewer parameters, or train privately"},
+	gate.CodeCanary:           {"植入的金丝雀单元可被识别", "planted canaries are recognised", "限制单个单元的影响（clip），或使用 private 训练", "bound what one unit can do (clip), or train privately"},
+	gate.CodeAttribute:        {"模型泄露训练单元的属性", "the model gives away attributes of its training units", "去掉该列、减少其分箱，或使用 private 训练", "leave the column out, give it fewer bins, or train privately"},
+	gate.CodeInversion:        {"知情攻击者可还原训练单元的缺失值", "an informed adversary restores a value of training units", "加强正则化、减少参数，或使用 private 训练", "regularise more, use fewer parameters, or train privately"},
+	gate.CodeInstance:         {"模型内存有训练记录，或与某条记录过近的点", "the model holds training records, or points too close to them", "使用不保存记录的模型族", "use a family that keeps no records"},
+	policies.CodeModuleHidden: {"噪声盖过了单元数，没有可发布的汇总", "noise hides the units: there are no figures to release", "提高 rho_evaluation、减少 bins，或使用更大的数据集；价格不退", "raise rho_evaluation, use fewer bins or a larger data set; the price stays charged"},
+	gate.CodeControl:          {"检验无效：某项攻击未能识破故意记忆数据的对照模型", "the run is void: an attack did not find the control out, a model that memorises", "使用更多数据后重新训练", "train again on more data"},
 }
 
 // Certificate is a signed certificate with the receipt of its entry.

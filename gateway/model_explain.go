@@ -77,8 +77,8 @@ func checkModelFiled(p policies.Product, book *policies.Book) error {
 	if errors.As(err, &reason) {
 		return refusal(*reason)
 	}
-	if err != nil || p.Model.Family == policies.FamilyModule {
-		return errors.Join(err, moduleClosed(p))
+	if err != nil {
+		return err
 	}
 	passes, err := passesOf(&design)
 	if err != nil {
@@ -91,13 +91,4 @@ func checkModelFiled(p policies.Product, book *policies.Book) error {
 		}
 	}
 	return nil
-}
-
-// moduleClosed refuses the operator's own module, which no worker scores yet.
-func moduleClosed(p policies.Product) error {
-	if p.Model.Family != policies.FamilyModule {
-		return nil
-	}
-	return refusal(policies.Reason{Code: "MODEL_INVALID", Rule: "product/" + p.ID, SetBy: "sandgate", ZH: "暂不受理自带 WebAssembly 模块的模型", EN: "models that are WebAssembly modules of your own are not taken yet",
-		HintZH: "改用 linear、logistic、softmax、additive、tree、forest 或 kmeans；模块可用 sandgate wasm 对已发布的结果打分", HintEN: "use linear, logistic, softmax, additive, tree, forest or kmeans; sandgate wasm runs modules on released answers"})
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -70,7 +71,11 @@ func (d *Domain) executeModel(id string, t *training, r *run) error {
 	if d.ctx.Err() != nil && r.ctx.Err() == nil {
 		return errors.Join(errors.New("the gateway stops"), err)
 	}
-	pause(start.Add(ticks(d.opt.Tick).quarter(time.Since(start))), r.ctx, d.ctx)
+	next := ticks(d.opt.Tick).quarter
+	if t.job.Design.Spec.Family == policies.FamilyModule {
+		next = ticks(d.opt.Tick).after // how long it takes is up to its operator
+	}
+	pause(start.Add(next(time.Since(start))), r.ctx, d.ctx)
 	if r.ctx.Err() != nil {
 		// An order or its operator has ended it; what is kept of it goes too.
 		return errors.Join(errors.New("ended"), d.dropModel(id))
@@ -104,7 +109,10 @@ func (d *Domain) attemptModel(ctx context.Context, id string, t *training) (out 
 	}
 	job := t.job
 	job.Seed = kept.seed()
-	limits := sandbox.Limits{Wall: modelWall, Memory: d.opt.Memory, Threads: modelThreads, Result: engine.ModelAllowance(widths(plan, job.Design.Spec.Private), !job.Design.Spec.Private)}
+	if job.Module, err = d.moduleOf(t); err != nil {
+		return nil, err
+	}
+	limits := sandbox.Limits{Wall: modelWall, Memory: d.opt.Memory, Threads: modelThreads, Result: engine.ModelAllowance(widths(plan, job.Design.Spec.Private), job.Design.Spec.Inside())}
 	tell := func(p engine.ModelProgress) {
 		d.mu.Lock()
 		d.progress[id] = p
@@ -116,7 +124,7 @@ func (d *Domain) attemptModel(ctx context.Context, id string, t *training) (out 
 		}
 		err = d.runner.Model(ctx, job, files[0], limits, tell, func(ctx context.Context, run *engine.ModelRun) error {
 			var uerr error
-			out, uerr = trainOn(ctx, run, kept, job.Design, plan, tell)
+			out, uerr = trainOn(ctx, run, kept, job, plan, tell)
 			return uerr
 		})
 		if !errors.Is(err, sandbox.ErrSpawner) {
@@ -154,12 +162,16 @@ func passesOf(design *model.Design) ([]model.Pass, error) {
 }
 
 // trainOn takes a worker through training, gate and evaluation, over what is kept.
-func trainOn(ctx context.Context, run *engine.ModelRun, kept *modelFiles, design model.Design, plan model.Plan, tell func(engine.ModelProgress)) (*trained, error) {
+func trainOn(ctx context.Context, run *engine.ModelRun, kept *modelFiles, job engine.ModelJob, plan model.Plan, tell func(engine.ModelProgress)) (*trained, error) {
+	design := job.Design
 	o, err := newOracle(run, kept, plan, tell)
 	if err != nil {
 		return nil, err
 	}
 	defer o.close()
+	if design.Spec.Family == policies.FamilyModule {
+		return countModule(run, kept, job, o)
+	}
 	out := &trained{}
 	if out.parameters, err = kept.load(partParameters); err != nil {
 		return nil, err
@@ -284,13 +296,19 @@ func (o *oracle) evaluate(design model.Design, file []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.tell(engine.ModelProgress{Stage: stageEvaluate, Done: 0, Total: 1})
 	p := o.plan.Evaluation
 	p.Model = parameters
 	at := 0 // of the journal: a training without noise asks for no sums
 	if design.Spec.Private {
 		at = len(o.plan.Passes)
 	}
+	return o.figures(design, p, at)
+}
+
+// figures answers the pass of the evaluation and reads it; nil when noise hides the
+// units.
+func (o *oracle) figures(design model.Design, p model.Pass, at int) ([]byte, error) {
+	o.tell(engine.ModelProgress{Stage: stageEvaluate, Done: 0, Total: 1})
 	sums, err := o.answer(at, p)
 	if err != nil {
 		return nil, err
@@ -337,7 +355,11 @@ func (d *Domain) certifyModel(id string, out *trained) error {
 	}
 	if err == nil && out.certificate.Verdict != policies.VerdictPass {
 		// Nobody will ask for its parameters again, nor for the sums they are made of.
-		err = errors.Join(os.Remove(d.modelPath(id, partParameters)), os.Remove(d.modelPath(id, partAnswers)))
+		for _, part := range []string{partParameters, partAnswers} {
+			if rerr := os.Remove(d.modelPath(id, part)); !errors.Is(rerr, fs.ErrNotExist) { // a module keeps no parameters
+				err = errors.Join(err, rerr)
+			}
+		}
 	}
 	return err
 }

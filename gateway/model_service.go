@@ -66,6 +66,9 @@ func (s *modelService) ExplainModel(ctx context.Context, req *sandgatev1.Explain
 func modelSteps(p *ModelPlan) (zh, en []string) {
 	add := func(z, e string) { zh, en = append(zh, z), append(en, e) }
 	spec := p.Spec
+	if spec.Family == policies.FamilyModule {
+		return moduleSteps(p)
+	}
 	add(fmt.Sprintf("工作进程读取数据集 %s 的 %d 列，每个单元至多 %d 行；%d%% 的单元留作评估，不参与训练", spec.Dataset, len(p.Columns), max(1, spec.RowsPerUnit), spec.HoldOut),
 		fmt.Sprintf("a worker reads %d columns of data set %s, at most %d rows of each unit; %d%% of the units are held out for evaluation", len(p.Columns), spec.Dataset, max(1, spec.RowsPerUnit), spec.HoldOut))
 	if spec.Private {
@@ -83,6 +86,21 @@ func modelSteps(p *ModelPlan) (zh, en []string) {
 	} else {
 		add("发布：打分接口，分值保留两位小数，按月限行数；模型留在域内", "released: scores with two digits, a limited number of rows a month; the model stays inside")
 	}
+	return zh, en
+}
+
+// moduleSteps tells what becomes of an operator's module.
+func moduleSteps(p *ModelPlan) (zh, en []string) {
+	add := func(z, e string) { zh, en = append(zh, z), append(en, e) }
+	spec := p.Spec
+	add(fmt.Sprintf("工作进程读取数据集 %s 的 %d 列，每个单元至多 %d 行", spec.Dataset, len(p.Columns), max(1, spec.RowsPerUnit)),
+		fmt.Sprintf("a worker reads %d columns of data set %s, at most %d rows of each unit", len(p.Columns), spec.Dataset, max(1, spec.RowsPerUnit)))
+	add("同一进程内以解释器逐行运行模块，每行一个全新实例；出错、超出指令数的行没有得分，此外不留痕迹",
+		"the module runs inside that worker by an interpreter, each row in an instance of its own; a row at which it fails or takes too many instructions has no score, and nothing else comes of it")
+	add(fmt.Sprintf("得分截到 %g…%g，分 %d 档，按标签与分组计数；计数加离散高斯噪声后才离开", spec.Bounds.Low, spec.Bounds.High, spec.Bounds.Bins),
+		fmt.Sprintf("scores are cut to %g…%g and counted in %d parts by label and group; the counts get discrete Gaussian noise before they leave", spec.Bounds.Low, spec.Bounds.High, spec.Bounds.Bins))
+	add("发布：由加噪计数算出的直方图、校准表、AUC 与分组均值；没有用数据训练，因此不做攻击检验",
+		"released: histogram, calibration, AUC and group means that follow from the noised counts; nothing is trained on data, so no attack is made")
 	return zh, en
 }
 
@@ -283,6 +301,7 @@ var modelEnds = map[string][4]string{
 	"SNAPSHOT_DESTROYED":          {"训练期间数据快照被销毁", "the snapshot was destroyed meanwhile", "", ""},
 	string(engine.ModelUnfit):     {"数据不足以训练该模型：单元过少、标签只有一类或缺失、特征没有变化或训练不收敛", "the rows carry no such model: too few units, labels of one class or none, features that do not vary, or no solution", "换用更大的数据集、其他标签或特征；价格不退", "take a larger data set, another label or other features; the price stays charged"},
 	string(engine.ModelNotListed): {"有存储值不在现行代码表内", "a stored value is outside the code list in force", "由数源部门重新入库或补全代码表", "the department ingests again, or completes the code list"},
+	string(engine.ModelModule):    {"模块无法运行，或其列与规格不符", "the module does not run, or its columns are not those of the specification", "用 sandgate wasm check 检查；重新拟稿、登记并送审", "look at it with sandgate wasm check; draft, file and review it again"},
 	string(engine.ModelTooLarge):  {"行数超出工作进程的内存", "the rows do not fit into a worker's memory", "减少 rows_per_unit 或特征", "take fewer rows_per_unit or features"},
 }
 

@@ -259,12 +259,14 @@ func (d *Domain) sweepModels() error {
 	if err != nil {
 		return fmt.Errorf("failed to list models: %w", err)
 	}
+	var modules []string
+	d.log.View(func() { modules = d.state.ModuleFiles() })
 	for _, f := range files {
 		id, _, _ := strings.Cut(f.Name(), ".")
-		keep := false
+		keep := slices.Contains(modules, id)
 		d.log.View(func() {
 			m, _ := d.state.Model(id)
-			keep = m.Phase == state.PhaseReserved || m.Phase == state.PhaseReleased
+			keep = keep || m.Phase == state.PhaseReserved || m.Phase == state.PhaseReleased
 		})
 		if keep {
 			continue

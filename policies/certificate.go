@@ -65,15 +65,58 @@ func (f ModelFigure) Pass() bool {
 
 // ModelCertificate 模型合格证 is what the gate found, as the ledger keeps it.
 type ModelCertificate struct {
-	Verdict Verdict       `json:"verdict"`
-	Figures []ModelFigure `json:"figures"` // one or more of each ModelAttack, in that order
-	Reasons []string      `json:"reasons,omitempty"`
-	Units   int64         `json:"units"` // of training, rounded down to two digits
-	Code    string        `json:"code"`  // version of the trainer and gate
+	Verdict Verdict `json:"verdict"`
+	// Basis is what the verdict rests on: the gate's figures, or of an operator's own
+	// module that no more than noised counts left.
+	Basis   CertificateBasis `json:"basis,omitempty"`
+	Figures []ModelFigure    `json:"figures,omitempty"` // one or more of each ModelAttack, in that order; none of a module
+	Reasons []string         `json:"reasons,omitempty"`
+	Units   int64            `json:"units"` // of training, rounded down to two digits
+	Code    string           `json:"code"`  // version of the trainer and gate
 	// Evaluation is the SHA-256 of the noised evaluation; absent where there is none.
 	Evaluation string `json:"evaluation,omitempty"`
-	// Report is the SHA-256 of the readable report's data.
-	Report string `json:"report"`
+	// Report is the SHA-256 of the readable report's data; a module has none.
+	Report string `json:"report,omitempty"`
+}
+
+// CertificateBasis is what a certificate's verdict rests on.
+type CertificateBasis string
+
+// Bases of certificates.
+const (
+	BasisGate CertificateBasis = ""       // a trained model: the attacks of the gate
+	BasisOwn  CertificateBasis = "module" // an operator's module: nothing was trained on data
+)
+
+// CodeModuleHidden is the reason of a module's certificate whose counts the noise hides.
+const CodeModuleHidden = "MODEL_TOO_FEW_UNITS"
+
+// ModuleCertificate is the outcome of an operator's module. evaluation is the SHA-256 of
+// the figures made of noised counts; empty when noise hides the units, and then nothing
+// leaves.
+func ModuleCertificate(evaluation, code string) ModelCertificate {
+	c := ModelCertificate{Verdict: VerdictPass, Basis: BasisOwn, Code: code, Evaluation: evaluation}
+	if evaluation == "" {
+		c.Verdict, c.Reasons = VerdictVoid, []string{CodeModuleHidden}
+	}
+	return c
+}
+
+// judge derives the verdict.
+func (c ModelCertificate) judge() (Verdict, error) {
+	switch c.Basis {
+	case BasisGate:
+		return Judge(c.Figures)
+	case BasisOwn:
+		if len(c.Figures) > 0 || c.Units != 0 || c.Report != "" || c.Code == "" {
+			return "", texts.Errorf("the certificate of a module holds figures of attacks, or no version")
+		}
+		if c.Evaluation == "" {
+			return VerdictVoid, nil
+		}
+		return VerdictPass, nil
+	}
+	return "", texts.Errorf("the certificate names an unknown basis")
 }
 
 // most are the loosest bounds of a certificate; a gate may be stricter. A private
@@ -133,7 +176,7 @@ func Judge(figures []ModelFigure) (Verdict, error) {
 
 // Check holds a certificate to its figures.
 func (c ModelCertificate) Check() error {
-	v, err := Judge(c.Figures)
+	v, err := c.judge()
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ type ModelRelease string
 const (
 	ReleaseParameters ModelRelease = "parameters" // a declarative parameter file; trained privately only
 	ReleaseScores     ModelRelease = "scores"     // the scoring API alone: the model stays inside
+	ReleaseAggregates ModelRelease = "aggregates" // of a module: noised counts of its scores, and what follows from them
 )
 
 // ModelSpec 模型规格 is a model as a product holds it: declared, reviewed and pinned.
@@ -58,9 +59,10 @@ type ModelSpec struct {
 	Groups  []string      `yaml:"groups,omitempty" json:"groups,omitempty"`
 	Release ModelRelease  `yaml:"release" json:"release"`
 	Setting ModelSettings `yaml:"settings,omitempty" json:"settings,omitzero"`
-	// Module is the SHA-256 of the operator's WebAssembly module, hexadecimal; family
-	// module alone.
-	Module string `yaml:"module,omitempty" json:"module,omitempty"`
+	// Module names the operator's WebAssembly module, and Bounds where its scores lie;
+	// family module alone.
+	Module *ModelModule `yaml:"module,omitempty" json:"module,omitempty"`
+	Bounds *ScoreBounds `yaml:"bounds,omitempty" json:"bounds,omitempty"`
 }
 
 // ModelLabel is what is predicted: a number, or which of the classes a row is in.

@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"encoding/hex"
 	"slices"
 
 	"github.com/sandgate/sandgate/compute/algebra"
@@ -259,12 +258,10 @@ func (b *Book) checkModel(m ModelSpec) error {
 func (m ModelSpec) checkShape(e Entry) error {
 	f := families[m.Family]
 	switch {
-	case m.Release != ReleaseParameters && m.Release != ReleaseScores:
-		return texts.Errorf("unknown release %q; known: parameters, scores", safeName(string(m.Release)))
-	case m.Release == ReleaseParameters && (!m.Private || !f.exportable):
+	case m.Release != ReleaseParameters && m.Release != ReleaseScores && m.Release != ReleaseAggregates:
+		return texts.Errorf("unknown release %q; known: parameters, scores, aggregates", safeName(string(m.Release)))
+	case m.Release == ReleaseParameters && m.Family != FamilyModule && (!m.Private || !f.exportable):
 		return texts.Errorf("release: parameters needs private: true and a family with a parameter file; other models stay inside and answer by release: scores")
-	case m.Family == FamilyModule && (m.Private || m.Release != ReleaseScores):
-		return texts.Errorf("a module is not trained here: private is false and release is scores")
 	case len(m.Features) == 0 || len(m.Features) > maxModelFeatures:
 		return texts.Errorf("features must name 1 to %d columns", maxModelFeatures)
 	case len(m.Pairs) > 0 && m.Family != FamilyAdditive || len(m.Pairs) > maxModelPairs:
@@ -281,12 +278,8 @@ func (m ModelSpec) checkShape(e Entry) error {
 	if m.RowsPerUnit < 0 || m.RowsPerUnit > most {
 		return texts.Errorf("rows_per_unit must lie in 1…%d, the department's contribution bound", most)
 	}
-	if m.Family == FamilyModule {
-		if d, err := hex.DecodeString(m.Module); err != nil || len(d) != 32 || hex.EncodeToString(d) != m.Module {
-			return texts.Errorf("module must be the SHA-256 of the WebAssembly file, 64 small hexadecimal digits")
-		}
-	} else if m.Module != "" {
-		return texts.Errorf("module is for family module")
+	if err := m.checkModule(); err != nil {
+		return err
 	}
 	seen := map[string]bool{}
 	for _, x := range m.Features {
@@ -371,6 +364,9 @@ func (m ModelSpec) checkLabel(cols map[string]StoredColumn) error {
 		return nil
 	}
 	if m.Label.Column == "" {
+		if m.Family == FamilyModule && len(m.Label.Positive) == 0 && m.Label.Threshold == "" {
+			return nil
+		}
 		return texts.Errorf("label.column is missing")
 	}
 	c, err := modelColumn(cols, m.Label.Column)
@@ -384,7 +380,7 @@ func (m ModelSpec) checkLabel(cols map[string]StoredColumn) error {
 		return texts.Errorf("label.positive and label.threshold exclude each other")
 	case f.classes && (binary || !coded || len(c.Column.Codes) < 2):
 		return texts.Errorf("softmax needs a label with a code list, and neither positive nor threshold")
-	case !f.classes && coded && !binary, f.binary && !f.number && m.Family != FamilyModule && !binary:
+	case !f.classes && coded && !binary, f.binary && !f.number && !binary, m.Family == FamilyModule && !binary:
 		return texts.Errorf("label.positive (codes) or label.threshold (an edge of the registered grid) says which rows are class 1")
 	case binary && !f.binary && m.Family != FamilyModule:
 		return texts.Errorf("family %s predicts no class; leave positive and threshold out", m.Family)

@@ -24,7 +24,7 @@ import (
 
 func (a *app) modelCmd() *cobra.Command {
 	c := &cobra.Command{Use: "model", Short: "模型：在域内训练、检验，合格者方可发布 · train models inside the domain, attack them, release those that withstand it"}
-	c.AddCommand(a.modelDraftCmd(), a.modelExplainCmd(), a.modelTrainCmd(), a.modelListCmd(), a.modelShowCmd(), a.modelCertificateCmd(), a.modelDownloadCmd(), a.modelExportCmd(), a.modelScoreCmd(), a.modelCancelCmd())
+	c.AddCommand(a.modelDraftCmd(), a.modelUploadCmd(), a.modelExplainCmd(), a.modelTrainCmd(), a.modelListCmd(), a.modelShowCmd(), a.modelCertificateCmd(), a.modelDownloadCmd(), a.modelExportCmd(), a.modelScoreCmd(), a.modelCancelCmd())
 	return c
 }
 
@@ -33,7 +33,7 @@ const maxSpec = 64 << 10
 
 func (a *app) modelDraftCmd() *cobra.Command {
 	p := policies.Product{}
-	var spec, out string
+	var spec, out, module string
 	c := &cobra.Command{
 		Use:   "draft -f SPEC.yaml --id ID --title-zh TITLE",
 		Short: "按模型规格拟模型产品文件，供签名登记 · write the document of a model product from a specification, to be signed and filed",
@@ -64,6 +64,11 @@ department and the regulator review it; then train it.`,
 			if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
 				return errors.New(a.t("模型规格文件只应有一份规格", "the file must hold one specification"))
 			}
+			if module != "" {
+				if err := a.pinModule(&m, module); err != nil {
+					return err
+				}
+			}
 			p.Operator, p.Job, p.Model = k.Party, policies.JobModel, &m
 			doc, err := documentOf(policies.KindProduct, p)
 			if err != nil {
@@ -82,6 +87,7 @@ department and the regulator review it; then train it.`,
 	}
 	f := c.Flags()
 	f.StringVarP(&spec, "file", "f", "", "模型规格 specification (YAML)")
+	f.StringVar(&module, "module", "", "模型族 module 的 WebAssembly 文件，填入散列与大小 WebAssembly file of family module, whose digest and size are filled in")
 	f.StringVar(&p.ID, "id", "", "产品编号 product id")
 	f.StringVar(&p.Title.ZH, "title-zh", "", "中文名称 title in Chinese")
 	f.StringVar(&p.Title.EN, "title-en", "", "英文名称 title in English")
@@ -176,7 +182,7 @@ func (a *app) modelTrainCmd() *cobra.Command {
 	var id string
 	c := &cobra.Command{
 		Use:   "train PRODUCT",
-		Short: "训练经审查的模型产品，等待检验结论 · train a reviewed model product and wait for its verdict",
+		Short: "训练经审查的模型产品（模块则评估），等待结论 · train a reviewed model product, or evaluate a module, and wait for its verdict",
 		Long: `价格在受理时一次扣减，之后不退还，也不再扣。中断后用同一 --request 再次执行，即接着等待同一模型。结论为 FAIL 或 VOID 时退出码为 3。
 The price is debited once, when the model is let in. Run again with the same --request, the command goes on waiting for the same model.
 A verdict of FAIL or VOID ends with exit code 3.`,

@@ -164,7 +164,12 @@ func (a *app) certificateSheets(x *certificate.Certificate) []sheetOf {
 		put("模型族", "family", string(x.Spec.Family))
 		put("发布方式", "release", a.state(string(x.Spec.Release)))
 	}
-	put("训练单元（约）", "units", itoa(x.Outcome.Units))
+	if x.Outcome.Basis == policies.BasisOwn {
+		put("模块散列", "module", x.Parameters)
+		put("依据", "basis", a.t("运营机构自带模块：没有用数据训练，只发布加噪的汇总", "the operator's own module: nothing was trained on data, and noised aggregates alone are released"))
+	} else {
+		put("训练单元（约）", "units", itoa(x.Outcome.Units))
+	}
 	put("价格 ρ", "price", rho(x.PriceNanoRho))
 	put("结论", "verdict", string(x.Outcome.Verdict))
 	put("原因", "reasons", strings.Join(x.Outcome.Reasons, " "))
@@ -180,6 +185,13 @@ func (a *app) certificateSheets(x *certificate.Certificate) []sheetOf {
 		}
 	}
 	sheets := []sheetOf{head}
+	if x.Outcome.Basis == policies.BasisOwn {
+		var e model.Evaluation
+		if x.Evaluation == nil || json.Unmarshal(x.Evaluation, &e) != nil {
+			return sheets
+		}
+		return append(sheets, a.moduleSheets(x, e)...)
+	}
 	var r *gate.Report
 	if x.Report != nil {
 		r, _ = gate.Load(x.Report)

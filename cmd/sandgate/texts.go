@@ -31,6 +31,8 @@ var texts = bilingual.Book{
 	"--origin %q: %w":                                                           "--origin “%s”：%w",
 	"--crypto %q is not known; known: default, gm":                              "未知的 --crypto “%s”；可用：default、gm",
 	"failed to encode trust file: %w":                                           "写出信任文件失败：%w",
+	"--module is for family module":                                             "--module 只用于模型族 module",
+	"the specification pins another module than --module":                       "规格登记的模块与 --module 不同",
 	"--snapshot-memory is a number of MiB, 0 for half of the available memory":  "--snapshot-memory 是以 MiB 计的数，0 表示可用内存的一半",
 	"--large-snapshots-volume-encrypted-by needs --large-snapshots DIR":         "--large-snapshots-volume-encrypted-by 须与 --large-snapshots DIR 同用",
 	"--jobs is 1 to 1024, --jobs-per-operator at least 0, --queue 1 to 1048576": "--jobs 为 1 至 1024，--jobs-per-operator 至少为 0，--queue 为 1 至 1048576",

@@ -30,6 +30,9 @@ type ModelJob struct {
 	// Seed says which units are held out and seeds whatever else is drawn inside, so
 	// that a job that is run again splits and draws alike. It is of this model alone.
 	Seed []byte `json:"seed"`
+	// Module is the file of an operator's module, of such a design alone. It runs in the
+	// worker that holds the rows, by an interpreter.
+	Module []byte `json:"module,omitempty"`
 }
 
 // maxModelColumns bounds what one model reads.

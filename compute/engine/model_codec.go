@@ -55,9 +55,10 @@ const (
 	ModelParameters ModelCode = "PARAMETERS"      // the parameter file is not one of this design
 	ModelTooLarge   ModelCode = "MODEL_TOO_LARGE" // more rows than a worker's memory holds
 	ModelNotListed  ModelCode = "NOT_LISTED"      // a stored value is outside the code list in force
+	ModelModule     ModelCode = "MODULE_UNFIT"    // the module does not run, or takes other columns: of the module alone
 )
 
-var modelCodes = []ModelCode{ModelUnfit, ModelParameters, ModelTooLarge, ModelNotListed}
+var modelCodes = []ModelCode{ModelUnfit, ModelParameters, ModelTooLarge, ModelNotListed, ModelModule}
 
 // ModelStage is what a worker is at.
 type ModelStage byte

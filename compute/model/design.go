@@ -70,7 +70,7 @@ func (b *builder) design(spec policies.ModelSpec) (d Design, r *policies.Reason)
 	if spec.RowsPerUnit == 0 || b.entry.Dataset.OneRow {
 		spec.RowsPerUnit = 1
 	}
-	if spec.HoldOut == 0 {
+	if spec.HoldOut == 0 && spec.Family != policies.FamilyModule {
 		spec.HoldOut = 20
 	}
 	if r = b.open(spec); r != nil || b.err != nil {
@@ -99,18 +99,25 @@ func checkShape(s policies.ModelSpec) *policies.Reason {
 		return bad("rows_per_unit 须在 1 到 %d 之间", "rows_per_unit is 1 to %d", "删去以取 1", "leave it out for 1", maxRowsOfUnit)
 	case len(s.Pairs) > 0 && s.Family != policies.FamilyAdditive:
 		return bad("只有 additive 可以写 pairs", "pairs are for family additive alone", "删去 pairs，或改用 additive", "leave pairs out, or use additive")
-	case (s.Family == policies.FamilyModule) != (s.Module != ""):
-		return bad("module 的散列值只用于、也必须用于模型族 module", "the module's digest belongs to family module, and is needed there", "写 family: module 与 module: 散列值，或两者都不写", "give family: module and module: DIGEST, or neither")
+	case (s.Family == policies.FamilyModule) != (s.Module != nil && s.Bounds != nil):
+		return bad("module 与 bounds 只用于、也必须用于模型族 module", "module and bounds belong to family module, and are needed there", "写 family: module、module 与 bounds，或三者都不写", "give family: module with module and bounds, or none of them")
+	case s.Family == policies.FamilyModule && s.HoldOut != 0:
+		return bad("模块不在此训练，没有留出的单元", "a module is not trained here: no units are held out", "删去 hold_out", "leave hold_out out")
 	case s.Family == policies.FamilyKMeans && s.Label.Column != "":
 		return bad("kmeans 没有标签", "kmeans takes no label", "删去 label", "leave label out")
-	case s.Family != policies.FamilyKMeans && s.Label.Column == "":
+	case s.Family != policies.FamilyKMeans && s.Family != policies.FamilyModule && s.Label.Column == "":
 		return bad("缺少标签列", "the label is missing", "写 label.column", "give label.column")
-	case s.Release != policies.ReleaseParameters && s.Release != policies.ReleaseScores:
+	case (s.Family == policies.FamilyModule) != (s.Release == policies.ReleaseAggregates):
+		return bad("release: aggregates 只用于、也必须用于模型族 module", "release: aggregates belongs to family module, and is needed there", "模块写 release: aggregates，其他模型族写 scores 或 parameters", "give release: aggregates for a module, scores or parameters for any other family")
+	case s.Family != policies.FamilyModule && s.Release != policies.ReleaseParameters && s.Release != policies.ReleaseScores:
 		return bad("release 须为 parameters 或 scores", "release is parameters or scores", "写 release: scores，或（private 时）release: parameters", "give release: scores or, when private, release: parameters")
 	case s.Release == policies.ReleaseParameters && !s.Private:
 		return bad("只有差分隐私训练的模型可以导出参数", "only a privately trained model may leave as parameters", "加上 private: true 与 rho，或写 release: scores", "add private: true and rho, or give release: scores")
 	}
-	if s.Module != "" && !isDigest(s.Module) {
+	if s.Bounds != nil && (!(s.Bounds.Low < s.Bounds.High) || s.Bounds.High-s.Bounds.Low > 1e10 || s.Bounds.Bins < 2 || s.Bounds.Bins > maxBins) {
+		return bad("bounds 须 low 小于 high，bins 为 2 到 %d", "bounds need low below high and 2 to %d bins", "改正 bounds", "correct bounds", maxBins)
+	}
+	if s.Module != nil && !isDigest(s.Module.SHA256) {
 		return bad("module 不是 SHA-256（64 位十六进制小写）", "module is no SHA-256 in 64 lower-case hexadecimal digits", "用 sandgate wasm check 取得", "sandgate wasm check prints it")
 	}
 	seen := map[string]bool{}

@@ -85,7 +85,7 @@ func TestR02DesignRefusals(t *testing.T) {
 		"parameters in clear": {CodeSpec, "privately", func(s *policies.ModelSpec) { s.Private, s.Rho, s.Release = false, "", policies.ReleaseParameters }},
 		"no release":          {CodeSpec, "release", func(s *policies.ModelSpec) { s.Release = "" }},
 		"another data set":    {CodeSpec, "data set", func(s *policies.ModelSpec) { s.Dataset = "other" }},
-		"module digest":       {CodeSpec, "module", func(s *policies.ModelSpec) { s.Module = "abc" }},
+		"module digest":       {CodeSpec, "module", func(s *policies.ModelSpec) { s.Module = &policies.ModelModule{SHA256: "abc", Size: 1} }},
 		"group without codes": {CodeColumn, "n0", func(s *policies.ModelSpec) { s.Groups = []string{"n0"} }},
 		"label unit":          {CodeColumn, "person", func(s *policies.ModelSpec) { s.Label.Column = "person" }},
 		"positive":            {CodeLabel, "kind", func(s *policies.ModelSpec) { s.Label = policies.ModelLabel{Column: "kind", Positive: []string{"w"}} }},

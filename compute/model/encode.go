@@ -72,6 +72,9 @@ func NewEncoder(d Design, key []byte) (*Encoder, error) {
 	}
 	var err error
 	e.label, err = newLabeller(d.Target)
+	if ofModule(d) {
+		e.data.Exact = make([][]int64, len(d.Features))
+	}
 	e.data.Bins, e.data.Values, e.data.Groups = make([][]uint16, len(d.Features)), make([][]float32, len(d.Features)), make([][]uint16, len(d.Groups))
 	return e, err
 }
@@ -116,6 +119,12 @@ func (e *Encoder) Add(b Batch) error {
 		if c.f.Kind == KindNumber {
 			for _, r := range use {
 				e.data.Values[i] = append(e.data.Values[i], values[r])
+			}
+			if e.data.Exact != nil {
+				ints := b.Columns[e.at[c.f.Column]].Ints
+				for _, r := range use {
+					e.data.Exact[i] = append(e.data.Exact[i], min(max(ints[r], c.f.Bounds[0]), c.f.Bounds[1]))
+				}
 			}
 		}
 	}
@@ -175,8 +184,10 @@ func keyed(mac hasher, domain byte, words ...uint64) uint64 {
 	return binary.BigEndian.Uint64(mac.Sum(nil))
 }
 
+// heldOut says which units a model is judged by: of a module, which learned from none,
+// all.
 func (e *Encoder) heldOut(mac hasher, unit uint64) bool {
-	return keyed(mac, 'h', unit)%100 < uint64(e.design.Spec.HoldOut)
+	return ofModule(e.design) || keyed(mac, 'h', unit)%100 < uint64(e.design.Spec.HoldOut)
 }
 
 type hasher interface {
@@ -244,6 +255,9 @@ func (e *Encoder) pick(s rowSet) *Data {
 	}
 	for g := range e.data.Groups {
 		d.Groups = append(d.Groups, take(e.data.Groups[g], s.rows))
+	}
+	for f := range e.data.Exact {
+		d.Exact = append(d.Exact, take(e.data.Exact[f], s.rows))
 	}
 	for f := range d.Values {
 		if e.design.Features[f].Kind == KindNumber && d.Values[f] == nil {

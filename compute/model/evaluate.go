@@ -37,6 +37,9 @@ type Evaluation struct {
 	R2   *Estimate `json:"r2,omitempty"`
 	RMSE *Estimate `json:"rmse,omitempty"`
 	Bias *Estimate `json:"bias,omitempty"` // mean of label less prediction
+	// Of a module's scores: their mean, and how many units have none.
+	Mean     *Estimate `json:"mean,omitempty"`
+	Unscored *Estimate `json:"unscored,omitempty"`
 	// Clusters are the units nearest to each centre.
 	Clusters []float64    `json:"clusters,omitempty"`
 	Groups   []GroupPart  `json:"groups,omitempty"`
@@ -65,6 +68,9 @@ type GroupPart struct {
 	FalsePositive *Estimate `json:"false_positive,omitempty"`
 	RMSE          *Estimate `json:"rmse,omitempty"`
 	Bias          *Estimate `json:"bias,omitempty"`
+	// Of a module's scores: their mean, and the share of class 1 among the units.
+	Mean     *Estimate `json:"mean,omitempty"`
+	Observed *Estimate `json:"observed,omitempty"`
 }
 
 // GroupsGaps is the largest difference between codes of a group that are not withheld.
@@ -97,6 +103,8 @@ func Evaluate(noisy []int64, d Design) (Evaluation, error) {
 	}
 	e := reader{d: d, v: v, sigma: p.Sigma(), out: Evaluation{Sigma: p.Sigma()}}
 	switch d.judging() {
+	case judgeScores:
+		err = e.scores()
 	case judgeBinary:
 		err = e.binary()
 	case judgeNumber:
@@ -285,7 +293,7 @@ func (e *reader) clusters() error {
 func (e *reader) groups() {
 	how := e.d.judging()
 	at, _ := e.d.judged()
-	per := how.perCode()
+	per := e.d.perCode()
 	for _, f := range e.d.Groups {
 		gap := gaps{}
 		for code := range f.Bins() {
@@ -306,7 +314,7 @@ func (e *reader) groups() {
 
 func (e *reader) group(g *GroupPart, how judging, v []float64) {
 	n := v[0]
-	if how == judgeBinary || how == judgeClasses {
+	if how == judgeBinary || how == judgeClasses || how == judgeScores {
 		for _, x := range v[1:] {
 			n += x
 		}
@@ -317,6 +325,8 @@ func (e *reader) group(g *GroupPart, how judging, v []float64) {
 		return
 	}
 	switch how {
+	case judgeScores:
+		e.scoredGroup(g, v)
 	case judgeBinary: // label × prediction
 		g.Accuracy = e.ratio(v[0]+v[3], n, 2, 4)
 		g.Selected = e.ratio(v[1]+v[3], n, 2, 4)

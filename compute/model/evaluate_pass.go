@@ -50,10 +50,13 @@ const (
 	judgeNumber                 // moments of label and residual; by score bin; by group and code
 	judgeClasses                // the confusion of classes; by top score; by group and code
 	judgeClusters
+	judgeScores // a module's: by label and part of the declared bounds, or no score; by group and code the same
 )
 
 func (d Design) judging() judging {
 	switch {
+	case ofModule(d):
+		return judgeScores
 	case d.Spec.Family == policies.FamilyKMeans:
 		return judgeClusters
 	case d.Target.Classes == 0:
@@ -64,9 +67,11 @@ func (d Design) judging() judging {
 	return judgeClasses
 }
 
-// Cells of a group's code, by how a design is judged.
-func (j judging) perCode() int {
-	switch j {
+// perCode is how many cells a group's code has, by how a design is judged.
+func (d Design) perCode() int {
+	switch d.judging() {
+	case judgeScores:
+		return d.scoreCells()
 	case judgeBinary:
 		return 4 // label × prediction at 0.5
 	case judgeNumber:
@@ -80,6 +85,8 @@ func (j judging) perCode() int {
 func (d Design) judged() (head int, bound float64) {
 	k := d.Target.Classes
 	switch d.judging() {
+	case judgeScores:
+		return d.scoreCells(), 1
 	case judgeBinary:
 		return 2 * scoreBins, 1
 	case judgeNumber:
@@ -93,7 +100,7 @@ func (d Design) judged() (head int, bound float64) {
 
 func (d Design) evaluation(rho budget.Nano) Pass {
 	head, bound := d.judged()
-	per := d.judging().perCode()
+	per := d.perCode()
 	p := Pass{Kind: PassScores, Rho: rho, Width: head}
 	square := bound * bound
 	for _, g := range d.Groups {
@@ -182,6 +189,14 @@ func part(x float64, n int) int { return min(int(x*float64(n)), n-1) }
 func (j *judge) row(a *unitSum, r int, w float64) {
 	y := float64(j.d.Label[r])
 	switch j.how {
+	case judgeScores:
+		label := 0
+		if j.design.scoreLabels() == 2 {
+			label = int(y)
+		}
+		cell := j.design.scoreCell(j.scores[r], label)
+		a.add(cell, w)
+		j.groups(r, func(at int) { a.add(at+cell, w) })
 	case judgeBinary:
 		s := within(j.scores[r], 0, 1)
 		bin, label, predicted := oddsPart(s), int(y), 0
@@ -233,7 +248,7 @@ func (j *judge) row(a *unitSum, r int, w float64) {
 
 // groups finds where each group's code of a row has its cells.
 func (j *judge) groups(r int, do func(at int)) {
-	at, per := j.head, j.how.perCode()
+	at, per := j.head, j.design.perCode()
 	for g, f := range j.design.Groups {
 		do(at + per*int(j.d.Groups[g][r]))
 		at += per * f.Bins()

@@ -221,14 +221,11 @@ func TestEvaluateClassesAndClusters(t *testing.T) {
 	}
 }
 
-// A module brings its scores; few units, or few of a group, give no figure.
+// Few units, or few of a group, give no figure.
 func TestEvaluateWithholds(t *testing.T) {
-	s := spec(policies.FamilyModule, false)
-	s.Features, s.Groups, s.Module = features(2, 1), []string{"c0"}, "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	s := spec(policies.FamilyLogistic, false)
+	s.Features, s.Groups = features(2, 1), []string{"c0"}
 	d := design(t, s)
-	if p, err := d.Plan(); err != nil || len(p.Passes) != 0 {
-		t.Errorf("a module has training passes: %v %v", p, err)
-	}
 	p := must(EvaluationPass(d))
 	r := rand.New(rand.NewPCG(5, 1))
 	x, scores := judgedBinary(d, r, 2000)

@@ -102,6 +102,10 @@ func fits(d *Design) *policies.Reason {
 		if binary {
 			return nil
 		}
+	case policies.FamilyModule:
+		if binary {
+			return nil
+		}
 	default:
 		if binary || classes == 0 {
 			return nil

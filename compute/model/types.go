@@ -76,6 +76,7 @@ type Data struct {
 	Values [][]float32 // feature → row → value scaled from its bounds to [-1, 1]; 0 when missing; nil for a category
 	Label  []float32   // row → class, or number scaled from its bounds to [-1, 1]
 	Groups [][]uint16  // group → row → code, the last one missing
+	Exact  [][]int64   // feature → row → stored integer within its bounds; of numbers of a module's design alone
 }
 
 // Rows is how many rows there are.

@@ -216,6 +216,9 @@ func wanted(h *home.Home, s *state.State) []want {
 			out = append(out, want{path: "exact/" + id + ".cells"}, want{path: "exact/" + id + ".key", of: "exact-" + id, optional: true})
 		}
 	}
+	for _, id := range s.ModuleFiles() {
+		out = append(out, want{path: "models/" + id + ".module"}, want{path: "models/" + id + ".key", of: "model-" + id})
+	}
 	for _, id := range s.Models() {
 		if m, _ := s.Model(id); m.Phase != state.PhaseReleased {
 			continue // one under way is trained anew, on the price it has paid

@@ -123,6 +123,7 @@ type Entry struct {
 	ModelCertified *ModelCertified `json:"model_certified,omitempty"`
 	ModelFailed    *ModelFailed    `json:"model_failed,omitempty"`
 	ModelScored    *ModelScored    `json:"model_scored,omitempty"`
+	ModelModule    *ModelModule    `json:"model_module,omitempty"`
 
 	// carried:
 	Marked   *Marked   `json:"marked,omitempty"`
@@ -373,7 +374,7 @@ func (e *Entry) check() error {
 
 		// model:
 		KindModelRefused: e.ModelRefused != nil, KindModelReserved: e.ModelReserved != nil, KindModelCertified: e.ModelCertified != nil,
-		KindModelFailed: e.ModelFailed != nil, KindModelScored: e.ModelScored != nil,
+		KindModelFailed: e.ModelFailed != nil, KindModelScored: e.ModelScored != nil, KindModelModule: e.ModelModule != nil,
 
 		// carried:
 		KindMarked: e.Marked != nil, KindRecorded: e.Recorded != nil,

@@ -15,6 +15,7 @@ const (
 	KindModelCertified Kind = "model.certified"
 	KindModelFailed    Kind = "model.failed"
 	KindModelScored    Kind = "model.scored"
+	KindModelModule    Kind = "model.module"
 )
 
 // ModelRequest asks for the model of a reviewed product to be trained.
@@ -47,8 +48,7 @@ type ModelReserved struct {
 type ModelCertified struct {
 	Model       string                    `json:"model"`
 	Certificate policies.ModelCertificate `json:"certificate"`
-	// Parameters is the SHA-256 of the parameter file; of a model that stays inside, of
-	// the sealed file.
+	// Parameters is the SHA-256 of the parameter file; of a module, of its file.
 	Parameters string `json:"parameters"`
 }
 
@@ -58,6 +58,15 @@ type ModelFailed struct {
 	Code  string `json:"code"`
 	By    string `json:"by,omitempty"`
 	Rule  string `json:"rule,omitempty"`
+}
+
+// ModelModule says that the gateway holds the file of an operator's module 自带模块, as
+// the product pins it. Its bytes stand nowhere.
+type ModelModule struct {
+	Product string `json:"product"`
+	Version string `json:"product_version"`
+	SHA256  string `json:"sha256"`
+	Size    int64  `json:"size"`
 }
 
 // ModelScored says that rows were scored, before the scores are given. The rows and
@@ -74,7 +83,7 @@ func (e *Entry) checkModel() error {
 	switch {
 	case e.ModelCertified != nil:
 		c := e.ModelCertified.Certificate
-		if !isHash(e.ModelCertified.Parameters) || !isHash(c.Report) || c.Evaluation != "" && !isHash(c.Evaluation) {
+		if !isHash(e.ModelCertified.Parameters) || (c.Basis == policies.BasisGate) != isHash(c.Report) || c.Evaluation != "" && !isHash(c.Evaluation) {
 			return errors.New("a digest of the model is not a SHA-256 hash")
 		}
 		for _, r := range c.Reasons {
@@ -84,6 +93,8 @@ func (e *Entry) checkModel() error {
 		}
 	case e.ModelFailed != nil && !modelCode.MatchString(e.ModelFailed.Code):
 		return errors.New("the failure of a model is no code")
+	case e.ModelModule != nil && (!isHash(e.ModelModule.SHA256) || !isHash(e.ModelModule.Version) || e.ModelModule.Size <= 0):
+		return errors.New("a module without digest or size")
 	case e.ModelScored != nil && e.ModelScored.Rows <= 0:
 		return errors.New("no row was scored")
 	}

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 var everyKind = []entry.Kind{entry.KindGenesis, entry.KindStarted, entry.KindStopped, entry.KindHeartbeat, entry.KindPolicy, entry.KindSnapshot, entry.KindRefused, entry.KindReserved,
 	entry.KindRepeated, entry.KindReleased, entry.KindFailed, entry.KindRisk, entry.KindDutyNoted, entry.KindDestroyed, entry.KindRotated, entry.KindRestored, entry.KindOrdered,
 	entry.KindAnnounced, entry.KindErased, entry.KindVerificationRefused, entry.KindVerificationReserved, entry.KindVerificationAnswered, entry.KindVerificationFailed,
-	entry.KindModelRefused, entry.KindModelReserved, entry.KindModelCertified, entry.KindModelFailed, entry.KindModelScored,
+	entry.KindModelRefused, entry.KindModelReserved, entry.KindModelCertified, entry.KindModelFailed, entry.KindModelScored, entry.KindModelModule,
 	entry.KindMarked, entry.KindRecorded}
 
 // An entry has one body for each kind but one.

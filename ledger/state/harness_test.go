@@ -350,7 +350,7 @@ func picture(t testing.TB, s *State) string {
 		}
 	}
 	raw, err := json.Marshal([]any{s.Size(), s.At(), s.Genesis(), book, jobs, s.Released(), s.filter, s.answers, s.requests, s.Open(), fmt.Sprint(s.used), s.desk.used, s.desk.stray, s.desk.noted, s.Noted(),
-		s.conduct.refused, fmt.Sprint(s.conduct.asked), fmt.Sprint(s.starts, s.tier), s.acts, s.models.all, s.models.order, s.models.rows, s.models.calls, s.models.month})
+		s.conduct.refused, fmt.Sprint(s.conduct.asked), fmt.Sprint(s.starts, s.tier), s.acts, s.models.all, s.models.order, s.models.rows, s.models.calls, s.models.modules, s.models.month})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,10 +43,12 @@ type models struct {
 	month string
 	rows  map[string]int64 // operator, data set → rows scored in month
 	calls map[string]bool  // operator + request id of a scoring call
+
+	modules map[string]module // operator, digest → a module whose file is held
 }
 
 func newModels() models {
-	return models{all: map[string]*Model{}, rows: map[string]int64{}, calls: map[string]bool{}}
+	return models{all: map[string]*Model{}, rows: map[string]int64{}, calls: map[string]bool{}, modules: map[string]module{}}
 }
 
 func (m models) clone() models {
@@ -55,7 +57,7 @@ func (m models) clone() models {
 		own := *x
 		all[id] = &own
 	}
-	m.all, m.order, m.rows, m.calls = all, slices.Clone(m.order), maps.Clone(m.rows), maps.Clone(m.calls)
+	m.all, m.order, m.rows, m.calls, m.modules = all, slices.Clone(m.order), maps.Clone(m.rows), maps.Clone(m.calls), maps.Clone(m.modules)
 	return m
 }
 
@@ -116,6 +118,9 @@ func (s *State) DecideModel(a ModelAsk) ModelDecision {
 	}
 	p, _ := s.book.ModelProduct(a.Request.Product)
 	spec := *p.Model
+	if x := s.missingModule(a.Operator, spec, p.ID); x != nil {
+		return refuse(*x)
+	}
 	core := algebra.Core{Tables: []algebra.Table{{Dataset: spec.Dataset}}}
 	_, snapshots, reason := s.Facts(core)
 	if reason != nil {
@@ -278,6 +283,9 @@ func (s *State) applyModelCertified(e *entry.Entry) error {
 	if err := c.Certificate.Check(); err != nil {
 		return err
 	}
+	if err := s.certifies(m, c); err != nil {
+		return err
+	}
 	m.Phase, m.Certified, m.FinishSeq, m.FinishAt = PhaseReleased, c, e.Seq, e.At
 	if c.Certificate.Verdict == policies.VerdictPass {
 		s.released++
@@ -343,7 +351,11 @@ func (s *State) UseModel(operator, id string, at time.Time) *policies.Reason {
 	if x := s.book.StoppedModel(ModelAsk{m.Operator, m.Request, at}.asPolicy(), at); x != nil {
 		return x
 	}
-	if !ok || p.Model.Private {
+	if ok && p.Model.Family == policies.FamilyModule {
+		return &policies.Reason{Code: "MODEL_AGGREGATES_ONLY", Rule: "model/" + id, SetBy: "sandgate", ZH: "模块只发布汇总，见其合格证；不导出，也不打分", EN: "a module gives aggregates, which stand in its certificate; it is neither handed out nor gives scores",
+			HintZH: "用 sandgate model certificate 查看；自带的行用 sandgate wasm run 打分", HintEN: "see sandgate model certificate; score rows of your own with sandgate wasm run"}
+	}
+	if !ok || !p.Model.Inside() {
 		return nil
 	}
 	for _, d := range s.destroyed[p.Model.Dataset] {

@@ -3,14 +3,14 @@ package state
 import "time"
 
 // ModelsEnding lists the models that end with a destruction: those trained on the
-// snapshot before it, but private ones, which are made of released values alone. A
+// snapshot before it, but private ones and modules, of which released values alone are kept. A
 // model whose product was changed since counts as not private.
 func (s *State) ModelsEnding(d Destruction) []string {
 	var out []string
 	for _, id := range s.models.order {
 		m := s.models.all[id]
 		p, ok := s.book.ModelProduct(m.Request.Product)
-		private := ok && p.Digest() == m.Request.Version && p.Model.Private
+		private := ok && p.Digest() == m.Request.Version && !p.Model.Inside()
 		if m.Reserved != nil && m.Reserved.Snapshot == d.Snapshot && m.Seq < d.Seq && !private {
 			out = append(out, id)
 		}

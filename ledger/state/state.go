@@ -291,6 +291,8 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyModelFailed(e)
 	case entry.KindModelScored:
 		return s.applyModelScored(e)
+	case entry.KindModelModule:
+		return s.applyModelModule(e)
 
 	// carried:
 	case entry.KindMarked:

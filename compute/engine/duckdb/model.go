@@ -33,6 +33,9 @@ type modelWorker struct {
 	job   engine.ModelJob
 	split model.Split
 	out   engine.ModelReplies
+	// module scores the rows of a module's design; scores are its answers, once.
+	module *engine.Module
+	scores []float64
 }
 
 // modelJob reads the columns of a design once, closes the engine and answers
@@ -42,7 +45,10 @@ func modelJob(ctx context.Context, payload []byte, files []*os.File, emit func([
 	if err := json.Unmarshal(payload, &w.job); err != nil || len(files) != 2 || len(w.job.Types) != len(w.job.Design.Columns) {
 		return errEngine
 	}
-	err := w.load(ctx, files[0])
+	err := w.prepare(ctx)
+	if err == nil {
+		err = w.load(ctx, files[0])
+	}
 	if err == nil {
 		err = w.check()
 	}
@@ -65,6 +71,22 @@ func modelJob(ctx context.Context, payload []byte, files []*os.File, emit func([
 			return err
 		}
 	}
+}
+
+// prepare readies an operator's module before any row is read, so that what is wrong
+// with it is told of it alone.
+func (w *modelWorker) prepare(ctx context.Context) error {
+	if (w.job.Design.Spec.Family == policies.FamilyModule) != (len(w.job.Module) > 0) {
+		return errEngine
+	}
+	if len(w.job.Module) == 0 {
+		return nil
+	}
+	var err error
+	if w.module, err = engine.OpenModule(ctx, w.job.Module, w.job.Design); err != nil {
+		return &engine.ModelRefused{Code: engine.ModelModule}
+	}
+	return nil
 }
 
 // load codes the rows.
@@ -175,6 +197,9 @@ const (
 // looks at their number alone: whether a label occurs at all is for its noised sums to
 // tell.
 func (w *modelWorker) check() error {
+	if w.module != nil {
+		return nil // its counts are noised, and say themselves whether they are too few
+	}
 	unfit := &engine.ModelRefused{Code: engine.ModelUnfit}
 	t, h := w.split.Train, w.split.Held
 	if t.Count < fewestTrained || h.Count < fewestHeld {
@@ -201,6 +226,12 @@ func single[T comparable](values []T) bool {
 
 // serve answers one request.
 func (w *modelWorker) serve(ctx context.Context, req *engine.ModelRequest) error {
+	switch {
+	case w.module != nil && req.Op == engine.ModelPass:
+		return w.count(req.Pass)
+	case w.module != nil:
+		return errEngine // nothing is trained or attacked
+	}
 	switch req.Op {
 	case engine.ModelPass:
 		return w.pass(req.Pass)
@@ -220,6 +251,22 @@ func (w *modelWorker) pass(p *model.Pass) error {
 		data = w.split.Held
 	}
 	sums, err := model.Sums(data, w.job.Design, *p, nil)
+	if err != nil || len(sums) != p.Width {
+		return errEngine
+	}
+	return w.out.Sums(sums)
+}
+
+// count answers with exact counts of a module's scores.
+func (w *modelWorker) count(p *model.Pass) error {
+	if w.scores == nil {
+		scores, err := w.module.Scores(w.split.Held)
+		if err != nil {
+			return errEngine
+		}
+		w.scores = scores
+	}
+	sums, err := model.ScoreSums(w.split.Held, w.job.Design, *p, w.scores, nil)
 	if err != nil || len(sums) != p.Width {
 		return errEngine
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -158,5 +159,103 @@ func TestR02_ModelWorker(t *testing.T) {
 	})
 	if err == nil || time.Since(began) > 20*time.Second {
 		t.Errorf("a cancelled model: %v after %v", err, time.Since(began))
+	}
+}
+
+// TestR02_ModuleWorker: an operator's module counts inside the jailed worker. One that
+// breaks at a single person's value ends as one that does not: with counts, that differ
+// by one unit's share.
+func TestR02_ModuleWorker(t *testing.T) {
+	text, integer, cents := algebra.Type{Kind: algebra.Text}, algebra.Type{Kind: algebra.Int}, algebra.Type{Kind: algebra.Decimal, Scale: 2}
+	spec := ingest.Spec{Dataset: "people", UnitColumn: "id", UnitKind: "record", OneRow: true, Columns: []ingest.Column{
+		{Name: "id", Type: text}, {Name: "job", Type: text}, {Name: "paid", Type: cents}, {Name: "income", Type: integer},
+	}}
+	schema := algebra.Schema{Dataset: "people", Unit: "id", Columns: []algebra.SchemaColumn{{Name: "job", Type: text}, {Name: "paid", Type: cents}, {Name: "income", Type: integer}}}
+	design := modelDesign()
+	design.Features = []model.Feature{design.Features[0], {Column: "paid", Kind: model.KindNumber, Type: algebra.Decimal, Bounds: [2]int64{0, 320_000}, Scale: 2}}
+	design.Columns = []string{"job", "paid", "income"}
+	design.Spec.Family, design.Spec.Release, design.Spec.HoldOut, design.Spec.Setting = policies.FamilyModule, policies.ReleaseAggregates, 0, policies.ModelSettings{}
+	design.Spec.Module, design.Spec.Bounds = &policies.ModelModule{}, &policies.ScoreBounds{Low: 0, High: 1, Bins: 10}
+	sql, types, err := engine.ModelStatement(schema, design.Columns, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass, err := model.EvaluationPass(design)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, runner := store(t), engine.Runner{Pool: pool(t)}
+	limits := sandbox.Limits{Wall: time.Minute, Memory: 1 << 30, Threads: 1, Result: engine.ModelAllowance([]int{pass.Width}, false)}
+	run := func(module string, value string) ([]int64, error) {
+		t.Helper()
+		file, err := os.ReadFile("../../../testdata/wasm/" + module + ".wasm")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		b.WriteString("id,job,paid,income\n")
+		for i := range 500 {
+			fmt.Fprintf(&b, "u%d,%s,%d.00,%d\n", i, []string{"a", "b"}[i%2], 10+i, i%100)
+		}
+		if value != "" {
+			fmt.Fprintf(&b, "target,a,%s,99\n", value)
+		}
+		m, err := take(t, s, spec, b.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		job := engine.ModelJob{SQL: sql, Types: types, Design: design, Seed: []byte("0123456789abcdef"), Module: file}
+		var sums []int64
+		err = runner.Model(t.Context(), job, snapshot(t, s, m.Snapshot), limits, nil, func(_ context.Context, m *engine.ModelRun) error {
+			var err error
+			if sums, err = m.Sums(pass); err == nil {
+				var again []int64
+				if again, err = m.Sums(pass); err == nil && !slices.Equal(sums, again) {
+					err = errors.New("the counts are others when they are asked again")
+				}
+			}
+			return err
+		})
+		return sums, err
+	}
+	without, err := run("spy-c", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"111.11", "222.22", "444.44", "555.55", "666.66"} {
+		with, err := run("spy-c", value)
+		if err != nil {
+			t.Errorf("a person with %s is told by the end of the worker: %v", value, err)
+			continue
+		}
+		square := int64(0)
+		for i := range with {
+			square += (with[i] - without[i]) * (with[i] - without[i])
+		}
+		if square == 0 || square > pass.Norm*pass.Norm {
+			t.Errorf("a person with %s moves the counts by a square of %d; %d is a unit's", value, square, pass.Norm*pass.Norm)
+		}
+	}
+	var refused *engine.ModelRefused
+	if _, err := run("words-c", ""); !errors.As(err, &refused) || refused.Code != engine.ModelModule {
+		t.Errorf("a module of other columns: %v", err)
+	}
+	// A module is neither trained nor attacked, and its worker is asked for nothing else.
+	for what, use := range map[string]func(context.Context, *engine.ModelRun) error{
+		"fit":  func(_ context.Context, m *engine.ModelRun) error { _, err := m.Fit(); return err },
+		"gate": func(_ context.Context, m *engine.ModelRun) error { _, err := m.Gate([]byte("{}")); return err },
+	} {
+		file, err := os.ReadFile("../../../testdata/wasm/income-c.wasm")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := take(t, s, spec, "id,job,paid,income\nu1,a,1.00,1\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		job := engine.ModelJob{SQL: sql, Types: types, Design: design, Seed: []byte("0123456789abcdef"), Module: file}
+		if err := runner.Model(t.Context(), job, snapshot(t, s, m.Snapshot), limits, nil, use); err == nil {
+			t.Errorf("%s is answered", what)
+		}
 	}
 }

@@ -227,7 +227,7 @@ type ExplainModelResponse struct {
 	Passes int32 `protobuf:"varint,6,opt,name=passes,proto3" json:"passes,omitempty"`
 	// Noised sums in all passes.
 	Sums int64 `protobuf:"varint,7,opt,name=sums,proto3" json:"sums,omitempty"`
-	// What would leave: parameters or scores.
+	// What would leave: parameters, scores or aggregates.
 	Release string `protobuf:"bytes,8,opt,name=release,proto3" json:"release,omitempty"`
 	// What is done, step by step, in Chinese.
 	StepsZh []string `protobuf:"bytes,9,rep,name=steps_zh,json=stepsZh,proto3" json:"steps_zh,omitempty"`
@@ -439,7 +439,7 @@ type Model struct {
 	State Model_State `protobuf:"varint,7,opt,name=state,proto3,enum=sandgate.v1.Model_State" json:"state,omitempty"`
 	// Verdict.
 	Verdict Model_Verdict `protobuf:"varint,8,opt,name=verdict,proto3,enum=sandgate.v1.Model_Verdict" json:"verdict,omitempty"`
-	// What leaves of it: parameters or scores; empty unless it passed.
+	// What leaves of it: parameters, scores or aggregates; empty unless it passed.
 	Release string `protobuf:"bytes,9,opt,name=release,proto3" json:"release,omitempty"`
 	// Price, in 1e-9 ρ, charged once when it was let in.
 	PriceNanoRho int64 `protobuf:"varint,10,opt,name=price_nano_rho,json=priceNanoRho,proto3" json:"price_nano_rho,omitempty"`
@@ -1296,6 +1296,125 @@ func (x *ScoreModelResponse) GetReceipt() *Receipt {
 	return nil
 }
 
+// UploadModuleRequest is a piece of a module's file.
+type UploadModuleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the filed product, in the first message alone.
+	Product string `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
+	// The next bytes of the file; at most 1 MiB a message.
+	Chunk         []byte `protobuf:"bytes,2,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UploadModuleRequest) Reset() {
+	*x = UploadModuleRequest{}
+	mi := &file_sandgate_v1_model_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadModuleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadModuleRequest) ProtoMessage() {}
+
+func (x *UploadModuleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_model_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadModuleRequest.ProtoReflect.Descriptor instead.
+func (*UploadModuleRequest) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *UploadModuleRequest) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+func (x *UploadModuleRequest) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+// UploadModuleResponse says that the module is held.
+type UploadModuleResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of the file, hexadecimal.
+	Digest string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Its length in bytes.
+	Size int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// Receipt of the ledger's entry that says so.
+	Receipt       *Receipt `protobuf:"bytes,3,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UploadModuleResponse) Reset() {
+	*x = UploadModuleResponse{}
+	mi := &file_sandgate_v1_model_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadModuleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadModuleResponse) ProtoMessage() {}
+
+func (x *UploadModuleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_model_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadModuleResponse.ProtoReflect.Descriptor instead.
+func (*UploadModuleResponse) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *UploadModuleResponse) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *UploadModuleResponse) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *UploadModuleResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
 // CancelModelRequest names a model.
 type CancelModelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1307,7 +1426,7 @@ type CancelModelRequest struct {
 
 func (x *CancelModelRequest) Reset() {
 	*x = CancelModelRequest{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[15]
+	mi := &file_sandgate_v1_model_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1438,7 @@ func (x *CancelModelRequest) String() string {
 func (*CancelModelRequest) ProtoMessage() {}
 
 func (x *CancelModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[15]
+	mi := &file_sandgate_v1_model_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1451,7 @@ func (x *CancelModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelModelRequest.ProtoReflect.Descriptor instead.
 func (*CancelModelRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{15}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CancelModelRequest) GetName() string {
@@ -1446,9 +1565,16 @@ const file_sandgate_v1_model_proto_rawDesc = "" +
 	"\acolumns\x18\x01 \x03(\tR\acolumns\x12-\n" +
 	"\x06scores\x18\x02 \x03(\v2\x15.sandgate.v1.ModelRowR\x06scores\x12\x1b\n" +
 	"\trows_left\x18\x03 \x01(\x03R\browsLeft\x12.\n" +
-	"\areceipt\x18\x04 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\".\n" +
+	"\areceipt\x18\x04 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\"Q\n" +
+	"\x13UploadModuleRequest\x12\x1e\n" +
+	"\aproduct\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\aproduct\x12\x1a\n" +
+	"\x05chunk\x18\x02 \x01(\fB\x04\xe2A\x01\x02R\x05chunk\"r\n" +
+	"\x14UploadModuleResponse\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x12.\n" +
+	"\areceipt\x18\x03 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\".\n" +
 	"\x12CancelModelRequest\x12\x18\n" +
-	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name2\x8e\x05\n" +
+	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name2\xe5\x05\n" +
 	"\fModelService\x12S\n" +
 	"\fExplainModel\x12 .sandgate.v1.ExplainModelRequest\x1a!.sandgate.v1.ExplainModelResponse\x12^\n" +
 	"\n" +
@@ -1460,7 +1586,8 @@ const file_sandgate_v1_model_proto_rawDesc = "" +
 	"\x13GetModelCertificate\x12'.sandgate.v1.GetModelCertificateRequest\x1a\x1d.sandgate.v1.ModelCertificate\x12J\n" +
 	"\rDownloadModel\x12!.sandgate.v1.DownloadModelRequest\x1a\x16.sandgate.v1.ModelFile\x12M\n" +
 	"\n" +
-	"ScoreModel\x12\x1e.sandgate.v1.ScoreModelRequest\x1a\x1f.sandgate.v1.ScoreModelResponse\x12B\n" +
+	"ScoreModel\x12\x1e.sandgate.v1.ScoreModelRequest\x1a\x1f.sandgate.v1.ScoreModelResponse\x12U\n" +
+	"\fUploadModule\x12 .sandgate.v1.UploadModuleRequest\x1a!.sandgate.v1.UploadModuleResponse(\x01\x12B\n" +
 	"\vCancelModel\x12\x1f.sandgate.v1.CancelModelRequest\x1a\x12.sandgate.v1.ModelBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
 
 var (
@@ -1476,7 +1603,7 @@ func file_sandgate_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_sandgate_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sandgate_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_sandgate_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_sandgate_v1_model_proto_goTypes = []any{
 	(Model_State)(0),                   // 0: sandgate.v1.Model.State
 	(Model_Verdict)(0),                 // 1: sandgate.v1.Model.Verdict
@@ -1495,47 +1622,52 @@ var file_sandgate_v1_model_proto_goTypes = []any{
 	(*ScoreModelRequest)(nil),          // 14: sandgate.v1.ScoreModelRequest
 	(*ModelRow)(nil),                   // 15: sandgate.v1.ModelRow
 	(*ScoreModelResponse)(nil),         // 16: sandgate.v1.ScoreModelResponse
-	(*CancelModelRequest)(nil),         // 17: sandgate.v1.CancelModelRequest
-	(*Reason)(nil),                     // 18: sandgate.v1.Reason
-	(*timestamppb.Timestamp)(nil),      // 19: google.protobuf.Timestamp
-	(*Receipt)(nil),                    // 20: sandgate.v1.Receipt
-	(*longrunningpb.Operation)(nil),    // 21: google.longrunning.Operation
+	(*UploadModuleRequest)(nil),        // 17: sandgate.v1.UploadModuleRequest
+	(*UploadModuleResponse)(nil),       // 18: sandgate.v1.UploadModuleResponse
+	(*CancelModelRequest)(nil),         // 19: sandgate.v1.CancelModelRequest
+	(*Reason)(nil),                     // 20: sandgate.v1.Reason
+	(*timestamppb.Timestamp)(nil),      // 21: google.protobuf.Timestamp
+	(*Receipt)(nil),                    // 22: sandgate.v1.Receipt
+	(*longrunningpb.Operation)(nil),    // 23: google.longrunning.Operation
 }
 var file_sandgate_v1_model_proto_depIdxs = []int32{
-	18, // 0: sandgate.v1.ExplainModelResponse.reasons:type_name -> sandgate.v1.Reason
+	20, // 0: sandgate.v1.ExplainModelResponse.reasons:type_name -> sandgate.v1.Reason
 	0,  // 1: sandgate.v1.Model.state:type_name -> sandgate.v1.Model.State
 	1,  // 2: sandgate.v1.Model.verdict:type_name -> sandgate.v1.Model.Verdict
-	18, // 3: sandgate.v1.Model.reasons:type_name -> sandgate.v1.Reason
+	20, // 3: sandgate.v1.Model.reasons:type_name -> sandgate.v1.Reason
 	6,  // 4: sandgate.v1.Model.progress:type_name -> sandgate.v1.ModelProgress
-	19, // 5: sandgate.v1.Model.create_time:type_name -> google.protobuf.Timestamp
-	20, // 6: sandgate.v1.Model.receipt:type_name -> sandgate.v1.Receipt
+	21, // 5: sandgate.v1.Model.create_time:type_name -> google.protobuf.Timestamp
+	22, // 6: sandgate.v1.Model.receipt:type_name -> sandgate.v1.Receipt
 	5,  // 7: sandgate.v1.ListModelsResponse.models:type_name -> sandgate.v1.Model
-	20, // 8: sandgate.v1.ModelCertificate.receipt:type_name -> sandgate.v1.Receipt
-	20, // 9: sandgate.v1.ModelFile.receipt:type_name -> sandgate.v1.Receipt
+	22, // 8: sandgate.v1.ModelCertificate.receipt:type_name -> sandgate.v1.Receipt
+	22, // 9: sandgate.v1.ModelFile.receipt:type_name -> sandgate.v1.Receipt
 	15, // 10: sandgate.v1.ScoreModelRequest.rows:type_name -> sandgate.v1.ModelRow
 	15, // 11: sandgate.v1.ScoreModelResponse.scores:type_name -> sandgate.v1.ModelRow
-	20, // 12: sandgate.v1.ScoreModelResponse.receipt:type_name -> sandgate.v1.Receipt
-	2,  // 13: sandgate.v1.ModelService.ExplainModel:input_type -> sandgate.v1.ExplainModelRequest
-	4,  // 14: sandgate.v1.ModelService.TrainModel:input_type -> sandgate.v1.TrainModelRequest
-	7,  // 15: sandgate.v1.ModelService.GetModel:input_type -> sandgate.v1.GetModelRequest
-	8,  // 16: sandgate.v1.ModelService.ListModels:input_type -> sandgate.v1.ListModelsRequest
-	10, // 17: sandgate.v1.ModelService.GetModelCertificate:input_type -> sandgate.v1.GetModelCertificateRequest
-	12, // 18: sandgate.v1.ModelService.DownloadModel:input_type -> sandgate.v1.DownloadModelRequest
-	14, // 19: sandgate.v1.ModelService.ScoreModel:input_type -> sandgate.v1.ScoreModelRequest
-	17, // 20: sandgate.v1.ModelService.CancelModel:input_type -> sandgate.v1.CancelModelRequest
-	3,  // 21: sandgate.v1.ModelService.ExplainModel:output_type -> sandgate.v1.ExplainModelResponse
-	21, // 22: sandgate.v1.ModelService.TrainModel:output_type -> google.longrunning.Operation
-	5,  // 23: sandgate.v1.ModelService.GetModel:output_type -> sandgate.v1.Model
-	9,  // 24: sandgate.v1.ModelService.ListModels:output_type -> sandgate.v1.ListModelsResponse
-	11, // 25: sandgate.v1.ModelService.GetModelCertificate:output_type -> sandgate.v1.ModelCertificate
-	13, // 26: sandgate.v1.ModelService.DownloadModel:output_type -> sandgate.v1.ModelFile
-	16, // 27: sandgate.v1.ModelService.ScoreModel:output_type -> sandgate.v1.ScoreModelResponse
-	5,  // 28: sandgate.v1.ModelService.CancelModel:output_type -> sandgate.v1.Model
-	21, // [21:29] is the sub-list for method output_type
-	13, // [13:21] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	22, // 12: sandgate.v1.ScoreModelResponse.receipt:type_name -> sandgate.v1.Receipt
+	22, // 13: sandgate.v1.UploadModuleResponse.receipt:type_name -> sandgate.v1.Receipt
+	2,  // 14: sandgate.v1.ModelService.ExplainModel:input_type -> sandgate.v1.ExplainModelRequest
+	4,  // 15: sandgate.v1.ModelService.TrainModel:input_type -> sandgate.v1.TrainModelRequest
+	7,  // 16: sandgate.v1.ModelService.GetModel:input_type -> sandgate.v1.GetModelRequest
+	8,  // 17: sandgate.v1.ModelService.ListModels:input_type -> sandgate.v1.ListModelsRequest
+	10, // 18: sandgate.v1.ModelService.GetModelCertificate:input_type -> sandgate.v1.GetModelCertificateRequest
+	12, // 19: sandgate.v1.ModelService.DownloadModel:input_type -> sandgate.v1.DownloadModelRequest
+	14, // 20: sandgate.v1.ModelService.ScoreModel:input_type -> sandgate.v1.ScoreModelRequest
+	17, // 21: sandgate.v1.ModelService.UploadModule:input_type -> sandgate.v1.UploadModuleRequest
+	19, // 22: sandgate.v1.ModelService.CancelModel:input_type -> sandgate.v1.CancelModelRequest
+	3,  // 23: sandgate.v1.ModelService.ExplainModel:output_type -> sandgate.v1.ExplainModelResponse
+	23, // 24: sandgate.v1.ModelService.TrainModel:output_type -> google.longrunning.Operation
+	5,  // 25: sandgate.v1.ModelService.GetModel:output_type -> sandgate.v1.Model
+	9,  // 26: sandgate.v1.ModelService.ListModels:output_type -> sandgate.v1.ListModelsResponse
+	11, // 27: sandgate.v1.ModelService.GetModelCertificate:output_type -> sandgate.v1.ModelCertificate
+	13, // 28: sandgate.v1.ModelService.DownloadModel:output_type -> sandgate.v1.ModelFile
+	16, // 29: sandgate.v1.ModelService.ScoreModel:output_type -> sandgate.v1.ScoreModelResponse
+	18, // 30: sandgate.v1.ModelService.UploadModule:output_type -> sandgate.v1.UploadModuleResponse
+	5,  // 31: sandgate.v1.ModelService.CancelModel:output_type -> sandgate.v1.Model
+	23, // [23:32] is the sub-list for method output_type
+	14, // [14:23] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_model_proto_init() }
@@ -1550,7 +1682,7 @@ func file_sandgate_v1_model_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_model_proto_rawDesc), len(file_sandgate_v1_model_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	ModelService_GetModelCertificate_FullMethodName = "/sandgate.v1.ModelService/GetModelCertificate"
 	ModelService_DownloadModel_FullMethodName       = "/sandgate.v1.ModelService/DownloadModel"
 	ModelService_ScoreModel_FullMethodName          = "/sandgate.v1.ModelService/ScoreModel"
+	ModelService_UploadModule_FullMethodName        = "/sandgate.v1.ModelService/UploadModule"
 	ModelService_CancelModel_FullMethodName         = "/sandgate.v1.ModelService/CancelModel"
 )
 
@@ -60,6 +61,11 @@ type ModelServiceClient interface {
 	// ScoreModel scores rows that the caller brings. They are used and forgotten: the
 	// ledger holds their number.
 	ScoreModel(ctx context.Context, in *ScoreModelRequest, opts ...grpc.CallOption) (*ScoreModelResponse, error)
+	// UploadModule brings the WebAssembly file that a filed product of family module pins.
+	// The first message names the product, every one carries a piece of the file. Only the
+	// very bytes of the pinned digest are taken, and only if the module is within the rules
+	// and takes the columns of the specification. A file that is held is taken again.
+	UploadModule(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadModuleRequest, UploadModuleResponse], error)
 	// CancelModel ends a model that is being trained. Its price stays charged.
 	CancelModel(ctx context.Context, in *CancelModelRequest, opts ...grpc.CallOption) (*Model, error)
 }
@@ -142,6 +148,19 @@ func (c *modelServiceClient) ScoreModel(ctx context.Context, in *ScoreModelReque
 	return out, nil
 }
 
+func (c *modelServiceClient) UploadModule(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadModuleRequest, UploadModuleResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ModelService_ServiceDesc.Streams[0], ModelService_UploadModule_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[UploadModuleRequest, UploadModuleResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ModelService_UploadModuleClient = grpc.ClientStreamingClient[UploadModuleRequest, UploadModuleResponse]
+
 func (c *modelServiceClient) CancelModel(ctx context.Context, in *CancelModelRequest, opts ...grpc.CallOption) (*Model, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Model)
@@ -182,6 +201,11 @@ type ModelServiceServer interface {
 	// ScoreModel scores rows that the caller brings. They are used and forgotten: the
 	// ledger holds their number.
 	ScoreModel(context.Context, *ScoreModelRequest) (*ScoreModelResponse, error)
+	// UploadModule brings the WebAssembly file that a filed product of family module pins.
+	// The first message names the product, every one carries a piece of the file. Only the
+	// very bytes of the pinned digest are taken, and only if the module is within the rules
+	// and takes the columns of the specification. A file that is held is taken again.
+	UploadModule(grpc.ClientStreamingServer[UploadModuleRequest, UploadModuleResponse]) error
 	// CancelModel ends a model that is being trained. Its price stays charged.
 	CancelModel(context.Context, *CancelModelRequest) (*Model, error)
 	mustEmbedUnimplementedModelServiceServer()
@@ -214,6 +238,9 @@ func (UnimplementedModelServiceServer) DownloadModel(context.Context, *DownloadM
 }
 func (UnimplementedModelServiceServer) ScoreModel(context.Context, *ScoreModelRequest) (*ScoreModelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ScoreModel not implemented")
+}
+func (UnimplementedModelServiceServer) UploadModule(grpc.ClientStreamingServer[UploadModuleRequest, UploadModuleResponse]) error {
+	return status.Error(codes.Unimplemented, "method UploadModule not implemented")
 }
 func (UnimplementedModelServiceServer) CancelModel(context.Context, *CancelModelRequest) (*Model, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelModel not implemented")
@@ -365,6 +392,13 @@ func _ModelService_ScoreModel_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ModelService_UploadModule_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ModelServiceServer).UploadModule(&grpc.GenericServerStream[UploadModuleRequest, UploadModuleResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ModelService_UploadModuleServer = grpc.ClientStreamingServer[UploadModuleRequest, UploadModuleResponse]
+
 func _ModelService_CancelModel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CancelModelRequest)
 	if err := dec(in); err != nil {
@@ -423,6 +457,12 @@ var ModelService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _ModelService_CancelModel_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "UploadModule",
+			Handler:       _ModelService_UploadModule_Handler,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "sandgate/v1/model.proto",
 }
