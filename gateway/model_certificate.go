@@ -227,7 +227,7 @@ func (d *Domain) ModelCertificate(ctx context.Context, party, id string) (*Certi
 		defer kept.close()
 		report, rerr := kept.load(partReport)
 		figures, ferr := kept.load(partFigures)
-		if rerr != nil || ferr != nil || report == nil || figures == nil && c.Outcome.Evaluation != "" {
+		if rerr != nil || ferr != nil || report == nil && c.Outcome.Report != "" || figures == nil && c.Outcome.Evaluation != "" {
 			d.opt.Logger.Error("the report of a model is missing or damaged", "model", id)
 			return nil, refusal(damagedModel)
 		}

@@ -295,9 +295,12 @@ func (d *Domain) tellOfMissingModels() {
 		return !errors.Is(err, fs.ErrNotExist)
 	}
 	for _, m := range all {
-		id, parts := m.Request.Model, []string{partReport}
-		if m.Certified.Certificate.Verdict == policies.VerdictPass {
-			parts = append(parts, partParameters)
+		id, parts := m.Request.Model, []string(nil)
+		if m.Certified.Certificate.Basis == policies.BasisGate { // of a module neither is kept here
+			parts = append(parts, partReport)
+			if m.Certified.Certificate.Verdict == policies.VerdictPass {
+				parts = append(parts, partParameters)
+			}
 		}
 		if m.Certified.Certificate.Evaluation != "" {
 			parts = append(parts, partFigures)

@@ -23,6 +23,7 @@ var logWords = map[string]string{
 	"job decided":                          "作业已裁决",
 	"stored release is missing or damaged": "所存发布结果缺失或损坏",
 	"a destroyed snapshot's key is not yet erased: repeat the command or restart the gateway": "已销毁快照的密钥尚未清除：请重复该命令或重启网关",
+	"module taken in":                                  "模块已收存",
 	"model let in":                                     "模型已受理",
 	"model gave no certificate":                        "模型没有合格证",
 	"an open model could not be ended":                 "未完成的模型未能终止",
