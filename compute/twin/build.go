@@ -25,8 +25,10 @@ func (l *learner) twin(marginalsOnly bool) (*Twin, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	err := l.judge(t)
-	return t, err
+	if err := l.judge(t); err != nil {
+		return nil, err
+	}
+	return t, t.check()
 }
 
 // within gives the weights of a column's cells, each group for itself.

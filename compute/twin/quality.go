@@ -91,7 +91,7 @@ func (l *learner) distance(drawn, noisy []float64, sigma float64) Range {
 	}
 	expected := noiseDistance(len(drawn), sigma, l.units)
 	spread := math.Sqrt(float64(len(drawn))*(1-2/math.Pi)) / 2 * sigma / l.units
-	low, high := max(0, t-expected-2*spread), min(1, t+expected+2*spread)
+	low, high := min(1, max(0, t-expected-2*spread)), min(1, t+expected+2*spread)
 	about := min(high, max(low, math.Sqrt(max(0, t*t-expected*expected))))
 	return Range{tenThousandths(low), tenThousandths(about), tenThousandths(high)}
 }
