@@ -34,7 +34,8 @@ type Sampler struct {
 	cellOf   [][][]uint16
 	texts    [][]string
 	ints     [][]int64
-	constant int // vertices drawn once per unit
+	constant int     // vertices drawn once per unit
+	mean     float64 // rows of a unit
 }
 
 type drawer struct {
@@ -49,7 +50,7 @@ func (t *Twin) Sampler(seed []byte) (*Sampler, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	// The digest leaves out what does not touch rows: a twin's quality is drawn first.
+	// Not the twin's own digest: its quality is drawn before there is one.
 	digest := sha256.New()
 	for _, part := range []string{"sandgate/twin-sample/v1", t.SchemaDigest, hex.EncodeToString(seed)} {
 		digest.Write([]byte(part + "\n"))
@@ -57,6 +58,9 @@ func (t *Twin) Sampler(seed []byte) (*Sampler, error) {
 	sum := digest.Sum(nil)
 	s := &Sampler{t: t, key: [2]uint64{binary.BigEndian.Uint64(sum), binary.BigEndian.Uint64(sum[8:])}}
 	s.lengths = newAliases([][]int64{t.Lengths})
+	for i, w := range t.Lengths {
+		s.mean += float64(i+1) * float64(w) / float64(s.lengths.sum[0])
+	}
 	sizes := make([]int, len(t.Columns))
 	for c, column := range t.Columns {
 		for _, g := range t.Groups[c] {
@@ -133,7 +137,12 @@ func (s *Sampler) Rows(from uint64, units int) (Rows, error) {
 	}
 	d := len(s.t.Columns)
 	columns := make([]model.Column, d+len(s.t.Generated))
-	var out Rows
+	out := Rows{}
+	expect := int(float64(units)*s.mean*1.02) + 64
+	out.Units, out.Ranks = make([]uint64, 0, expect), make([]int32, 0, expect)
+	for i := range columns {
+		reserve(&columns[i], i >= d || s.t.Columns[i].Type == algebra.Text, i < d && s.t.Columns[i].Nullable, expect)
+	}
 	cell, group, fixed := make([]uint16, d), make([]int, d), make([]int64, d)
 	for i := range units {
 		number := from + uint64(i)
@@ -164,6 +173,18 @@ func (s *Sampler) Rows(from uint64, units int) (Rows, error) {
 	}
 	out.Columns = columns
 	return out, nil
+}
+
+// reserve makes room for rows.
+func reserve(c *model.Column, text, nullable bool, rows int) {
+	if text {
+		c.Texts = make([]string, 0, rows)
+	} else {
+		c.Ints = make([]int64, 0, rows)
+	}
+	if nullable {
+		c.Null = make([]bool, 0, rows)
+	}
 }
 
 // groups draws the groups of a row: those that are constant in a unit, or the others.
