@@ -22,9 +22,7 @@ func citizenID(rnd stream) string {
 	return first + string(masking.CitizenIDCheck(first))
 }
 
-// organisationAlphabet and Weights of GB 11714-1997.
-const organisationAlphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
+// organisationWeights of GB 11714-1997.
 var organisationWeights = [8]int{3, 7, 9, 10, 5, 8, 4, 2}
 
 // CreditCode makes a 统一社会信用代码 that is well formed (GB 32100-2015, and GB
@@ -37,7 +35,7 @@ func creditCode(rnd stream) string {
 	sum := 0
 	for _, w := range organisationWeights {
 		x := int(rnd.below(10))
-		b.WriteByte(organisationAlphabet[x])
+		b.WriteByte('0' + byte(x))
 		sum += w * x
 	}
 	switch check := 11 - sum%11; check {
@@ -46,7 +44,7 @@ func creditCode(rnd stream) string {
 	case 11:
 		b.WriteByte('0')
 	default:
-		b.WriteByte(organisationAlphabet[check])
+		b.WriteByte('0' + byte(check))
 	}
 	return b.String() + string(masking.CreditCodeCheck(b.String()))
 }

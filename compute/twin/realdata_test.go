@@ -87,7 +87,8 @@ func TestRealEncounters_Twin(t *testing.T) {
 	_, drawn := drawnFrom(t, s, x, d.Count)
 	one, two := distances(s, d, drawn)
 	t.Logf("ε = 1: mean distance of 1-way marginals %.4f, of 2-way ones %.4f; reported %+v", one, two, x.Quality)
-	if one > 0.02 || two > 0.06 {
-		t.Errorf("mean distance of 1-way marginals %.4f (at most 0.02), of 2-way ones %.4f (at most 0.06)", one, two)
+	// Columns drawn apart from each other are 0.041 away in pairs.
+	if one > 0.02 || two > 0.03 {
+		t.Errorf("mean distance of 1-way marginals %.4f (at most 0.02), of 2-way ones %.4f (at most 0.03)", one, two)
 	}
 }

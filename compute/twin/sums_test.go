@@ -221,3 +221,62 @@ func TestPlanCostsRho(t *testing.T) {
 		}
 	}
 }
+
+// On any number of goroutines the sums are those of a plain count.
+func TestSumsMatchAPlainCount(t *testing.T) {
+	columns := []string{"sex", "visits", "job"}
+	s := schemaOf(t, Spec{Columns: columns, RowsPerUnit: 3}, registry())
+	d := encoded(t, s, pick(residents(60_000, 3, 3), columns...))
+	rec := &recorder{Oracle: Local(d, s)}
+	if _, err := Learn(t.Context(), s, rec, nil); err != nil {
+		t.Fatal(err)
+	}
+	rows := make([]int64, d.Count)
+	for _, u := range d.Units {
+		rows[u]++
+	}
+	seen := make([]int64, d.Count)
+	want := [3][]int64{}
+	for i, p := range rec.passes {
+		want[i] = make([]int64, p.Width)
+	}
+	for r, u := range d.Units {
+		for i, p := range rec.passes {
+			k, n, at := int64(1/p.Step+0.5), rows[u], 0
+			w := (seen[u]+1)*k/n - seen[u]*k/n
+			if i == 0 {
+				for c := range columns {
+					want[i][at+int(d.Bins[c][r])] += w
+					at += s.Columns[c].Bins()
+				}
+				if seen[u] == 0 {
+					want[i][at+int(n)-1] += k
+				}
+				continue
+			}
+			for _, pair := range p.Pairs {
+				ga, gb := p.Groups[pair[0]], p.Groups[pair[1]]
+				size := slices.Max(gb) + 1
+				want[i][at+ga[d.Bins[pair[0]][r]]*size+gb[d.Bins[pair[1]][r]]] += w
+				at += (slices.Max(ga) + 1) * size
+			}
+		}
+		seen[u]++
+	}
+	for i, p := range rec.passes {
+		if !slices.Equal(rec.answers[i], want[i]) {
+			t.Errorf("pass %d: other sums than a plain count", i+1)
+		}
+		if steps := int64(1/p.Step + 0.5); total64(want[i]) != steps*int64(d.Count)*int64(len(p.Pairs)) && i > 0 {
+			t.Errorf("pass %d: the tables do not count every unit once", i+1)
+		}
+	}
+}
+
+func total64(v []int64) int64 {
+	s := int64(0)
+	for _, x := range v {
+		s += x
+	}
+	return s
+}
