@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/sandgate/sandgate/compute/model"
@@ -120,8 +121,39 @@ func inferred(drawn, d *model.Data, secret int, rows int) rate {
 	return rateOf(hits, rows)
 }
 
+// linked says how often two halves of a record lead to the same row of the twin: the
+// share of records of which the five nearest rows by the first half of the columns and
+// by the second have one in common.
+func linked(drawn, d *model.Data, rows int) rate {
+	const nearest = 5
+	half := len(d.Bins) / 2
+	find := func(i, from, to int) []int {
+		var byDistance [16][]int
+		for r := range min(3000, drawn.Rows()) {
+			off := 0
+			for c := from; c < to; c++ {
+				if drawn.Bins[c][r] != d.Bins[c][i] {
+					off++
+				}
+			}
+			if len(byDistance[off]) < nearest {
+				byDistance[off] = append(byDistance[off], r)
+			}
+		}
+		return slices.Concat(byDistance[:]...)[:nearest]
+	}
+	hits := 0
+	for i := range rows {
+		a, b := find(i, 0, half), find(i, half, len(d.Bins))
+		if slices.ContainsFunc(a, func(r int) bool { return slices.Contains(b, r) }) {
+			hits++
+		}
+	}
+	return rateOf(hits, rows)
+}
+
 // R03: a twin tells no more of those it was learned from than of others like them:
-// exact copies, singling out in the manner of Anonymeter, inference of a column. A
+// exact copies, singling out, linkage and inference in the manner of Anonymeter. A
 // "twin" that hands out records fails each of the same tests.
 func TestR03AttacksOnTheTwin(t *testing.T) {
 	if testing.Short() {
@@ -132,6 +164,7 @@ func TestR03AttacksOnTheTwin(t *testing.T) {
 	_, twin := drawnFrom(t, s, learnt(t, s, members, 2), members.Count)
 	attacks := map[string]func(drawn, d *model.Data) rate{
 		"exact copies": copies,
+		"linkage":      func(drawn, d *model.Data) rate { return linked(drawn, d, 1500) },
 		"inference":    func(drawn, d *model.Data) rate { return inferred(drawn, d, 8, 1500) },
 	}
 	for k := 2; k <= 6; k += 2 {
