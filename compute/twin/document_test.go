@@ -49,6 +49,7 @@ func TestDocument(t *testing.T) {
 
 // What a sampler relies on is checked even when the digest is right.
 func TestDocumentIsCheckedBeneathItsDigest(t *testing.T) {
+	_, good := small(t)
 	for name, change := range map[string]func(*Twin){
 		"another format":         func(x *Twin) { x.Format = "sandgate-twin/v2" },
 		"no schema":              func(x *Twin) { x.SchemaDigest = "" },
@@ -81,7 +82,10 @@ func TestDocumentIsCheckedBeneathItsDigest(t *testing.T) {
 		},
 		"a distance above one": func(x *Twin) { x.Quality.OneWay.Worst.High = 10_001 },
 	} {
-		x, _ := small(t)
+		x, err := Parse(good)
+		if err != nil {
+			t.Fatal(err)
+		}
 		change(x)
 		if _, err := x.Encode(); code(err) != CodeFile {
 			t.Errorf("%s: encoded (%v)", name, err)
