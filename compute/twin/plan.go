@@ -49,8 +49,8 @@ func (p Plan) Price() budget.Nano {
 
 // Shares of ρ of the three passes, in percent.
 const (
-	shareCells  = 20
-	shareCoarse = 30
+	shareCells  = 35
+	shareCoarse = 25
 )
 
 // lattice is how many steps the largest contribution to a pass has, about.
