@@ -81,6 +81,9 @@ func TestSmallBudgets(t *testing.T) {
 
 // One, two or three columns make a twin too.
 func TestFewColumns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	for d := 1; d <= 3; d++ {
 		columns := []string{"scheme", "district", "visits"}[:d]
 		s := schemaOf(t, Spec{Columns: columns, Rho: "0.1"}, registry())
@@ -95,6 +98,9 @@ func TestFewColumns(t *testing.T) {
 // Two parents at a time: a column that only the two of them together determine is kept
 // with both, and columns that are constant in a unit are drawn first.
 func TestTreeKeepsWhatBelongsTogether(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	columns := []string{"scheme", "district", "job", "visits", "sex"}
 	s := schemaOf(t, Spec{Columns: columns, Rho: "1", PerUnit: []string{"sex", "visits"}}, registry())
 	x := learnt(t, s, encoded(t, s, pick(residents(20_000, 1, 1), columns...)), 1)

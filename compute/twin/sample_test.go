@@ -17,6 +17,9 @@ import (
 // The same answers give the same twin and the same seed the same rows, however they
 // are cut into parts.
 func TestSameSeedSameBytes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	s := schemaOf(t, Spec{Columns: append(slices.Clone(learned), "citizen_id"), PerUnit: []string{"sex", "born"}, RowsPerUnit: 3}, registry())
 	d := encoded(t, s, residents(3000, 3, 1))
 	rec := &recorder{Oracle: noisy(d, s, 4)}
@@ -220,6 +223,9 @@ func (o odd) Sums(_ context.Context, p Pass) ([]int64, error) {
 
 // Whatever is answered, learning ends in a twin that can be drawn from or in an error.
 func TestOddAnswers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	s := schemaOf(t, Spec{Columns: learned, RowsPerUnit: 2}, registry())
 	if _, err := Learn(t.Context(), s, odd{}, nil); !errors.Is(err, errGone) {
 		t.Errorf("a worker that is gone: %v", err)
