@@ -1,0 +1,107 @@
+package twin
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sandgate/sandgate/masking"
+	"github.com/sandgate/sandgate/policies"
+)
+
+// ReservedRegion stands where a region code stands in synthetic identifiers. GB/T 2260
+// assigns no division beginning with 99, and no identity card of a foreigner has 90 in
+// its place of issue: no office ever gave such a number.
+const ReservedRegion = "990000"
+
+// CitizenID makes a 公民身份号码 that is well formed (GB 11643-1999: date and check
+// character) and impossible: its region is ReservedRegion.
+func CitizenID(seed []byte, number uint64) string { return citizenID(chance(seed, number, 1)) }
+
+func citizenID(rnd stream) string {
+	first := fmt.Sprintf("%s%04d%02d%02d%03d", ReservedRegion, 1940+rnd.below(80), 1+rnd.below(12), 1+rnd.below(28), 1+rnd.below(999))
+	return first + string(masking.CitizenIDCheck(first))
+}
+
+// organisationWeights of GB 11714-1997.
+var organisationWeights = [8]int{3, 7, 9, 10, 5, 8, 4, 2}
+
+// CreditCode makes a 统一社会信用代码 that is well formed (GB 32100-2015, and GB
+// 11714-1997 within) and impossible: its region is ReservedRegion.
+func CreditCode(seed []byte, number uint64) string { return creditCode(chance(seed, number, 2)) }
+
+func creditCode(rnd stream) string {
+	var b strings.Builder
+	b.WriteString("91" + ReservedRegion)
+	sum := 0
+	for _, w := range organisationWeights {
+		x := int(rnd.below(10))
+		b.WriteByte('0' + byte(x))
+		sum += w * x
+	}
+	switch check := 11 - sum%11; check {
+	case 10:
+		b.WriteByte('X')
+	case 11:
+		b.WriteByte('0')
+	default:
+		b.WriteByte('0' + byte(check))
+	}
+	return b.String() + string(masking.CreditCodeCheck(b.String()))
+}
+
+// Impossible says whether an identifier is marked as synthetic.
+func Impossible(id string) bool {
+	return masking.CitizenID(id) == masking.OK && strings.HasPrefix(id, ReservedRegion) ||
+		masking.CreditCode(id) == masking.OK && id[2:8] == ReservedRegion
+}
+
+// The commonest surnames and characters of given names, as every list has them.
+var (
+	surnames = []rune("王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹")
+	given    = []rune("伟芳娜敏静丽强磊军洋勇艳杰娟涛明超秀霞平刚桂英华建文玉红梅志")
+	streets  = []string{"人民路", "解放路", "中山路", "建设路", "文化路", "和平路", "新华路", "胜利路", "光明路", "青年路"}
+)
+
+// chance is the stream of one synthetic identifier.
+func chance(seed []byte, number uint64, kind uint64) stream {
+	key := kind
+	for _, b := range seed {
+		key = mix(key + uint64(b) + 1)
+	}
+	return stream(mix(mix(number+key) ^ key))
+}
+
+// made gives a unit's values of the generated columns.
+func (s *Sampler) made(number uint64) []string {
+	out := make([]string, len(s.t.Generated))
+	for i, g := range s.t.Generated {
+		out[i] = identifier(g.Kind, stream(mix(mix(number+s.key[1])^mix(uint64(i)+1))))
+	}
+	return out
+}
+
+// identifier makes one up. Those without a check character are impossible by shape:
+// a mobile number of a range that is not assigned, a domain that is never (RFC 2606).
+func identifier(kind policies.IdentifierKind, rnd stream) string {
+	pick := func(from []rune) string { return string(from[rnd.below(uint64(len(from)))]) }
+	switch kind {
+	case policies.IdentCitizen:
+		return citizenID(rnd)
+	case policies.IdentCredit:
+		return creditCode(rnd)
+	case policies.IdentName:
+		return pick(surnames) + pick(given) + pick(given)
+	case policies.IdentAddress:
+		p := masking.Provinces[rnd.below(uint64(len(masking.Provinces)))]
+		return fmt.Sprintf("%s虚拟市示例区%s%d号", p.Name, streets[rnd.below(uint64(len(streets)))], 1+rnd.below(999))
+	case policies.IdentPhone:
+		return fmt.Sprintf("100%08d", rnd.below(100_000_000))
+	case policies.IdentEmail:
+		return fmt.Sprintf("u%08d@example.invalid", rnd.below(100_000_000))
+	case policies.IdentCard:
+		return fmt.Sprintf("000000%010d", rnd.below(10_000_000_000))
+	case policies.IdentPlate:
+		return fmt.Sprintf("虚A%05d", rnd.below(100_000))
+	}
+	return fmt.Sprintf("twin-%016x", rnd.next())
+}
