@@ -14,7 +14,8 @@ const (
 	MaxCells        = 1 << 20 // 24 bytes of each in a holder's memory
 	MaxContributors = 64
 	MaxDepartments  = 32
-	MaxColumns      = 1024
+	MaxColumns      = 512
+	MaxProposal     = 1 << 18 // bytes
 	// MinContributors is the least k of any round: of a sum of two, each finds the other's.
 	MinContributors = 3
 	// MaxBound bounds the magnitude of one contributor's value of a cell.
@@ -94,6 +95,9 @@ func (p *Proposal) Session() string { return digest("session", p.Encode()) }
 // DecodeProposal reads canonical bytes and checks what they say. The error is a Fault of
 // nobody in particular: whoever signed the bytes is to blame.
 func DecodeProposal(text []byte) (*Proposal, *Fault) {
+	if len(text) > MaxProposal {
+		return nil, fault("", codeMessage, "提案超过 %d 字节", "the proposal has more than %d bytes", MaxProposal)
+	}
 	p, err := decode[Proposal](text)
 	if err != nil {
 		return nil, fault("", codeMessage, "提案不是规范格式", "the proposal is not in canonical form")

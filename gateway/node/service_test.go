@@ -24,13 +24,13 @@ import (
 
 // authority issues certificates that name a party.
 type authority struct {
-	t    *testing.T
+	t    testing.TB
 	cert *x509.Certificate
 	pool *x509.CertPool
 	name string
 }
 
-func newAuthority(t *testing.T, name string) *authority {
+func newAuthority(t testing.TB, name string) *authority {
 	a := &authority{t: t, name: name, pool: x509.NewCertPool()}
 	a.cert = a.issue(name, nil)
 	a.pool.AddCert(a.cert)
@@ -61,7 +61,7 @@ func (a *authority) pair(party string) tls.Certificate {
 }
 
 // serve puts a hub behind NodeService and mutual TLS on the loopback.
-func serve(t *testing.T, a *authority, hub func() *Hub) string {
+func serve(t testing.TB, a *authority, hub func() *Hub) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func serve(t *testing.T, a *authority, hub func() *Hub) string {
 	return l.Addr().String()
 }
 
-func dial(t *testing.T, a *authority, address string, pair tls.Certificate) *grpc.ClientConn {
+func dial(t testing.TB, a *authority, address string, pair tls.Certificate) *grpc.ClientConn {
 	c, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, ServerName: "gateway", RootCAs: a.pool,
 		Certificates: []tls.Certificate{pair}})))
 	if err != nil {
