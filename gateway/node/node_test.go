@@ -241,6 +241,60 @@ func TestR39_NodesRunRounds(t *testing.T) {
 	}
 }
 
+// R39: rounds run side by side, and one that fails takes no other with it.
+func TestR39_RoundsSideBySide(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	var sessions []string
+	for i := range 4 {
+		p := proposal(schemes[i%2].Name(), fmt.Sprint("beside", i))
+		p.Query = hash(p.Nonce)
+		if i == 1 {
+			p.Schema = hash("another schema")
+		}
+		session, err := s.hub.Propose(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sessions = append(sessions, session)
+	}
+	for i, session := range sessions {
+		if st := s.settled(session); (st.Phase == federate.Done) != (i != 1) {
+			t.Errorf("round %d: %s, %v", i, st.Phase, st.Fault)
+		}
+	}
+	if d := s.domains["regulator"]; d.done != 3 || len(d.released) != 3*cells {
+		t.Errorf("%d results", d.done)
+	}
+	if _, err := s.hub.State(hash("none")); !errors.Is(err, ErrRound) {
+		t.Error(err)
+	}
+}
+
+// R39: a node that loses its connection in the middle of a round cannot go on with it, and
+// says so by what it says next: the round ends at once.
+func TestR39_ReconnectedNodeEndsTheRound(t *testing.T) {
+	s := newSite(t)
+	s.start("city_c")
+	p := proposal(federate.Mask, "reconnected")
+	session, err := s.hub.Propose(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if st, _ := s.hub.State(session); slices.Equal(st.Missing, []string{"city_c"}) {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	s.stops["city_d"]()
+	delete(s.stops, "city_d")
+	s.start("regulator", "city_a", "city_b", "city_c")
+	if st := s.settled(session); st.Phase != federate.Failed || st.Fault.Party != "city_d" {
+		t.Errorf("%+v", st)
+	}
+}
+
 // R39: a node whose data, code lists or policy do not fit ends the round by name, and the
 // next one runs.
 func TestR39_NodesEndRoundsByName(t *testing.T) {
