@@ -36,7 +36,7 @@ func BenchmarkRoundOverTheNetwork(b *testing.B) {
 				p := proposal(scheme.Name(), scheme.Name()+string(rune('a'+round)))
 				p.Columns[0].Cells, p.Columns[0].High = 1_000_000, 1<<23
 				p.Contributors, p.Departments = eight, eight[:2]
-				p.Noise.Sigma2, p.Deadline = big.NewInt(10_000), time.Now().Add(5*time.Minute).Unix()
+				p.Columns[0].Sigma2, p.Deadline = big.NewInt(10_000), time.Now().Add(5*time.Minute).Unix()
 				session, err := hub.Propose(p)
 				if err != nil {
 					b.Fatal(err)

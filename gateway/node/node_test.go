@@ -100,8 +100,8 @@ var cities = []string{"city_a", "city_b", "city_c", "city_d"}
 
 func proposal(scheme, nonce string) *federate.Proposal {
 	return &federate.Proposal{V: federate.Version, Nonce: hash(nonce), Scheme: scheme, Query: hash("query"), Schema: hash("schema"),
-		Columns: []federate.Column{{Name: "a", Cells: cells, Low: 0, High: 1 << 20}}, Contributors: cities, Regulator: "regulator", Departments: cities[:2], Threshold: 2,
-		Aggregator: "gateway", Receiver: "operator", MinContributors: 3, Noise: federate.Noise{Sigma2: big.NewInt(1000), Sensitivity2: big.NewInt(1)},
+		Columns: []federate.Column{{Name: "a", Cells: cells, Low: 0, High: 1 << 20, Sigma2: big.NewInt(1000), Sensitivity2: big.NewInt(1)}}, Contributors: cities, Regulator: "regulator", Departments: cities[:2], Threshold: 2,
+		Aggregator: "gateway", Receiver: "operator", MinContributors: 3,
 		Deadline: time.Now().Add(time.Minute).Unix()}
 }
 
@@ -204,7 +204,7 @@ func (s *site) near(p *federate.Proposal) {
 		if e == 0 {
 			exact++
 		}
-		if e > p.NoiseBound() || e < -p.NoiseBound() {
+		if e > p.NoiseBound(0) || e < -p.NoiseBound(0) {
 			s.t.Fatalf("cell %d is wrong", i)
 		}
 	}

@@ -70,7 +70,7 @@ func TestFloodIsInTheShare(t *testing.T) {
 	hs, k := held(t, s, p)
 	sum := filled(t, k, p, true, func(_, i int) int64 { return 0 }).(*sum)
 	h := hs["regulator"].(*holder)
-	o, err := h.Open(sum, []string{"regulator", "dept00"}, nil, new(big.Int), seeded(5))
+	o, err := h.Open(sum, []string{"regulator", "dept00"}, nil, nil, seeded(5))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +273,7 @@ func TestR39_WithoutRandomnessNothingIsMade(t *testing.T) {
 		t.Error("a contribution without randomness")
 	}
 	sum := filled(t, k, p, true, func(int, int) int64 { return 1 })
-	o, err := hs["dept00"].Open(sum, []string{"regulator", "dept00"}, nil, big.NewInt(16), &broken{80_000})
+	o, err := hs["dept00"].Open(sum, []string{"regulator", "dept00"}, nil, noiseOf(16, 3), &broken{80_000})
 	if err != nil {
 		t.Fatal(err)
 	}

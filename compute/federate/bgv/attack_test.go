@@ -1,7 +1,6 @@
 package bgv
 
 import (
-	"math/big"
 	"slices"
 	"testing"
 
@@ -33,7 +32,7 @@ func TestR39_AttackTooFewHolders(t *testing.T) {
 				if set == nil { // each for a set of its own
 					set = [][]string{{"regulator"}, {"dept00", "dept02"}, {"dept01", "dept02"}}[i]
 				}
-				o, err := h[name].Open(sum, set, nil, new(big.Int), seeded(uint64(i)))
+				o, err := h[name].Open(sum, set, nil, nil, seeded(uint64(i)))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -133,11 +132,11 @@ func TestR39_AHolderOpensOnce(t *testing.T) {
 	hs, k := held(t, s, p)
 	sum := filled(t, k, p, true, func(_, i int) int64 { return int64(i) })
 	active := []string{"regulator", "dept00", "dept01"}
-	o, err := hs["dept00"].Open(sum, active, nil, big.NewInt(16), seeded(1))
+	o, err := hs["dept00"].Open(sum, active, nil, noiseOf(16, 3), seeded(1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := hs["dept00"].Open(sum, active, nil, big.NewInt(16), seeded(1)); err == nil {
+	if _, err := hs["dept00"].Open(sum, active, nil, noiseOf(16, 3), seeded(1)); err == nil {
 		t.Error("a second share of the same secret")
 	}
 	if _, err := o.Share(nil, 0); err != nil {
@@ -147,7 +146,7 @@ func TestR39_AHolderOpensOnce(t *testing.T) {
 		t.Error("a part of the share was made twice")
 	}
 	hs["dept01"].Wipe()
-	if _, err := hs["dept01"].Open(sum, active, nil, big.NewInt(16), seeded(1)); err == nil {
+	if _, err := hs["dept01"].Open(sum, active, nil, noiseOf(16, 3), seeded(1)); err == nil {
 		t.Error("a wiped secret makes a share")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/sandgate/sandgate/compute/federate"
+	"github.com/sandgate/sandgate/compute/release"
 )
 
 type zeros struct{}
@@ -48,9 +49,9 @@ func names(prefix string, n int) (out []string) {
 // proposal is one of p contributors and d departments, t of them needed.
 func proposal(p, d, t, cells int, bound int64) *federate.Proposal {
 	h := strings.Repeat("ab", 32)
-	return &federate.Proposal{V: federate.Version, Nonce: h, Scheme: federate.BGV, Query: h, Schema: h, Columns: []federate.Column{{Name: "a", Cells: cells, Low: -bound, High: bound}},
+	return &federate.Proposal{V: federate.Version, Nonce: h, Scheme: federate.BGV, Query: h, Schema: h, Columns: []federate.Column{{Name: "a", Cells: cells, Low: -bound, High: bound, Sigma2: big.NewInt(1600), Sensitivity2: big.NewInt(1)}},
 		Contributors: names("city", p), Regulator: "regulator", Departments: names("dept", d), Threshold: t, Aggregator: "gateway", Receiver: "operator",
-		MinContributors: 3, Noise: federate.Noise{Sigma2: big.NewInt(1600), Sensitivity2: big.NewInt(1)}, Deadline: 1 << 40}
+		MinContributors: 3, Deadline: 1 << 40}
 }
 
 func context(p *federate.Proposal, self string) federate.Context {
@@ -122,11 +123,23 @@ func filled(t testing.TB, k federate.Key, p *federate.Proposal, open bool, cell 
 	return s
 }
 
+// noiseOf is noise of a variance, nil for none.
+func noiseOf(variance int64, seed uint64) federate.Noise {
+	if variance == 0 {
+		return nil
+	}
+	s, err := release.NewNoiseShare(big.NewInt(variance), seeded(seed))
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
 // opened opens a sum by the active holders.
 func opened(t testing.TB, p *federate.Proposal, held map[string]federate.Holder, s federate.Sum, variance int64, active []string) ([]int64, error) {
 	t.Helper()
 	for i, name := range active {
-		o, err := held[name].Open(s, active, nil, big.NewInt(variance), seeded(uint64(1000+i)))
+		o, err := held[name].Open(s, active, nil, noiseOf(variance, uint64(2000+i)), seeded(uint64(1000+i)))
 		if err != nil {
 			return nil, err
 		}
@@ -152,7 +165,7 @@ func opened(t testing.TB, p *federate.Proposal, held map[string]federate.Holder,
 
 // edge is the widest bound of a set for p contributors with this proposal's noise.
 func edge(p *federate.Proposal, t uint64) int64 {
-	return (int64(t/2) - p.NoiseBound()) / int64(len(p.Contributors))
+	return (int64(t/2) - p.NoiseBound(0)) / int64(len(p.Contributors))
 }
 
 // R39: sums are exact integers, up to the last one that the parameters hold; one beyond
@@ -209,7 +222,7 @@ func TestR39_OpenedSumsCarryEveryDecryptorsNoise(t *testing.T) {
 	p := proposal(3, 2, 2, 4*n, 1000)
 	h, k := held(t, s, p)
 	active := []string{"regulator", "dept00", "dept01"}
-	variance := p.ShareVariance().Int64()
+	variance := p.ShareVariance(0).Int64()
 	got, err := opened(t, p, h, filled(t, k, p, true, func(_, i int) int64 { return int64(i % 100) }), variance, active)
 	if err != nil {
 		t.Fatal(err)
