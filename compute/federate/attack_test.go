@@ -268,7 +268,7 @@ func TestR39_DifferencesAgainstReference(t *testing.T) {
 			}
 			sets = append(sets, s)
 		}
-		want := reference(sets, n, k)
+		want := byRationals(sets, n, k)
 		if got := federate.TellsApart(sets, k); got != want {
 			t.Fatalf("%v with k=%d: %v, want %v", sets, k, got, want)
 		}
@@ -297,9 +297,9 @@ func TestR39_DifferencesAgainstReference(t *testing.T) {
 	}
 }
 
-// reference says whether the span of the sets' indicators meets that of fewer than k unit
+// byRationals says whether the span of the sets' indicators meets that of fewer than k unit
 // vectors: dim(A ∩ B) = rank A + rank B − rank (A ∪ B), for every choice.
-func reference(sets [][]string, n, k int) bool {
+func byRationals(sets [][]string, n, k int) bool {
 	var rows [][]*big.Rat
 	vector := func(on func(i int) bool) []*big.Rat {
 		v := make([]*big.Rat, n)
