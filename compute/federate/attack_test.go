@@ -47,7 +47,7 @@ func TestR39_AttackNearIdenticalSets(t *testing.T) {
 			t.Fatal(f)
 		}
 		for i, want := range first.values["city_a"] {
-			if d := a[i] - b[i] - want; d > 2*first.p.NoiseBound() || d < -2*first.p.NoiseBound() {
+			if d := a[i] - b[i] - want; d > 2*first.bound(i) || d < -2*first.bound(i) {
 				t.Errorf("control: cell %d of the missing party does not come out", i)
 			}
 		}
@@ -224,11 +224,11 @@ func TestR39_AttackAllSeedsButOne(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			o, err := one.Open(nil, p.Holders(), seeds[h], new(big.Int), nil)
+			o, err := one.Open(nil, p.Holders(), seeds[h], nil, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := one.Open(nil, p.Holders(), seeds[h], new(big.Int), nil); err == nil {
+			if _, err := one.Open(nil, p.Holders(), seeds[h], nil, nil); err == nil {
 				t.Error("a holder opens twice")
 			}
 			share, err := o.Share(nil, 0)
@@ -268,7 +268,7 @@ func TestR39_DifferencesAgainstReference(t *testing.T) {
 			}
 			sets = append(sets, s)
 		}
-		want := reference(sets, n, k)
+		want := byRationals(sets, n, k)
 		if got := federate.TellsApart(sets, k); got != want {
 			t.Fatalf("%v with k=%d: %v, want %v", sets, k, got, want)
 		}
@@ -297,9 +297,9 @@ func TestR39_DifferencesAgainstReference(t *testing.T) {
 	}
 }
 
-// reference says whether the span of the sets' indicators meets that of fewer than k unit
+// byRationals says whether the span of the sets' indicators meets that of fewer than k unit
 // vectors: dim(A ∩ B) = rank A + rank B − rank (A ∪ B), for every choice.
-func reference(sets [][]string, n, k int) bool {
+func byRationals(sets [][]string, n, k int) bool {
 	var rows [][]*big.Rat
 	vector := func(on func(i int) bool) []*big.Rat {
 		v := make([]*big.Rat, n)

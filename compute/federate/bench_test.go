@@ -4,7 +4,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/sha256"
-	"math/big"
 	"runtime"
 	"slices"
 	"sync"
@@ -68,8 +67,15 @@ type bench struct {
 
 var eight = []string{"city_a", "city_b", "city_c", "city_d", "city_e", "city_f", "city_g", "city_h"}
 
-func newBench(b *testing.B, s federate.Scheme) *bench {
+// millionCells is a proposal of counts among eight contributors, two of them holders.
+func millionCells(s federate.Scheme) *federate.Proposal {
 	p := proposal(s.Name(), eight, eight[:2], 2, million)
+	p.Columns[1].Sigma2, p.Columns[1].Sensitivity2 = p.Columns[0].Sigma2, p.Columns[0].Sensitivity2
+	return p
+}
+
+func newBench(b *testing.B, s federate.Scheme) *bench {
+	p := millionCells(s)
 	x := &bench{p: p, scheme: s, holders: map[string]federate.Holder{}, values: make([]int64, million)}
 	var f *federate.Fault
 	if x.shape, f = s.Fit(p); f != nil {
@@ -111,6 +117,15 @@ func (x *bench) writer(b *testing.B) federate.Writer {
 		b.Fatal(err)
 	}
 	return w
+}
+
+// noise is that of a count; of greater variances it costs some times more.
+func (x *bench) noise(b *testing.B) federate.Noise {
+	n, err := release.NewNoiseShare(x.p.ShareVariance(0), release.NewSource())
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
 }
 
 // summed is a sum of one contribution, which costs the same to open as one of eight, and
@@ -198,7 +213,7 @@ func BenchmarkShare(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			o, err := h.Open(sum, x.p.Holders(), seeds[x.p.Regulator], x.p.ShareVariance(), release.NewSource())
+			o, err := h.Open(sum, x.p.Holders(), seeds[x.p.Regulator], x.noise(b), release.NewSource())
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -221,7 +236,7 @@ func BenchmarkFinish(b *testing.B) {
 		sum, seeds := x.summed(b, 1)
 		var shares [][][]byte
 		for _, name := range x.p.Holders() {
-			o, err := x.holders[name].Open(sum, x.p.Holders(), seeds[name], big.NewInt(16), release.NewSource())
+			o, err := x.holders[name].Open(sum, x.p.Holders(), seeds[name], x.noise(b), release.NewSource())
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -265,7 +280,7 @@ func BenchmarkRound(b *testing.B) {
 		b.Run(s.Name(), func(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
-				w := worldOf(b, proposal(s.Name(), eight, eight[:2], 2, million))
+				w := worldOf(b, millionCells(s))
 				b.StartTimer()
 				if f := w.keys(); f != nil {
 					b.Fatal(f)
@@ -309,7 +324,7 @@ func BenchmarkRound(b *testing.B) {
 				b.StopTimer()
 				exact := w.exact()
 				for i, x := range got {
-					if d := x - exact[i]; d > w.p.NoiseBound() || d < -w.p.NoiseBound() {
+					if d := x - exact[i]; d > w.bound(i) || d < -w.bound(i) {
 						b.Fatalf("cell %d is wrong", i)
 					}
 				}
@@ -371,7 +386,7 @@ func BenchmarkHolderMemory(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			o, err := holder.Open(sum, x.p.Holders(), seeds, big.NewInt(16), release.NewSource())
+			o, err := holder.Open(sum, x.p.Holders(), seeds, x.noise(b), release.NewSource())
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -97,19 +97,21 @@ func (p *Proposal) checkColumns(bad complaint) *Fault {
 }
 
 func (p *Proposal) checkNoise(bad complaint) *Fault {
-	n := p.Noise
-	if n.Sigma2 == nil || n.Sensitivity2 == nil || n.Sigma2.Sign() < 1 || n.Sensitivity2.Sign() < 1 || n.Sigma2.Cmp(maxVariance) > 0 || n.Sensitivity2.Cmp(maxVariance) > 0 {
-		return bad("噪声方差和灵敏度须为正，至多 2^100", "variance and sensitivity are positive, at most 2^100")
-	}
-	if n.Dishonest < 0 || n.Dishonest >= p.Decryptors() {
+	if p.Dishonest < 0 || p.Dishonest >= p.Decryptors() {
 		return bad("容许的不诚实解密方须少于解密方", "fewer decryptors may be dishonest than there are")
 	}
-	if v := p.ShareVariance(); v.Cmp(big.NewInt(MinShareVariance)) < 0 {
-		return bad("每个解密方的噪声方差至少 %d", "each decryptor's noise has a variance of %d at least", MinShareVariance)
-	}
-	price := new(big.Int).Mul(n.Sensitivity2, big.NewInt(1_000_000_000))
-	if price.Quo(price, n.Sigma2).Cmp(maxPrice) > 0 {
-		return bad("噪声过小，隐私价格超出范围", "there is so little noise that its price is out of range")
+	total := new(big.Int)
+	for i, c := range p.Columns {
+		if c.Sigma2 == nil || c.Sensitivity2 == nil || c.Sigma2.Sign() < 1 || c.Sensitivity2.Sign() < 1 || c.Sigma2.Cmp(maxVariance) > 0 || c.Sensitivity2.Cmp(maxVariance) > 0 {
+			return bad("第 %d 列的噪声方差和灵敏度须为正，至多 2^100", "variance and sensitivity of column %d are positive, at most 2^100", i+1)
+		}
+		if v := p.ShareVariance(i); v.Cmp(big.NewInt(MinShareVariance)) < 0 {
+			return bad("第 %d 列每个解密方的噪声方差至少 %d", "each decryptor's noise in column %d has a variance of %d at least", i+1, MinShareVariance)
+		}
+		price := new(big.Int).Mul(c.Sensitivity2, big.NewInt(1_000_000_000))
+		if total.Add(total, price.Quo(price, c.Sigma2)).Cmp(maxPrice) > 0 {
+			return bad("噪声过小，隐私价格超出范围", "there is so little noise that its price is out of range")
+		}
 	}
 	return nil
 }

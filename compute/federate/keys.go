@@ -29,9 +29,8 @@ func (r *Round) Accept(schema string, at int64) ([]byte, *Fault) {
 		return nil, f
 	}
 	if schema != r.p.Schema {
-		f := differs(r.setup.Self)
-		text, _ := r.Decline([]policies.Reason{*f.Reason}, at)
-		return text, r.Fail(f)
+		f := r.Fail(differs(r.setup.Self))
+		return DeclineUnopened(r.p, r.setup.Self, f, at), f
 	}
 	nonce, f := r.random(32)
 	if f != nil {
@@ -52,7 +51,8 @@ func (r *Round) Decline(reasons []policies.Reason, at int64) ([]byte, *Fault) {
 	return m.Encode(), nil
 }
 
-// DeclineUnopened is what a party says to a proposal that it cannot even open, because of f.
+// DeclineUnopened is what a party says to a proposal for which it has no round, because of
+// f.
 func DeclineUnopened(p *Proposal, party string, f *Fault, at int64) []byte {
 	m := &Message{V: Version, Session: p.Session(), Kind: KindAnswer, From: party, At: at,
 		Answer: &Answer{Schema: p.Schema, Nonce: p.Nonce, Reasons: []policies.Reason{*f.Reason}}}

@@ -97,8 +97,11 @@ func (r *Round) Answer(write func(text []byte) error, at int64) (*Sharing, *Faul
 			return nil, r.Fail(internal())
 		}
 	}
-	var err error
-	if o.opener, err = r.holder.Open(r.sum, r.active, r.secrets, r.p.ShareVariance(), r.setup.Random); err != nil {
+	noise, err := r.p.noise(r.setup.Random)
+	if err != nil {
+		return nil, r.Fail(internal())
+	}
+	if o.opener, err = r.holder.Open(r.sum, r.active, r.secrets, noise, r.setup.Random); err != nil {
 		return nil, r.Fail(internal())
 	}
 	return &Sharing{r: r}, nil
@@ -257,13 +260,13 @@ func (r *Round) Values(dst []int64, at int64) ([]int64, *Fault) {
 
 // inRange holds cells from an index on against the bounds of their columns.
 func (r *Round) inRange(at int, values []int64) *Fault {
-	parties, noise := int64(len(r.p.Contributors)), r.p.NoiseBound()
-	for _, c := range r.p.Columns {
+	parties := int64(len(r.p.Contributors))
+	for i, c := range r.p.Columns {
 		if at >= c.Cells {
 			at -= c.Cells
 			continue
 		}
-		here := values[:min(len(values), c.Cells-at)]
+		here, noise := values[:min(len(values), c.Cells-at)], r.p.NoiseBound(i)
 		for _, v := range here {
 			if v < parties*c.Low-noise || v > parties*c.High+noise {
 				return fault("", codeResult, "列 %s 的和超出声明的范围：有参与方的数据越界；本轮作废", "a sum of column %s lies outside the declared range: a contributor's data did; the round is over", c.Name)

@@ -1,6 +1,7 @@
 package federate
 
 import (
+	"io"
 	"math/big"
 	"regexp"
 	"slices"
@@ -14,7 +15,8 @@ const (
 	MaxCells        = 1 << 20 // 24 bytes of each in a holder's memory
 	MaxContributors = 64
 	MaxDepartments  = 32
-	MaxColumns      = 1024
+	MaxColumns      = 512
+	MaxProposal     = 1 << 18 // bytes
 	// MinContributors is the least k of any round: of a sum of two, each finds the other's.
 	MinContributors = 3
 	// MaxBound bounds the magnitude of one contributor's value of a cell.
@@ -31,25 +33,20 @@ const (
 	Mask = "mask"
 )
 
-// Column is a run of cells with one declared range: the values of one measure, key by
-// key in the order of the common code lists.
+// Column is a run of cells with one declared range and noise of its own: the values of
+// one measure, key by key in the order of the common code lists.
 type Column struct {
 	Name  string `json:"name"`
 	Cells int    `json:"cells"` // 1…MaxCells, of all columns together
 	// Low and High bound every contributor's value of every cell, |x| ≤ MaxBound.
 	Low  int64 `json:"low"`
 	High int64 `json:"high"`
-}
-
-// Noise is what a round adds to every cell.
-type Noise struct {
-	// Sigma2 is the variance that is left when Dishonest decryptors take theirs out again.
+	// Sigma2 is the variance of each sum's noise that is left when the dishonest decryptors
+	// take theirs out again, up to 2^100.
 	Sigma2 *big.Int `json:"sigma2"`
-	// Sensitivity2 is the square of the L2 distance that one privacy unit moves all cells of
-	// all contributors together, at most.
+	// Sensitivity2 is the square of the L2 distance by which one privacy unit moves the
+	// column's cells of all contributors together, at most.
 	Sensitivity2 *big.Int `json:"sensitivity2"`
-	// Dishonest is the number c of decryptors whose noise is not counted on, 0 ≤ c < all.
-	Dishonest int `json:"dishonest"`
 }
 
 // Proposal is what a round is about. Its digest is the session; the nonce makes every
@@ -79,8 +76,9 @@ type Proposal struct {
 	Receiver   string `json:"receiver"` // of the release
 	// MinContributors is k: fewer are not added up, and no two sums about the same data may
 	// tell fewer apart.
-	MinContributors int   `json:"min_contributors"`
-	Noise           Noise `json:"noise"`
+	MinContributors int `json:"min_contributors"`
+	// Dishonest is the number c of decryptors whose noise is not counted on, 0 ≤ c < all.
+	Dishonest int `json:"dishonest"`
 	// Deadline ends the round, in Unix seconds.
 	Deadline int64 `json:"deadline"`
 }
@@ -94,6 +92,9 @@ func (p *Proposal) Session() string { return digest("session", p.Encode()) }
 // DecodeProposal reads canonical bytes and checks what they say. The error is a Fault of
 // nobody in particular: whoever signed the bytes is to blame.
 func DecodeProposal(text []byte) (*Proposal, *Fault) {
+	if len(text) > MaxProposal {
+		return nil, fault("", codeMessage, "提案超过 %d 字节", "the proposal has more than %d bytes", MaxProposal)
+	}
 	p, err := decode[Proposal](text)
 	if err != nil {
 		return nil, fault("", codeMessage, "提案不是规范格式", "the proposal is not in canonical form")
@@ -131,36 +132,85 @@ func (p *Proposal) Parties() []string {
 	return slices.Compact(all)
 }
 
-// ShareVariance is the variance of each decryptor's noise, ⌈σ²/(decryptors − c)⌉: what is
-// left without any c of them is σ² at least.
-func (p *Proposal) ShareVariance() *big.Int {
-	return ceil(p.Noise.Sigma2, big.NewInt(int64(p.Decryptors()-p.Noise.Dishonest)))
+// ShareVariance is the variance of each decryptor's noise in a column, ⌈σ²/(decryptors −
+// c)⌉: what is left without any c of them is σ² at least.
+func (p *Proposal) ShareVariance(column int) *big.Int {
+	return ceil(p.Columns[column].Sigma2, big.NewInt(int64(p.Decryptors()-p.Dishonest)))
 }
 
-// NoiseBound is the greatest magnitude of all decryptors' noise in one cell.
-func (p *Proposal) NoiseBound() int64 {
-	return int64(p.Decryptors()) * release.TailBound(p.ShareVariance())
+// NoiseBound is the greatest magnitude of all decryptors' noise in a cell of a column.
+func (p *Proposal) NoiseBound(column int) int64 {
+	return int64(p.Decryptors()) * release.TailBound(p.ShareVariance(column))
 }
 
-// Price is the round's price, ⌈Δ²/2σ²⌉ in nano-ρ (Canonne, Kamath, Steinke 2020, Theorem
-// 14), which every node debits before its decryption share leaves.
+// Price is the round's price, the sum over the columns of ⌈Δ²/2σ²⌉ in nano-ρ (Canonne,
+// Kamath, Steinke 2020, Theorem 14, and composition), which every node debits before its
+// decryption share is made.
 func (p *Proposal) Price() budget.Nano {
-	num := new(big.Int).Mul(p.Noise.Sensitivity2, big.NewInt(1_000_000_000))
-	return budget.Nano(ceil(num, new(big.Int).Lsh(p.Noise.Sigma2, 1)).Int64())
+	sum := budget.Nano(0)
+	for _, c := range p.Columns {
+		num := new(big.Int).Mul(c.Sensitivity2, big.NewInt(1_000_000_000))
+		sum += budget.Nano(ceil(num, new(big.Int).Lsh(c.Sigma2, 1)).Int64())
+	}
+	return sum
 }
 
 // SumBound is the greatest magnitude of a cell of the result, noise included.
 func (p *Proposal) SumBound() *big.Int {
 	most := big.NewInt(0)
-	for _, c := range p.Columns {
-		for _, x := range []int64{c.Low, c.High} {
-			if v := new(big.Int).Abs(big.NewInt(x)); v.Cmp(most) > 0 {
-				most = v
-			}
+	for i, c := range p.Columns {
+		wide := big.NewInt(max(c.High, -c.Low))
+		wide.Mul(wide, big.NewInt(int64(len(p.Contributors)))).Add(wide, big.NewInt(p.NoiseBound(i)))
+		if wide.Cmp(most) > 0 {
+			most = wide
 		}
 	}
-	most.Mul(most, big.NewInt(int64(len(p.Contributors))))
-	return most.Add(most, big.NewInt(p.NoiseBound()))
+	return most
+}
+
+// noise draws one decryptor's noise of all cells, in their order.
+type noise struct {
+	columns []*release.NoiseShare
+	left    []int // cells of each column that are still to come
+}
+
+func (p *Proposal) noise(rnd io.Reader) (*noise, error) {
+	n := &noise{}
+	for i, c := range p.Columns {
+		s, err := release.NewNoiseShare(p.ShareVariance(i), rnd)
+		if err != nil {
+			return nil, err
+		}
+		n.columns, n.left = append(n.columns, s), append(n.left, c.Cells)
+	}
+	return n, nil
+}
+
+// Fill implements Noise.
+func (n *noise) Fill(out []int64) error {
+	for len(out) > 0 {
+		if len(n.left) == 0 {
+			return release.ErrKernel
+		}
+		here := out[:min(len(out), n.left[0])]
+		if err := n.columns[0].Fill(here); err != nil {
+			return err
+		}
+		out = out[len(here):]
+		if n.left[0] -= len(here); n.left[0] == 0 {
+			n.columns[0].Wipe()
+			n.columns, n.left = n.columns[1:], n.left[1:]
+		}
+	}
+	return nil
+}
+
+// Wipe implements Noise.
+func (n *noise) Wipe() {
+	for _, s := range n.columns {
+		s.Wipe()
+	}
+	n.columns, n.left = nil, nil
 }
 
 func ceil(a, b *big.Int) *big.Int {

@@ -3,7 +3,6 @@ package federate
 import (
 	"hash"
 	"io"
-	"math/big"
 )
 
 // Scheme is one way to add up what nobody may see. Its values are safe for concurrent
@@ -80,9 +79,15 @@ type Holder interface {
 	Take(from string, deal []byte) error
 	// Open begins the one decryption share of this secret. sum may be nil if the shape does
 	// not demand it; secrets are what contributors sent this holder; active are the
-	// decryptors, in order.
-	Open(sum Sum, active []string, secrets map[string][]byte, variance *big.Int, rnd io.Reader) (Opener, error)
+	// decryptors, in order; noise is this decryptor's part of the release's.
+	Open(sum Sum, active []string, secrets map[string][]byte, noise Noise, rnd io.Reader) (Opener, error)
 	// Wipe forgets the secret.
+	Wipe()
+}
+
+// Noise draws a decryptor's noise of the cells, in their order.
+type Noise interface {
+	Fill(out []int64) error
 	Wipe()
 }
 

@@ -82,9 +82,10 @@ func verify(party string, text, sig []byte) error {
 
 func proposal(scheme string, contributors, departments []string, threshold, cells int) *federate.Proposal {
 	return &federate.Proposal{V: federate.Version, Nonce: hash("nonce"), Scheme: scheme, Query: hash("query"), Schema: hash("schema"),
-		Columns:      []federate.Column{{Name: "count", Cells: cells - cells/3, Low: 0, High: 1 << 20}, {Name: "pay.sum", Cells: cells / 3, Low: -1 << 40, High: 1 << 40}},
+		Columns: []federate.Column{{Name: "count", Cells: cells - cells/3, Low: 0, High: 1 << 20, Sigma2: big.NewInt(10_000), Sensitivity2: big.NewInt(25)}, {Name: "pay.sum", Cells: cells / 3, Low: -1 << 40, High: 1 << 40,
+			Sigma2: new(big.Int).Lsh(big.NewInt(1), 60), Sensitivity2: new(big.Int).Lsh(big.NewInt(1), 50)}},
 		Contributors: contributors, Regulator: "regulator", Departments: departments, Threshold: threshold, Aggregator: "gateway", Receiver: "operator",
-		MinContributors: 3, Noise: federate.Noise{Sigma2: big.NewInt(10_000), Sensitivity2: big.NewInt(25), Dishonest: 1}, Deadline: start + 3600}
+		MinContributors: 3, Dishonest: 1, Deadline: start + 3600}
 }
 
 var fourCities = []string{"city_a", "city_b", "city_c", "city_d"}
@@ -361,11 +362,20 @@ func (w *world) exact() []int64 {
 	return out
 }
 
+// bound is the noise bound of a cell.
+func (w *world) bound(cell int) int64 {
+	if cell < w.p.Columns[0].Cells {
+		return w.p.NoiseBound(0)
+	}
+	return w.p.NoiseBound(1)
+}
+
 // near says whether sums are off by no more than the noise bound, and not exact.
 func (w *world) near(got []int64) {
 	w.t.Helper()
-	off, bound := 0, w.p.NoiseBound()
+	off := 0
 	for i, want := range w.exact() {
+		bound := w.bound(i)
 		d := got[i] - want
 		if d > bound || d < -bound {
 			w.t.Fatalf("cell %d is off by more than the noise", i)

@@ -55,22 +55,27 @@ func DP(plan *protect.Plan, p protect.Partials, rnd io.Reader) (*Release, error)
 			}
 			cells = append(cells, c)
 		}
-		r := &Release{mode: protect.ModeDP, rho: plan.Rho, cols: header(plan)}
-		k := kernel{plan: plan, halves: map[[2]int64]*big.Int{}}
-		if plan.Core.Sets == nil {
-			for _, c := range cells {
-				r.rows = append(r.rows, k.row(c))
-			}
-			return r, nil
-		}
-		for _, set := range plan.Core.Sets {
-			mask := groupingMask(len(plan.Keys), set)
-			for _, c := range margin(cells, set) {
-				r.rows = append(r.rows, append(k.row(c), value{num: big.NewInt(mask)}))
-			}
-		}
-		return r, nil
+		return tables(plan, cells), nil
 	})
+}
+
+// tables makes the release of noisy cells, with every grouping set's table.
+func tables(plan *protect.Plan, cells []noisyCell) *Release {
+	r := &Release{mode: protect.ModeDP, rho: plan.Rho, cols: header(plan)}
+	k := kernel{plan: plan, halves: map[[2]int64]*big.Int{}}
+	if plan.Core.Sets == nil {
+		for _, c := range cells {
+			r.rows = append(r.rows, k.row(c))
+		}
+		return r
+	}
+	for _, set := range plan.Core.Sets {
+		mask := groupingMask(len(plan.Keys), set)
+		for _, c := range margin(cells, set) {
+			r.rows = append(r.rows, append(k.row(c), value{num: big.NewInt(mask)}))
+		}
+	}
+	return r
 }
 
 // centred gives the exact partials as their sensitivities are declared: sums of

@@ -75,11 +75,19 @@ func (n *Node) Run(ctx context.Context) error {
 		if lane == nil && e.Proposal != nil {
 			lane = make(chan Event, laneEvents)
 			n.lanes[e.Session] = lane
-			n.all.Go(func() { n.round(ctx, e.Session, lane) })
+			n.all.Go(func() {
+				n.round(ctx, e.Session, lane)
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				delete(n.lanes, e.Session)
+			})
 		}
 		n.mu.Unlock()
+		if lane == nil {
+			return nil // of a round that is over here
+		}
 		select {
-		case lane <- e: // of an unknown session: never
+		case lane <- e:
 		default:
 			n.c.Logger.Warn("an event of a round was dropped", "session", e.Session)
 		}

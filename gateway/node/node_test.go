@@ -100,8 +100,8 @@ var cities = []string{"city_a", "city_b", "city_c", "city_d"}
 
 func proposal(scheme, nonce string) *federate.Proposal {
 	return &federate.Proposal{V: federate.Version, Nonce: hash(nonce), Scheme: scheme, Query: hash("query"), Schema: hash("schema"),
-		Columns: []federate.Column{{Name: "a", Cells: cells, Low: 0, High: 1 << 20}}, Contributors: cities, Regulator: "regulator", Departments: cities[:2], Threshold: 2,
-		Aggregator: "gateway", Receiver: "operator", MinContributors: 3, Noise: federate.Noise{Sigma2: big.NewInt(1000), Sensitivity2: big.NewInt(1)},
+		Columns: []federate.Column{{Name: "a", Cells: cells, Low: 0, High: 1 << 20, Sigma2: big.NewInt(1000), Sensitivity2: big.NewInt(1)}}, Contributors: cities, Regulator: "regulator", Departments: cities[:2], Threshold: 2,
+		Aggregator: "gateway", Receiver: "operator", MinContributors: 3,
 		Deadline: time.Now().Add(time.Minute).Unix()}
 }
 
@@ -204,7 +204,7 @@ func (s *site) near(p *federate.Proposal) {
 		if e == 0 {
 			exact++
 		}
-		if e > p.NoiseBound() || e < -p.NoiseBound() {
+		if e > p.NoiseBound(0) || e < -p.NoiseBound(0) {
 			s.t.Fatalf("cell %d is wrong", i)
 		}
 	}
@@ -238,6 +238,60 @@ func TestR39_NodesRunRounds(t *testing.T) {
 				d.mu.Unlock()
 			}
 		})
+	}
+}
+
+// R39: rounds run side by side, and one that fails takes no other with it.
+func TestR39_RoundsSideBySide(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	var sessions []string
+	for i := range 4 {
+		p := proposal(schemes[i%2].Name(), fmt.Sprint("beside", i))
+		p.Query = hash(p.Nonce)
+		if i == 1 {
+			p.Schema = hash("another schema")
+		}
+		session, err := s.hub.Propose(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sessions = append(sessions, session)
+	}
+	for i, session := range sessions {
+		if st := s.settled(session); (st.Phase == federate.Done) != (i != 1) {
+			t.Errorf("round %d: %s, %v", i, st.Phase, st.Fault)
+		}
+	}
+	if d := s.domains["regulator"]; d.done != 3 || len(d.released) != 3*cells {
+		t.Errorf("%d results", d.done)
+	}
+	if _, err := s.hub.State(hash("none")); !errors.Is(err, ErrRound) {
+		t.Error(err)
+	}
+}
+
+// R39: a node that loses its connection in the middle of a round cannot go on with it, and
+// says so by what it says next: the round ends at once.
+func TestR39_ReconnectedNodeEndsTheRound(t *testing.T) {
+	s := newSite(t)
+	s.start("city_c")
+	p := proposal(federate.Mask, "reconnected")
+	session, err := s.hub.Propose(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if st, _ := s.hub.State(session); slices.Equal(st.Missing, []string{"city_c"}) {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	s.stops["city_d"]()
+	delete(s.stops, "city_d")
+	s.start("regulator", "city_a", "city_b", "city_c")
+	if st := s.settled(session); st.Phase != federate.Failed || st.Fault.Party != "city_d" {
+		t.Errorf("%+v", st)
 	}
 }
 

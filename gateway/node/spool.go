@@ -45,13 +45,6 @@ func (s *spool) put(part []byte) error {
 	return nil
 }
 
-// len is the number of parts.
-func (s *spool) len() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.ends)
-}
-
 // get reads part i; io.EOF after the last.
 func (s *spool) get(i int) ([]byte, error) {
 	s.mu.Lock()

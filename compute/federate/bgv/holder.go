@@ -4,11 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"math/big"
 	"slices"
 
 	"github.com/sandgate/sandgate/compute/federate"
-	"github.com/sandgate/sandgate/compute/release"
 	"github.com/tuneinsight/lattigo/v6/core/rlwe"
 	"github.com/tuneinsight/lattigo/v6/multiparty"
 	"github.com/tuneinsight/lattigo/v6/ring"
@@ -149,7 +147,7 @@ func (h *holder) Wipe() {
 }
 
 // Open implements federate.Holder. It succeeds once.
-func (h *holder) Open(s federate.Sum, active []string, _ map[string][]byte, variance *big.Int, rnd io.Reader) (_ federate.Opener, err error) {
+func (h *holder) Open(s federate.Sum, active []string, _ map[string][]byte, noise federate.Noise, rnd io.Reader) (_ federate.Opener, err error) {
 	defer caught(&err)
 	closed, ok := s.(*sum)
 	if h.opened || !ok || closed.p != h.p {
@@ -166,12 +164,7 @@ func (h *holder) Open(s federate.Sum, active []string, _ map[string][]byte, vari
 	if err != nil {
 		return nil, err
 	}
-	o := &opener{p: h.p, sum: closed, secret: *secret.CopyNew(), xe: xe, rnd: full{rnd}, work: h.p.ring.NewPoly(), flood: make([]byte, 16*n), drawn: make([]int64, n)}
-	if variance.Sign() > 0 {
-		if o.noise, err = release.NewNoiseShare(variance, rnd); err != nil {
-			return nil, err
-		}
-	}
+	o := &opener{p: h.p, sum: closed, secret: *secret.CopyNew(), xe: xe, rnd: full{rnd}, work: h.p.ring.NewPoly(), flood: make([]byte, 16*n), drawn: make([]int64, n), noise: noise}
 	return o, nil
 }
 
@@ -213,7 +206,7 @@ type opener struct {
 	secret ring.Poly
 	xe     ring.Sampler
 	rnd    full
-	noise  *release.NoiseShare // nil without noise, which only tests of exactness ask for
+	noise  federate.Noise // nil without noise, which only tests of exactness ask for
 	work   ring.Poly
 	flood  []byte
 	drawn  []int64

@@ -13,11 +13,9 @@ import (
 	"errors"
 	"hash"
 	"io"
-	"math/big"
 	"slices"
 
 	"github.com/sandgate/sandgate/compute/federate"
-	"github.com/sandgate/sandgate/compute/release"
 )
 
 const (
@@ -227,7 +225,7 @@ func (h *holder) Wipe() { h.opened = true }
 
 // Open implements federate.Holder. It succeeds once; the secrets are the contributors'
 // seeds.
-func (h *holder) Open(_ federate.Sum, active []string, secrets map[string][]byte, variance *big.Int, rnd io.Reader) (federate.Opener, error) {
+func (h *holder) Open(_ federate.Sum, active []string, secrets map[string][]byte, noise federate.Noise, _ io.Reader) (federate.Opener, error) {
 	if h.opened {
 		return nil, errors.New("this holder has given its share")
 	}
@@ -235,7 +233,7 @@ func (h *holder) Open(_ federate.Sum, active []string, secrets map[string][]byte
 	if len(active) != len(h.proposal.Holders()) || len(secrets) == 0 {
 		return nil, errors.New("all holders are needed, and every contributor's seed")
 	}
-	o := &opener{cells: h.proposal.Cells(), acc: make([]uint64, chunk), drawn: make([]int64, chunk)}
+	o := &opener{cells: h.proposal.Cells(), acc: make([]uint64, chunk), drawn: make([]int64, chunk), noise: noise}
 	for _, seed := range secrets {
 		if len(seed) != seedBytes {
 			return nil, defect("种子长度有误", "the length of a seed is wrong")
@@ -246,12 +244,6 @@ func (h *holder) Open(_ federate.Sum, active []string, secrets map[string][]byte
 		}
 		o.streams = append(o.streams, s)
 	}
-	if variance.Sign() > 0 {
-		var err error
-		if o.noise, err = release.NewNoiseShare(variance, rnd); err != nil {
-			return nil, err
-		}
-	}
 	return o, nil
 }
 
@@ -261,7 +253,7 @@ type opener struct {
 	streams []*stream
 	acc     []uint64
 	drawn   []int64
-	noise   *release.NoiseShare // nil without noise, which only tests of exactness ask for
+	noise   federate.Noise // nil without noise, which only tests of exactness ask for
 }
 
 // Share implements federate.Opener: the noise less the contributors' masks.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/sandgate/sandgate/compute/federate"
+	"github.com/sandgate/sandgate/compute/release"
 )
 
 type zeros struct{}
@@ -27,9 +28,9 @@ func seeded(seed byte) io.Reader {
 
 func proposal(cells int, bound int64) *federate.Proposal {
 	h := strings.Repeat("ab", 32)
-	return &federate.Proposal{V: federate.Version, Nonce: h, Scheme: federate.Mask, Query: h, Schema: h, Columns: []federate.Column{{Name: "a", Cells: cells, Low: -bound, High: bound}},
+	return &federate.Proposal{V: federate.Version, Nonce: h, Scheme: federate.Mask, Query: h, Schema: h, Columns: []federate.Column{{Name: "a", Cells: cells, Low: -bound, High: bound, Sigma2: big.NewInt(1600), Sensitivity2: big.NewInt(1)}},
 		Contributors: []string{"a", "b", "c"}, Regulator: "regulator", Departments: []string{"a", "b"}, Threshold: 2, Aggregator: "gateway", Receiver: "operator",
-		MinContributors: 3, Noise: federate.Noise{Sigma2: big.NewInt(1600), Sensitivity2: big.NewInt(1)}, Deadline: 1}
+		MinContributors: 3, Deadline: 1}
 }
 
 // run adds up one contribution per contributor, all of whose cells are cell's, and opens
@@ -79,7 +80,13 @@ func run(t *testing.T, p *federate.Proposal, variance int64, cell func(party, i 
 			t.Fatal(err)
 		}
 		i++
-		o, err := one.Open(nil, p.Holders(), seeds[h], big.NewInt(variance), seeded(i))
+		var noise federate.Noise
+		if variance > 0 {
+			if noise, err = release.NewNoiseShare(big.NewInt(variance), seeded(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o, err := one.Open(nil, p.Holders(), seeds[h], noise, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,7 +212,7 @@ func TestStrictLengths(t *testing.T) {
 	if h.Take("a", nil) == nil {
 		t.Error("a deal is taken")
 	}
-	if _, err := h.Open(nil, p.Holders(), map[string][]byte{"a": make([]byte, 16)}, big.NewInt(16), seeded(1)); err == nil {
+	if _, err := h.Open(nil, p.Holders(), map[string][]byte{"a": make([]byte, 16)}, nil, nil); err == nil {
 		t.Error("a short seed is taken")
 	}
 	if _, err := k.Writer(bytes.NewReader(make([]byte, 40))); err == nil {

@@ -1,0 +1,234 @@
+package query
+
+import (
+	"fmt"
+	"math/big"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/compute/federate"
+	"github.com/sandgate/sandgate/compute/internal/reference"
+	"github.com/sandgate/sandgate/compute/protect"
+)
+
+var (
+	textType = algebra.Type{Kind: algebra.Text}
+	yuanType = algebra.Type{Kind: algebra.Decimal, Scale: 2}
+)
+
+func facts() protect.Facts {
+	code := func(s string) algebra.Value { return algebra.Value{Type: textType, S: s} }
+	return protect.Facts{Dataset: "t", Department: "dept", Mode: protect.ModeDP, MaxRows: 2, K: 10, Round: 5, QueryRho: budget.DefaultQuery, QueryMaxRho: 100_000_000,
+		Columns: map[string]protect.ColumnFacts{
+			"g":   {Type: textType, Codes: []algebra.Value{code("a"), code("b"), code("c")}},
+			"h":   {Type: textType, Codes: []algebra.Value{code("x"), code("y")}, Nullable: true},
+			"w":   {Type: textType, Private: true},
+			"pay": {Type: yuanType, Bounds: &protect.Range{Lo: 0, Hi: 1_000_000}, Stored: &protect.Range{Lo: 0, Hi: 1_000_000}, Grid: []int64{0, 250_000, 500_000, 1_000_000}},
+		}}
+}
+
+func col(f protect.Facts, name string) algebra.Col {
+	return algebra.Col{Name: name, Type: f.Columns[name].Type}
+}
+
+func plan(t *testing.T, f protect.Facts, keys string) *protect.Plan {
+	t.Helper()
+	pay := col(f, "pay")
+	c := algebra.Core{Tables: []algebra.Table{{Dataset: "t"}}, Aggs: []algebra.Agg{{Func: algebra.CountRows}, {Func: algebra.Sum, Arg: &pay}, {Func: algebra.Avg, Arg: &pay},
+		{Func: algebra.VarPop, Arg: &pay}, {Func: algebra.Quantile, Arg: &pay, Q: 500_000}}}
+	for _, k := range strings.Split(keys, "") {
+		c.Keys = append(c.Keys, col(f, k))
+	}
+	p, r := protect.Build(c, []protect.Facts{f}, 100_000_000)
+	if r != nil {
+		t.Fatal(r)
+	}
+	return p
+}
+
+// data are a domain's: units with one row each.
+func data(domain, units int) reference.Data {
+	d := reference.Data{}
+	for i := range units {
+		h := algebra.Value{Type: textType, S: string("xy"[i%2])}
+		if i%7 == 0 {
+			h = algebra.Value{Type: textType, Null: true}
+		}
+		d["t"] = append(d["t"], reference.Row{Unit: fmt.Sprintf("%d/%d", domain, i), Rank: 1, Values: map[string]algebra.Value{
+			"g": {Type: textType, S: string("abc"[i%3])}, "h": h, "w": {Type: textType, S: strconv.Itoa(i)},
+			"pay": {Type: yuanType, I: int64((i*7919 + domain*104729) % 1_000_000)}}})
+	}
+	return d
+}
+
+var terms = Terms{MaxUnits: 1 << 12, Overlap: 2, Period: "2026-10"}
+
+func proposalOf(q *Query) *federate.Proposal {
+	return &federate.Proposal{V: federate.Version, Nonce: q.Query(), Scheme: federate.BGV, Query: q.Query(), Schema: q.Schema(), Columns: q.Columns(),
+		Contributors: []string{"a", "b", "c"}, Regulator: "r", Departments: []string{"a"}, Threshold: 1, Aggregator: "gateway", Receiver: "operator", MinContributors: 3, Dishonest: 1, Deadline: 1}
+}
+
+// R39: the sums of three domains' cells are, through the kernel, what one domain with all
+// their rows would have; the price is the plan's, and the noise counts a unit once for each
+// domain that it may stand in.
+func TestR39_JointReleaseIsThatOfAllRows(t *testing.T) {
+	p := plan(t, facts(), "gh")
+	q, err := New(p, terms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prop := proposalOf(q)
+	if f := prop.Check(); f != nil {
+		t.Fatal(f)
+	}
+	if got := prop.Price(); got > p.Rho || got < p.Rho*9/10 {
+		t.Errorf("price %d, the plan's is %d", got, p.Rho)
+	}
+	for i, c := range q.Columns() {
+		if c.Sensitivity2.Cmp(new(big.Int).Lsh(p.Measures[firstOf(q, i)].Sens2, 2)) != 0 {
+			t.Errorf("column %s does not count a unit twice", c.Name)
+		}
+	}
+	sums, all := []int64(nil), reference.Data{}
+	for domain := range 3 {
+		d := data(domain, 900)
+		all["t"] = append(all["t"], d["t"]...)
+		cells, err := q.Cells(reference.Partials(p, d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(cells) != prop.Cells() {
+			t.Fatalf("%d cells, the proposal has %d", len(cells), prop.Cells())
+		}
+		at := 0
+		for _, c := range prop.Columns {
+			for range c.Cells {
+				if cells[at] < c.Low || cells[at] > c.High {
+					t.Fatalf("a cell of %s lies outside its bounds", c.Name)
+				}
+				at++
+			}
+		}
+		if sums == nil {
+			sums = make([]int64, len(cells))
+		}
+		for i, x := range cells {
+			sums[i] += x
+		}
+	}
+	joint, err := q.Release(prop, sums)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := q.Cells(reference.Partials(p, all))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := q.Release(prop, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(joint.Encode()) != string(one.Encode()) {
+		t.Error("the joint release is not that of all rows")
+	}
+	if joint.Len() != 9 || joint.Rho() != p.Rho {
+		t.Errorf("%d rows at %d", joint.Len(), joint.Rho())
+	}
+	// Counts are those of the rows, and intervals as wide as all decryptors' noise.
+	rows := joint.Rows()
+	total := 0.0
+	for _, r := range rows {
+		n, _ := strconv.ParseFloat(r[2].Value, 64)
+		total += n
+	}
+	if total != 2700 {
+		t.Errorf("%v rows are counted of 2700", total)
+	}
+	if _, err := q.Release(prop, sums[1:]); err == nil {
+		t.Error("a cell too few is released")
+	}
+	prop.Schema = prop.Query
+	if _, err := q.Release(prop, sums); err == nil {
+		t.Error("the sums of another query are released")
+	}
+}
+
+func firstOf(q *Query, column int) int {
+	for i, c := range q.of {
+		if c == column {
+			return i
+		}
+	}
+	return -1
+}
+
+// R39: whatever domains do not have alike makes another schema; another period or question
+// another query.
+func TestR39_SchemaTellsDomainsApart(t *testing.T) {
+	base, err := New(plan(t, facts(), "gh"), terms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(f *protect.Facts){
+		"code list": func(f *protect.Facts) { c := f.Columns["g"]; c.Codes = c.Codes[:2]; f.Columns["g"] = c },
+		"clamp": func(f *protect.Facts) {
+			c := f.Columns["pay"]
+			c.Bounds = &protect.Range{Lo: 0, Hi: 900_000}
+			f.Columns["pay"] = c
+		},
+		"rows":     func(f *protect.Facts) { f.MaxRows = 3 },
+		"nullable": func(f *protect.Facts) { c := f.Columns["h"]; c.Nullable = false; f.Columns["h"] = c },
+		"grid": func(f *protect.Facts) {
+			c := f.Columns["pay"]
+			c.Grid = []int64{0, 500_000, 1_000_000}
+			f.Columns["pay"] = c
+		},
+	} {
+		f := facts()
+		change(&f)
+		q, err := New(plan(t, f, "gh"), terms)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q.Schema() == base.Schema() || q.Query() != base.Query() || q.Fits(proposalOf(base)) {
+			t.Errorf("%s: the schema is the same, or the query is not", name)
+		}
+	}
+	again, err := New(plan(t, facts(), "gh"), terms)
+	if err != nil || again.Schema() != base.Schema() || !again.Fits(proposalOf(base)) {
+		t.Error("the same plan is another schema")
+	}
+	later := terms
+	later.Period = "2026-11"
+	if q, err := New(plan(t, facts(), "gh"), later); err != nil || q.Query() == base.Query() {
+		t.Error("another period is the same query")
+	}
+}
+
+// Keys from data, and terms without bounds, are not added up.
+func TestR39_WhatCannotBeAddedUp(t *testing.T) {
+	f := facts()
+	if _, err := New(plan(t, f, "gw"), terms); err == nil {
+		t.Error("keys from data")
+	}
+	exact := *plan(t, f, "g")
+	exact.Mode = protect.ModeExact
+	if _, err := New(&exact, terms); err == nil {
+		t.Error("an exact plan")
+	}
+	cheap := *plan(t, f, "g")
+	cheap.Measures = append([]protect.Measure(nil), cheap.Measures...)
+	cheap.Measures[0].Sigma2 = big.NewInt(0).Rsh(cheap.Measures[0].Sigma2, 1)
+	if _, err := New(&cheap, terms); err == nil && cheap.Measures[0].Sigma2.Sign() > 0 {
+		t.Error("a plan that does not pay")
+	}
+	p := plan(t, f, "g")
+	for _, bad := range []Terms{{}, {MaxUnits: 1, Period: "p"}, {Overlap: 1, Period: "p"}, {MaxUnits: 1, Overlap: 1}, {MaxUnits: 1<<40 + 1, Overlap: 1, Period: "p"}, {MaxUnits: 1 << 40, Overlap: 1, Period: "p"}} {
+		if _, err := New(p, bad); err == nil {
+			t.Errorf("%+v", bad)
+		}
+	}
+}
