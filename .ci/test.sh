@@ -35,16 +35,16 @@ tests() {
 }
 # Packages of arithmetic take ten times as long under the race detector: there they run
 # short, which keeps what has goroutines, and whole without it.
-arithmetic='/compute/(release|model|model/gate)$'
+arithmetic='/compute/(release|model|model/gate|twin)$'
 mapfile -t whole < <(go list -tags "$TAGS" ./... | grep -vE "$arithmetic")
 mapfile -t sums < <(go list -tags "$TAGS" ./... | grep -E "$arithmetic")
-if [ "${#whole[@]}" -eq 0 ] || [ "${#sums[@]}" -ne 3 ]; then
+if [ "${#whole[@]}" -eq 0 ] || [ "${#sums[@]}" -ne 4 ]; then
 	echo "the packages could not be listed"
 	exit 1
 fi
 tests -race "${whole[@]}"
 tests "${sums[@]}"
-tests -race -short $(printf '%s\n' "${sums[@]}" | grep /model)
+tests -race -short $(printf '%s\n' "${sums[@]}" | grep -e /model -e /twin)
 if [ "$status" -ne 0 ]; then
 	echo "== failures, last lines =="
 	grep -n -e '--- FAIL' -e '^FAIL' -e 'panic:' -e 'DATA RACE' "$LOGS/test.log" | tail -n 40

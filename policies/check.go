@@ -31,6 +31,7 @@ func checkID(what, id string) error {
 
 func checkRegistry(r Registry, root string, rootKey []byte) (map[string]Party, map[string]Purpose, error) {
 	parties, purposes := map[string]Party{}, map[string]Purpose{}
+	owners := map[string]string{} // of keys: whoever holds one could act as either
 	for _, p := range r.Parties {
 		if err := checkID("party", p.ID); err != nil {
 			return nil, nil, err
@@ -49,6 +50,10 @@ func checkRegistry(r Registry, root string, rootKey []byte) (map[string]Party, m
 		if err != nil {
 			return nil, nil, texts.Errorf("party %q: %w", p.ID, err)
 		}
+		if other, dup := owners[string(key)]; dup {
+			return nil, nil, texts.Errorf("party %q has the key of %q; every party has a key of its own: sandgate party create", p.ID, other)
+		}
+		owners[string(key)] = p.ID
 		if want := signature.Of(rootKey); signature.Of(key) != want {
 			return nil, nil, texts.Errorf("party %q: its key is of %s and the ledger's profile demands %s, as the regulator's; draw one with: sandgate party create", p.ID, signature.Of(key), want)
 		}

@@ -141,6 +141,34 @@ func readDocument(node *yaml.Node) (Document, error) {
 	return doc, err
 }
 
+// ParseModelSpec reads a model specification that stands alone, as strictly as a bundle.
+func ParseModelSpec(text []byte) (*ModelSpec, error) {
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var node yaml.Node
+	if err := dec.Decode(&node); err != nil {
+		return nil, malformed(1, err, own, nil)
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, texts.Errorf("the file must hold one specification")
+	}
+	if line := alias(&node); line > 0 {
+		return nil, texts.Errorf("line %d: aliases and merge keys are not allowed; write the text out", line)
+	}
+	if len(node.Content) == 1 {
+		for i, c := range node.Content[0].Content {
+			if i%2 == 0 && c.Value == "kind" {
+				return nil, texts.Errorf("line %d: a specification has no kind; model draft makes the product of it", c.Line)
+			}
+		}
+	}
+	spec, err := decodeAs[ModelSpec](&node)
+	var read *readError
+	if errors.As(err, &read) {
+		return nil, malformed(1, read.err, read.at, read.types)
+	}
+	return spec, err
+}
+
 // decodeAs decodes node into T plus the kind field, refusing every other field.
 // The node is re-encoded because yaml.Node.Decode cannot refuse unknown fields.
 func decodeAs[T any](node *yaml.Node) (*T, error) {

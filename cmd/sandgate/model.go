@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v3"
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/client"
@@ -55,21 +53,16 @@ department and the regulator review it; then train it.`,
 			if err != nil {
 				return err
 			}
-			var m policies.ModelSpec
-			dec := yaml.NewDecoder(bytes.NewReader(text))
-			dec.KnownFields(true)
-			if err := dec.Decode(&m); err != nil {
-				return fmt.Errorf(a.t("模型规格格式有误: %w", "failed to read the specification: %w"), err)
-			}
-			if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
-				return errors.New(a.t("模型规格文件只应有一份规格", "the file must hold one specification"))
+			m, err := policies.ParseModelSpec(text)
+			if err != nil {
+				return texts.Errorf("failed to read the specification: %w", err)
 			}
 			if module != "" {
-				if err := a.pinModule(&m, module); err != nil {
+				if err := a.pinModule(m, module); err != nil {
 					return err
 				}
 			}
-			p.Operator, p.Job, p.Model = k.Party, policies.JobModel, &m
+			p.Operator, p.Job, p.Model = k.Party, policies.JobModel, m
 			doc, err := documentOf(policies.KindProduct, p)
 			if err != nil {
 				return err

@@ -29,6 +29,7 @@ var texts = bilingual.Book{
 	"the time-stamping authority answered status %d":                            "时间戳机构答复状态 %d",
 	"--tsa-root is a file of PEM certificates":                                  "--tsa-root 是 PEM 证书文件",
 	"--origin %q: %w":                                                           "--origin “%s”：%w",
+	"failed to read the specification: %w":                                      "读取模型规格失败：%w",
 	"--crypto %q is not known; known: default, gm":                              "未知的 --crypto “%s”；可用：default、gm",
 	"failed to encode trust file: %w":                                           "写出信任文件失败：%w",
 	"--module is for family module":                                             "--module 只用于模型族 module",

@@ -10,6 +10,8 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
@@ -248,7 +250,7 @@ func (p *Parameters) check() error {
 }
 
 func (f Feature) valid() bool {
-	if f.Column == "" || len(f.Column) > 256 {
+	if f.Column == "" || len(f.Column) > 256 || strings.ContainsFunc(f.Column, func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }) {
 		return false
 	}
 	switch f.Kind {
