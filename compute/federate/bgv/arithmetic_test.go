@@ -204,7 +204,7 @@ func FuzzStrictDecoding(f *testing.F) {
 		f.Fatal(err)
 	}
 	p := proposal(3, 2, 2, 8, 10)
-	hs, k := held(f, s, p)
+	_, k := held(f, s, p)
 	w, err := k.Writer(seeded(1))
 	if err != nil {
 		f.Fatal(err)
@@ -213,15 +213,19 @@ func FuzzStrictDecoding(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(part, 0, byte(0))
-	f.Add(part[:len(part)-1], 0, byte(0))
-	f.Add(append(slices.Clone(part), 0), 0, byte(0))
-	f.Add(hs["regulator"].KeyShare(), 7, byte(0xff))
-	f.Add([]byte{}, 0, byte(1))
-	f.Fuzz(func(t *testing.T, b []byte, at int, x byte) {
-		b = slices.Clone(b)
+	// The input says what to do to a well-formed part: megabytes are too much to mutate.
+	f.Add([]byte{}, partBytes, 0)
+	f.Add([]byte{}, partBytes-1, 0)
+	f.Add([]byte{}, partBytes+8, 0)
+	f.Add([]byte{}, polyBytes, 0)
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, partBytes, polyBytes)
+	f.Add([]byte{0xff}, polyBytes, 7)
+	f.Add([]byte{}, 0, 0)
+	f.Fuzz(func(t *testing.T, over []byte, length, at int) {
+		b := make([]byte, uint(length)%(partBytes+64))
+		copy(b, part)
 		if len(b) > 0 {
-			b[uint(at)%uint(len(b))] ^= x
+			copy(b[uint(at)%uint(len(b)):], over)
 		}
 		canonical := func(size int) bool {
 			if len(b) != size {

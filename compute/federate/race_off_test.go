@@ -1,0 +1,5 @@
+//go:build !race
+
+package federate_test
+
+const raced = false
