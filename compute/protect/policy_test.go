@@ -19,9 +19,13 @@ import (
 // returns its entry.
 func entryUnder(t *testing.T, columns, masks, rule string) policies.Entry {
 	t.Helper()
-	seed := sha256.Sum256([]byte("bureau"))
-	key := ed25519.NewKeyFromSeed(seed[:])
-	pub := base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey))
+	keyOf := func(party string) ed25519.PrivateKey {
+		seed := sha256.Sum256([]byte(party))
+		return ed25519.NewKeyFromSeed(seed[:])
+	}
+	pub := func(party string) string {
+		return base64.StdEncoding.EncodeToString(keyOf(party).Public().(ed25519.PublicKey))
+	}
 	levels := ""
 	for _, line := range strings.Split(strings.TrimSpace(columns), "\n") {
 		name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "- {name: "), ",")
@@ -31,9 +35,9 @@ func entryUnder(t *testing.T, columns, masks, rule string) policies.Entry {
 	if strings.Contains(rule, "mode: exact") {
 		one = "    one_row_per_unit: true\n"
 	}
-	b := policies.NewBook("bureau", key.Public().(ed25519.PublicKey))
+	b := policies.NewBook("bureau", keyOf("bureau").Public().(ed25519.PublicKey))
 	for _, bundle := range []string{
-		"kind: Registry\nparties:\n  - {id: bureau, role: regulator, key: \"" + pub + "\"}\n  - {id: dept, role: department, key: \"" + pub + "\"}\npurposes: [{id: plan, fee: governance}]\n",
+		"kind: Registry\nparties:\n  - {id: bureau, role: regulator, key: \"" + pub("bureau") + "\"}\n  - {id: dept, role: department, key: \"" + pub("dept") + "\"}\npurposes: [{id: plan, fee: governance}]\n",
 		"kind: Catalogue\ndepartment: dept\ndatasets:\n  - id: d\n    title: {zh: 表}\n    unit: {column: unit, kind: record}\n" + one + "    columns:\n      - {name: unit, title: {zh: 号}, type: text, identifier: opaque}\n" + columns +
 			"---\nkind: Grading\ndepartment: dept\nscheme: GB/T 43697-2024\nlevels: {d: {unit: 4" + levels + "}}\n" +
 			"---\nkind: Masking\ndepartment: dept\nmasks: {d: {" + masks + "}}\n" +
@@ -43,7 +47,7 @@ func entryUnder(t *testing.T, columns, masks, rule string) policies.Entry {
 		if strings.HasPrefix(bundle, "kind: Catalogue") {
 			party = "dept"
 		}
-		env, err := policies.Sign(nil, []byte(bundle), party, key)
+		env, err := policies.Sign(nil, []byte(bundle), party, keyOf(party))
 		if err != nil {
 			t.Fatal(err)
 		}
