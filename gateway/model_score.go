@@ -2,12 +2,15 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/compute/model"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/ledger/entry"
@@ -88,8 +91,10 @@ func (s *modelService) DownloadModel(ctx context.Context, req *sandgatev1.Downlo
 // Scores is the answer to one scoring call.
 type Scores struct {
 	engine.Scored
-	Left    int64 // rows that may still be scored this month
-	Receipt ledger.Receipt
+	// Confidences has an estimate for each row, nil where there is none.
+	Confidences []*model.Estimate
+	Left        int64 // rows that may still be scored this month
+	Receipt     ledger.Receipt
 }
 
 // ScoreModel scores rows that a model's operator brings. They are held in memory and in
@@ -98,7 +103,11 @@ func (d *Domain) ScoreModel(ctx context.Context, operator, requestID, id string,
 	if !requestIDPattern.MatchString(requestID) {
 		return nil, invalid("REQUEST_ID", "request_id 必须是 UUID", "request_id must be a UUID")
 	}
-	file, _, _, err := d.usable(ctx, operator, id)
+	file, m, _, err := d.usable(ctx, operator, id)
+	if err != nil {
+		return nil, err
+	}
+	judged, err := d.evaluation(id, m)
 	if err != nil {
 		return nil, err
 	}
@@ -127,6 +136,9 @@ func (d *Domain) ScoreModel(ctx context.Context, operator, requestID, id string,
 		return nil, err
 	}
 	answer := &Scores{Scored: *out}
+	for _, r := range out.Rows {
+		answer.Confidences = append(answer.Confidences, judged.Confidence(r))
+	}
 	answer.Receipt, err = d.append(ctx, func(e *entry.Entry) error {
 		if x := d.state.DecideScores(operator, id, int64(len(rows)), e.Time()); x != nil {
 			return refusal(*x)
@@ -140,6 +152,26 @@ func (d *Domain) ScoreModel(ctx context.Context, operator, requestID, id string,
 	}
 	d.log.View(func() { answer.Left = d.state.ScoresLeft(id, d.instant()) })
 	return answer, nil
+}
+
+// evaluation is the released evaluation of a model; an empty one of a model without.
+func (d *Domain) evaluation(id string, m state.Model) (*model.Evaluation, error) {
+	out := &model.Evaluation{}
+	want := m.Certified.Certificate.Evaluation
+	if want == "" {
+		return out, nil
+	}
+	kept, err := d.openModel(id, false)
+	if err != nil {
+		return nil, refusal(damagedModel)
+	}
+	defer kept.close()
+	text, err := kept.load(partFigures)
+	if err != nil || digestOf(text) != want || json.Unmarshal(text, out) != nil {
+		d.opt.Logger.Error("the report of a model is missing or damaged", "model", id)
+		return nil, refusal(damagedModel)
+	}
+	return out, nil
 }
 
 // score runs the worker.
@@ -212,6 +244,14 @@ func (s *modelService) ScoreModel(ctx context.Context, req *sandgatev1.ScoreMode
 	out := &sandgatev1.ScoreModelResponse{Columns: a.Columns, RowsLeft: a.Left, Receipt: receiptOf(a.Receipt)}
 	for _, r := range a.Rows {
 		out.Scores = append(out.Scores, &sandgatev1.ModelRow{Values: r})
+	}
+	for _, c := range a.Confidences {
+		shown := &sandgatev1.ScoreConfidence{}
+		if c != nil {
+			text := func(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }
+			shown.Observed, shown.Lower, shown.Upper = text(c.Value), text(c.Low), text(c.High)
+		}
+		out.Confidences = append(out.Confidences, shown)
 	}
 	return out, nil
 }

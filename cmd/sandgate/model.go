@@ -390,7 +390,7 @@ func (a *app) scoreRows(in io.Reader) (columns []string, rows [][]string, err er
 }
 
 // scoreAt has rows scored by the gateway, a call for every maxScored of them.
-func (a *app) scoreAt(ctx context.Context, cl *client.Client, name string, columns []string, rows [][]string) (heads []string, out [][]string, err error) {
+func (a *app) scoreAt(ctx context.Context, cl *client.Client, name string, columns []string, rows [][]string, confidence bool) (heads []string, out [][]string, err error) {
 	for len(rows) > 0 {
 		n := min(len(rows), maxScored)
 		req := &sandgatev1.ScoreModelRequest{RequestId: uuid.NewString(), Name: name, Columns: columns}
@@ -402,8 +402,19 @@ func (a *app) scoreAt(ctx context.Context, cl *client.Client, name string, colum
 			return heads, out, err
 		}
 		heads = resp.GetColumns()
-		for _, r := range resp.GetScores() {
-			out = append(out, r.GetValues())
+		if confidence {
+			heads = append(slices.Clone(heads), "observed", "observed_lower", "observed_upper")
+		}
+		for i, r := range resp.GetScores() {
+			row := r.GetValues()
+			if confidence {
+				c := &sandgatev1.ScoreConfidence{}
+				if i < len(resp.GetConfidences()) {
+					c = resp.GetConfidences()[i]
+				}
+				row = append(slices.Clone(row), c.GetObserved(), c.GetLower(), c.GetUpper())
+			}
+			out = append(out, row)
 		}
 		rows = rows[n:]
 		a.note("已打分 %d 行；本月还可打分 %d 行（账本第 %d 条）", "%d rows scored; %d more may be this month (ledger entry %d)", len(out), resp.GetRowsLeft(), resp.GetReceipt().GetSeq())

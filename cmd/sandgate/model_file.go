@@ -264,6 +264,7 @@ docs/model-file.md describes it.`,
 
 func (a *app) modelScoreCmd() *cobra.Command {
 	var rows, file string
+	var confidence bool
 	c := &cobra.Command{
 		Use:   "score MODEL --rows FILE.csv | score --file MODEL.json --rows FILE.csv",
 		Short: "用模型为自带的行打分：由网关，或用参数文件在本机 · score rows of your own, by the gateway or by a parameter file",
@@ -278,6 +279,9 @@ machine, with the same result, and nothing is sent.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if (file == "") == (len(args) == 0) {
 				return usageError{errors.New(a.t("须给出模型编号或 --file 之一", "name a model or give --file, one of them"))}
+			}
+			if file != "" && confidence {
+				return usageError{errors.New(a.t("置信来自网关所存的评估，参数文件中没有；请去掉 --file 或 --confidence", "the confidence comes from the evaluation, which the gateway has and a parameter file has not; leave out --file or --confidence"))}
 			}
 			var in io.Reader = a.in
 			if rows != "-" {
@@ -304,7 +308,7 @@ machine, with the same result, and nothing is sent.`,
 				return a.scores(s.Columns, s.Rows)
 			}
 			return a.withClient(func(cl *client.Client) error {
-				heads, out, err := a.scoreAt(c.Context(), cl, args[0], columns, values)
+				heads, out, err := a.scoreAt(c.Context(), cl, args[0], columns, values, confidence)
 				if err != nil {
 					return err
 				}
@@ -313,6 +317,7 @@ machine, with the same result, and nothing is sent.`,
 		},
 	}
 	c.Flags().StringVar(&rows, "rows", "", "CSV 文件，- 为标准输入 · CSV file, - for standard input")
+	c.Flags().BoolVar(&confidence, "confidence", false, "附上同段分值的留出单元的实际结果与 95% 区间 · add what became of held-out units of such a score, with its 95 % interval")
 	c.Flags().StringVar(&file, "file", "", "参数文件：在本机打分 · parameter file: score on this machine")
 	require(c, "rows")
 	return c

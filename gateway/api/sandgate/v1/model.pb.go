@@ -1233,7 +1233,9 @@ type ScoreModelResponse struct {
 	// Rows that may still be scored this month.
 	RowsLeft int64 `protobuf:"varint,3,opt,name=rows_left,json=rowsLeft,proto3" json:"rows_left,omitempty"`
 	// Receipt of the entry that counts the rows.
-	Receipt       *Receipt `protobuf:"bytes,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	Receipt *Receipt `protobuf:"bytes,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// What became of held-out units of such a score, one for each row.
+	Confidences   []*ScoreConfidence `protobuf:"bytes,5,rep,name=confidences,proto3" json:"confidences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1296,6 +1298,80 @@ func (x *ScoreModelResponse) GetReceipt() *Receipt {
 	return nil
 }
 
+func (x *ScoreModelResponse) GetConfidences() []*ScoreConfidence {
+	if x != nil {
+		return x.Confidences
+	}
+	return nil
+}
+
+// ScoreConfidence 置信 is what became of the held-out units whose score lay in the same
+// part of the scale: of a binary model the share of the first class, of several classes
+// the share that was right, of a number the mean label. Its texts are empty where noise
+// hides those units, and of clusters.
+type ScoreConfidence struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The estimate, a decimal number.
+	Observed string `protobuf:"bytes,1,opt,name=observed,proto3" json:"observed,omitempty"`
+	// Lower end of its 95 % interval.
+	Lower string `protobuf:"bytes,2,opt,name=lower,proto3" json:"lower,omitempty"`
+	// Upper end of its 95 % interval.
+	Upper         string `protobuf:"bytes,3,opt,name=upper,proto3" json:"upper,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScoreConfidence) Reset() {
+	*x = ScoreConfidence{}
+	mi := &file_sandgate_v1_model_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScoreConfidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScoreConfidence) ProtoMessage() {}
+
+func (x *ScoreConfidence) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_model_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScoreConfidence.ProtoReflect.Descriptor instead.
+func (*ScoreConfidence) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ScoreConfidence) GetObserved() string {
+	if x != nil {
+		return x.Observed
+	}
+	return ""
+}
+
+func (x *ScoreConfidence) GetLower() string {
+	if x != nil {
+		return x.Lower
+	}
+	return ""
+}
+
+func (x *ScoreConfidence) GetUpper() string {
+	if x != nil {
+		return x.Upper
+	}
+	return ""
+}
+
 // UploadModuleRequest is a piece of a module's file.
 type UploadModuleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1309,7 +1385,7 @@ type UploadModuleRequest struct {
 
 func (x *UploadModuleRequest) Reset() {
 	*x = UploadModuleRequest{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[15]
+	mi := &file_sandgate_v1_model_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1321,7 +1397,7 @@ func (x *UploadModuleRequest) String() string {
 func (*UploadModuleRequest) ProtoMessage() {}
 
 func (x *UploadModuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[15]
+	mi := &file_sandgate_v1_model_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1334,7 +1410,7 @@ func (x *UploadModuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadModuleRequest.ProtoReflect.Descriptor instead.
 func (*UploadModuleRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{15}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UploadModuleRequest) GetProduct() string {
@@ -1366,7 +1442,7 @@ type UploadModuleResponse struct {
 
 func (x *UploadModuleResponse) Reset() {
 	*x = UploadModuleResponse{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[16]
+	mi := &file_sandgate_v1_model_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1378,7 +1454,7 @@ func (x *UploadModuleResponse) String() string {
 func (*UploadModuleResponse) ProtoMessage() {}
 
 func (x *UploadModuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[16]
+	mi := &file_sandgate_v1_model_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1391,7 +1467,7 @@ func (x *UploadModuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadModuleResponse.ProtoReflect.Descriptor instead.
 func (*UploadModuleResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{16}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UploadModuleResponse) GetDigest() string {
@@ -1426,7 +1502,7 @@ type CancelModelRequest struct {
 
 func (x *CancelModelRequest) Reset() {
 	*x = CancelModelRequest{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[17]
+	mi := &file_sandgate_v1_model_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1514,7 @@ func (x *CancelModelRequest) String() string {
 func (*CancelModelRequest) ProtoMessage() {}
 
 func (x *CancelModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[17]
+	mi := &file_sandgate_v1_model_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1527,7 @@ func (x *CancelModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelModelRequest.ProtoReflect.Descriptor instead.
 func (*CancelModelRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{17}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CancelModelRequest) GetName() string {
@@ -1560,12 +1636,17 @@ const file_sandgate_v1_model_proto_rawDesc = "" +
 	"\x0esigned_request\x18\x05 \x01(\fB\x04\xe2A\x01\x02R\rsignedRequest\x12\x18\n" +
 	"\x04salt\x18\x06 \x01(\fB\x04\xe2A\x01\x02R\x04salt\"\"\n" +
 	"\bModelRow\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\tR\x06values\"\xaa\x01\n" +
+	"\x06values\x18\x01 \x03(\tR\x06values\"\xea\x01\n" +
 	"\x12ScoreModelResponse\x12\x18\n" +
 	"\acolumns\x18\x01 \x03(\tR\acolumns\x12-\n" +
 	"\x06scores\x18\x02 \x03(\v2\x15.sandgate.v1.ModelRowR\x06scores\x12\x1b\n" +
 	"\trows_left\x18\x03 \x01(\x03R\browsLeft\x12.\n" +
-	"\areceipt\x18\x04 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\"Q\n" +
+	"\areceipt\x18\x04 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\x12>\n" +
+	"\vconfidences\x18\x05 \x03(\v2\x1c.sandgate.v1.ScoreConfidenceR\vconfidences\"Y\n" +
+	"\x0fScoreConfidence\x12\x1a\n" +
+	"\bobserved\x18\x01 \x01(\tR\bobserved\x12\x14\n" +
+	"\x05lower\x18\x02 \x01(\tR\x05lower\x12\x14\n" +
+	"\x05upper\x18\x03 \x01(\tR\x05upper\"Q\n" +
 	"\x13UploadModuleRequest\x12\x1e\n" +
 	"\aproduct\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\aproduct\x12\x1a\n" +
 	"\x05chunk\x18\x02 \x01(\fB\x04\xe2A\x01\x02R\x05chunk\"r\n" +
@@ -1603,7 +1684,7 @@ func file_sandgate_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_sandgate_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sandgate_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_sandgate_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_sandgate_v1_model_proto_goTypes = []any{
 	(Model_State)(0),                   // 0: sandgate.v1.Model.State
 	(Model_Verdict)(0),                 // 1: sandgate.v1.Model.Verdict
@@ -1622,52 +1703,54 @@ var file_sandgate_v1_model_proto_goTypes = []any{
 	(*ScoreModelRequest)(nil),          // 14: sandgate.v1.ScoreModelRequest
 	(*ModelRow)(nil),                   // 15: sandgate.v1.ModelRow
 	(*ScoreModelResponse)(nil),         // 16: sandgate.v1.ScoreModelResponse
-	(*UploadModuleRequest)(nil),        // 17: sandgate.v1.UploadModuleRequest
-	(*UploadModuleResponse)(nil),       // 18: sandgate.v1.UploadModuleResponse
-	(*CancelModelRequest)(nil),         // 19: sandgate.v1.CancelModelRequest
-	(*Reason)(nil),                     // 20: sandgate.v1.Reason
-	(*timestamppb.Timestamp)(nil),      // 21: google.protobuf.Timestamp
-	(*Receipt)(nil),                    // 22: sandgate.v1.Receipt
-	(*longrunningpb.Operation)(nil),    // 23: google.longrunning.Operation
+	(*ScoreConfidence)(nil),            // 17: sandgate.v1.ScoreConfidence
+	(*UploadModuleRequest)(nil),        // 18: sandgate.v1.UploadModuleRequest
+	(*UploadModuleResponse)(nil),       // 19: sandgate.v1.UploadModuleResponse
+	(*CancelModelRequest)(nil),         // 20: sandgate.v1.CancelModelRequest
+	(*Reason)(nil),                     // 21: sandgate.v1.Reason
+	(*timestamppb.Timestamp)(nil),      // 22: google.protobuf.Timestamp
+	(*Receipt)(nil),                    // 23: sandgate.v1.Receipt
+	(*longrunningpb.Operation)(nil),    // 24: google.longrunning.Operation
 }
 var file_sandgate_v1_model_proto_depIdxs = []int32{
-	20, // 0: sandgate.v1.ExplainModelResponse.reasons:type_name -> sandgate.v1.Reason
+	21, // 0: sandgate.v1.ExplainModelResponse.reasons:type_name -> sandgate.v1.Reason
 	0,  // 1: sandgate.v1.Model.state:type_name -> sandgate.v1.Model.State
 	1,  // 2: sandgate.v1.Model.verdict:type_name -> sandgate.v1.Model.Verdict
-	20, // 3: sandgate.v1.Model.reasons:type_name -> sandgate.v1.Reason
+	21, // 3: sandgate.v1.Model.reasons:type_name -> sandgate.v1.Reason
 	6,  // 4: sandgate.v1.Model.progress:type_name -> sandgate.v1.ModelProgress
-	21, // 5: sandgate.v1.Model.create_time:type_name -> google.protobuf.Timestamp
-	22, // 6: sandgate.v1.Model.receipt:type_name -> sandgate.v1.Receipt
+	22, // 5: sandgate.v1.Model.create_time:type_name -> google.protobuf.Timestamp
+	23, // 6: sandgate.v1.Model.receipt:type_name -> sandgate.v1.Receipt
 	5,  // 7: sandgate.v1.ListModelsResponse.models:type_name -> sandgate.v1.Model
-	22, // 8: sandgate.v1.ModelCertificate.receipt:type_name -> sandgate.v1.Receipt
-	22, // 9: sandgate.v1.ModelFile.receipt:type_name -> sandgate.v1.Receipt
+	23, // 8: sandgate.v1.ModelCertificate.receipt:type_name -> sandgate.v1.Receipt
+	23, // 9: sandgate.v1.ModelFile.receipt:type_name -> sandgate.v1.Receipt
 	15, // 10: sandgate.v1.ScoreModelRequest.rows:type_name -> sandgate.v1.ModelRow
 	15, // 11: sandgate.v1.ScoreModelResponse.scores:type_name -> sandgate.v1.ModelRow
-	22, // 12: sandgate.v1.ScoreModelResponse.receipt:type_name -> sandgate.v1.Receipt
-	22, // 13: sandgate.v1.UploadModuleResponse.receipt:type_name -> sandgate.v1.Receipt
-	2,  // 14: sandgate.v1.ModelService.ExplainModel:input_type -> sandgate.v1.ExplainModelRequest
-	4,  // 15: sandgate.v1.ModelService.TrainModel:input_type -> sandgate.v1.TrainModelRequest
-	7,  // 16: sandgate.v1.ModelService.GetModel:input_type -> sandgate.v1.GetModelRequest
-	8,  // 17: sandgate.v1.ModelService.ListModels:input_type -> sandgate.v1.ListModelsRequest
-	10, // 18: sandgate.v1.ModelService.GetModelCertificate:input_type -> sandgate.v1.GetModelCertificateRequest
-	12, // 19: sandgate.v1.ModelService.DownloadModel:input_type -> sandgate.v1.DownloadModelRequest
-	14, // 20: sandgate.v1.ModelService.ScoreModel:input_type -> sandgate.v1.ScoreModelRequest
-	17, // 21: sandgate.v1.ModelService.UploadModule:input_type -> sandgate.v1.UploadModuleRequest
-	19, // 22: sandgate.v1.ModelService.CancelModel:input_type -> sandgate.v1.CancelModelRequest
-	3,  // 23: sandgate.v1.ModelService.ExplainModel:output_type -> sandgate.v1.ExplainModelResponse
-	23, // 24: sandgate.v1.ModelService.TrainModel:output_type -> google.longrunning.Operation
-	5,  // 25: sandgate.v1.ModelService.GetModel:output_type -> sandgate.v1.Model
-	9,  // 26: sandgate.v1.ModelService.ListModels:output_type -> sandgate.v1.ListModelsResponse
-	11, // 27: sandgate.v1.ModelService.GetModelCertificate:output_type -> sandgate.v1.ModelCertificate
-	13, // 28: sandgate.v1.ModelService.DownloadModel:output_type -> sandgate.v1.ModelFile
-	16, // 29: sandgate.v1.ModelService.ScoreModel:output_type -> sandgate.v1.ScoreModelResponse
-	18, // 30: sandgate.v1.ModelService.UploadModule:output_type -> sandgate.v1.UploadModuleResponse
-	5,  // 31: sandgate.v1.ModelService.CancelModel:output_type -> sandgate.v1.Model
-	23, // [23:32] is the sub-list for method output_type
-	14, // [14:23] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	23, // 12: sandgate.v1.ScoreModelResponse.receipt:type_name -> sandgate.v1.Receipt
+	17, // 13: sandgate.v1.ScoreModelResponse.confidences:type_name -> sandgate.v1.ScoreConfidence
+	23, // 14: sandgate.v1.UploadModuleResponse.receipt:type_name -> sandgate.v1.Receipt
+	2,  // 15: sandgate.v1.ModelService.ExplainModel:input_type -> sandgate.v1.ExplainModelRequest
+	4,  // 16: sandgate.v1.ModelService.TrainModel:input_type -> sandgate.v1.TrainModelRequest
+	7,  // 17: sandgate.v1.ModelService.GetModel:input_type -> sandgate.v1.GetModelRequest
+	8,  // 18: sandgate.v1.ModelService.ListModels:input_type -> sandgate.v1.ListModelsRequest
+	10, // 19: sandgate.v1.ModelService.GetModelCertificate:input_type -> sandgate.v1.GetModelCertificateRequest
+	12, // 20: sandgate.v1.ModelService.DownloadModel:input_type -> sandgate.v1.DownloadModelRequest
+	14, // 21: sandgate.v1.ModelService.ScoreModel:input_type -> sandgate.v1.ScoreModelRequest
+	18, // 22: sandgate.v1.ModelService.UploadModule:input_type -> sandgate.v1.UploadModuleRequest
+	20, // 23: sandgate.v1.ModelService.CancelModel:input_type -> sandgate.v1.CancelModelRequest
+	3,  // 24: sandgate.v1.ModelService.ExplainModel:output_type -> sandgate.v1.ExplainModelResponse
+	24, // 25: sandgate.v1.ModelService.TrainModel:output_type -> google.longrunning.Operation
+	5,  // 26: sandgate.v1.ModelService.GetModel:output_type -> sandgate.v1.Model
+	9,  // 27: sandgate.v1.ModelService.ListModels:output_type -> sandgate.v1.ListModelsResponse
+	11, // 28: sandgate.v1.ModelService.GetModelCertificate:output_type -> sandgate.v1.ModelCertificate
+	13, // 29: sandgate.v1.ModelService.DownloadModel:output_type -> sandgate.v1.ModelFile
+	16, // 30: sandgate.v1.ModelService.ScoreModel:output_type -> sandgate.v1.ScoreModelResponse
+	19, // 31: sandgate.v1.ModelService.UploadModule:output_type -> sandgate.v1.UploadModuleResponse
+	5,  // 32: sandgate.v1.ModelService.CancelModel:output_type -> sandgate.v1.Model
+	24, // [24:33] is the sub-list for method output_type
+	15, // [15:24] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_model_proto_init() }
@@ -1682,7 +1765,7 @@ func file_sandgate_v1_model_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_model_proto_rawDesc), len(file_sandgate_v1_model_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
