@@ -147,7 +147,10 @@ func (s *State) DecideModel(a ModelAsk) ModelDecision {
 	limits.Query = most // what one model may cost is the model rule's
 	charges := budget.Charges(spec.Dataset, a.Operator, Year(a.At), price, limits)
 	if err := s.filter.Clone().Reserve(charges); err != nil {
-		return refuse(exhausted(err, spec.Dataset, e.Department))
+		x := exhausted(err, spec.Dataset, e.Department)
+		x.HintZH = "重新训练总要付价；已有的模型仍可用；预算按年度核定，或用较低的 rho 提交新版产品"
+		x.HintEN = "training anew is never free, and models that there are stay; budgets are set by the year, or file a version of the product with a lower rho"
+		return refuse(x)
 	}
 	return ModelDecision{Reserved: &entry.ModelReserved{Request: a.Request, Snapshot: snapshots[0], Price: price, Charges: charges}}
 }
