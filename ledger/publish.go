@@ -61,12 +61,24 @@ func openTiles(cfg *Config, signer *guard) (*integrator, error) {
 		cancel()
 		return nil, fmt.Errorf("failed to open tiles: %w", err)
 	}
-	add, shutdown, reader, err := tessera.NewAppender(ctx, driver, opts)
+	add, shutdown, reader, err := newAppender(ctx, driver, opts)
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("failed to open tiles, of which .state in the log directory keeps account: if it is damaged, bring back a complete copy of the log directory: %w", err)
 	}
 	return &integrator{add: add, reader: reader, shutdown: shutdown, cancel: cancel, dir: cfg.Dir}, nil
+}
+
+// newAppender is tessera.NewAppender, which panics when it cannot open its own lock.
+func newAppender(ctx context.Context, driver tessera.Driver, opts *tessera.AppendOptions) (a *tessera.Appender, shutdown func(context.Context) error, r tessera.LogReader, err error) {
+	defer func() {
+		if x := recover(); x != nil {
+			if err, _ = x.(error); err == nil {
+				panic(x)
+			}
+		}
+	}()
+	return tessera.NewAppender(ctx, driver, opts)
 }
 
 // checkPublished refuses a published checkpoint that says no size: with it nothing would ever be published again.
