@@ -52,4 +52,5 @@ func BenchmarkRun(b *testing.B) {
 			show(b, r)
 		}
 	}
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "s/op")
 }
