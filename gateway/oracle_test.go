@@ -315,7 +315,9 @@ func TestAttack08_R01CanariesStayInside(t *testing.T) {
 	}
 	texts = append(texts, a.Domain.Layers()...)
 	found := 0
-	for where, text := range map[string]string{"errors": strings.Join(texts, "\n"), "log": a.Logs.String(), "log of the failing gateway": b.Logs.String(), "ledger": entries.String()} {
+	// The nanoseconds of an instant hold any six digits now and then.
+	logged := func(text string) string { return regexp.MustCompile(`"time":"[^"]*"`).ReplaceAllString(text, "") }
+	for where, text := range map[string]string{"errors": strings.Join(texts, "\n"), "log": logged(a.Logs.String()), "log of the failing gateway": logged(b.Logs.String()), "ledger": entries.String()} {
 		for _, c := range []string{word, number, literal, "CANARYID", "777444", "110105194912310021"} {
 			if i := strings.Index(text, c); i >= 0 {
 				found++
