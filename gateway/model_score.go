@@ -29,8 +29,8 @@ var damagedModel = policies.Reason{Code: "MODEL_DAMAGED", Rule: "ledger", SetBy:
 	HintZH: "请网关管理员从备份恢复主目录下的 models 目录", HintEN: "have the gateway's administrator restore the directory models of its home from backup"}
 
 // usable opens the parameter file of a model that its operator may use now, and holds
-// it against the ledger.
-func (d *Domain) usable(ctx context.Context, operator, id string) (file []byte, m state.Model, spec policies.ModelSpec, err error) {
+// it against the ledger; and with judged the released evaluation, where there is one.
+func (d *Domain) usable(ctx context.Context, operator, id string, judged *model.Evaluation) (file []byte, m state.Model, spec policies.ModelSpec, err error) {
 	rule := policies.WaitPublished
 	serr := d.settled(ctx, func() {
 		m, _ = d.state.Model(id)
@@ -68,12 +68,19 @@ func (d *Domain) usable(ctx context.Context, operator, id string) (file []byte, 
 		d.opt.Logger.Error("the parameters of a model are missing or damaged", "model", id)
 		return nil, m, spec, refusal(damagedModel)
 	}
+	if want := m.Certified.Certificate.Evaluation; judged != nil && want != "" {
+		text, err := kept.load(partFigures)
+		if err != nil || digestOf(text) != want || json.Unmarshal(text, judged) != nil {
+			d.opt.Logger.Error("the report of a model is missing or damaged", "model", id)
+			return nil, m, spec, refusal(damagedModel)
+		}
+	}
 	return file, m, spec, nil
 }
 
 func (s *modelService) DownloadModel(ctx context.Context, req *sandgatev1.DownloadModelRequest) (*sandgatev1.ModelFile, error) {
 	id := modelIDOf(req.GetName())
-	file, m, spec, err := s.d.usable(ctx, caller(ctx), id)
+	file, m, spec, err := s.d.usable(ctx, caller(ctx), id, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -103,11 +110,8 @@ func (d *Domain) ScoreModel(ctx context.Context, operator, requestID, id string,
 	if !requestIDPattern.MatchString(requestID) {
 		return nil, invalid("REQUEST_ID", "request_id 必须是 UUID", "request_id must be a UUID")
 	}
-	file, m, _, err := d.usable(ctx, operator, id)
-	if err != nil {
-		return nil, err
-	}
-	judged, err := d.evaluation(id, m)
+	judged := &model.Evaluation{}
+	file, _, _, err := d.usable(ctx, operator, id, judged)
 	if err != nil {
 		return nil, err
 	}
@@ -152,26 +156,6 @@ func (d *Domain) ScoreModel(ctx context.Context, operator, requestID, id string,
 	}
 	d.log.View(func() { answer.Left = d.state.ScoresLeft(id, d.instant()) })
 	return answer, nil
-}
-
-// evaluation is the released evaluation of a model; an empty one of a model without.
-func (d *Domain) evaluation(id string, m state.Model) (*model.Evaluation, error) {
-	out := &model.Evaluation{}
-	want := m.Certified.Certificate.Evaluation
-	if want == "" {
-		return out, nil
-	}
-	kept, err := d.openModel(id, false)
-	if err != nil {
-		return nil, refusal(damagedModel)
-	}
-	defer kept.close()
-	text, err := kept.load(partFigures)
-	if err != nil || digestOf(text) != want || json.Unmarshal(text, out) != nil {
-		d.opt.Logger.Error("the report of a model is missing or damaged", "model", id)
-		return nil, refusal(damagedModel)
-	}
-	return out, nil
 }
 
 // score runs the worker.

@@ -96,8 +96,8 @@ func ParsePartyKey(s string) ([]byte, error) {
 
 // ParseKey reads a base64 Ed25519 public key of the gateway.
 func ParseKey(s string) (ed25519.PublicKey, error) {
-	raw, err := base64.StdEncoding.Strict().DecodeString(s)
-	if err != nil || len(raw) != ed25519.PublicKeySize {
+	raw, err := signature.Parse(s)
+	if err != nil || signature.Of(raw) != signature.Ed25519 {
 		return nil, texts.Errorf("key is not a base64 Ed25519 public key of 32 bytes")
 	}
 	return raw, nil

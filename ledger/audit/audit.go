@@ -141,7 +141,7 @@ func newAuditor(r *Report, trust *Trust, opt Options) *auditor {
 }
 
 // auditGC is GOGC during an audit: a ledger of a million entries takes some 0.6 GB of
-// state, and 2.3 GB at most with what is not yet collected.
+// state; the process takes 2.9 GB at most.
 const auditGC = 300
 
 // Run audits the log in dir. It returns an error only when the audit could not
