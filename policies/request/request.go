@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -209,8 +208,15 @@ func (s *Statement) append(out []byte) []byte {
 	optional(`,"purpose":`, s.Purpose)
 	if len(s.Terms) > 0 {
 		before := `,"terms":{"`
-		for _, k := range slices.Sorted(maps.Keys(s.Terms)) {
-			text(before+k+`":`, s.Terms[k])
+		var few [8]string
+		names := few[:0]
+		for k := range s.Terms {
+			names = append(names, k)
+		}
+		slices.Sort(names)
+		for _, k := range names {
+			out = append(append(out, before...), k...)
+			text(`":`, s.Terms[k])
 			before = `,"`
 		}
 		out = append(out, '}')
