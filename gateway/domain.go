@@ -26,6 +26,7 @@ import (
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/gateway/home/vault"
 	"github.com/sandgate/sandgate/internal/bilingual"
+	"github.com/sandgate/sandgate/internal/memory"
 	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/ledger/accesslog"
 	"github.com/sandgate/sandgate/ledger/entry"
@@ -310,7 +311,7 @@ func (o *Options) defaults() error {
 		o.Tier = sandbox.TierFull
 	}
 	if o.SnapshotMemory == 0 {
-		available, err := availableMemory()
+		available, err := memory.Available()
 		if err != nil {
 			return fmt.Errorf("failed to choose the memory for snapshots, name it with --snapshot-memory: %w", err)
 		}
