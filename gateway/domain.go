@@ -22,6 +22,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/sealed"
+	"github.com/sandgate/sandgate/compute/twin"
 	"github.com/sandgate/sandgate/gateway/alert"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/gateway/home/vault"
@@ -109,6 +110,10 @@ type Domain struct {
 	post   *engine.PostRunner
 
 	modelKeys sync.Mutex // keys of models are made, wrapped anew and erased one at a time
+
+	// twins finds the published twin of a data set and its digest.
+	twins     func(dataset string) (*twin.Twin, string, error)
+	rehearsed rehearsals
 
 	health  *health.Server
 	derived derivedAnswers
@@ -221,6 +226,7 @@ func (d *Domain) abandon() error {
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
 	}
+	errs = append(errs, d.rehearsed.close())
 	if d.service != nil {
 		errs = append(errs, d.service.Close())
 	}

@@ -316,6 +316,9 @@ type Answer struct {
 	Derived *engine.Derived
 	Sources []Source
 
+	// Mark is set when the answer comes from synthetic rows: no receipt, no digest.
+	Mark *Mark
+
 	owner string
 	query *algebra.PostQuery
 	// Collides is the earlier release that values are withheld for, as the party may

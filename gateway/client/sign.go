@@ -138,9 +138,10 @@ type signing struct {
 	c *Client
 }
 
-// SubmitJob signs a request that is not signed yet.
+// SubmitJob signs a request that is not signed yet. A rehearsal is not signed: nobody
+// could submit the signature on the real data.
 func (s signing) SubmitJob(ctx context.Context, in *sandgatev1.SubmitJobRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error) {
-	if !in.GetValidateOnly() && len(in.GetSignedRequest()) == 0 {
+	if !in.GetValidateOnly() && in.GetTwin() == nil && len(in.GetSignedRequest()) == 0 {
 		var err error
 		if in, err = s.c.SignJob(ctx, in); err != nil {
 			return nil, err
