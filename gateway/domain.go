@@ -191,6 +191,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
 	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, progress: map[string]engine.ModelProgress{}, kept: map[string]int{}, leaving: map[string]bool{}, uploading: map[string]bool{}, health: newHealth()}
+	d.twins = d.rehearsalTwin
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
@@ -210,6 +211,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	d.jobs.Go(d.keepState)
 	d.sweepReleases()
 	d.jobs.Go(d.resumeModels)
+	d.jobs.Go(d.resumeTwins)
 	return d, nil
 }
 

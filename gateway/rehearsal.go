@@ -81,10 +81,7 @@ func (d *Domain) Rehearse(ctx context.Context, operator, requestID string, q Que
 	if err := d.Authorize(operator, policies.ActSubmitJob, policies.Resource{}); err != nil {
 		return "", err
 	}
-	if !requestIDPattern.MatchString(requestID) {
-		return "", invalid("REQUEST_ID", "request_id 必须是 UUID", "request_id must be a UUID")
-	}
-	if err := run.check(); err != nil {
+	if err := run.checked(requestID); err != nil {
 		return "", err
 	}
 	p, err := d.prepare(ctx, operator, rehearsalPrefix+requestID, q)
@@ -140,7 +137,7 @@ func (d *Domain) rehearsable(p *prepared) error {
 		if p.schemas[i].Public {
 			continue
 		}
-		if _, _, err := d.twinOf(id); err != nil {
+		if _, _, err := d.twins(id); err != nil {
 			return err
 		}
 	}

@@ -24,7 +24,7 @@ func filesOf(sources []sourceFile) (out []*os.File) {
 	return out
 }
 
-func twinRun(t *sandgatev1.TwinRun) TwinRun { return TwinRun{Units: t.GetUnits(), Seed: t.GetSeed()} }
+func asTwinRun(t *sandgatev1.TwinRun) TwinRun { return TwinRun{Units: t.GetUnits(), Seed: t.GetSeed()} }
 
 // What every synthetic answer says first.
 const (
@@ -105,4 +105,23 @@ func (d *Domain) waitRehearsal(ctx context.Context, party, id string) error {
 	case <-ctx.Done():
 	}
 	return nil
+}
+
+// rehearse is Verify about a synthetic person.
+func (s *verificationService) rehearse(ctx context.Context, req *sandgatev1.VerifyRequest, q Question) (*sandgatev1.Verification, error) {
+	confirmed, mark, err := s.d.RehearseVerification(ctx, caller(ctx), req.GetRequestId(), q, asTwinRun(req.GetTwin()))
+	if err != nil {
+		return nil, err
+	}
+	out := &sandgatev1.Verification{Name: "verifications/" + rehearsalPrefix + req.GetRequestId(), Operator: caller(ctx), Licence: q.Licence, Purpose: q.Purpose, Product: q.Product,
+		State: sandgatev1.Verification_STATE_ANSWERED, Answer: sandgatev1.Verification_ANSWER_NOT_CONFIRMED, CreateTime: timestamppb.New(s.d.opt.Now()), Synthetic: markOf(mark)}
+	if confirmed {
+		out.Answer = sandgatev1.Verification_ANSWER_CONFIRMED
+	}
+	return out, nil
+}
+
+// rehearsedModelOf is a rehearsal of a model on the wire.
+func rehearsedModelOf(m *RehearsedModel) *sandgatev1.ModelRehearsal {
+	return &sandgatev1.ModelRehearsal{Product: m.Product, Verdict: verdictOf(m.Verdict), Reasons: reasonsOf(m.Reasons), Figures: m.Figures, File: m.File, Synthetic: markOf(m.Mark)}
 }

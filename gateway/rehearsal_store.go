@@ -69,23 +69,25 @@ type book struct {
 	store *disclosure.Store
 }
 
-// twinOf is a data set's published twin and its digest, or the refusal that says why
-// there is none to rehearse on.
-func (d *Domain) twinOf(dataset string) (*twin.Twin, string, error) {
-	if d.twins == nil {
-		return nil, "", refusal(policies.Reason{Code: "TWIN_NONE", Rule: "twin/" + dataset, SetBy: "sandgate",
-			ZH: "数据集“" + dataset + "”没有已发布的合成孪生", EN: "data set \"" + dataset + "\" has no published synthetic twin",
-			HintZH: "请数源部门发布孪生，或去掉 --on twin 在真实数据上提交", HintEN: "ask the department to publish a twin, or submit on the real data without --on twin"})
+// rehearsalTwin is a data set's published twin and the digest of its document, or the
+// refusal that says why there is none to rehearse on.
+func (d *Domain) rehearsalTwin(dataset string) (*twin.Twin, string, error) {
+	t, published, err := d.publishedTwin(dataset)
+	if err != nil {
+		return nil, "", err
 	}
-	return d.twins(dataset)
+	return t, published.Published.Certificate.Document, nil
 }
 
 func errTwinSize() error {
 	return invalid("TWIN_SIZE", fmt.Sprintf("合成单元数须在 1 到 %d 之间，种子至多 64 字节", syntheticUnits), fmt.Sprintf("the number of synthetic units is 1 to %d and a seed has 64 bytes at most", syntheticUnits))
 }
 
-// check refuses a size or seed that no draw has.
-func (r TwinRun) check() error {
+// checked refuses a request id that is none, and a size or seed that no draw has.
+func (r TwinRun) checked(requestID string) error {
+	if !requestIDPattern.MatchString(requestID) {
+		return invalid("REQUEST_ID", "request_id 必须是 UUID", "request_id must be a UUID")
+	}
 	if r.Units < 0 || r.Units > syntheticUnits || len(r.Seed) > 64 {
 		return errTwinSize()
 	}
@@ -148,7 +150,7 @@ func (d *Domain) rehearsalKeys(e policies.Entry) ingest.Keys {
 // drawTwin returns a synthetic snapshot of a data set and a lease of it, from what is
 // kept or drawn anew. It goes through an ingest worker like a department's file.
 func (d *Domain) drawTwin(ctx context.Context, dataset string, run TwinRun) (*draw, *engine.Lease, error) {
-	t, digest, err := d.twinOf(dataset)
+	t, digest, err := d.twins(dataset)
 	if err != nil {
 		return nil, nil, err
 	}

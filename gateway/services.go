@@ -80,7 +80,7 @@ func (s *operatorService) SubmitJob(ctx context.Context, req *sandgatev1.SubmitJ
 		return done("operations/explain", nil, explanation(x))
 	}
 	if req.GetTwin() != nil {
-		id, err := s.d.Rehearse(ctx, caller(ctx), req.GetRequestId(), q, twinRun(req.GetTwin()))
+		id, err := s.d.Rehearse(ctx, caller(ctx), req.GetRequestId(), q, asTwinRun(req.GetTwin()))
 		if err != nil {
 			return nil, err
 		}

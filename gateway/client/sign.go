@@ -159,7 +159,7 @@ type signingVerification struct {
 // Verify signs a request that is not signed yet, in the version of the product that
 // the gateway has on file for the party.
 func (s signingVerification) Verify(ctx context.Context, in *sandgatev1.VerifyRequest, opts ...grpc.CallOption) (*sandgatev1.Verification, error) {
-	if len(in.GetSignedRequest()) > 0 {
+	if len(in.GetSignedRequest()) > 0 || in.GetTwin() != nil {
 		return s.VerificationServiceClient.Verify(ctx, in, opts...)
 	}
 	signer, err := s.c.signer()
