@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -10,7 +11,6 @@ import (
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/engine"
-	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/compute/release"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
@@ -272,13 +272,14 @@ func (d *Domain) play(ctx context.Context, r *rehearsal) error {
 func (d *Domain) computeRehearsal(ctx context.Context, r *rehearsal, leases []*engine.Lease, draws []*draw) (*release.Release, error) {
 	p := r.p
 	var subjects []engine.Subjects
-	sources := make([]sourceFile, len(leases))
-	for i, l := range leases {
-		files, manifests, err := l.Open()
+	var files []*os.File
+	var units []int64
+	for _, l := range leases {
+		f, manifests, err := l.Open()
 		if err != nil {
 			return nil, err
 		}
-		sources[i] = sourceFile{files[0], manifests[0].Units}
+		files, units = append(files, f[0]), append(units, manifests[0].Units)
 	}
 	if p.plan.Consents != nil {
 		subjects = make([]engine.Subjects, len(draws))
@@ -289,31 +290,23 @@ func (d *Domain) computeRehearsal(ctx context.Context, r *rehearsal, leases []*e
 		}
 	}
 	if p.plan.Exact != nil {
-		p.plan.Exact.SnapUnits = sources[0].units
+		p.plan.Exact.SnapUnits = units[0]
 	}
-	if err := d.pool.Restart(ctx); err != nil {
-		return nil, workersDown()
-	}
-	partials, err := d.runner.ExecuteConsented(ctx, p.sql, p.plan, filesOf(sources), subjects, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
-	if err != nil {
-		return nil, err
-	}
-	if p.plan.Mode != protect.ModeExact {
-		return release.DP(p.plan, partials, release.NewSource())
-	}
-	b := d.rehearsed.bookOf(r.operator, r.snapshots[0], int(p.plan.Exact.K))
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	check := b.store.Begin(r.id, r.snapshots[0], int(p.plan.Exact.SnapUnits), int(p.plan.Exact.K))
-	if check == nil {
-		return nil, errors.New("failed to open the check of earlier rehearsals")
-	}
-	defer check.Rollback()
-	rel, err := release.Exact(p.plan, partials, check)
-	if err == nil {
-		check.Commit()
-	}
-	return rel, err
+	return d.kernel(ctx, p, files, subjects, func(k exactKernel) (*release.Release, error) {
+		b := d.rehearsed.bookOf(r.operator, r.snapshots[0], int(p.plan.Exact.K))
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		check := b.store.Begin(r.id, r.snapshots[0], int(p.plan.Exact.SnapUnits), int(p.plan.Exact.K))
+		if check == nil {
+			return nil, errors.New("failed to open the check of earlier rehearsals")
+		}
+		defer check.Rollback()
+		rel, err := k(check)
+		if err == nil {
+			check.Commit()
+		}
+		return rel, err
+	})
 }
 
 // markOf names the twins, and of what was made up the columns that the query uses.

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"os"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc/status"
@@ -11,18 +10,6 @@ import (
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 )
-
-type sourceFile struct {
-	file  *os.File
-	units int64
-}
-
-func filesOf(sources []sourceFile) (out []*os.File) {
-	for _, s := range sources {
-		out = append(out, s.file)
-	}
-	return out
-}
 
 func asTwinRun(t *sandgatev1.TwinRun) TwinRun { return TwinRun{Units: t.GetUnits(), Seed: t.GetSeed()} }
 
