@@ -22,6 +22,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/sealed"
+	"github.com/sandgate/sandgate/compute/twin"
 	"github.com/sandgate/sandgate/gateway/alert"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/gateway/home/vault"
@@ -111,6 +112,10 @@ type Domain struct {
 
 	modelKeys sync.Mutex // keys of models are made, wrapped anew and erased one at a time
 
+	// twins finds the published twin of a data set and its digest.
+	twins     func(dataset string) (*twin.Twin, string, error)
+	rehearsed rehearsals
+
 	health  *health.Server
 	derived derivedAnswers
 	turns   postTurns
@@ -187,6 +192,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
 	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, progress: map[string]engine.ModelProgress{}, kept: map[string]int{}, leaving: map[string]bool{}, uploading: map[string]bool{}, health: newHealth()}
+	d.twins = d.rehearsalTwin
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
@@ -206,6 +212,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	d.jobs.Go(d.keepState)
 	d.sweepReleases()
 	d.jobs.Go(d.resumeModels)
+	d.jobs.Go(d.resumeTwins)
 	return d, nil
 }
 
@@ -222,6 +229,7 @@ func (d *Domain) abandon() error {
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
 	}
+	errs = append(errs, d.rehearsed.close())
 	if d.service != nil {
 		errs = append(errs, d.service.Close())
 	}

@@ -109,6 +109,13 @@ func (s *modelService) TrainModel(ctx context.Context, req *sandgatev1.TrainMode
 	if err != nil {
 		return nil, err
 	}
+	if req.GetTwin() != nil {
+		m, err := s.d.RehearseModel(ctx, caller(ctx), req.GetRequestId(), q, asTwinRun(req.GetTwin()))
+		if err != nil {
+			return nil, err
+		}
+		return done("operations/rehearsal", nil, rehearsedModelOf(m))
+	}
 	q.Signed = req.GetSignedRequest()
 	id, err := s.d.TrainModel(ctx, caller(ctx), req.GetRequestId(), q)
 	if err != nil {
@@ -248,9 +255,7 @@ func (d *Domain) modelOf(m state.Model) *sandgatev1.Model {
 		d.mu.Unlock()
 	}
 	if c := m.Certified; c != nil {
-		out.Verdict = map[policies.Verdict]sandgatev1.Model_Verdict{
-			policies.VerdictPass: sandgatev1.Model_VERDICT_PASS, policies.VerdictFail: sandgatev1.Model_VERDICT_FAIL, policies.VerdictVoid: sandgatev1.Model_VERDICT_VOID,
-		}[c.Certificate.Verdict]
+		out.Verdict = verdictOf(c.Certificate.Verdict)
 		out.ParametersDigest = c.Parameters
 		if c.Certificate.Verdict == policies.VerdictPass {
 			d.log.View(func() {
@@ -261,6 +266,12 @@ func (d *Domain) modelOf(m state.Model) *sandgatev1.Model {
 		}
 	}
 	return out
+}
+
+func verdictOf(v policies.Verdict) sandgatev1.Model_Verdict {
+	return map[policies.Verdict]sandgatev1.Model_Verdict{
+		policies.VerdictPass: sandgatev1.Model_VERDICT_PASS, policies.VerdictFail: sandgatev1.Model_VERDICT_FAIL, policies.VerdictVoid: sandgatev1.Model_VERDICT_VOID,
+	}[v]
 }
 
 func stageName(s engine.ModelStage) string {

@@ -29,6 +29,7 @@ const (
 	partReport     = "report"     // what the gate found, in full
 	partFigures    = "figures"    // the noised figures on held-out units
 	partAnswers    = "answers"    // the noised answers to passes, each under itself
+	partDocument   = "document"   // of a synthetic twin, which is kept as a model is
 )
 
 // modelFiles is what is kept of one model.
@@ -266,7 +267,10 @@ func (d *Domain) sweepModels() error {
 		keep := slices.Contains(modules, id)
 		d.log.View(func() {
 			m, _ := d.state.Model(id)
-			keep = keep || m.Phase == state.PhaseReserved || m.Phase == state.PhaseReleased
+			t, _ := d.state.Twin(id)
+			for _, phase := range []state.Phase{m.Phase, t.Phase} {
+				keep = keep || phase == state.PhaseReserved || phase == state.PhaseReleased
+			}
 		})
 		if keep {
 			continue

@@ -24,6 +24,8 @@ var logWords = map[string]string{
 	"stored release is missing or damaged": "所存发布结果缺失或损坏",
 	"a destroyed snapshot's key is not yet erased: repeat the command or restart the gateway": "已销毁快照的密钥尚未清除：请重复该命令或重启网关",
 	"module taken in":                                  "模块已收存",
+	"rehearsal gave no answer":                         "演练没有结果",
+	"old synthetic snapshots could not be deleted":     "旧合成快照未能删除",
 	"model let in":                                     "模型已受理",
 	"model gave no certificate":                        "模型没有合格证",
 	"an open model could not be ended":                 "未完成的模型未能终止",
