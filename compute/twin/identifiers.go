@@ -75,7 +75,7 @@ func chance(seed []byte, number uint64, kind uint64) stream {
 func (s *Sampler) made(number uint64) []string {
 	out := make([]string, len(s.t.Generated))
 	for i, g := range s.t.Generated {
-		out[i] = identifier(g.Kind, stream(mix(mix(number+s.key[1])^mix(uint64(i)+1))))
+		out[i] = identifier(g.Kind, stream(mix(mix(number+s.who[1])^mix(s.slots[i]))))
 	}
 	return out
 }

@@ -122,13 +122,18 @@ func (l *learner) judge(t *Twin) error {
 }
 
 func (l *learner) distance(drawn, noisy []float64, sigma float64) Range {
+	return ranged(drawn, noisy, sigma, l.units)
+}
+
+// ranged is the distance of what was drawn to what a noisy table of so many units is of.
+func ranged(drawn, noisy []float64, sigma, units float64) Range {
 	n := total(drawn)
 	t := 0.0
 	for i, x := range drawn {
-		t += math.Abs(x/n-noisy[i]/l.units) / 2
+		t += math.Abs(x/n-noisy[i]/units) / 2
 	}
-	expected := noiseDistance(len(drawn), sigma, l.units)
-	spread := math.Sqrt(float64(len(drawn))*(1-2/math.Pi)) / 2 * sigma / l.units
+	expected := noiseDistance(len(drawn), sigma, units)
+	spread := math.Sqrt(float64(len(drawn))*(1-2/math.Pi)) / 2 * sigma / units
 	low, high := min(1, max(0, t-expected-2*spread)), min(1, t+expected+2*spread)
 	about := min(high, max(low, math.Sqrt(max(0, t*t-expected*expected))))
 	return Range{tenThousandths(low), tenThousandths(about), tenThousandths(high)}
