@@ -19,12 +19,17 @@ type Trained struct {
 	Cell   int   `json:"cell"`   // the commonest code, or the first cell of the upper half
 	Twin   int64 `json:"twin"`   // on the twin's own rows
 	Data   Range `json:"data"`   // the same model on the data
-	Own    Range `json:"own"`    // a model learned on the data's noised tables, on the data
+	// Lost is how much more a model of the same columns explains that was learned on the
+	// data itself.
+	Lost Range `json:"lost"`
 }
 
 const (
-	predictors = 8
+	predictors = 4
 	ridge      = 1e-4 // of the mean diagonal, at least: columns follow from each other
+	// blunt is the ridge of the curvature by which a loss is judged: directions in which
+	// columns hardly differ would be noise alone, and no model gains much in them.
+	blunt = 0.05
 )
 
 // moments are the tables of pairs and of single columns of some rows, as shares.
@@ -58,37 +63,44 @@ func momentsOf(one [][]float64, pairs []table, n float64) moments {
 
 // models learns and judges one model per column. cells and pairs are what the twin drew.
 func (l *learner) models(cells [][]float64, pairs []table) []Trained {
-	d := len(l.schema.Columns)
-	drawn, mass := make([][]float64, d), make([][]float64, d)
-	for c := range d {
-		drawn[c], mass[c] = added(cells[c], l.coarse[c]), added(l.mass[c], l.join[c])
-	}
-	twin := momentsOf(drawn, pairs, judged)
-	real, smooth := momentsOf(mass, l.wide, l.units), momentsOf(mass, l.shaped, l.units)
+	twin, real := l.moments(cells, pairs)
 	var out []Trained
-	for c := range d {
-		yes, cell := l.target(c, mass[c])
-		variance := func(m moments) float64 {
-			p := 0.0
-			for g, x := range m.one(c) {
-				p += x * yes[g]
-			}
-			return p * (1 - p)
-		}
-		if variance(twin) < 0.01 || variance(real) < 0.01 {
+	for c := range l.schema.Columns {
+		yes, cell := l.target(c, l.massOf(c))
+		if variance(twin, c, yes) < 0.01 || variance(real, c, yes) < 0.01 {
 			continue // nearly everybody is alike: there is nothing to predict
 		}
 		x := l.told(c, twin)
-		own := func(w []float64, m moments) float64 { return 1 - x.loss(m, yes, w)/variance(m) }
-		onData := func(w []float64) Range {
-			r, half := own(w, real), 2*x.deviation(l, yes, w)/variance(real)
-			share := func(v float64) int64 { return tenThousandths(min(1, max(0, v))) }
-			return Range{share(r - half), share(r), share(r + half)}
-		}
-		w := x.solve(twin, yes, 0)
-		out = append(out, Trained{c, cell, tenThousandths(min(1, max(0, own(w, twin)))), onData(w), onData(x.solve(smooth, yes, l.sigma[1]/l.units*math.Sqrt(float64(x.size))/2))})
+		w := x.solve(twin, yes)
+		share := func(v float64) int64 { return tenThousandths(min(1, max(0, v))) }
+		ranged := func(v, half float64) Range { return Range{share(v - half), share(v), share(v + half)} }
+		v := variance(real, c, yes)
+		lost, half := x.lost(l, twin, real, yes, w)
+		out = append(out, Trained{c, cell, share(1 - x.loss(twin, yes, w)/variance(twin, c, yes)),
+			ranged(1-x.loss(real, yes, w)/v, 2*x.deviation(l, yes, w)/v), ranged(lost/v, half/v)})
 	}
 	return out
+}
+
+// massOf are a column's coarse groups in units.
+func (l *learner) massOf(c int) []float64 { return added(l.mass[c], l.join[c]) }
+
+// moments of what the twin drew and of the noised tables.
+func (l *learner) moments(cells [][]float64, pairs []table) (twin, real moments) {
+	var drawn, mass [][]float64
+	for c := range l.schema.Columns {
+		drawn, mass = append(drawn, added(cells[c], l.coarse[c])), append(mass, l.massOf(c))
+	}
+	return momentsOf(drawn, pairs, judged), momentsOf(mass, l.wide, l.units)
+}
+
+// variance of what is predicted.
+func variance(m moments, c int, yes []float64) float64 {
+	p := 0.0
+	for g, x := range m.one(c) {
+		p += x * yes[g]
+	}
+	return p * (1 - p)
 }
 
 // target says which coarse groups of a column are to be predicted.
@@ -186,47 +198,49 @@ func (x design) normal(m moments, yes []float64) (gram [][]float64, b []float64,
 	return gram, b, c
 }
 
-// solve gives the coefficients of least squares, with a ridge that is as large as the
-// noise; more where noised tables contradict each other.
-func (x design) solve(m moments, yes []float64, noise float64) []float64 {
+// solve gives the coefficients of least squares, with a little ridge.
+func (x design) solve(m moments, yes []float64) []float64 {
 	gram, b, _ := x.normal(m, yes)
-	mean := 0.0
-	for i := range gram {
-		mean += gram[i][i] / float64(x.size)
-	}
-	for r := max(noise, ridge*mean); r < 10; r *= 4 {
-		if w, ok := cholesky(gram, b, r); ok {
-			return w
-		}
-	}
-	return append([]float64{b[0]}, make([]float64, x.size-1)...)
+	return solved(factored(gram, ridge), b)
 }
 
-// cholesky solves (g + r·1)w = b, unless the matrix is not positive.
-func cholesky(g [][]float64, b []float64, r float64) ([]float64, bool) {
-	n := len(b)
-	low := make([][]float64, n)
-	for i := range n {
-		low[i] = make([]float64, i+1)
-		for j := range i + 1 {
-			s := g[i][j]
-			if i == j && i > 0 {
-				s += r
-			}
-			for k := range j {
-				s -= low[i][k] * low[j][k]
-			}
-			if i != j {
-				low[i][j] = s / low[j][j]
-				continue
-			}
-			if s <= r/2 {
-				return nil, false
-			}
-			low[i][i] = math.Sqrt(s)
-		}
+// factored is the Cholesky factor of a Gram matrix with a ridge; a greater one where
+// noise has made it impossible.
+func factored(g [][]float64, least float64) [][]float64 {
+	n, mean := len(g), 0.0
+	for i := range g {
+		mean += g[i][i] / float64(n)
 	}
-	w := slices.Clone(b)
+next:
+	for r := least * max(mean, ridge); ; r *= 4 {
+		low := make([][]float64, n)
+		for i := range n {
+			low[i] = make([]float64, i+1)
+			for j := range i + 1 {
+				s := g[i][j]
+				if i == j && i > 0 {
+					s += r
+				}
+				for k := range j {
+					s -= low[i][k] * low[j][k]
+				}
+				if i != j {
+					low[i][j] = s / low[j][j]
+					continue
+				}
+				if !(s > r/2) && i > 0 || !(s > 0) {
+					continue next
+				}
+				low[i][i] = math.Sqrt(s)
+			}
+		}
+		return low
+	}
+}
+
+// solved gives the solution for a right side.
+func solved(low [][]float64, b []float64) []float64 {
+	n, w := len(b), slices.Clone(b)
 	for i := range n {
 		for k := range i {
 			w[i] -= low[i][k] * w[k]
@@ -239,7 +253,7 @@ func cholesky(g [][]float64, b []float64, r float64) ([]float64, bool) {
 		}
 		w[i] /= low[i][i]
 	}
-	return w, true
+	return w
 }
 
 // loss is the mean squared error of a model.
@@ -254,36 +268,80 @@ func (x design) loss(m moments, yes, w []float64) float64 {
 	return out
 }
 
-// deviation is that of the loss by the noise of the tables. The sums of single columns
-// are taken for as noisy as the first pass, which they are at most.
-func (x design) deviation(l *learner, yes, w []float64) float64 {
-	variance := 0.0
-	coefficient := func(k, g int) float64 {
-		if g == 0 {
-			return 0
-		}
-		return w[x.first[k]+g-1]
-	}
+// noises calls note with each independent noise of the tables that a model's loss is made
+// of: the two slots it moves the gradient in, and by how much; the second may be −1.
+// loss is what it moves the loss by. The sums of single columns are taken for as noisy
+// as the first pass, which they are at most.
+func (x design) noises(l *learner, yes, w []float64, note func(i, j int, byI, byJ, loss float64)) {
+	one, two := l.sigma[0]/l.units, l.sigma[1]/l.units
 	for k, c := range x.columns {
 		cells := make([]float64, slices.Max(l.coarse[c])+1)
 		for _, g := range l.coarse[c] {
 			cells[g]++
 		}
-		for g := range cells {
-			u := coefficient(k, g)
-			one := (u*u + 2*w[0]*u) * l.sigma[0]
-			variance += one * one * cells[g]
+		for g := 1; g < len(cells); g++ {
+			i := x.first[k] + g - 1
+			u, s := w[i], one*math.Sqrt(cells[g])
+			note(i, 0, 2*(u+w[0])*s, 2*u*s, (u*u+2*w[0]*u)*s)
 			for y := range yes {
-				v := 2 * u * yes[y] * l.sigma[1]
-				variance += v * v
+				note(i, -1, -2*yes[y]*two, 0, -2*u*yes[y]*two)
 			}
 			for o, other := range x.columns[:k] {
-				for h := range slices.Max(l.coarse[other]) + 1 {
-					v := 2 * u * coefficient(o, h) * l.sigma[1]
-					variance += v * v
+				for h := range slices.Max(l.coarse[other]) {
+					j := x.first[o] + h
+					note(i, j, 2*w[j]*two, 2*u*two, 2*u*w[j]*two)
 				}
 			}
 		}
 	}
-	return math.Sqrt(variance) / l.units
+}
+
+// deviation is that of the loss by the noise of the tables.
+func (x design) deviation(l *learner, yes, w []float64) float64 {
+	variance := 0.0
+	x.noises(l, yes, w, func(_, _ int, _, _, loss float64) { variance += loss * loss })
+	return math.Sqrt(variance)
+}
+
+// lost estimates how far a model's loss on the data is above the least one, and twice the
+// estimate's deviation: a step of Newton's method from the model, with the curvature of
+// the twin. What the noise of the gradient adds in the mean is taken off.
+func (x design) lost(l *learner, twin, real moments, yes, w []float64) (value, half float64) {
+	curvature, _, _ := x.normal(twin, yes)
+	low := factored(curvature, blunt)
+	gram, b, _ := x.normal(real, yes)
+	gradient := make([]float64, x.size)
+	for i := range gradient {
+		for j, u := range w {
+			gradient[i] += 2 * gram[i][j] * u
+		}
+		gradient[i] -= 2 * b[i]
+	}
+	noise := make([][]float64, x.size) // covariance of the gradient
+	for i := range noise {
+		noise[i] = make([]float64, x.size)
+	}
+	x.noises(l, yes, w, func(i, j int, byI, byJ, _ float64) {
+		noise[i][i] += byI * byI
+		if j >= 0 {
+			noise[j][j] += byJ * byJ
+			noise[i][j] += byI * byJ
+			noise[j][i] += byI * byJ
+		}
+	})
+	step := solved(low, gradient)
+	bias, square, along := 0.0, 0.0, 0.0
+	for i := range noise {
+		noise[i] = solved(low, noise[i]) // rows of (covariance × inverse curvature)
+	}
+	for i := range noise {
+		bias += noise[i][i] / 4
+		value += gradient[i] * step[i] / 4
+		for j := range noise {
+			square += noise[i][j] * noise[j][i] / 16
+			along += step[i] * noise[i][j] * gradient[j] / 4
+		}
+	}
+	value = max(0, value-bias)
+	return value, 2 * math.Sqrt(max(0, 2*square+along))
 }

@@ -60,7 +60,7 @@ func (q Quality) holds(columns []Column) bool {
 		}
 	}
 	for _, m := range q.Models {
-		if m.Column < 0 || m.Column >= d || m.Cell < 0 || m.Cell >= columns[m.Column].Bins() || m.Twin < 0 || m.Twin > 10_000 || !m.Data.holds() || !m.Own.holds() {
+		if m.Column < 0 || m.Column >= d || m.Cell < 0 || m.Cell >= columns[m.Column].Bins() || m.Twin < 0 || m.Twin > 10_000 || !m.Data.holds() || !m.Lost.holds() {
 			return false
 		}
 	}

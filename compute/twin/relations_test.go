@@ -137,6 +137,9 @@ func (p pool) without(unit uint64) []Joined {
 // R02: a unit with all its rows in all tables moves the pass by its norm at most, and
 // each table counts it once.
 func TestR02_NoUnitMovesASpanBeyondItsNorm(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	p := pooled(t, 3000, "0.5")
 	s, err := NewSpan(p.members, "0.5")
 	if err != nil {
@@ -334,6 +337,9 @@ func TestRelationsKeepJoins(t *testing.T) {
 // A unit has the same number, token, and identifiers of a kind in every table; what is
 // drawn is fixed by documents and seed, in any part.
 func TestLinkedUnitsAreTheSame(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	p := pooled(t, 4000, "0.5")
 	s, r := related(t, p, "0.5")
 	text, err := r.Encode()
@@ -509,6 +515,9 @@ func TestSpansRefuse(t *testing.T) {
 // A document is read back as it was written; one altered byte is refused, and so is what
 // a sampler could not draw from, whatever its digest.
 func TestRelationsDocument(t *testing.T) {
+	if testing.Short() {
+		t.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	p := pooled(t, 2000, "0.5")
 	_, r := related(t, p, "0.5")
 	text, err := r.Encode()

@@ -60,12 +60,12 @@ line.axis{stroke:#ddd}.cell{fill:#a11}
 {{end}}</table></div>{{end}}
 
 {{if .Q.Models}}<h2>{{.Say "模型的误差" "Errors of models"}}</h2>
-<p>{{.Say "以其余列预测一列的线性模型所解释的方差：0 % 等于只猜平均。在孪生上学得的模型用到真实数据上（蓝），与用真实数据的加噪表学得的模型（橙）相比。" "Variance explained by a linear model that predicts a column from the others: 0 % is no better than the mean. The model learned on the twin, used on the data (blue), beside one learned from the data's noised tables (orange)."}}</p>
+<p>{{.Say "以其余列预测一列的线性模型所解释的方差：0 % 等于只猜平均。在孪生上学得的模型用到真实数据上（蓝），以及直接在真实数据上学习还能多解释多少（橙）。" "Variance explained by a linear model that predicts a column from the others: 0 % is no better than the mean. The model learned on the twin, used on the data (blue), and how much more one would explain that is learned on the data itself (orange)."}}</p>
 <div class="scroll" tabindex="0" role="region" aria-label="{{.Plain "模型的误差" "errors of models"}}"><table>
-<tr><th scope="col">{{.Say "预测" "predicted"}}</th><th scope="col" class="n">{{.Say "孪生学、孪生用" "twin on twin"}}</th><th scope="col" class="n">{{.Say "孪生学、真实用" "twin on data"}}</th><th scope="col" class="n">{{.Say "真实学、真实用" "data on data"}}</th></tr>
-{{range .Q.Models}}<tr><th scope="row">{{$.Name .Column}}: {{$.Target .}}</th><td class="n">{{$.Percent .Twin}}</td><td class="n">{{$.Percent .Data.About}} ({{$.Percent .Data.Low}} – {{$.Percent .Data.High}})</td><td class="n">{{$.Percent .Own.About}} ({{$.Percent .Own.Low}} – {{$.Percent .Own.High}})</td></tr>
+<tr><th scope="col">{{.Say "预测" "predicted"}}</th><th scope="col" class="n">{{.Say "孪生学、孪生用" "twin on twin"}}</th><th scope="col" class="n">{{.Say "孪生学、真实用" "twin on data"}}</th><th scope="col" class="n">{{.Say "真实学、真实用多出" "more by data on data"}}</th></tr>
+{{range .Q.Models}}<tr><th scope="row">{{$.Name .Column}}: {{$.Target .}}</th><td class="n">{{$.Percent .Twin}}</td><td class="n">{{$.Percent .Data.About}} ({{$.Percent .Data.Low}} – {{$.Percent .Data.High}})</td><td class="n">{{$.Percent .Lost.About}} ({{$.Percent .Lost.Low}} – {{$.Percent .Lost.High}})</td></tr>
 {{end}}</table></div>
-<figure>{{.Worth}}<figcaption>{{.Say "蓝：孪生学得；橙：加噪的真实表学得" "blue: learned on the twin; orange: from the data's noised tables"}}</figcaption></figure>{{end}}
+<figure>{{.Worth}}<figcaption>{{.Say "蓝：孪生学得；橙：真实数据学得者多出" "blue: learned on the twin; orange: how much more is learned on the data"}}</figcaption></figure>{{end}}
 
 <h2>{{.Say "不保证" "What it does not promise"}}</h2>
 <p>{{.Say "三列以上的关系为最大熵；一个单元的各行除恒定列外相互独立；孪生上得到的结论须在真实数据上重新计算。" "Relations of three and more columns are those of greatest entropy; rows of a unit are independent but for its constant columns; what is found on the twin is to be computed again on the data."}}</p>

@@ -104,14 +104,15 @@ func (v view) Heat() template.HTML {
 	return template.HTML(b.String())
 }
 
-// Worth draws what models learned on the twin and on the data explain.
+// Worth draws what models learned on the twin explain of the data, and how much more
+// others would.
 func (v view) Worth() template.HTML {
 	var b strings.Builder
 	b.WriteString(opened(labelled+drawnOver+50, rowHeight*2*len(v.Q.Models)+30, v.Plain("模型解释的方差", "variance that models explain")))
 	for i, m := range v.Q.Models {
 		name := v.Name(m.Column)
 		b.WriteString(bar(2*i, name, m.Data, 10_000, "own", fmt.Sprintf("%s, twin: %s (%s – %s)", name, v.Percent(m.Data.About), v.Percent(m.Data.Low), v.Percent(m.Data.High))))
-		b.WriteString(bar(2*i+1, "", m.Own, 10_000, "other", fmt.Sprintf("%s, data: %s (%s – %s)", name, v.Percent(m.Own.About), v.Percent(m.Own.Low), v.Percent(m.Own.High))))
+		b.WriteString(bar(2*i+1, "", m.Lost, 10_000, "other", fmt.Sprintf("%s, data: + %s (%s – %s)", name, v.Percent(m.Lost.About), v.Percent(m.Lost.Low), v.Percent(m.Lost.High))))
 	}
 	b.WriteString(v.axis(2*len(v.Q.Models), 10_000))
 	b.WriteString(`</svg>`)
