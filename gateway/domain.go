@@ -205,6 +205,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	d.jobs.Go(d.keepState)
 	d.sweepReleases()
 	d.jobs.Go(d.resumeModels)
+	d.jobs.Go(d.resumeTwins)
 	return d, nil
 }
 

@@ -62,6 +62,8 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	sandgatev1.RegisterVerificationServiceServer(s, &verificationService{d: d})
 	// model:
 	sandgatev1.RegisterModelServiceServer(s, &modelService{d: d})
+	// twin:
+	sandgatev1.RegisterTwinServiceServer(s, &twinService{d: d})
 	longrunningpb.RegisterOperationsServer(s, &operations{d: d})
 	healthpb.RegisterHealthServer(s, d.health)
 	reflection.Register(s)

@@ -55,6 +55,10 @@ const (
 	ActReadModel    Action = "ReadModel" // and its certificate
 	ActUseModel     Action = "UseModel"  // its file, and scores
 	ActCancelModel  Action = "CancelModel"
+
+	// twin:
+	ActPublishTwin Action = "PublishTwin"
+	ActReadTwin    Action = "ReadTwin" // whose, a licence decides
 )
 
 // Resource is what an action is about; empty fields do not apply.

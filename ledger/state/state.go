@@ -97,6 +97,9 @@ type State struct {
 
 	models models
 
+	// twin:
+	synthetics synthetics
+
 	// carried:
 	marked   *mark
 	recorded *Recorded
@@ -114,6 +117,7 @@ func New() *State {
 		keys:          newRotation(),
 		verifications: newVerifications(),
 		models:        newModels(),
+		synthetics:    newSynthetics(),
 	}
 }
 
@@ -293,6 +297,14 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyModelScored(e)
 	case entry.KindModelModule:
 		return s.applyModelModule(e)
+
+	// twin:
+	case entry.KindTwinReserved:
+		return s.applyTwinReserved(e)
+	case entry.KindTwinPublished:
+		return s.applyTwinPublished(e)
+	case entry.KindTwinFailed:
+		return s.applyTwinFailed(e)
 
 	// carried:
 	case entry.KindMarked:

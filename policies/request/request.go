@@ -63,6 +63,7 @@ const (
 	MethodIngest      = "snapshot.ingest"
 	MethodDestroy     = "snapshot.destroy"
 	MethodRisk        = "risk.assess"
+	MethodTwin        = "twin.publish" // terms dataset; the specification in the body
 )
 
 // Names of terms.
