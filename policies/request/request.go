@@ -58,11 +58,13 @@ const (
 	MethodCancel  = "job.cancel"   // terms job
 	MethodModel   = "model.train"  // a model product; terms product, product_digest
 	// MethodScore has rows scored by a model, MethodCancelModel ends its training; terms model.
-	MethodScore       = "model.score"
-	MethodCancelModel = "model.cancel"
-	MethodIngest      = "snapshot.ingest"
-	MethodDestroy     = "snapshot.destroy"
-	MethodRisk        = "risk.assess"
+	MethodScore = "model.score"
+	// MethodScoreEncrypted has encrypted rows scored; terms model, rows.
+	MethodScoreEncrypted = "model.score_encrypted"
+	MethodCancelModel    = "model.cancel"
+	MethodIngest         = "snapshot.ingest"
+	MethodDestroy        = "snapshot.destroy"
+	MethodRisk           = "risk.assess"
 )
 
 // Names of terms.
@@ -74,6 +76,7 @@ const (
 	TermJob     = "job"            // job id
 	TermDataset = "dataset"        // data set id
 	TermModel   = "model"          // model id
+	TermRows    = "rows"           // how many rows are to be scored, a decimal number
 )
 
 // Statement is what a party says it asks for. Every text in it is printable

@@ -182,6 +182,7 @@ func TestEncryptedParametersAreChecked(t *testing.T) {
 		"wider than the standard": {0x1fffffffffe00001, 0x1fffffffffc80001, 0x1fffffffffb40001, 0x1fffffffff500001},
 		"too narrow":              {36028797018652673, 36028797019389953, 36028797019488257},
 		"fewer":                   primes[:2],
+		"a prime above 2^60":      {primes[0], primes[1], 1152921504606994433},
 	} {
 		if _, err := newScheme(q); err == nil {
 			t.Errorf("%s: taken", name)

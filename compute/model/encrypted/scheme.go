@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 
 	"github.com/tuneinsight/lattigo/v6/ring"
 	"github.com/tuneinsight/lattigo/v6/schemes/ckks"
@@ -54,8 +55,8 @@ const (
 	ReplyBytes = 2 * PolyBytes // one output of all rows
 )
 
-// primes of the modulus, all below 2^60: 180 bits.
-var primes = []uint64{1152921504606830593, 1152921504606748673, 1152921504606994433}
+// primes of the modulus, the three greatest below 2^60 that suit the ring: 180 bits.
+var primes = []uint64{1152921504606830593, 1152921504606748673, 1152921504606683137}
 
 // The greatest bit lengths of the modulus at N = 2^13 for 128 bits of security with
 // ternary secrets and errors of σ ≈ 3.2: Albrecht et al., "Homomorphic Encryption Security
@@ -83,8 +84,8 @@ type limb struct {
 func New() (*Scheme, error) { return newScheme(primes) }
 
 func newScheme(primes []uint64) (*Scheme, error) {
-	if len(primes) != limbs {
-		return nil, errors.New("failed to make CKKS parameters: the modulus has another number of primes")
+	if len(primes) != limbs || slices.Max(primes) >= 1<<residueBits {
+		return nil, errors.New("failed to make CKKS parameters: the modulus has another number of primes, or one of them is too large")
 	}
 	p, err := ckks.NewParametersFromLiteral(ckks.ParametersLiteral{LogN: logN, Q: primes, LogDefaultScale: inputBits, RingType: ring.Standard})
 	if err != nil {

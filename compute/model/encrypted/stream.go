@@ -50,9 +50,12 @@ func (s *stream) Read(p []byte) (int, error) {
 // chunk is how many residues are worked on at a time, so that they stay in the cache.
 const chunk = 1024
 
+// residueBits: every residue is below 2^residueBits.
+const residueBits = 60
+
 // residues fills dst, of at most chunk elements, with numbers uniform below q.
 func (s *stream) residues(dst []uint64, q uint64, buf *[8 * chunk]byte) {
-	const mask = 1<<60 - 1
+	const mask = 1<<residueBits - 1
 	b := buf[:8*len(dst)]
 	_, _ = s.Read(b)
 	for i := range dst {
