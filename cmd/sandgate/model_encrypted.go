@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/model/encrypted"
 	"github.com/sandgate/sandgate/gateway/client"
+	"github.com/sandgate/sandgate/ledger/entry"
 )
 
 // scoreEncrypted has rows scored that the gateway never sees: they are coded and
@@ -46,4 +48,13 @@ func (a *app) scoreEncrypted(ctx context.Context, cl *client.Client, name string
 		a.note("已打分 %d 行；本月还可打分 %d 行（账本第 %d 条）", "%d rows scored; %d more may be this month (ledger entry %d)", len(out), got.Left, got.Receipt.GetSeq())
 	}
 	return heads, out, nil
+}
+
+// scoredSummary is a line about an entry that counts rows.
+func scoredSummary(s *entry.ModelScored, rows, encrypted string) string {
+	line := fmt.Sprintf("%s %d %s", s.Model, s.Rows, rows)
+	if s.Encrypted {
+		line += " " + encrypted
+	}
+	return line
 }
