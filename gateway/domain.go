@@ -22,6 +22,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/sealed"
+	"github.com/sandgate/sandgate/compute/model/encrypted"
 	"github.com/sandgate/sandgate/compute/twin"
 	"github.com/sandgate/sandgate/gateway/alert"
 	"github.com/sandgate/sandgate/gateway/home"
@@ -109,6 +110,7 @@ type Domain struct {
 	runner *engine.Runner
 	access *accesslog.Log
 	post   *engine.PostRunner
+	ckks   *encrypted.Scheme
 
 	modelKeys sync.Mutex // keys of models are made, wrapped anew and erased one at a time
 
@@ -149,6 +151,7 @@ type Domain struct {
 	running map[string]*run // by job, until its seat is free
 	// model:
 	uploading map[string]bool                 // operators that bring a module
+	scoring   map[string]bool                 // operators that have encrypted rows scored
 	progress  map[string]engine.ModelProgress // of the models that run
 	leaving   map[string]bool                 // data sets being destroyed
 	jobs      sync.WaitGroup
@@ -191,9 +194,12 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, progress: map[string]engine.ModelProgress{}, kept: map[string]int{}, leaving: map[string]bool{}, uploading: map[string]bool{}, health: newHealth()}
 	d.twins = d.rehearsalTwin
+	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, progress: map[string]engine.ModelProgress{}, kept: map[string]int{}, leaving: map[string]bool{}, uploading: map[string]bool{}, scoring: map[string]bool{}, health: newHealth()}
 	d.ctx, d.stop = context.WithCancel(context.Background())
+	if d.ckks, err = encrypted.New(); err != nil {
+		return nil, errors.Join(err, d.abandon())
+	}
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
 	}

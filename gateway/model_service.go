@@ -86,6 +86,10 @@ func modelSteps(p *ModelPlan) (zh, en []string) {
 	} else {
 		add("发布：打分接口，分值保留两位小数，按月限行数；模型留在域内", "released: scores with two digits, a limited number of rows a month; the model stays inside")
 	}
+	if spec.EncryptedScores {
+		add("另可对加密的行打分：分值是精确的，行数达到参数个数即可解出参数；等同于参数可以离开",
+			"and scores of rows that stay encrypted: they are exact, and as many rows as there are parameters give the parameters, which may thereby leave")
+	}
 	return zh, en
 }
 

@@ -63,6 +63,8 @@ const (
 	MethodDestroy     = "snapshot.destroy"
 	MethodRisk        = "risk.assess"
 	MethodTwin        = "twin.publish" // terms dataset; the specification in the body
+	// MethodScoreEncrypted has encrypted rows scored; terms model, rows.
+	MethodScoreEncrypted = "model.score_encrypted"
 )
 
 // Names of terms.
@@ -74,6 +76,7 @@ const (
 	TermJob     = "job"            // job id
 	TermDataset = "dataset"        // data set id
 	TermModel   = "model"          // model id
+	TermRows    = "rows"           // how many rows are to be scored, a decimal number
 )
 
 // Statement is what a party says it asks for. Every text in it is printable

@@ -1475,6 +1475,317 @@ func (x *ScoreConfidence) GetUpper() string {
 	return ""
 }
 
+// GetModelInputsRequest names a model.
+type GetModelInputsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name, models/{model}.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetModelInputsRequest) Reset() {
+	*x = GetModelInputsRequest{}
+	mi := &file_sandgate_v1_model_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetModelInputsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetModelInputsRequest) ProtoMessage() {}
+
+func (x *GetModelInputsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_model_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetModelInputsRequest.ProtoReflect.Descriptor instead.
+func (*GetModelInputsRequest) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetModelInputsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// ModelInputs is what is public of a linear model.
+type ModelInputs struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name, models/{model}/inputs.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Family, features and label, JSON; every constant is the catalogue's.
+	Schema []byte `protobuf:"bytes,2,opt,name=schema,proto3" json:"schema,omitempty"`
+	// How many numbers a row is coded as.
+	Inputs int32 `protobuf:"varint,3,opt,name=inputs,proto3" json:"inputs,omitempty"`
+	// How many sums a score follows from.
+	Outputs int32 `protobuf:"varint,4,opt,name=outputs,proto3" json:"outputs,omitempty"`
+	// Most rows of a call.
+	MostRows      int32 `protobuf:"varint,5,opt,name=most_rows,json=mostRows,proto3" json:"most_rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelInputs) Reset() {
+	*x = ModelInputs{}
+	mi := &file_sandgate_v1_model_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelInputs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelInputs) ProtoMessage() {}
+
+func (x *ModelInputs) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_model_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelInputs.ProtoReflect.Descriptor instead.
+func (*ModelInputs) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ModelInputs) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ModelInputs) GetSchema() []byte {
+	if x != nil {
+		return x.Schema
+	}
+	return nil
+}
+
+func (x *ModelInputs) GetInputs() int32 {
+	if x != nil {
+		return x.Inputs
+	}
+	return 0
+}
+
+func (x *ModelInputs) GetOutputs() int32 {
+	if x != nil {
+		return x.Outputs
+	}
+	return 0
+}
+
+func (x *ModelInputs) GetMostRows() int32 {
+	if x != nil {
+		return x.MostRows
+	}
+	return 0
+}
+
+// ScoreEncryptedRequest begins a call, or carries one input.
+type ScoreEncryptedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID chosen by the caller, a new one for each call. All fields but ciphertext stand
+	// in the first message alone.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Resource name, models/{model}.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// How many rows; at most 8192.
+	Rows int32 `protobuf:"varint,3,opt,name=rows,proto3" json:"rows,omitempty"`
+	// The 32 bytes that the public polynomials follow from.
+	Seed []byte `protobuf:"bytes,4,opt,name=seed,proto3" json:"seed,omitempty"`
+	// The public key.
+	Key []byte `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	// SHA-256 of seed, key and all ciphertexts, one after the other.
+	Digest []byte `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"`
+	// DSSE envelope (JSON) over what the operator asks; it commits to the digest.
+	SignedRequest []byte `protobuf:"bytes,7,opt,name=signed_request,json=signedRequest,proto3" json:"signed_request,omitempty"`
+	// The 32 random bytes that the commitment is salted with.
+	Salt []byte `protobuf:"bytes,8,opt,name=salt,proto3" json:"salt,omitempty"`
+	// One input of all rows, encrypted; in every message but the first.
+	Ciphertext    []byte `protobuf:"bytes,9,opt,name=ciphertext,proto3" json:"ciphertext,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScoreEncryptedRequest) Reset() {
+	*x = ScoreEncryptedRequest{}
+	mi := &file_sandgate_v1_model_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScoreEncryptedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScoreEncryptedRequest) ProtoMessage() {}
+
+func (x *ScoreEncryptedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_model_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScoreEncryptedRequest.ProtoReflect.Descriptor instead.
+func (*ScoreEncryptedRequest) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ScoreEncryptedRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ScoreEncryptedRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ScoreEncryptedRequest) GetRows() int32 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *ScoreEncryptedRequest) GetSeed() []byte {
+	if x != nil {
+		return x.Seed
+	}
+	return nil
+}
+
+func (x *ScoreEncryptedRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ScoreEncryptedRequest) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *ScoreEncryptedRequest) GetSignedRequest() []byte {
+	if x != nil {
+		return x.SignedRequest
+	}
+	return nil
+}
+
+func (x *ScoreEncryptedRequest) GetSalt() []byte {
+	if x != nil {
+		return x.Salt
+	}
+	return nil
+}
+
+func (x *ScoreEncryptedRequest) GetCiphertext() []byte {
+	if x != nil {
+		return x.Ciphertext
+	}
+	return nil
+}
+
+// ScoreEncryptedResponse says what was counted, or carries one output.
+type ScoreEncryptedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rows that may still be scored this month; in the first message alone.
+	RowsLeft int64 `protobuf:"varint,1,opt,name=rows_left,json=rowsLeft,proto3" json:"rows_left,omitempty"`
+	// Receipt of the entry that counts the rows; in the first message alone.
+	Receipt *Receipt `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// One output of all rows, encrypted; in every message but the first.
+	Ciphertext    []byte `protobuf:"bytes,3,opt,name=ciphertext,proto3" json:"ciphertext,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScoreEncryptedResponse) Reset() {
+	*x = ScoreEncryptedResponse{}
+	mi := &file_sandgate_v1_model_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScoreEncryptedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScoreEncryptedResponse) ProtoMessage() {}
+
+func (x *ScoreEncryptedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_model_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScoreEncryptedResponse.ProtoReflect.Descriptor instead.
+func (*ScoreEncryptedResponse) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ScoreEncryptedResponse) GetRowsLeft() int64 {
+	if x != nil {
+		return x.RowsLeft
+	}
+	return 0
+}
+
+func (x *ScoreEncryptedResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
+func (x *ScoreEncryptedResponse) GetCiphertext() []byte {
+	if x != nil {
+		return x.Ciphertext
+	}
+	return nil
+}
+
 // UploadModuleRequest is a piece of a module's file.
 type UploadModuleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1488,7 +1799,7 @@ type UploadModuleRequest struct {
 
 func (x *UploadModuleRequest) Reset() {
 	*x = UploadModuleRequest{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[17]
+	mi := &file_sandgate_v1_model_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +1811,7 @@ func (x *UploadModuleRequest) String() string {
 func (*UploadModuleRequest) ProtoMessage() {}
 
 func (x *UploadModuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[17]
+	mi := &file_sandgate_v1_model_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +1824,7 @@ func (x *UploadModuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadModuleRequest.ProtoReflect.Descriptor instead.
 func (*UploadModuleRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{17}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UploadModuleRequest) GetProduct() string {
@@ -1545,7 +1856,7 @@ type UploadModuleResponse struct {
 
 func (x *UploadModuleResponse) Reset() {
 	*x = UploadModuleResponse{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[18]
+	mi := &file_sandgate_v1_model_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1868,7 @@ func (x *UploadModuleResponse) String() string {
 func (*UploadModuleResponse) ProtoMessage() {}
 
 func (x *UploadModuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[18]
+	mi := &file_sandgate_v1_model_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1881,7 @@ func (x *UploadModuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadModuleResponse.ProtoReflect.Descriptor instead.
 func (*UploadModuleResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{18}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UploadModuleResponse) GetDigest() string {
@@ -1605,7 +1916,7 @@ type CancelModelRequest struct {
 
 func (x *CancelModelRequest) Reset() {
 	*x = CancelModelRequest{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[19]
+	mi := &file_sandgate_v1_model_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1617,7 +1928,7 @@ func (x *CancelModelRequest) String() string {
 func (*CancelModelRequest) ProtoMessage() {}
 
 func (x *CancelModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[19]
+	mi := &file_sandgate_v1_model_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1630,7 +1941,7 @@ func (x *CancelModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelModelRequest.ProtoReflect.Descriptor instead.
 func (*CancelModelRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{19}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CancelModelRequest) GetName() string {
@@ -1757,7 +2068,34 @@ const file_sandgate_v1_model_proto_rawDesc = "" +
 	"\x0fScoreConfidence\x12\x1a\n" +
 	"\bobserved\x18\x01 \x01(\tR\bobserved\x12\x14\n" +
 	"\x05lower\x18\x02 \x01(\tR\x05lower\x12\x14\n" +
-	"\x05upper\x18\x03 \x01(\tR\x05upper\"Q\n" +
+	"\x05upper\x18\x03 \x01(\tR\x05upper\"1\n" +
+	"\x15GetModelInputsRequest\x12\x18\n" +
+	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\"\x88\x01\n" +
+	"\vModelInputs\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06schema\x18\x02 \x01(\fR\x06schema\x12\x16\n" +
+	"\x06inputs\x18\x03 \x01(\x05R\x06inputs\x12\x18\n" +
+	"\aoutputs\x18\x04 \x01(\x05R\aoutputs\x12\x1b\n" +
+	"\tmost_rows\x18\x05 \x01(\x05R\bmostRows\"\xad\x02\n" +
+	"\x15ScoreEncryptedRequest\x12#\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\trequestId\x12\x18\n" +
+	"\x04name\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x04name\x12\x18\n" +
+	"\x04rows\x18\x03 \x01(\x05B\x04\xe2A\x01\x02R\x04rows\x12\x18\n" +
+	"\x04seed\x18\x04 \x01(\fB\x04\xe2A\x01\x02R\x04seed\x12\x16\n" +
+	"\x03key\x18\x05 \x01(\fB\x04\xe2A\x01\x02R\x03key\x12\x1c\n" +
+	"\x06digest\x18\x06 \x01(\fB\x04\xe2A\x01\x02R\x06digest\x12+\n" +
+	"\x0esigned_request\x18\a \x01(\fB\x04\xe2A\x01\x02R\rsignedRequest\x12\x18\n" +
+	"\x04salt\x18\b \x01(\fB\x04\xe2A\x01\x02R\x04salt\x12$\n" +
+	"\n" +
+	"ciphertext\x18\t \x01(\fB\x04\xe2A\x01\x01R\n" +
+	"ciphertext\"\x85\x01\n" +
+	"\x16ScoreEncryptedResponse\x12\x1b\n" +
+	"\trows_left\x18\x01 \x01(\x03R\browsLeft\x12.\n" +
+	"\areceipt\x18\x02 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\x12\x1e\n" +
+	"\n" +
+	"ciphertext\x18\x03 \x01(\fR\n" +
+	"ciphertext\"Q\n" +
 	"\x13UploadModuleRequest\x12\x1e\n" +
 	"\aproduct\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\aproduct\x12\x1a\n" +
 	"\x05chunk\x18\x02 \x01(\fB\x04\xe2A\x01\x02R\x05chunk\"r\n" +
@@ -1766,7 +2104,7 @@ const file_sandgate_v1_model_proto_rawDesc = "" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12.\n" +
 	"\areceipt\x18\x03 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\".\n" +
 	"\x12CancelModelRequest\x12\x18\n" +
-	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name2\xe5\x05\n" +
+	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name2\x94\a\n" +
 	"\fModelService\x12S\n" +
 	"\fExplainModel\x12 .sandgate.v1.ExplainModelRequest\x1a!.sandgate.v1.ExplainModelResponse\x12^\n" +
 	"\n" +
@@ -1778,7 +2116,9 @@ const file_sandgate_v1_model_proto_rawDesc = "" +
 	"\x13GetModelCertificate\x12'.sandgate.v1.GetModelCertificateRequest\x1a\x1d.sandgate.v1.ModelCertificate\x12J\n" +
 	"\rDownloadModel\x12!.sandgate.v1.DownloadModelRequest\x1a\x16.sandgate.v1.ModelFile\x12M\n" +
 	"\n" +
-	"ScoreModel\x12\x1e.sandgate.v1.ScoreModelRequest\x1a\x1f.sandgate.v1.ScoreModelResponse\x12U\n" +
+	"ScoreModel\x12\x1e.sandgate.v1.ScoreModelRequest\x1a\x1f.sandgate.v1.ScoreModelResponse\x12N\n" +
+	"\x0eGetModelInputs\x12\".sandgate.v1.GetModelInputsRequest\x1a\x18.sandgate.v1.ModelInputs\x12]\n" +
+	"\x0eScoreEncrypted\x12\".sandgate.v1.ScoreEncryptedRequest\x1a#.sandgate.v1.ScoreEncryptedResponse(\x010\x01\x12U\n" +
 	"\fUploadModule\x12 .sandgate.v1.UploadModuleRequest\x1a!.sandgate.v1.UploadModuleResponse(\x01\x12B\n" +
 	"\vCancelModel\x12\x1f.sandgate.v1.CancelModelRequest\x1a\x12.sandgate.v1.ModelBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
 
@@ -1795,7 +2135,7 @@ func file_sandgate_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_sandgate_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sandgate_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_sandgate_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_sandgate_v1_model_proto_goTypes = []any{
 	(Model_State)(0),                   // 0: sandgate.v1.Model.State
 	(Model_Verdict)(0),                 // 1: sandgate.v1.Model.Verdict
@@ -1816,59 +2156,68 @@ var file_sandgate_v1_model_proto_goTypes = []any{
 	(*ModelRow)(nil),                   // 16: sandgate.v1.ModelRow
 	(*ScoreModelResponse)(nil),         // 17: sandgate.v1.ScoreModelResponse
 	(*ScoreConfidence)(nil),            // 18: sandgate.v1.ScoreConfidence
-	(*UploadModuleRequest)(nil),        // 19: sandgate.v1.UploadModuleRequest
-	(*UploadModuleResponse)(nil),       // 20: sandgate.v1.UploadModuleResponse
-	(*CancelModelRequest)(nil),         // 21: sandgate.v1.CancelModelRequest
-	(*Reason)(nil),                     // 22: sandgate.v1.Reason
-	(*TwinRun)(nil),                    // 23: sandgate.v1.TwinRun
-	(*SyntheticMark)(nil),              // 24: sandgate.v1.SyntheticMark
-	(*timestamppb.Timestamp)(nil),      // 25: google.protobuf.Timestamp
-	(*Receipt)(nil),                    // 26: sandgate.v1.Receipt
-	(*longrunningpb.Operation)(nil),    // 27: google.longrunning.Operation
+	(*GetModelInputsRequest)(nil),      // 19: sandgate.v1.GetModelInputsRequest
+	(*ModelInputs)(nil),                // 20: sandgate.v1.ModelInputs
+	(*ScoreEncryptedRequest)(nil),      // 21: sandgate.v1.ScoreEncryptedRequest
+	(*ScoreEncryptedResponse)(nil),     // 22: sandgate.v1.ScoreEncryptedResponse
+	(*UploadModuleRequest)(nil),        // 23: sandgate.v1.UploadModuleRequest
+	(*UploadModuleResponse)(nil),       // 24: sandgate.v1.UploadModuleResponse
+	(*CancelModelRequest)(nil),         // 25: sandgate.v1.CancelModelRequest
+	(*Reason)(nil),                     // 26: sandgate.v1.Reason
+	(*TwinRun)(nil),                    // 27: sandgate.v1.TwinRun
+	(*SyntheticMark)(nil),              // 28: sandgate.v1.SyntheticMark
+	(*timestamppb.Timestamp)(nil),      // 29: google.protobuf.Timestamp
+	(*Receipt)(nil),                    // 30: sandgate.v1.Receipt
+	(*longrunningpb.Operation)(nil),    // 31: google.longrunning.Operation
 }
 var file_sandgate_v1_model_proto_depIdxs = []int32{
-	22, // 0: sandgate.v1.ExplainModelResponse.reasons:type_name -> sandgate.v1.Reason
-	23, // 1: sandgate.v1.TrainModelRequest.twin:type_name -> sandgate.v1.TwinRun
+	26, // 0: sandgate.v1.ExplainModelResponse.reasons:type_name -> sandgate.v1.Reason
+	27, // 1: sandgate.v1.TrainModelRequest.twin:type_name -> sandgate.v1.TwinRun
 	1,  // 2: sandgate.v1.ModelRehearsal.verdict:type_name -> sandgate.v1.Model.Verdict
-	22, // 3: sandgate.v1.ModelRehearsal.reasons:type_name -> sandgate.v1.Reason
-	24, // 4: sandgate.v1.ModelRehearsal.synthetic:type_name -> sandgate.v1.SyntheticMark
+	26, // 3: sandgate.v1.ModelRehearsal.reasons:type_name -> sandgate.v1.Reason
+	28, // 4: sandgate.v1.ModelRehearsal.synthetic:type_name -> sandgate.v1.SyntheticMark
 	0,  // 5: sandgate.v1.Model.state:type_name -> sandgate.v1.Model.State
 	1,  // 6: sandgate.v1.Model.verdict:type_name -> sandgate.v1.Model.Verdict
-	22, // 7: sandgate.v1.Model.reasons:type_name -> sandgate.v1.Reason
+	26, // 7: sandgate.v1.Model.reasons:type_name -> sandgate.v1.Reason
 	7,  // 8: sandgate.v1.Model.progress:type_name -> sandgate.v1.ModelProgress
-	25, // 9: sandgate.v1.Model.create_time:type_name -> google.protobuf.Timestamp
-	26, // 10: sandgate.v1.Model.receipt:type_name -> sandgate.v1.Receipt
+	29, // 9: sandgate.v1.Model.create_time:type_name -> google.protobuf.Timestamp
+	30, // 10: sandgate.v1.Model.receipt:type_name -> sandgate.v1.Receipt
 	6,  // 11: sandgate.v1.ListModelsResponse.models:type_name -> sandgate.v1.Model
-	26, // 12: sandgate.v1.ModelCertificate.receipt:type_name -> sandgate.v1.Receipt
-	26, // 13: sandgate.v1.ModelFile.receipt:type_name -> sandgate.v1.Receipt
+	30, // 12: sandgate.v1.ModelCertificate.receipt:type_name -> sandgate.v1.Receipt
+	30, // 13: sandgate.v1.ModelFile.receipt:type_name -> sandgate.v1.Receipt
 	16, // 14: sandgate.v1.ScoreModelRequest.rows:type_name -> sandgate.v1.ModelRow
 	16, // 15: sandgate.v1.ScoreModelResponse.scores:type_name -> sandgate.v1.ModelRow
-	26, // 16: sandgate.v1.ScoreModelResponse.receipt:type_name -> sandgate.v1.Receipt
+	30, // 16: sandgate.v1.ScoreModelResponse.receipt:type_name -> sandgate.v1.Receipt
 	18, // 17: sandgate.v1.ScoreModelResponse.confidences:type_name -> sandgate.v1.ScoreConfidence
-	26, // 18: sandgate.v1.UploadModuleResponse.receipt:type_name -> sandgate.v1.Receipt
-	2,  // 19: sandgate.v1.ModelService.ExplainModel:input_type -> sandgate.v1.ExplainModelRequest
-	4,  // 20: sandgate.v1.ModelService.TrainModel:input_type -> sandgate.v1.TrainModelRequest
-	8,  // 21: sandgate.v1.ModelService.GetModel:input_type -> sandgate.v1.GetModelRequest
-	9,  // 22: sandgate.v1.ModelService.ListModels:input_type -> sandgate.v1.ListModelsRequest
-	11, // 23: sandgate.v1.ModelService.GetModelCertificate:input_type -> sandgate.v1.GetModelCertificateRequest
-	13, // 24: sandgate.v1.ModelService.DownloadModel:input_type -> sandgate.v1.DownloadModelRequest
-	15, // 25: sandgate.v1.ModelService.ScoreModel:input_type -> sandgate.v1.ScoreModelRequest
-	19, // 26: sandgate.v1.ModelService.UploadModule:input_type -> sandgate.v1.UploadModuleRequest
-	21, // 27: sandgate.v1.ModelService.CancelModel:input_type -> sandgate.v1.CancelModelRequest
-	3,  // 28: sandgate.v1.ModelService.ExplainModel:output_type -> sandgate.v1.ExplainModelResponse
-	27, // 29: sandgate.v1.ModelService.TrainModel:output_type -> google.longrunning.Operation
-	6,  // 30: sandgate.v1.ModelService.GetModel:output_type -> sandgate.v1.Model
-	10, // 31: sandgate.v1.ModelService.ListModels:output_type -> sandgate.v1.ListModelsResponse
-	12, // 32: sandgate.v1.ModelService.GetModelCertificate:output_type -> sandgate.v1.ModelCertificate
-	14, // 33: sandgate.v1.ModelService.DownloadModel:output_type -> sandgate.v1.ModelFile
-	17, // 34: sandgate.v1.ModelService.ScoreModel:output_type -> sandgate.v1.ScoreModelResponse
-	20, // 35: sandgate.v1.ModelService.UploadModule:output_type -> sandgate.v1.UploadModuleResponse
-	6,  // 36: sandgate.v1.ModelService.CancelModel:output_type -> sandgate.v1.Model
-	28, // [28:37] is the sub-list for method output_type
-	19, // [19:28] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	30, // 18: sandgate.v1.ScoreEncryptedResponse.receipt:type_name -> sandgate.v1.Receipt
+	30, // 19: sandgate.v1.UploadModuleResponse.receipt:type_name -> sandgate.v1.Receipt
+	2,  // 20: sandgate.v1.ModelService.ExplainModel:input_type -> sandgate.v1.ExplainModelRequest
+	4,  // 21: sandgate.v1.ModelService.TrainModel:input_type -> sandgate.v1.TrainModelRequest
+	8,  // 22: sandgate.v1.ModelService.GetModel:input_type -> sandgate.v1.GetModelRequest
+	9,  // 23: sandgate.v1.ModelService.ListModels:input_type -> sandgate.v1.ListModelsRequest
+	11, // 24: sandgate.v1.ModelService.GetModelCertificate:input_type -> sandgate.v1.GetModelCertificateRequest
+	13, // 25: sandgate.v1.ModelService.DownloadModel:input_type -> sandgate.v1.DownloadModelRequest
+	15, // 26: sandgate.v1.ModelService.ScoreModel:input_type -> sandgate.v1.ScoreModelRequest
+	19, // 27: sandgate.v1.ModelService.GetModelInputs:input_type -> sandgate.v1.GetModelInputsRequest
+	21, // 28: sandgate.v1.ModelService.ScoreEncrypted:input_type -> sandgate.v1.ScoreEncryptedRequest
+	23, // 29: sandgate.v1.ModelService.UploadModule:input_type -> sandgate.v1.UploadModuleRequest
+	25, // 30: sandgate.v1.ModelService.CancelModel:input_type -> sandgate.v1.CancelModelRequest
+	3,  // 31: sandgate.v1.ModelService.ExplainModel:output_type -> sandgate.v1.ExplainModelResponse
+	31, // 32: sandgate.v1.ModelService.TrainModel:output_type -> google.longrunning.Operation
+	6,  // 33: sandgate.v1.ModelService.GetModel:output_type -> sandgate.v1.Model
+	10, // 34: sandgate.v1.ModelService.ListModels:output_type -> sandgate.v1.ListModelsResponse
+	12, // 35: sandgate.v1.ModelService.GetModelCertificate:output_type -> sandgate.v1.ModelCertificate
+	14, // 36: sandgate.v1.ModelService.DownloadModel:output_type -> sandgate.v1.ModelFile
+	17, // 37: sandgate.v1.ModelService.ScoreModel:output_type -> sandgate.v1.ScoreModelResponse
+	20, // 38: sandgate.v1.ModelService.GetModelInputs:output_type -> sandgate.v1.ModelInputs
+	22, // 39: sandgate.v1.ModelService.ScoreEncrypted:output_type -> sandgate.v1.ScoreEncryptedResponse
+	24, // 40: sandgate.v1.ModelService.UploadModule:output_type -> sandgate.v1.UploadModuleResponse
+	6,  // 41: sandgate.v1.ModelService.CancelModel:output_type -> sandgate.v1.Model
+	31, // [31:42] is the sub-list for method output_type
+	20, // [20:31] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_model_proto_init() }
@@ -1884,7 +2233,7 @@ func file_sandgate_v1_model_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_model_proto_rawDesc), len(file_sandgate_v1_model_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   20,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
