@@ -90,14 +90,16 @@ func New(d model.Design, t Terms, run string) (*Model, error) {
 		t.Decryptors < 2 || t.Decryptors > federate.MaxDepartments+1 || t.Dishonest < 0 || t.Dishonest >= t.Decryptors || t.Retries < 0 || t.Retries > MaxRetries || !runPattern.MatchString(run) {
 		return nil, refuse(CodeTerms, "约定中的单元数上限、重叠、期次、解密方、重试次数或训练编号超出范围", "the bound of units, overlap, period, decryptors, retries or run of the terms is out of range", "改正约定", "correct the terms")
 	}
+	// A round for the moments, one per step and one of figures; before a plan is made of steps
+	// that another party wrote.
+	if n := d.Spec.Setting.Steps; n < 0 || n > MaxRounds-2 {
+		return nil, refuse(CodeTerms, "训练的轮数过多，至多 %d 轮", "the training takes too many rounds, at most %d are made", "减少 steps", "lower steps", MaxRounds)
+	}
 	asked, err := d.Plan()
 	if err != nil {
 		return nil, err
 	}
 	m := &Model{joint: d, design: d, terms: t, run: run}
-	if len(asked.Passes)+1 > MaxRounds {
-		return nil, refuse(CodeTerms, "训练需要 %d 轮，至多 %d 轮", "the training takes %d rounds, at most %d are made", "减少 steps", "lower steps", len(asked.Passes)+1, MaxRounds)
-	}
 	if e, err := budget.Epsilon(asked.Price(), delta); err != nil || e > MostEpsilon {
 		return nil, refuse(CodePrice, "rho 对应的 ε 超过 %d", "the ε of this rho is above %d", "降低 rho", "lower rho", MostEpsilon)
 	}
@@ -144,6 +146,9 @@ func (m *Model) column(p model.Pass) (federate.Column, error) {
 	norm := big.NewInt(p.Norm)
 	square := new(big.Int).Mul(norm, norm)
 	wide := new(big.Int).Mul(norm, big.NewInt(m.terms.MaxUnits))
+	if p.Width < 1 || p.Width > federate.MaxCells {
+		return federate.Column{}, refuse(CodeTerms, "特征过多：一遍至多 %d 个和", "there are too many features: a pass has at most %d sums", "减少特征", "use fewer features", federate.MaxCells)
+	}
 	if !wide.IsInt64() || wide.Int64() > federate.MaxBound {
 		return federate.Column{}, refuse(CodeTerms, "此单元数上限下，各域之和可能超过 2^56", "at this bound of units a domain's sums may exceed 2^56", "降低 max_units", "lower max_units")
 	}
