@@ -24,6 +24,51 @@ type lookup struct {
 	draws  uint64   // so far; the table is made once it pays
 	upto   []uint64 // 2^64·c_k, at most lookupBand below and never above it
 	begin  []uint16
+	// whole[i] is 1+k where every U whose first wholeBits are i gives k, and 0 elsewhere.
+	whole []uint16
+}
+
+// wholeBits of U decide most draws of drawMany.
+const wholeBits = 13
+
+// drawMany fills out with draws of l's variance. Most are decided by the first wholeBits of
+// U, and a bit beside them is the sign, so that a word serves four of them; where they do
+// not decide, the rest of U comes from a word of its own. The distribution is draw's.
+func (s *random) drawMany(l *lookup, out []int64) {
+	for len(out) > 0 && l.upto == nil {
+		out[0] = s.draw(l)
+		out = out[1:]
+	}
+	if l.whole == nil && len(out) > 0 {
+		l.mark()
+	}
+	for len(out) > 0 {
+		word := s.u64()
+		for i := range min(4, len(out)) {
+			at, sign := word&(1<<wholeBits-1), int64(word>>15&1)
+			word >>= 16
+			k := int64(l.whole[at]) - 1
+			if k < 0 {
+				k = int64(s.find(l, at<<(64-wholeBits)|s.u64()>>wholeBits))
+			}
+			out[i] = (k ^ -sign) + sign
+		}
+		out = out[min(4, len(out)):]
+	}
+}
+
+// mark finds out where the first bits of U decide.
+func (l *lookup) mark() {
+	l.whole = make([]uint16, 1<<wholeBits)
+	for i := range l.whole {
+		first := uint64(i) << (64 - wholeBits)
+		last := first | (1<<(64-wholeBits) - 1)
+		k, _ := slices.BinarySearch(l.upto, first)
+		// Not within the band of an entry, from below or above, nor beyond the last.
+		if k < len(l.upto) && last < l.upto[k] && (k == 0 || first-l.upto[k-1] >= lookupBand) {
+			l.whole[i] = uint16(k + 1)
+		}
+	}
 }
 
 // tableOf returns the state of a variance, for up to eight at a time: a release
@@ -51,7 +96,15 @@ func (s *random) draw(l *lookup) int64 {
 		}
 		l.fill()
 	}
-	u := s.u64()
+	k := s.find(l, s.u64())
+	if k > 0 && s.bit() {
+		return -int64(k)
+	}
+	return int64(k)
+}
+
+// find is |X| for a U whose first 64 bits are u.
+func (s *random) find(l *lookup, u uint64) int {
 	k := int(l.begin[u>>(64-lookupBits)])
 	for k < len(l.upto) && u >= l.upto[k] {
 		if u-l.upto[k] < lookupBand {
@@ -63,10 +116,7 @@ func (s *random) draw(l *lookup) int64 {
 	if k == len(l.upto) {
 		k = s.resolveLookup(u, l.sigma2)
 	}
-	if k > 0 && s.bit() {
-		return -int64(k)
-	}
-	return int64(k)
+	return k
 }
 
 func (l *lookup) fill() {

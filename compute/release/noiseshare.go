@@ -53,9 +53,7 @@ func (n *NoiseShare) Fill(out []int64) (err error) {
 	}()
 	if n.sigma2.IsUint64() && n.sigma2.Uint64() <= lookupMax {
 		table := n.draw.tableOf(n.sigma2.Uint64())
-		for i := range out {
-			out[i] = n.draw.draw(table)
-		}
+		n.draw.drawMany(table, out)
 	} else {
 		for i := range out {
 			x := n.draw.gaussian(n.sigma2)
