@@ -63,6 +63,13 @@ func (n *NoiseShare) Fill(out []int64) (err error) {
 			out[i] = x.Int64()
 		}
 	}
+	bits := int64(0)
+	for _, x := range out {
+		bits |= x ^ x>>63
+	}
+	if bits < n.limit {
+		return nil // as no magnitude has a bit that is not in bits, and −x takes one more at most
+	}
 	for _, x := range out {
 		if x > n.limit || x < -n.limit {
 			panic(readFailure{})
