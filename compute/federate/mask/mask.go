@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	chunk     = 1 << 13 // cells of a part
+	chunk     = 1 << 16 // cells of a part
 	seedBytes = 32
 )
 
