@@ -97,6 +97,8 @@ type State struct {
 
 	models models
 
+	hub hub
+
 	// carried:
 	marked   *mark
 	recorded *Recorded
@@ -114,6 +116,7 @@ func New() *State {
 		keys:          newRotation(),
 		verifications: newVerifications(),
 		models:        newModels(),
+		hub:           newHub(),
 	}
 }
 
@@ -293,6 +296,14 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyModelScored(e)
 	case entry.KindModelModule:
 		return s.applyModelModule(e)
+
+	// hub:
+	case entry.KindHubProposed:
+		return s.applyHubProposed(e)
+	case entry.KindHubReleased:
+		return s.applyHubReleased(e)
+	case entry.KindHubFailed:
+		return s.applyHubFailed(e)
 
 	// carried:
 	case entry.KindMarked:
