@@ -24,6 +24,7 @@ const (
 	codeDifference   = "FEDERATION_DIFFERENCE"   // with earlier sums, fewer than k could be told apart
 	codeAgain        = "FEDERATION_AGAIN"        // this node has answered the round
 	codeResult       = "FEDERATION_RESULT"       // the shares do not open the sum
+	codeBrief        = "FEDERATION_BRIEF"        // the brief is malformed or not the proposal's
 	codeBounds       = "FEDERATION_BOUNDS"       // no parameters hold sums this wide
 	codeInternal     = "FEDERATION_INTERNAL"     // this node failed
 )

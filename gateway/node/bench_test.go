@@ -37,7 +37,7 @@ func BenchmarkRoundOverTheNetwork(b *testing.B) {
 				p.Columns[0].Cells, p.Columns[0].High = 1_000_000, 1<<23
 				p.Contributors, p.Departments = eight, eight[:2]
 				p.Columns[0].Sigma2, p.Deadline = big.NewInt(10_000), time.Now().Add(5*time.Minute).Unix()
-				session, err := hub.Propose(p)
+				session, err := hub.Propose(p, nil)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -22,6 +22,9 @@ type HubConfig struct {
 	// Dir is where parts are kept while a round runs: 48 bytes a cell and contributor.
 	Dir string
 	Now func() time.Time
+	// Deliver keeps the answer of a round for its receiver, before its result is taken; nil
+	// refuses all.
+	Deliver func(session string, p *federate.Proposal, d *federate.Delivery, s federate.Signed) error
 }
 
 // MaxRounds is how many rounds run at a time.
@@ -49,6 +52,7 @@ type gathering struct {
 	proposal federate.Signed
 	events   []Event
 	spools   map[Stream]*spool
+	release  string // digest of the delivery; empty until it came
 	ended    bool
 }
 
@@ -57,9 +61,12 @@ func NewHub(c HubConfig) *Hub {
 	return &Hub{c: c, rounds: map[string]*gathering{}, changed: make(chan struct{})}
 }
 
-// Propose signs a proposal and begins its round. The error is a *federate.Fault if it
-// cannot.
-func (h *Hub) Propose(p *federate.Proposal) (session string, err error) {
+// Propose signs a proposal and begins its round. brief is what it holds the digest of, nil
+// if of none. The error is a *federate.Fault if it cannot.
+func (h *Hub) Propose(p *federate.Proposal, brief []byte) (session string, err error) {
+	if (p.Brief != "") != (brief != nil) || brief != nil && p.Brief != federate.BriefDigest(brief) {
+		return "", errors.New("the brief is not the one that the proposal holds the digest of")
+	}
 	text := p.Encode()
 	sig, err := h.c.Sign(federate.SigningBytes(text))
 	if err != nil {
@@ -87,7 +94,7 @@ func (h *Hub) Propose(p *federate.Proposal) (session string, err error) {
 	}
 	h.forget()
 	g := &gathering{r: r, proposal: s, spools: map[Stream]*spool{}}
-	g.events = []Event{{Session: r.Session(), Proposal: &s}}
+	g.events = []Event{{Session: r.Session(), Proposal: &s, Brief: brief}}
 	h.rounds[r.Session()], h.order = g, append(h.order, r.Session())
 	h.wake()
 	return r.Session(), nil
@@ -265,6 +272,9 @@ func (l *local) Say(_ context.Context, session string, s federate.Signed) error 
 	if m.Kind == federate.KindShare && !g.complete(Stream{session, l.party, true}) || m.Kind == federate.KindContribution && !g.complete(Stream{session, l.party, false}) {
 		return errors.New("the parts that go with the message have not come")
 	}
+	if m.Kind == federate.KindResult && m.Result.Release != g.release {
+		return errors.New("the result is of another delivery than the one handed in")
+	}
 	before := len(g.events)
 	if f := g.r.Receive(s, l.h.at()); f != nil {
 		if !f.Dropped() {
@@ -303,6 +313,34 @@ func (h *Hub) manifest(g *gathering) error {
 		return err
 	}
 	g.events = append(g.events, Event{Session: g.r.Session(), Message: &federate.Signed{Text: text, Sig: sig}})
+	return nil
+}
+
+// Deliver implements Carrier.
+func (l *local) Deliver(_ context.Context, session string, s federate.Signed) error {
+	g, err := l.h.round(session, l.party)
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := g.r.Proposal()
+	d, err := federate.DecodeDelivery(s.Text)
+	if err != nil || d.From != l.party || d.Session != session || d.Receiver != p.Receiver || d.Brief != p.Brief || l.h.c.Verify(l.party, s.Text, s.Sig) != nil {
+		return errors.New("the delivery is not the caller's, not of this round, or not in canonical form")
+	}
+	if g.ended || l.party != p.Regulator || g.r.Phase() != federate.Opening || l.h.c.Deliver == nil {
+		return ErrRound
+	}
+	if digest := federate.DeliveryDigest(s.Text); g.release == digest {
+		return nil
+	} else if g.release != "" {
+		return errors.New("the answer was delivered before, and is another")
+	} else if err := l.h.c.Deliver(session, p, d, s); err != nil {
+		return err
+	} else {
+		g.release = digest
+	}
 	return nil
 }
 

@@ -19,17 +19,7 @@ import (
 )
 
 // Terms are what the domains agree on beside the query.
-type Terms struct {
-	// MaxUnits bounds the privacy units of each domain, 1…2^40: it bounds the cells.
-	MaxUnits int64 `json:"max_units"`
-	// Overlap is the number of domains that one privacy unit may stand in, at least 1: the
-	// sensitivity of the sums is so many times that of one domain's cells, and a unit that
-	// stands in several is counted in each.
-	Overlap int `json:"overlap"`
-	// Period names the data, such as "2026-10": rounds of one query and period are about the
-	// same data.
-	Period string `json:"period"`
-}
+type Terms = federate.Terms
 
 // Query is a plan as a round. It must not be changed and is safe for concurrent use.
 type Query struct {
