@@ -25,6 +25,11 @@ type HubConfig struct {
 	// Deliver keeps the answer of a round for its receiver, before its result is taken; nil
 	// refuses all.
 	Deliver func(session string, p *federate.Proposal, d *federate.Delivery, s federate.Signed) error
+	// Done is asked when the regulator's result is in, with what it signed; an error, best a
+	// *federate.Fault, ends the round without one. Failed is told of a round that ended otherwise. Both may be nil, and
+	// must not call the hub.
+	Done   func(session string, m *federate.Message, s federate.Signed) error
+	Failed func(session string, f *federate.Fault)
 }
 
 // MaxRounds is how many rounds run at a time.
@@ -199,8 +204,12 @@ func (h *Hub) end(g *gathering) {
 		s.close()
 	}
 	g.spools = nil
-	if g.r.Fault() == nil {
+	f := g.r.Fault()
+	if f == nil {
 		return
+	}
+	if h.c.Failed != nil {
+		h.c.Failed(g.r.Session(), f)
 	}
 	text := g.r.Abort(h.at())
 	if sig, err := h.c.Sign(federate.SigningBytes(text)); err == nil {
@@ -282,6 +291,15 @@ func (l *local) Say(_ context.Context, session string, s federate.Signed) error 
 		}
 		return f
 	}
+	if g.r.Phase() == federate.Done && l.h.c.Done != nil {
+		if err := l.h.c.Done(session, m, s); err != nil {
+			f := federate.Stopped(l.h.c.Party)
+			errors.As(err, &f)
+			g.r.Fail(f)
+			l.h.end(g)
+			return f
+		}
+	}
 	if m.Kind != federate.KindContribution { // those go out in the manifest
 		g.events = append(g.events, Event{Session: session, Message: &s})
 	}
@@ -313,34 +331,6 @@ func (h *Hub) manifest(g *gathering) error {
 		return err
 	}
 	g.events = append(g.events, Event{Session: g.r.Session(), Message: &federate.Signed{Text: text, Sig: sig}})
-	return nil
-}
-
-// Deliver implements Carrier.
-func (l *local) Deliver(_ context.Context, session string, s federate.Signed) error {
-	g, err := l.h.round(session, l.party)
-	if err != nil {
-		return err
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	p := g.r.Proposal()
-	d, err := federate.DecodeDelivery(s.Text)
-	if err != nil || d.From != l.party || d.Session != session || d.Receiver != p.Receiver || d.Brief != p.Brief || l.h.c.Verify(l.party, s.Text, s.Sig) != nil {
-		return errors.New("the delivery is not the caller's, not of this round, or not in canonical form")
-	}
-	if g.ended || l.party != p.Regulator || g.r.Phase() != federate.Opening || l.h.c.Deliver == nil {
-		return ErrRound
-	}
-	if digest := federate.DeliveryDigest(s.Text); g.release == digest {
-		return nil
-	} else if g.release != "" {
-		return errors.New("the answer was delivered before, and is another")
-	} else if err := l.h.c.Deliver(session, p, d, s); err != nil {
-		return err
-	} else {
-		g.release = digest
-	}
 	return nil
 }
 

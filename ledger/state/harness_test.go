@@ -168,6 +168,7 @@ func (w *world) forked(t testing.TB) *world {
 	s.conduct, s.starts = s.conduct.clone(), slices.Clone(s.starts)
 	s.verifications = s.verifications.clone()
 	s.models = s.models.clone()
+	s.hub = s.hub.clone()
 	s.keys.chain, s.keys.receipts, s.keys.handed = s.keys.chain.Clone(), slices.Clone(s.keys.receipts), slices.Clone(s.keys.handed)
 	s.keys.steps = slices.Clone(s.keys.steps)
 	s.keys.inForce, s.keys.epochs, s.keys.oldest, s.keys.exact = maps.Clone(s.keys.inForce), maps.Clone(s.keys.epochs), maps.Clone(s.keys.oldest), maps.Clone(s.keys.exact)

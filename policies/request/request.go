@@ -82,7 +82,7 @@ const (
 	TermRegion  = "region"         // name of an agreement
 	TermPeriod  = "period"         // of the data: a year or a month
 	TermScheme  = "scheme"         // bgv or mask; absent for the agreement's first
-	TermDomains = "domains"        // party ids in order, separated by commas; absent for all
+	TermDomains = "domains"        // SHA-256 of the party ids in order, a line each; absent for all
 	TermSeconds = "seconds"        // until the deadline; absent for the default
 )
 
