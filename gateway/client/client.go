@@ -42,6 +42,7 @@ type Client struct {
 
 	Verify     sandgatev1.VerificationServiceClient
 	Model      sandgatev1.ModelServiceClient
+	Round      sandgatev1.RoundServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
 	signer     func() (*Signer, error)
@@ -96,6 +97,7 @@ func Dial(kit *home.Kit, server string, with ...func(*Signer)) (*Client, error) 
 	c.Operations, c.Keys, c.Risk = signingOperations{c.Operations, c}, signingKeys{c.Keys, c}, signingRisk{c.Risk, c}
 	c.Verify = signingVerification{c.Verify, c}
 	c.Model = signingModel{c.Model, c}
+	c.Round = signingRound{sandgatev1.NewRoundServiceClient(conn), c}
 	c.Operator = signing{sandgatev1.NewOperatorServiceClient(conn), c}
 	return c, nil
 }

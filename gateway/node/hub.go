@@ -13,9 +13,8 @@ import (
 	"github.com/sandgate/sandgate/compute/release"
 )
 
-// HubConfig is what the aggregator brings.
+// HubConfig is what the aggregator brings. Its party name is each proposal's Aggregator.
 type HubConfig struct {
-	Party   string
 	Schemes []federate.Scheme
 	Sign    func(text []byte) ([]byte, error)
 	Verify  func(party string, text, sig []byte) error
@@ -39,6 +38,9 @@ const MaxRounds = 8
 // the two is not told.
 var ErrRound = errors.New("no such round")
 
+// ErrClosed is of a hub that lets go of its parties.
+var ErrClosed = errors.New("the hub is closing")
+
 // Hub is the aggregator of rounds. It is safe for concurrent use. Nothing of a round
 // outlives it.
 type Hub struct {
@@ -48,6 +50,9 @@ type Hub struct {
 	rounds  map[string]*gathering
 	order   []string
 	changed chan struct{} // closed when something happened
+
+	closing sync.Once
+	closed  chan struct{}
 }
 
 // gathering is one round at the hub.
@@ -63,7 +68,7 @@ type gathering struct {
 
 // NewHub returns a hub without rounds.
 func NewHub(c HubConfig) *Hub {
-	return &Hub{c: c, rounds: map[string]*gathering{}, changed: make(chan struct{})}
+	return &Hub{c: c, rounds: map[string]*gathering{}, changed: make(chan struct{}), closed: make(chan struct{})}
 }
 
 // Propose signs a proposal and begins its round. brief is what it holds the digest of, nil
@@ -82,7 +87,7 @@ func (h *Hub) Propose(p *federate.Proposal, brief []byte) (session string, err e
 		return "", err
 	}
 	s := federate.Signed{Text: text, Sig: sig}
-	r, f := federate.Open(federate.Setup{Self: h.c.Party, Schemes: h.c.Schemes, Verify: h.c.Verify, Random: release.NewSource(), Journal: journal}, s, h.at())
+	r, f := federate.Open(federate.Setup{Self: p.Aggregator, Schemes: h.c.Schemes, Verify: h.c.Verify, Random: release.NewSource(), Journal: journal}, s, h.at())
 	if f != nil {
 		return "", f
 	}
@@ -257,6 +262,8 @@ func (l *local) Attend(ctx context.Context, take func(Event) error) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-l.h.closed:
+			return ErrClosed
 		case <-changed:
 		}
 	}
@@ -293,7 +300,7 @@ func (l *local) Say(_ context.Context, session string, s federate.Signed) error 
 	}
 	if g.r.Phase() == federate.Done && l.h.c.Done != nil {
 		if err := l.h.c.Done(session, m, s); err != nil {
-			f := federate.Stopped(l.h.c.Party)
+			f := federate.Stopped(g.r.Proposal().Aggregator)
 			errors.As(err, &f)
 			g.r.Fail(f)
 			l.h.end(g)
@@ -326,7 +333,7 @@ func (h *Hub) manifest(g *gathering) error {
 	}
 	sig, err := h.c.Sign(federate.SigningBytes(text))
 	if err != nil {
-		g.r.Fail(federate.Stopped(h.c.Party))
+		g.r.Fail(federate.Stopped(p.Aggregator))
 		h.end(g)
 		return err
 	}

@@ -7,6 +7,10 @@ import (
 	"github.com/sandgate/sandgate/compute/federate"
 )
 
+// Close ends every Attend with ErrClosed: a server that is being stopped does not wait for
+// its nodes. Rounds that run are not ended by it.
+func (h *Hub) Close() { h.closing.Do(func() { close(h.closed) }) }
+
 // Cancel ends a round that runs, for a reason; ErrRound if none of this session does.
 func (h *Hub) Cancel(session string, f *federate.Fault) error {
 	g, err := h.round(session, "")

@@ -93,23 +93,22 @@ type ProposeRoundRequest struct {
 	Purpose string `protobuf:"bytes,4,opt,name=purpose,proto3" json:"purpose,omitempty"`
 	// Year (2026) or month (2026-10) that the domains' data are of.
 	Period string `protobuf:"bytes,5,opt,name=period,proto3" json:"period,omitempty"`
-	// A query of the closed language, in dp mode, over keys with public code lists.
+	// A query of the closed language, without placeholders and without post-processing
+	// around it, in dp mode, over keys with public code lists.
 	Sql string `protobuf:"bytes,6,opt,name=sql,proto3" json:"sql,omitempty"`
-	// Values of $1, $2, …
-	Parameters []string `protobuf:"bytes,7,rep,name=parameters,proto3" json:"parameters,omitempty"`
 	// Price offered, in 1e-9 ρ; 0 takes the department's default.
-	PriceNanoRho int64 `protobuf:"varint,8,opt,name=price_nano_rho,json=priceNanoRho,proto3" json:"price_nano_rho,omitempty"`
+	PriceNanoRho int64 `protobuf:"varint,7,opt,name=price_nano_rho,json=priceNanoRho,proto3" json:"price_nano_rho,omitempty"`
 	// bgv or mask; empty takes the first of the agreement.
-	Scheme string `protobuf:"bytes,9,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	Scheme string `protobuf:"bytes,8,opt,name=scheme,proto3" json:"scheme,omitempty"`
 	// Domains to ask; empty asks all contributors of the agreement.
-	Contributors []string `protobuf:"bytes,10,rep,name=contributors,proto3" json:"contributors,omitempty"`
+	Contributors []string `protobuf:"bytes,9,rep,name=contributors,proto3" json:"contributors,omitempty"`
 	// Seconds from now until the round ends, 10…3600; 0 is 120.
-	Seconds int32 `protobuf:"varint,11,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	Seconds int32 `protobuf:"varint,10,opt,name=seconds,proto3" json:"seconds,omitempty"`
 	// DSSE envelope (JSON) over what the operator asks, signed with its registered
 	// key; docs/requests.md lists the exact bytes.
-	SignedRequest []byte `protobuf:"bytes,12,opt,name=signed_request,json=signedRequest,proto3" json:"signed_request,omitempty"`
-	// Salt of the envelope's commitment to sql, parameters and contributors: 32 bytes.
-	Salt          []byte `protobuf:"bytes,13,opt,name=salt,proto3" json:"salt,omitempty"`
+	SignedRequest []byte `protobuf:"bytes,11,opt,name=signed_request,json=signedRequest,proto3" json:"signed_request,omitempty"`
+	// Salt of the envelope's commitment to sql: 32 bytes.
+	Salt          []byte `protobuf:"bytes,12,opt,name=salt,proto3" json:"salt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -184,13 +183,6 @@ func (x *ProposeRoundRequest) GetSql() string {
 		return x.Sql
 	}
 	return ""
-}
-
-func (x *ProposeRoundRequest) GetParameters() []string {
-	if x != nil {
-		return x.Parameters
-	}
-	return nil
 }
 
 func (x *ProposeRoundRequest) GetPriceNanoRho() int64 {
@@ -853,7 +845,7 @@ var File_sandgate_v1_round_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_round_proto_rawDesc = "" +
 	"\n" +
-	"\x17sandgate/v1/round.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16sandgate/v1/node.proto\x1a\x17sandgate/v1/types.proto\"\xcf\x03\n" +
+	"\x17sandgate/v1/round.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16sandgate/v1/node.proto\x1a\x17sandgate/v1/types.proto\"\xa9\x03\n" +
 	"\x13ProposeRoundRequest\x12#\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\trequestId\x12\x1c\n" +
@@ -861,17 +853,14 @@ const file_sandgate_v1_round_proto_rawDesc = "" +
 	"\alicence\x18\x03 \x01(\tB\x04\xe2A\x01\x02R\alicence\x12\x1e\n" +
 	"\apurpose\x18\x04 \x01(\tB\x04\xe2A\x01\x02R\apurpose\x12\x1c\n" +
 	"\x06period\x18\x05 \x01(\tB\x04\xe2A\x01\x02R\x06period\x12\x16\n" +
-	"\x03sql\x18\x06 \x01(\tB\x04\xe2A\x01\x02R\x03sql\x12$\n" +
-	"\n" +
-	"parameters\x18\a \x03(\tB\x04\xe2A\x01\x01R\n" +
-	"parameters\x12*\n" +
-	"\x0eprice_nano_rho\x18\b \x01(\x03B\x04\xe2A\x01\x01R\fpriceNanoRho\x12\x1c\n" +
-	"\x06scheme\x18\t \x01(\tB\x04\xe2A\x01\x01R\x06scheme\x12(\n" +
-	"\fcontributors\x18\n" +
-	" \x03(\tB\x04\xe2A\x01\x01R\fcontributors\x12\x1e\n" +
-	"\aseconds\x18\v \x01(\x05B\x04\xe2A\x01\x01R\aseconds\x12+\n" +
-	"\x0esigned_request\x18\f \x01(\fB\x04\xe2A\x01\x02R\rsignedRequest\x12\x18\n" +
-	"\x04salt\x18\r \x01(\fB\x04\xe2A\x01\x02R\x04salt\"\xba\x05\n" +
+	"\x03sql\x18\x06 \x01(\tB\x04\xe2A\x01\x02R\x03sql\x12*\n" +
+	"\x0eprice_nano_rho\x18\a \x01(\x03B\x04\xe2A\x01\x01R\fpriceNanoRho\x12\x1c\n" +
+	"\x06scheme\x18\b \x01(\tB\x04\xe2A\x01\x01R\x06scheme\x12(\n" +
+	"\fcontributors\x18\t \x03(\tB\x04\xe2A\x01\x01R\fcontributors\x12\x1e\n" +
+	"\aseconds\x18\n" +
+	" \x01(\x05B\x04\xe2A\x01\x01R\aseconds\x12+\n" +
+	"\x0esigned_request\x18\v \x01(\fB\x04\xe2A\x01\x02R\rsignedRequest\x12\x18\n" +
+	"\x04salt\x18\f \x01(\fB\x04\xe2A\x01\x02R\x04salt\"\xba\x05\n" +
 	"\x05Round\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x18\n" +
