@@ -51,8 +51,9 @@ type Hub struct {
 	order   []string
 	changed chan struct{} // closed when something happened
 
-	closing sync.Once
-	closed  chan struct{}
+	attending map[string]int // connections of each party
+	closing   sync.Once
+	closed    chan struct{}
 }
 
 // gathering is one round at the hub.
@@ -68,7 +69,7 @@ type gathering struct {
 
 // NewHub returns a hub without rounds.
 func NewHub(c HubConfig) *Hub {
-	return &Hub{c: c, rounds: map[string]*gathering{}, changed: make(chan struct{}), closed: make(chan struct{})}
+	return &Hub{c: c, rounds: map[string]*gathering{}, changed: make(chan struct{}), closed: make(chan struct{}), attending: map[string]int{}}
 }
 
 // Propose signs a proposal and begins its round. brief is what it holds the digest of, nil
@@ -233,6 +234,8 @@ type local struct {
 // Attend implements Carrier.
 func (l *local) Attend(ctx context.Context, take func(Event) error) error {
 	seen := map[string]int{}
+	l.h.come(l.party)
+	defer l.h.leave(l.party)
 	for {
 		l.h.mu.Lock()
 		changed := l.h.changed

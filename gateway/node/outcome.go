@@ -3,8 +3,10 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/sandgate/sandgate/compute/federate"
+	"github.com/sandgate/sandgate/policies"
 )
 
 // Close ends every Attend with ErrClosed: a server that is being stopped does not wait for
@@ -26,6 +28,68 @@ func (h *Hub) Cancel(session string, f *federate.Fault) error {
 	g.r.Fail(f)
 	h.end(g)
 	return nil
+}
+
+// come notes a party's connection.
+func (h *Hub) come(party string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.attending[party]++
+}
+
+// leave ends the rounds that a party whose last connection broke off cannot go on with:
+// its keys went with it.
+func (h *Hub) leave(party string) {
+	h.mu.Lock()
+	h.attending[party]--
+	gone := h.attending[party] == 0
+	if gone {
+		delete(h.attending, party)
+	}
+	var all []*gathering
+	for _, g := range h.rounds {
+		all = append(all, g)
+	}
+	h.mu.Unlock()
+	select {
+	case <-h.closed:
+		return
+	default:
+	}
+	if !gone {
+		return
+	}
+	for _, g := range all {
+		g.mu.Lock()
+		if !g.ended && g.needs(party) {
+			g.r.Fail(&federate.Fault{Party: party, Reason: &policies.Reason{Code: codeGone, Rule: "federation", SetBy: party,
+				ZH: "“" + party + "”：轮次进行中断线，其密钥已失；须另起一轮", EN: party + ": it left while the round ran and its keys are gone; start another round"}})
+			h.end(g)
+		}
+		g.mu.Unlock()
+	}
+	h.notify()
+}
+
+// codeGone is the fault of a party that left in mid-round.
+const codeGone = "FEDERATION_GONE"
+
+// needs says whether the round can no longer be done without what a party had in memory.
+// The caller holds g.mu.
+func (g *gathering) needs(party string) bool {
+	p := g.r.Proposal()
+	missing := slices.Contains(g.r.Missing(), party)
+	switch g.r.Phase() {
+	case federate.Proposed:
+		return slices.Contains(p.Parties(), party) && !missing // else it may come and answer yet
+	case federate.Committing, federate.Revealing:
+		return slices.Contains(p.Parties(), party)
+	case federate.Collecting:
+		return slices.Contains(p.Holders(), party) || missing
+	case federate.Opening:
+		return g.r.Decrypting(party) && !g.complete(Stream{g.r.Session(), party, true})
+	}
+	return false
 }
 
 // Deliver implements Carrier.
