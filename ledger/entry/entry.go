@@ -125,6 +125,11 @@ type Entry struct {
 	ModelScored    *ModelScored    `json:"model_scored,omitempty"`
 	ModelModule    *ModelModule    `json:"model_module,omitempty"`
 
+	// round:
+	RoundJoined   *RoundJoined   `json:"round_joined,omitempty"`
+	RoundAnswered *RoundAnswered `json:"round_answered,omitempty"`
+	RoundEnded    *RoundEnded    `json:"round_ended,omitempty"`
+
 	// carried:
 	Marked   *Marked   `json:"marked,omitempty"`
 	Recorded *Recorded `json:"recorded,omitempty"`
@@ -376,6 +381,9 @@ func (e *Entry) check() error {
 		KindModelRefused: e.ModelRefused != nil, KindModelReserved: e.ModelReserved != nil, KindModelCertified: e.ModelCertified != nil,
 		KindModelFailed: e.ModelFailed != nil, KindModelScored: e.ModelScored != nil, KindModelModule: e.ModelModule != nil,
 
+		// round:
+		KindRoundJoined: e.RoundJoined != nil, KindRoundAnswered: e.RoundAnswered != nil, KindRoundEnded: e.RoundEnded != nil,
+
 		// carried:
 		KindMarked: e.Marked != nil, KindRecorded: e.Recorded != nil,
 	}
@@ -405,6 +413,10 @@ func (e *Entry) check() error {
 	}
 	// model:
 	if err := e.checkModel(); err != nil {
+		return err
+	}
+	// round:
+	if err := e.checkRound(); err != nil {
 		return err
 	}
 	return e.checkKeys()

@@ -97,6 +97,8 @@ type State struct {
 
 	models models
 
+	rounds rounds
+
 	// carried:
 	marked   *mark
 	recorded *Recorded
@@ -114,6 +116,7 @@ func New() *State {
 		keys:          newRotation(),
 		verifications: newVerifications(),
 		models:        newModels(),
+		rounds:        newRounds(),
 	}
 }
 
@@ -293,6 +296,14 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyModelScored(e)
 	case entry.KindModelModule:
 		return s.applyModelModule(e)
+
+	// round:
+	case entry.KindRoundJoined:
+		return s.applyRoundJoined(e)
+	case entry.KindRoundAnswered:
+		return s.applyRoundAnswered(e)
+	case entry.KindRoundEnded:
+		return s.applyRoundEnded(e)
 
 	// carried:
 	case entry.KindMarked:
