@@ -62,7 +62,7 @@ type domain struct {
 	text     func(session string, p *federate.Proposal, values string) []byte // of a delivery
 }
 
-func (d *domain) Decide(_ context.Context, _ *federate.Proposal, brief []byte) (string, []policies.Reason) {
+func (d *domain) Decide(_ context.Context, _ *federate.Proposal, _ federate.Signed, brief []byte) (string, []policies.Reason) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.brief = brief

@@ -130,6 +130,11 @@ type Entry struct {
 	HubReleased *HubReleased `json:"hub_released,omitempty"`
 	HubFailed   *HubFailed   `json:"hub_failed,omitempty"`
 
+	// round:
+	RoundJoined   *RoundJoined   `json:"round_joined,omitempty"`
+	RoundAnswered *RoundAnswered `json:"round_answered,omitempty"`
+	RoundEnded    *RoundEnded    `json:"round_ended,omitempty"`
+
 	// carried:
 	Marked   *Marked   `json:"marked,omitempty"`
 	Recorded *Recorded `json:"recorded,omitempty"`
@@ -384,6 +389,9 @@ func (e *Entry) check() error {
 		// hub:
 		KindHubProposed: e.HubProposed != nil, KindHubReleased: e.HubReleased != nil, KindHubFailed: e.HubFailed != nil,
 
+		// round:
+		KindRoundJoined: e.RoundJoined != nil, KindRoundAnswered: e.RoundAnswered != nil, KindRoundEnded: e.RoundEnded != nil,
+
 		// carried:
 		KindMarked: e.Marked != nil, KindRecorded: e.Recorded != nil,
 	}
@@ -417,6 +425,10 @@ func (e *Entry) check() error {
 	}
 	// hub:
 	if err := e.checkHub(); err != nil {
+		return err
+	}
+	// round:
+	if err := e.checkRound(); err != nil {
 		return err
 	}
 	return e.checkKeys()

@@ -99,6 +99,8 @@ type State struct {
 
 	hub hub
 
+	rounds rounds
+
 	// carried:
 	marked   *mark
 	recorded *Recorded
@@ -117,6 +119,7 @@ func New() *State {
 		verifications: newVerifications(),
 		models:        newModels(),
 		hub:           newHub(),
+		rounds:        newRounds(),
 	}
 }
 
@@ -304,6 +307,14 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyHubReleased(e)
 	case entry.KindHubFailed:
 		return s.applyHubFailed(e)
+
+	// round:
+	case entry.KindRoundJoined:
+		return s.applyRoundJoined(e)
+	case entry.KindRoundAnswered:
+		return s.applyRoundAnswered(e)
+	case entry.KindRoundEnded:
+		return s.applyRoundEnded(e)
 
 	// carried:
 	case entry.KindMarked:
