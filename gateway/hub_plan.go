@@ -141,20 +141,13 @@ func (p *proposing) propose(text string, decided state.HubDecision, e policies.E
 	if err != nil {
 		return refusal(policies.Reason{Code: "ROUND_QUERY", Rule: "federation/" + decided.Agreement.Region, SetBy: "sandgate", ZH: "此查询不能跨域相加", EN: err.Error()})
 	}
-	bare := *plan
-	bare.Ranks = nil
-	planText, err := json.Marshal(bare)
+	planText, err := query.Encode(plan)
 	if err != nil {
 		return fmt.Errorf("failed to encode the plan: %w", err)
 	}
 	f, r := decided.Agreement, p.ask.Request
-	// The canonical form of a brief is that of its own encoder.
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, planText); err != nil {
-		return fmt.Errorf("failed to encode the plan: %w", err)
-	}
 	brief := federate.Brief{V: federate.Version, Kind: federate.BriefQuery, Region: f.Region, Dataset: f.Dataset, Purpose: r.Purpose, Terms: decided.Terms,
-		Query: &federate.QueryBrief{SQL: text, Price: int64(price), Plan: compact.Bytes()}}
+		Query: &federate.QueryBrief{SQL: text, Price: int64(price), Plan: planText}}
 	p.brief = brief.Encode()
 	if _, f := federate.DecodeBrief(p.brief); f != nil {
 		return refusal(*f.Reason)
