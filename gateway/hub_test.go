@@ -33,9 +33,9 @@ import (
 	"github.com/sandgate/sandgate/policies/signature"
 )
 
-// region is a gateway that aggregates, three cities and a regulator, each with a node of
+// hubSite is a gateway that aggregates, three cities and a regulator, each with a node of
 // its own that has made-up cells.
-type region struct {
+type hubSite struct {
 	t     *testing.T
 	a     *attack.Arena
 	keys  map[string]crypto.Signer
@@ -47,15 +47,15 @@ type region struct {
 	deliver func(*federate.Delivery) // changes a delivery before it is signed
 }
 
-var regionCities = []string{"city_a", "city_b", "city_c"}
+var hubCities = []string{"city_a", "city_b", "city_c"}
 
-func newRegion(t *testing.T) *region {
+func newHubSite(t *testing.T) *hubSite {
 	t.Helper()
 	a, err := attack.NewInside(t.TempDir(), gateway.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &region{t: t, a: a, keys: map[string]crypto.Signer{}, stops: map[string]func(){}, refuses: map[string]policies.Reason{}, schema: map[string]string{}}
+	r := &hubSite{t: t, a: a, keys: map[string]crypto.Signer{}, stops: map[string]func(){}, refuses: map[string]policies.Reason{}, schema: map[string]string{}}
 	t.Cleanup(func() {
 		for _, stop := range r.stops {
 			stop()
@@ -64,7 +64,7 @@ func newRegion(t *testing.T) *region {
 			t.Error(err)
 		}
 	})
-	for _, c := range regionCities {
+	for _, c := range hubCities {
 		_, key, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
 			t.Fatal(err)
@@ -80,7 +80,7 @@ func newRegion(t *testing.T) *region {
 	return r
 }
 
-func (r *region) key(party string) crypto.Signer {
+func (r *hubSite) key(party string) crypto.Signer {
 	r.t.Helper()
 	if k, ok := r.keys[party]; ok {
 		return k
@@ -97,7 +97,7 @@ func (r *region) key(party string) crypto.Signer {
 	return k
 }
 
-func (r *region) public(party string) string {
+func (r *hubSite) public(party string) string {
 	text, err := home.PublicOf(r.key(party))
 	if err != nil {
 		r.t.Fatal(err)
@@ -106,7 +106,7 @@ func (r *region) public(party string) string {
 }
 
 // registry names everybody; without withdraws a party.
-func (r *region) registry(without string) string {
+func (r *hubSite) registry(without string) string {
 	out := "kind: Registry\nparties:\n"
 	roles := map[string]string{attack.Regulator: "regulator", attack.Department: "department", attack.Other: "department", "city_a": "department", "city_b": "department", "city_c": "department"}
 	for i := range attack.Operators {
@@ -119,13 +119,13 @@ func (r *region) registry(without string) string {
 }
 
 // agreement is a Federation; swap replaces one text of it by another.
-func (r *region) agreement(name, swap string) string {
+func (r *hubSite) agreement(name, swap string) string {
 	hub, err := r.a.Client(attack.Regulator).Round.GetHub(r.t.Context(), &sandgatev1.GetHubRequest{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	out := fmt.Sprintf("kind: Federation\nregion: %s\nhub: {party: hub, key: %q}\nparties:\n", name, hub.GetKey())
-	for _, c := range regionCities {
+	for _, c := range hubCities {
 		roles := "contributor, key"
 		if c == "city_c" {
 			roles = "contributor"
@@ -144,16 +144,16 @@ func (r *region) agreement(name, swap string) string {
 	return out
 }
 
-// member is the domain behind a node: every cell of a city is 100.
-type member struct {
-	r     *region
+// hubMember is the domain behind a node: every cell of a city is 100.
+type hubMember struct {
+	r     *hubSite
 	party string
 	mu    sync.Mutex
 	brief map[string]*federate.Brief
 	sums  []int64
 }
 
-func (m *member) Decide(_ context.Context, p *federate.Proposal, _ federate.Signed, brief []byte) (string, []policies.Reason) {
+func (m *hubMember) Decide(_ context.Context, p *federate.Proposal, _ federate.Signed, brief []byte) (string, []policies.Reason) {
 	m.r.mu.Lock()
 	defer m.r.mu.Unlock()
 	b, f := federate.DecodeBrief(brief)
@@ -172,7 +172,7 @@ func (m *member) Decide(_ context.Context, p *federate.Proposal, _ federate.Sign
 	return p.Schema, nil
 }
 
-func (m *member) Values(context.Context, *federate.Proposal) (func([]int64) error, error) {
+func (m *hubMember) Values(context.Context, *federate.Proposal) (func([]int64) error, error) {
 	return func(out []int64) error {
 		for i := range out {
 			out[i] = 100
@@ -181,16 +181,16 @@ func (m *member) Values(context.Context, *federate.Proposal) (func([]int64) erro
 	}, nil
 }
 
-func (m *member) Answering(context.Context, string, *federate.Proposal, string) error { return nil }
+func (m *hubMember) Answering(context.Context, string, *federate.Proposal, string) error { return nil }
 
-func (m *member) Released(_ context.Context, _ string, _ *federate.Proposal, part []int64) error {
+func (m *hubMember) Released(_ context.Context, _ string, _ *federate.Proposal, part []int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sums = append(m.sums, part...)
 	return nil
 }
 
-func (m *member) Deliver(_ context.Context, session string, p *federate.Proposal, values string) ([]byte, error) {
+func (m *hubMember) Deliver(_ context.Context, session string, p *federate.Proposal, values string) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	b := m.brief[session]
@@ -215,10 +215,10 @@ func (m *member) Deliver(_ context.Context, session string, p *federate.Proposal
 	return d.Encode(), nil
 }
 
-func (m *member) Ended(string, *federate.Proposal, *federate.Result, *federate.Fault) {}
+func (m *hubMember) Ended(string, *federate.Proposal, *federate.Result, *federate.Fault) {}
 
 // attend starts the nodes of parties, each over a connection with its own certificate.
-func (r *region) attend(parties ...string) {
+func (r *hubSite) attend(parties ...string) {
 	r.t.Helper()
 	scheme, err := bgv.New()
 	if err != nil {
@@ -244,7 +244,7 @@ func (r *region) attend(parties ...string) {
 		key := r.key(p)
 		n := node.New(node.Config{Party: p, MinContributors: 3, Schemes: []federate.Scheme{scheme, mask.Scheme{}}, Journal: j, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 			Sign:   func(text []byte) ([]byte, error) { return signature.Sign(key, text) },
-			Verify: r.verify, Domain: &member{r: r, party: p, brief: map[string]*federate.Brief{}}}, node.Remote(conn))
+			Verify: r.verify, Domain: &hubMember{r: r, party: p, brief: map[string]*federate.Brief{}}}, node.Remote(conn))
 		ctx, cancel := context.WithCancel(r.t.Context())
 		over := make(chan struct{})
 		go func() {
@@ -257,13 +257,13 @@ func (r *region) attend(parties ...string) {
 	}
 }
 
-func (r *region) leave(party string) {
+func (r *hubSite) leave(party string) {
 	r.stops[party]()
 	delete(r.stops, party)
 }
 
 // verify is by the keys that the cities were given of each other and of the hub.
-func (r *region) verify(party string, text, sig []byte) error {
+func (r *hubSite) verify(party string, text, sig []byte) error {
 	var key []byte
 	if party == "hub" {
 		hub, err := r.a.Client(attack.Regulator).Round.GetHub(context.Background(), &sandgatev1.GetHubRequest{})
@@ -295,7 +295,7 @@ func jointRequest(change func(*sandgatev1.ProposeRoundRequest)) *sandgatev1.Prop
 }
 
 // run proposes a round and waits for its end.
-func (r *region) run(change func(*sandgatev1.ProposeRoundRequest)) *sandgatev1.Round {
+func (r *hubSite) run(change func(*sandgatev1.ProposeRoundRequest)) *sandgatev1.Round {
 	r.t.Helper()
 	c := r.a.Client(attack.Op(0))
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
@@ -310,7 +310,7 @@ func (r *region) run(change func(*sandgatev1.ProposeRoundRequest)) *sandgatev1.R
 	return got
 }
 
-func (r *region) refused(what, code, word string, change func(*sandgatev1.ProposeRoundRequest)) {
+func (r *hubSite) refused(what, code, word string, change func(*sandgatev1.ProposeRoundRequest)) {
 	r.t.Helper()
 	_, err := r.a.Client(attack.Op(0)).Round.ProposeRound(r.t.Context(), jointRequest(change))
 	if _, reason := wellFormed(r.t, what, err); reason != code || !strings.Contains(err.Error(), word) {
@@ -321,8 +321,8 @@ func (r *region) refused(what, code, word string, change func(*sandgatev1.Propos
 // R39: an operator's query is added up over three cities by the gateway, which holds no
 // rows; ledger, list and answer say the same, and the next start replays it.
 func TestR39_HubRunsRounds(t *testing.T) {
-	r := newRegion(t)
-	r.attend(append([]string{attack.Regulator}, regionCities...)...)
+	r := newHubSite(t)
+	r.attend(append([]string{attack.Regulator}, hubCities...)...)
 	for _, scheme := range []string{"bgv", "mask"} {
 		got := r.run(func(q *sandgatev1.ProposeRoundRequest) { q.Scheme = scheme })
 		if got.GetState() != sandgatev1.Round_STATE_RELEASED || got.GetScheme() != scheme || got.GetOverlap() != 2 || got.GetPriceNanoRho() <= 0 {
@@ -391,7 +391,7 @@ func TestR39_HubRunsRounds(t *testing.T) {
 // R39: what does not fit is refused by name before anything goes out, and nothing of it
 // stands in the ledger.
 func TestR39_HubRefusesByName(t *testing.T) {
-	r := newRegion(t)
+	r := newHubSite(t)
 	before := len(r.a.Entries(t))
 	type q = *sandgatev1.ProposeRoundRequest
 	r.refused("agreement", "FEDERATION_UNKNOWN", "gamma", func(x q) { x.Region = "gamma" })
@@ -433,8 +433,8 @@ func TestR39_HubRefusesByName(t *testing.T) {
 // R39: a round fails with the name of who ended it: a domain whose policy or schema is
 // another, one that left, a false delivery; it is cancelled; and another round succeeds.
 func TestR39_HubNamesWhoEndedARound(t *testing.T) {
-	r := newRegion(t)
-	r.attend(append([]string{attack.Regulator}, regionCities...)...)
+	r := newHubSite(t)
+	r.attend(append([]string{attack.Regulator}, hubCities...)...)
 	set := func(f func()) { r.mu.Lock(); defer r.mu.Unlock(); f() }
 	failed := func(what, code, party, word string, change func(*sandgatev1.ProposeRoundRequest)) {
 		t.Helper()
@@ -508,7 +508,7 @@ func TestR39_HubNamesWhoEndedARound(t *testing.T) {
 // R39: a gateway that stops in mid-round says so at its next start, and a request id that
 // is known starts nothing again.
 func TestR39_HubRestarts(t *testing.T) {
-	r := newRegion(t)
+	r := newHubSite(t)
 	c := r.a.Client(attack.Op(0))
 	req := jointRequest(nil)
 	got, err := c.Round.ProposeRound(t.Context(), req)
@@ -536,7 +536,7 @@ func TestR39_HubRestarts(t *testing.T) {
 }
 
 // refusedBusy holds an operator to so many rounds at a time.
-func (r *region) refusedBusy() {
+func (r *hubSite) refusedBusy() {
 	r.t.Helper()
 	for range 3 {
 		if _, err := r.a.Client(attack.Op(0)).Round.ProposeRound(r.t.Context(), jointRequest(nil)); err != nil {
