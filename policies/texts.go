@@ -12,5 +12,6 @@ var texts = func() bilingual.Book {
 	all := maps.Clone(documentTexts)
 	maps.Copy(all, ruleTexts)
 	maps.Copy(all, modelTexts)
+	maps.Copy(all, federationTexts)
 	return all
 }()

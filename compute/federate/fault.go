@@ -73,6 +73,12 @@ func Stopped(party string) *Fault {
 	return fault(party, codeInternal, "本节点中止，密钥作废", "the node stopped; its keys are discarded")
 }
 
+// Unable is the fault of a party whose own rules stop it in a round it had joined. The
+// others are told the code alone.
+func Unable(party string, why *policies.Reason) *Fault {
+	return fault(party, why.Code, "%s", "%s", why.ZH, why.EN)
+}
+
 func defectFault(party, code string, d *Defect) *Fault {
 	f := fault(party, code, "", "")
 	f.Reason.ZH += d.ZH

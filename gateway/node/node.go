@@ -18,8 +18,9 @@ import (
 type Domain interface {
 	// Decide says whether the domain takes part, as its own policy has it; and what the
 	// digest of its own columns, code lists and clamps is.
-	// The brief is the one that the proposal holds the digest of, nil if of none.
-	Decide(ctx context.Context, p *federate.Proposal, brief []byte) (schema string, refused []policies.Reason)
+	// signed is the proposal as the hub signed it; the brief is the one that it holds the
+	// digest of, nil if of none.
+	Decide(ctx context.Context, p *federate.Proposal, signed federate.Signed, brief []byte) (schema string, refused []policies.Reason)
 	// Values reads the domain's partials, cell by cell in the order of the proposal, into out
 	// until all are read. The round's price is charged to the domain's budget before a row is
 	// read, and never given back.
@@ -159,9 +160,14 @@ func (n *Node) round(ctx context.Context, session string, lane <-chan Event) {
 			}
 			return
 		case err != nil:
+			f = federate.Stopped(n.c.Party)
+			var reason *policies.Reason
+			if errors.As(err, &reason) {
+				f = federate.Unable(n.c.Party, reason)
+			}
 			log.Warn("the round failed", "err", err)
 			if x.r != nil {
-				x.r.Fail(federate.Stopped(n.c.Party))
+				x.r.Fail(f)
 				x.tell(ctx, x.r.Abort(n.at()))
 			}
 			return
@@ -238,7 +244,7 @@ func (x *run) open(ctx context.Context, proposal federate.Signed, brief []byte) 
 	if p := r.Proposal(); p.Brief != "" && p.Brief != federate.BriefDigest(brief) || p.Brief == "" && brief != nil {
 		return errors.New("the brief is not the one that the proposal holds the digest of")
 	}
-	schema, refused := c.Domain.Decide(ctx, r.Proposal(), brief)
+	schema, refused := c.Domain.Decide(ctx, r.Proposal(), proposal, brief)
 	if len(refused) > 0 {
 		text, _ := r.Decline(refused, x.n.at())
 		return x.said(ctx, text, r.Fault())

@@ -62,7 +62,7 @@ type domain struct {
 	text     func(session string, p *federate.Proposal, values string) []byte // of a delivery
 }
 
-func (d *domain) Decide(_ context.Context, _ *federate.Proposal, brief []byte) (string, []policies.Reason) {
+func (d *domain) Decide(_ context.Context, _ *federate.Proposal, _ federate.Signed, brief []byte) (string, []policies.Reason) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.brief = brief
@@ -148,7 +148,7 @@ func newSite(t *testing.T) *site {
 }
 
 func (s *site) newHub() {
-	s.hub = NewHub(HubConfig{Party: "gateway", Schemes: schemes, Sign: signer("gateway"), Verify: verify, Dir: s.t.TempDir(), Now: s.now})
+	s.hub = NewHub(HubConfig{Schemes: schemes, Sign: signer("gateway"), Verify: verify, Dir: s.t.TempDir(), Now: s.now})
 }
 
 // start runs the nodes of all parties but some.

@@ -97,6 +97,10 @@ type State struct {
 
 	models models
 
+	hub hub
+
+	rounds rounds
+
 	// carried:
 	marked   *mark
 	recorded *Recorded
@@ -114,6 +118,8 @@ func New() *State {
 		keys:          newRotation(),
 		verifications: newVerifications(),
 		models:        newModels(),
+		hub:           newHub(),
+		rounds:        newRounds(),
 	}
 }
 
@@ -293,6 +299,22 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyModelScored(e)
 	case entry.KindModelModule:
 		return s.applyModelModule(e)
+
+	// hub:
+	case entry.KindHubProposed:
+		return s.applyHubProposed(e)
+	case entry.KindHubReleased:
+		return s.applyHubReleased(e)
+	case entry.KindHubFailed:
+		return s.applyHubFailed(e)
+
+	// round:
+	case entry.KindRoundJoined:
+		return s.applyRoundJoined(e)
+	case entry.KindRoundAnswered:
+		return s.applyRoundAnswered(e)
+	case entry.KindRoundEnded:
+		return s.applyRoundEnded(e)
 
 	// carried:
 	case entry.KindMarked:

@@ -129,12 +129,27 @@ func (q *Query) Schema() string {
 
 // Fits says whether a proposal is this query's.
 func (q *Query) Fits(p *federate.Proposal) bool {
-	if p.Query != q.Query() || p.Schema != q.Schema() || len(p.Columns) != len(q.columns) {
+	if p.Query != q.Query() || p.Schema != q.Schema() || !q.SameNoise(p) {
+		return false
+	}
+	for i, c := range q.columns {
+		if c.Cells != p.Columns[i].Cells {
+			return false
+		}
+	}
+	return true
+}
+
+// SameNoise says whether a proposal has this query's columns, with their bounds and noise,
+// and so its price. A plan whose literals are redacted tells as much, but not its digests,
+// nor the number of its cells.
+func (q *Query) SameNoise(p *federate.Proposal) bool {
+	if len(p.Columns) != len(q.columns) {
 		return false
 	}
 	for i, c := range q.columns {
 		d := p.Columns[i]
-		if c.Name != d.Name || c.Cells != d.Cells || c.Low != d.Low || c.High != d.High || d.Sigma2 == nil || d.Sensitivity2 == nil ||
+		if c.Name != d.Name || c.Low != d.Low || c.High != d.High || d.Sigma2 == nil || d.Sensitivity2 == nil ||
 			c.Sigma2.Cmp(d.Sigma2) != 0 || c.Sensitivity2.Cmp(d.Sensitivity2) != 0 {
 			return false
 		}
