@@ -59,6 +59,13 @@ const (
 	// twin:
 	ActPublishTwin Action = "PublishTwin"
 	ActReadTwin    Action = "ReadTwin" // whose, a licence decides
+
+	// hub:
+	ActProposeRound Action = "ProposeRound"
+	ActReadRound    Action = "ReadRound"  // whose, the service decides for departments
+	ActFetchRound   Action = "FetchRound" // its answer
+	ActCancelRound  Action = "CancelRound"
+	ActAttendRound  Action = "AttendRound" // as a node of one's own party
 )
 
 // Resource is what an action is about; empty fields do not apply.

@@ -47,9 +47,16 @@ var logWords = map[string]string{
 	"job stopped": "作业已停止",
 	"a standing order could not be carried out":      "持续有效的命令未能执行",
 	"jobs that may run no longer could not be ended": "不得继续运行的作业未能终止",
-	"verification gave no answer":                    "核验没有答复",
-	"witnesses answer again":                         "见证方恢复答复",
-	"witnesses":                                      "见证方",
+	"round proposed": "跨域轮次已提出",
+	"round released": "跨域轮次已发布",
+	"the answer of a round could not be kept":                "跨域轮次的答复未能保存",
+	"the end of a round could not be entered":                "跨域轮次的结束未能入账",
+	"the answer of a round that failed could not be removed": "失败轮次的答复未能清除",
+	"a cancelled round had ended at the hub":                 "已取消的轮次在汇聚方已结束",
+	"the stored answer of a round is missing or damaged":     "所存跨域轮次的答复缺失或损坏",
+	"verification gave no answer":                            "核验没有答复",
+	"witnesses answer again":                                 "见证方恢复答复",
+	"witnesses":                                              "见证方",
 }
 
 // logOptions write a log's messages in Chinese first, unless the reader asked for

@@ -107,6 +107,9 @@ type Report struct {
 	Verifications map[string]int `json:"verifications,omitempty"`
 	// Models are counted by phase, of those certified by verdict; absent when there was none.
 	Models map[string]int `json:"models,omitempty"`
+	// HubRounds are the rounds across domains of which this gateway was the aggregator, by
+	// phase; absent when there was none.
+	HubRounds map[string]int `json:"hub_rounds,omitempty"`
 
 	// States are the recorded hashes of states that the replay came to as well.
 	States int `json:"states,omitempty"`
@@ -328,6 +331,7 @@ func (a *auditor) summarise() {
 	a.undisclosed()
 	a.verifications()
 	a.models()
+	a.hubRounds()
 	a.unread()
 	limits := map[string]budget.Charge{}
 	for _, id := range a.state.Jobs() {

@@ -44,6 +44,8 @@ var everyKind = []entry.Kind{entry.KindGenesis, entry.KindStarted, entry.KindSto
 	entry.KindAnnounced, entry.KindErased, entry.KindVerificationRefused, entry.KindVerificationReserved, entry.KindVerificationAnswered, entry.KindVerificationFailed,
 	entry.KindModelRefused, entry.KindModelReserved, entry.KindModelCertified, entry.KindModelFailed, entry.KindModelScored, entry.KindModelModule,
 	entry.KindTwinReserved, entry.KindTwinPublished, entry.KindTwinFailed, entry.KindMarked, entry.KindRecorded}
+	entry.KindHubProposed, entry.KindHubReleased, entry.KindHubFailed,
+	entry.KindRoundJoined, entry.KindRoundAnswered, entry.KindRoundEnded,
 
 // An entry has one body for each kind but one.
 func TestEveryKindIsListed(t *testing.T) {
