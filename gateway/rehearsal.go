@@ -192,12 +192,20 @@ func (d *Domain) startRehearsal(r *rehearsal) {
 
 // forget lets go of an operator's oldest ended rehearsals.
 func (r *rehearsals) forget(operator string) {
-	held := 0
+	held, rows := 0, 0
 	for _, id := range slices.Backward(r.order) {
-		if x := r.jobs[id]; x.operator == operator {
-			if held++; held > keptRehearsals && x.ended() {
-				delete(r.jobs, id)
-			}
+		x := r.jobs[id]
+		if x.operator != operator {
+			continue
+		}
+		if held++; !x.ended() {
+			continue
+		}
+		if x.rel != nil {
+			rows += x.rel.Len()
+		}
+		if held > keptRehearsals || rows > keptRows && held > 2 {
+			delete(r.jobs, id)
 		}
 	}
 	r.order = slices.DeleteFunc(r.order, func(id string) bool { return r.jobs[id] == nil })

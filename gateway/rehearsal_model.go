@@ -176,6 +176,11 @@ func (d *Domain) RehearseVerification(ctx context.Context, operator, requestID s
 		return false, nil, err
 	}
 	defer func() { v.settle() }()
+	if u := e.Dataset.Unit; u != nil && !isSyntheticID(u.Kind, q.Subject) {
+		return false, nil, refusal(policies.Reason{Code: "SUBJECT_NOT_SYNTHETIC", Rule: "twin/" + e.Dataset.ID, SetBy: "sandgate",
+			ZH: "孪生上只核验合成主体，真实的标识不得用于演练", EN: "on a twin synthetic subjects alone are verified; a real identifier has no place in a rehearsal",
+			HintZH: "写 twin:序号，如 twin:17", HintEN: "write twin:NUMBER, such as twin:17"})
+	}
 	var reasons []policies.Reason
 	d.log.View(func() {
 		if x := d.state.DecideVerification(v.ask); x.Refused != nil {
@@ -184,11 +189,6 @@ func (d *Domain) RehearseVerification(ctx context.Context, operator, requestID s
 	})
 	if len(reasons) > 0 {
 		return false, nil, &Refusal{Reasons: reasons}
-	}
-	if kind := e.Dataset.Unit.Kind; !isSyntheticID(kind, q.Subject) {
-		return false, nil, refusal(policies.Reason{Code: "SUBJECT_NOT_SYNTHETIC", Rule: "twin/" + e.Dataset.ID, SetBy: "sandgate",
-			ZH: "孪生上只核验合成主体，真实的标识不得用于演练", EN: "on a twin synthetic subjects alone are verified; a real identifier has no place in a rehearsal",
-			HintZH: "写 twin:序号，如 twin:17", HintEN: "write twin:NUMBER, such as twin:17"})
 	}
 	x, lease, err := d.drawTwin(ctx, e.Dataset.ID, run)
 	if err != nil {

@@ -23,9 +23,11 @@ import (
 
 // Bounds of what is kept of rehearsals. None of it outlives the gateway.
 const (
-	keptDraws      = 16 // synthetic snapshots
-	keptRehearsals = 32 // of one operator, the last ones
-	keptBooks      = 64 // of differencing, of all operators
+	keptDraws      = 16      // synthetic snapshots
+	keptRehearsals = 32      // of one operator, the last ones
+	keptRows       = 200_000 // of an operator's answers, in all
+	keptBooks      = 64      // of differencing, of all operators
+	keptTwins      = 16      // parsed documents
 	drawWall       = 10 * time.Minute
 )
 
@@ -38,7 +40,8 @@ type rehearsals struct {
 	jobs  map[string]*rehearsal
 	order []string // of jobs, oldest first
 	books map[string]*book
-	aged  []string // of books, oldest first
+	aged  []string              // of books, oldest first
+	twins map[string]*twin.Twin // by the digest of the document
 
 	drawing sync.Mutex // one draw at a time; guards the rest
 	store   *engine.Store
@@ -72,11 +75,31 @@ type book struct {
 // rehearsalTwin is a data set's published twin and the digest of its document, or the
 // refusal that says why there is none to rehearse on.
 func (d *Domain) rehearsalTwin(dataset string) (*twin.Twin, string, error) {
+	r := &d.rehearsed
+	digest := ""
+	d.log.View(func() {
+		if p, ok := d.state.PublishedTwin(dataset); ok && d.state.StaleTwin(p.Request.Twin) == nil {
+			digest = p.Published.Certificate.Document
+		}
+	})
+	r.mu.Lock()
+	known := r.twins[digest]
+	r.mu.Unlock()
+	if known != nil {
+		return known, digest, nil
+	}
 	t, published, err := d.publishedTwin(dataset)
 	if err != nil {
 		return nil, "", err
 	}
-	return t, published.Published.Certificate.Document, nil
+	digest = published.Published.Certificate.Document
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.twins == nil || len(r.twins) >= keptTwins {
+		r.twins = map[string]*twin.Twin{}
+	}
+	r.twins[digest] = t
+	return t, digest, nil
 }
 
 func errTwinSize() error {
@@ -119,7 +142,7 @@ func (d *Domain) openRehearsals() error {
 			return fmt.Errorf("failed to make the key of synthetic snapshots: %w", err)
 		}
 	}
-	store, err := engine.OpenStore(dir, engine.StoreOptions{Key: key, Memory: max(d.opt.SnapshotMemory/2, 1<<20)})
+	store, err := engine.OpenStore(dir, engine.StoreOptions{Key: key, Memory: max(d.opt.SnapshotMemory/4, 1<<20)})
 	if err != nil {
 		return err
 	}

@@ -51,14 +51,15 @@ func (d *Domain) attemptTwin(ctx context.Context, id string, t *likening) (docum
 	limits := sandbox.Limits{Wall: modelWall, Memory: d.opt.Memory, Threads: modelThreads, Result: engine.ModelAllowance(widths, false)}
 	tell := d.teller(id)
 	err = d.onWorker(ctx, t.lease, job, limits, tell, func(ctx context.Context, run *engine.ModelRun) (uerr error) {
-		document, uerr = learnTwin(ctx, run, kept, *job.Twin, tell)
+		document, uerr = learnTwin(ctx, run.TwinSums, kept, *job.Twin, tell)
 		return uerr
 	})
 	return document, err
 }
 
-// learnTwin takes a worker through the passes of a schema, over what is kept.
-func learnTwin(ctx context.Context, run *engine.ModelRun, kept *modelFiles, schema twin.Schema, tell func(engine.ModelProgress)) ([]byte, error) {
+// learnTwin takes whoever has the exact sums, a worker, through the passes of a schema,
+// over what is kept.
+func learnTwin(ctx context.Context, exact func(twin.Pass) ([]int64, error), kept *modelFiles, schema twin.Schema, tell func(engine.ModelProgress)) ([]byte, error) {
 	if document, err := kept.load(partDocument); document != nil || err != nil {
 		return document, err
 	}
@@ -67,7 +68,7 @@ func learnTwin(ctx context.Context, run *engine.ModelRun, kept *modelFiles, sche
 		return nil, err
 	}
 	defer func() { _ = journal.close() }()
-	learned, err := twin.Learn(ctx, schema, &twinOracle{run: run, schema: schema, kept: journal}, func(done, total int) {
+	learned, err := twin.Learn(ctx, schema, &twinOracle{exact: exact, schema: schema, kept: journal}, func(done, total int) {
 		tell(engine.ModelProgress{Stage: engine.StageTrain, Done: uint16(done), Total: uint16(total)})
 	})
 	var reason *policies.Reason
@@ -87,7 +88,7 @@ func learnTwin(ctx context.Context, run *engine.ModelRun, kept *modelFiles, sche
 // twinOracle answers the passes of a schema's plan with noised sums, each drawn once:
 // an answer that is kept is given again.
 type twinOracle struct {
-	run    *engine.ModelRun
+	exact  func(twin.Pass) ([]int64, error)
 	schema twin.Schema
 	kept   *answers
 	next   int
@@ -104,7 +105,7 @@ func (o *twinOracle) Sums(_ context.Context, p twin.Pass) ([]int64, error) {
 	}
 	at := o.next
 	o.next++
-	return o.kept.answer(at, p, p.Norm, p.Rho, func() ([]int64, error) { return o.run.TwinSums(p) })
+	return o.kept.answer(at, p, p.Norm, p.Rho, func() ([]int64, error) { return o.exact(p) })
 }
 
 // certifyTwin is what the ledger keeps of a document.
@@ -117,7 +118,7 @@ func certifyTwin(document []byte) (entry.TwinCertificate, error) {
 	if err != nil {
 		return entry.TwinCertificate{}, err
 	}
-	return entry.TwinCertificate{Document: digestOf(document), Schema: t.SchemaDigest, Rho: rho, Units: t.Units, MarginalsOnly: t.MarginalsOnly, Quality: t.Quality, Code: Version()}, nil
+	return entry.TwinCertificate{Document: digestOf(document), Schema: t.SchemaDigest, Rho: rho, Units: t.Units, MarginalsOnly: t.MarginalsOnly, Quality: entry.FiguresOf(t.Quality), Code: Version()}, nil
 }
 
 // commitTwin publishes a learned twin, or ends it when it may no longer be.

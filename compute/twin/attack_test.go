@@ -3,8 +3,6 @@ package twin
 import (
 	"fmt"
 	"math"
-	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/sandgate/sandgate/compute/model"
@@ -27,136 +25,6 @@ func halves(d *model.Data) (members, control *model.Data) {
 	return parts[0], parts[1]
 }
 
-func keyOf(d *model.Data, r int, columns []int) string {
-	out := make([]byte, 0, 2*len(columns))
-	for _, c := range columns {
-		out = append(out, byte(d.Bins[c][r]>>8), byte(d.Bins[c][r]))
-	}
-	return string(out)
-}
-
-// rate is a share of trials with the half width of its interval at two and a half
-// standard deviations.
-type rate struct {
-	share, half float64
-	trials      int
-}
-
-func rateOf(hits, n int) rate {
-	n = max(1, n)
-	p := (float64(hits) + 1) / (float64(n) + 2)
-	return rate{float64(hits) / float64(n), 2.5 * math.Sqrt(p*(1-p)/float64(n)), n}
-}
-
-// more says whether an attack tells more of the members than of the control (the
-// criterion of Giomi et al., "A Unified Framework for Quantifying Privacy Risk in
-// Synthetic Data", PETS 2023): by more than chance and than one in a hundred.
-func more(members, control rate) bool {
-	return members.share-control.share > most(members, control)
-}
-
-func most(members, control rate) float64 { return math.Hypot(members.half, control.half) + 0.01 }
-
-// copies is how many rows of a population stand in the twin as they are.
-func copies(drawn, d *model.Data) rate {
-	all := make([]int, len(d.Bins))
-	for c := range all {
-		all[c] = c
-	}
-	seen := map[string]bool{}
-	for r := range drawn.Rows() {
-		seen[keyOf(drawn, r, all)] = true
-	}
-	hits := 0
-	for r := range d.Rows() {
-		if seen[keyOf(d, r, all)] {
-			hits++
-		}
-	}
-	return rateOf(hits, d.Rows())
-}
-
-// singledOut guesses, from what is unique in the twin in a few columns, that one person
-// is like that: the share of guesses that fit exactly one record of a population.
-func singledOut(drawn, d *model.Data, columns int, seed uint64) rate {
-	r := rand.New(rand.NewPCG(seed, 3))
-	hits, guesses := 0, 0
-	for range 12 {
-		chosen := r.Perm(len(d.Bins))[:columns]
-		twin, real := map[string]int{}, map[string]int{}
-		for i := range drawn.Rows() {
-			twin[keyOf(drawn, i, chosen)]++
-		}
-		for i := range d.Rows() {
-			real[keyOf(d, i, chosen)]++
-		}
-		for k, n := range twin {
-			if n == 1 {
-				guesses++
-				if real[k] == 1 {
-					hits++
-				}
-			}
-		}
-	}
-	return rateOf(hits, max(1, guesses))
-}
-
-// inferred guesses a column of each record from the twin's row that agrees with it in
-// most of the others: the share of right guesses.
-func inferred(drawn, d *model.Data, secret int, rows int) rate {
-	hits := 0
-	for i := range rows {
-		best, guess := -1, uint16(0)
-		for r := range min(3000, drawn.Rows()) {
-			same := 0
-			for c := range d.Bins {
-				if c != secret && drawn.Bins[c][r] == d.Bins[c][i] {
-					same++
-				}
-			}
-			if same > best {
-				best, guess = same, drawn.Bins[secret][r]
-			}
-		}
-		if guess == d.Bins[secret][i] {
-			hits++
-		}
-	}
-	return rateOf(hits, rows)
-}
-
-// linked says how often two halves of a record lead to the same row of the twin: the
-// share of records of which the five nearest rows by the first half of the columns and
-// by the second have one in common.
-func linked(drawn, d *model.Data, rows int) rate {
-	const nearest = 5
-	half := len(d.Bins) / 2
-	find := func(i, from, to int) []int {
-		var byDistance [16][]int
-		for r := range min(3000, drawn.Rows()) {
-			off := 0
-			for c := from; c < to; c++ {
-				if drawn.Bins[c][r] != d.Bins[c][i] {
-					off++
-				}
-			}
-			if len(byDistance[off]) < nearest {
-				byDistance[off] = append(byDistance[off], r)
-			}
-		}
-		return slices.Concat(byDistance[:]...)[:nearest]
-	}
-	hits := 0
-	for i := range rows {
-		a, b := find(i, 0, half), find(i, half, len(d.Bins))
-		if slices.ContainsFunc(a, func(r int) bool { return slices.Contains(b, r) }) {
-			hits++
-		}
-	}
-	return rateOf(hits, rows)
-}
-
 // R03: a twin tells no more of those it was learned from than of others like them:
 // exact copies, singling out, linkage and inference in the manner of Anonymeter. A
 // "twin" that hands out records fails each of the same tests.
@@ -167,23 +35,23 @@ func TestR03_Attack18_TwinAgainstControl(t *testing.T) {
 	s := schemaOf(t, Spec{Columns: learned, RowsPerUnit: 1}, registry())
 	members, control := halves(encoded(t, s, residents(12_000, 1, 5)))
 	_, twin := drawnFrom(t, s, learnt(t, s, members, 2), members.Count)
-	attacks := map[string]func(drawn, d *model.Data) rate{
-		"same cells in all columns": copies,
-		"linkage":                   func(drawn, d *model.Data) rate { return linked(drawn, d, 1500) },
-		"inference":                 func(drawn, d *model.Data) rate { return inferred(drawn, d, 8, 1500) },
+	attacks := map[string]func(drawn, d leak.Coded) leak.Rate{
+		"same cells in all columns": leak.Copies,
+		"linkage":                   func(drawn, d leak.Coded) leak.Rate { return leak.Linked(drawn, d, 1500) },
+		"inference":                 func(drawn, d leak.Coded) leak.Rate { return leak.Inferred(drawn, d, 8, 1500) },
 	}
 	for k := 2; k <= 6; k += 2 {
-		attacks[fmt.Sprintf("singling out by %d columns", k)] = func(drawn, d *model.Data) rate { return singledOut(drawn, d, k, 1) }
+		attacks[fmt.Sprintf("singling out by %d columns", k)] = func(drawn, d leak.Coded) leak.Rate { return leak.SingledOut(drawn, d, k, 1) }
 	}
 	for name, attack := range attacks {
-		in, out := attack(twin, members), attack(twin, control)
-		bareIn, bareOut := attack(members, members), attack(members, control)
-		if !more(bareIn, bareOut) {
-			t.Errorf("%s: handing out the records themselves goes unnoticed (%.4f, %.4f)", name, bareIn.share, bareOut.share)
+		in, out := attack(twin.Bins, members.Bins), attack(twin.Bins, control.Bins)
+		bareIn, bareOut := attack(members.Bins, members.Bins), attack(members.Bins, control.Bins)
+		if !leak.More(bareIn, bareOut) {
+			t.Errorf("%s: handing out the records themselves goes unnoticed (%.4f, %.4f)", name, bareIn.Share, bareOut.Share)
 		}
-		leak.Record(t, leak.Score{Attack: "18 " + name, Figure: fmt.Sprintf("%.3f of members, %.3f of others", in.share, out.share),
-			Bound: fmt.Sprintf("of others + %.3f", most(in, out)), Control: fmt.Sprintf("the records themselves: %.3f, %.3f", bareIn.share, bareOut.share),
-			Pass: !more(in, out), Trials: in.trials + out.trials})
+		leak.Record(t, leak.Score{Attack: "18 " + name, Figure: fmt.Sprintf("%.3f of members, %.3f of others", in.Share, out.Share),
+			Bound: fmt.Sprintf("of others + %.3f", leak.Margin(in, out)), Control: fmt.Sprintf("the records themselves: %.3f, %.3f", bareIn.Share, bareOut.Share),
+			Pass: !leak.More(in, out), Trials: in.Trials + out.Trials})
 	}
 }
 
@@ -243,7 +111,7 @@ func TestR03_Attack18_MembershipByLikelihood(t *testing.T) {
 		target := []uint16{1, 19, 0}
 		unit := int32(-1)
 		for r, u := range with.Units {
-			if keyOf(with, r, []int{0, 1, 2}) == string([]byte{0, 1, 0, 19, 0, 0}) {
+			if with.Bins[0][r] == target[0] && with.Bins[1][r] == target[1] && with.Bins[2][r] == target[2] {
 				unit = u
 			}
 		}
