@@ -118,7 +118,7 @@ func certifyTwin(document []byte) (entry.TwinCertificate, error) {
 	if err != nil {
 		return entry.TwinCertificate{}, err
 	}
-	return entry.TwinCertificate{Document: digestOf(document), Schema: t.SchemaDigest, Rho: rho, Units: t.Units, MarginalsOnly: t.MarginalsOnly, Quality: t.Quality.Summary(), Code: Version()}, nil
+	return entry.TwinCertificate{Document: digestOf(document), Schema: t.SchemaDigest, Rho: rho, Units: t.Units, MarginalsOnly: t.MarginalsOnly, Quality: entry.FiguresOf(t.Quality), Code: Version()}, nil
 }
 
 // commitTwin publishes a learned twin, or ends it when it may no longer be.

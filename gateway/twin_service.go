@@ -15,6 +15,7 @@ import (
 	"github.com/sandgate/sandgate/compute/twin"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/certificate"
+	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
 )
@@ -266,7 +267,7 @@ func (d *Domain) twinOf(t state.Twin) *sandgatev1.Twin {
 	return out
 }
 
-func distancesOf(q twin.Quality) (out []*sandgatev1.TwinDistance) {
+func distancesOf(q entry.TwinFigures) (out []*sandgatev1.TwinDistance) {
 	for _, f := range []struct {
 		tables string
 		of     twin.Figure

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/masking"
 )
 
 // TwinRule 孪生规则 lets the owning department publish a synthetic twin 合成孪生 of a
@@ -51,8 +52,8 @@ func (e Entry) checkTwinRule(r DisclosureRule) error {
 	if r.Twin == nil {
 		return nil
 	}
-	if e.Dataset.Public || r.Mode != "dp" {
-		return texts.Errorf("a twin is published of data sets in mode dp only: what it tells is charged to the budget")
+	if e.Dataset.Public {
+		return texts.Errorf("a public data set needs no twin")
 	}
 	if e.Dataset.Consent == ConsentRequired {
 		return texts.Errorf("a twin cannot be taken back with a consent: a data set that is used by each subject's consent has none")
@@ -143,20 +144,22 @@ func (b *Book) DecideTwin(dataset string, columns []string, rho budget.Nano, at 
 		add(b.decideLevel(core))
 		add(b.decideWitnesses(b.WaitOf(core)))
 	}
-	for _, x := range b.decideOfTable(Request{Core: core}) {
-		add(x)
-	}
 	return out[:min(len(out), maxReasons)]
 }
 
-// twinMask refuses a column of which some rule demands more than is stored, for
-// whatever purpose or recipient: a twin goes to all of them.
+// twinMask refuses a column whose values depend on other units' rows, in whatever mode
+// the data set is, and one of which some rule demands more than is stored, for whatever
+// purpose or recipient: a twin goes to all of them.
 func (e Entry) twinMask(name string) *Reason {
 	i := slices.IndexFunc(e.Dataset.Columns, func(c Column) bool { return c.Name == name })
 	if i < 0 {
 		return nil
 	}
 	c := e.Dataset.Columns[i]
+	if op := e.Masks[name].Op; masking.OfTable(op) {
+		return reasonf("TABLE_MASK", "masking/"+e.Dataset.ID, e.Department, "列“%s.%s”经 %s 处理，取值依赖他人的行，不能学成孪生", "column %q.%q is masked by %s: its values depend on other people's rows, and no twin is learned of them", e.Dataset.ID, name, op).
+			hint("用 --column 略去该列；或改用按值泛化（year、band、area）后重新入库", "leave the column out with --column, or mask it value by value (year, band, area) and ingest again")
+	}
 	stored := e.demands(c, "", "")[0].mask
 	for _, r := range e.MaskRules {
 		if r.everybody() || !r.on(e, name) || atLeast(c, stored, r.Mask) {

@@ -33,7 +33,12 @@ func TestR01_TwinRulesAreLimited(t *testing.T) {
 	if err := e.checkTwinRule(DisclosureRule{Mode: "dp", Twin: &TwinRule{}}); err == nil || !strings.Contains(err.Error(), "consent") {
 		t.Error(err)
 	}
-	if err := e.checkTwinRule(DisclosureRule{Mode: "exact", Twin: &TwinRule{}}); err == nil || !strings.Contains(err.Error(), "mode dp") {
+	e.Dataset.Consent = ""
+	if err := e.checkTwinRule(DisclosureRule{Mode: "exact", Twin: &TwinRule{}}); err != nil {
+		t.Error(err) // a twin is differentially private whatever the answers are
+	}
+	e.Dataset.Public = true
+	if err := e.checkTwinRule(DisclosureRule{Twin: &TwinRule{}}); err == nil || !strings.Contains(err.Error(), "public") {
 		t.Error(err)
 	}
 }
@@ -76,6 +81,16 @@ func TestR19_TwinsKeepTheStrictestRule(t *testing.T) {
 	listed := apply(t, b, "kind: NegativeList\nby: hrss\nentries:\n  - {id: n1, provider: hrss, dataset: social_insurance, columns: [base_yuan], basis: {zh: 某法第五条, en: article 5}}\n", "hrss")
 	if got := codes(listed); !strings.Contains(got, "NEGATIVE_LIST") {
 		t.Errorf("the negative list: %q", got)
+	}
+	e := b.datasets["social_insurance"]
+	for _, mode := range []string{"dp", "exact"} {
+		shuffled := e
+		rule := *e.Rule
+		rule.Mode = mode
+		shuffled.Rule, shuffled.Masks = &rule, map[string]Mask{"base_yuan": {Op: "shuffle", By: []string{"district"}}}
+		if x := shuffled.twinMask("base_yuan"); x == nil || x.Code != "TABLE_MASK" {
+			t.Errorf("a shuffled column in mode %s: %+v", mode, x)
+		}
 	}
 	strict := apply(t, b, twinRule(t, `{rho: "0.0001", level: 2}`), "hrss")
 	if got := codes(strict); got != "TWIN_RHO TWIN_LEVEL" {

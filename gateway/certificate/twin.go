@@ -3,7 +3,6 @@ package certificate
 import (
 	"bytes"
 	"crypto/ed25519"
-	"reflect"
 
 	"github.com/sandgate/sandgate/compute/twin"
 	"github.com/sandgate/sandgate/ledger/entry"
@@ -53,7 +52,7 @@ func (c *Twin) Document(text []byte) (*twin.Twin, error) {
 		return nil, err
 	}
 	o := c.Outcome
-	if t.Dataset != c.Spec.Dataset || t.SchemaDigest != o.Schema || t.Rho != o.Rho.String() || t.Units != o.Units || t.MarginalsOnly != o.MarginalsOnly || !reflect.DeepEqual(t.Quality, o.Quality) {
+	if t.Dataset != c.Spec.Dataset || t.SchemaDigest != o.Schema || t.Rho != o.Rho.String() || t.Units != o.Units || t.MarginalsOnly != o.MarginalsOnly || entry.FiguresOf(t.Quality) != o.Quality {
 		return nil, texts.Errorf("the certificate says other things of the twin than its document does")
 	}
 	return t, nil
@@ -66,7 +65,7 @@ func (c *Twin) Matches(e *entry.Entry) error {
 		return texts.Errorf("the ledger's entry at its place publishes no twin")
 	case e.TwinPublished.Twin != c.Twin || e.At != c.At:
 		return texts.Errorf("the ledger's entry is about another twin")
-	case !reflect.DeepEqual(e.TwinPublished.Certificate, c.Outcome):
+	case e.TwinPublished.Certificate != c.Outcome:
 		return texts.Errorf("the ledger's entry holds another certificate")
 	}
 	return nil

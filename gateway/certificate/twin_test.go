@@ -23,7 +23,7 @@ func twinFile(t testing.TB, key ed25519.PrivateKey, change func(*Twin)) (file, d
 		t.Fatal(err)
 	}
 	c := Twin{V: Version, Origin: "o", Twin: "t", Department: "bureau", Spec: twin.Spec{Dataset: "people", Rho: "0.01"}, PriceNanoRho: 10_000_000, Seq: 7, At: 9,
-		Outcome: entry.TwinCertificate{Document: digest(document), Schema: d.SchemaDigest, Rho: 10_000_000, Units: 1000, Quality: d.Quality, Code: "test"}}
+		Outcome: entry.TwinCertificate{Document: digest(document), Schema: d.SchemaDigest, Rho: 10_000_000, Units: 1000, Quality: entry.FiguresOf(d.Quality), Code: "test"}}
 	if change != nil {
 		change(&c)
 	}

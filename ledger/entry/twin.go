@@ -39,13 +39,27 @@ type TwinPublished struct {
 
 // TwinCertificate is what is said of a twin. All of it follows from noised sums.
 type TwinCertificate struct {
-	Document      string       `json:"document"` // SHA-256 of the twin's document
-	Schema        string       `json:"schema"`   // digest
-	Rho           budget.Nano  `json:"rho"`      // what the passes that were asked cost, at most the price
-	Units         int64        `json:"units"`    // noisy
-	MarginalsOnly bool         `json:"marginals_only,omitempty"`
-	Quality       twin.Quality `json:"quality"`
-	Code          string       `json:"code"` // version of the program that learned it
+	Document      string      `json:"document"` // SHA-256 of the twin's document
+	Schema        string      `json:"schema"`   // digest
+	Rho           budget.Nano `json:"rho"`      // what the passes that were asked cost, at most the price
+	Units         int64       `json:"units"`    // noisy
+	MarginalsOnly bool        `json:"marginals_only,omitempty"`
+	Quality       TwinFigures `json:"quality"`
+	Code          string      `json:"code"` // version of the program that learned it
+}
+
+// TwinFigures are the figures of a twin's quality that fit an entry whatever the number
+// of columns; those by column, pair and question stand in the document, whose digest is
+// certified.
+type TwinFigures struct {
+	Rows   int         `json:"rows"`
+	OneWay twin.Figure `json:"one_way"`
+	TwoWay twin.Figure `json:"two_way,omitzero"`
+}
+
+// FiguresOf are the figures of a document's quality.
+func FiguresOf(q twin.Quality) TwinFigures {
+	return TwinFigures{Rows: q.Rows, OneWay: q.OneWay, TwoWay: q.TwoWay}
 }
 
 // TwinFailed ends a twin that was not learned; as Failed does a job.

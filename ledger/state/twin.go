@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -150,6 +151,11 @@ func (s *State) DecideTwin(a TwinAsk) (*entry.TwinReserved, []policies.Reason) {
 	charges := budget.Charges(dataset, a.Department, Year(a.At), price, limits)
 	if err := s.filter.Clone().Reserve(charges); err != nil {
 		x := exhausted(err, dataset, e.Department)
+		var over *budget.Exhausted
+		if errors.As(err, &over) && over.Scope.Kind == budget.ScopeOperatorYear {
+			x.ZH = fmt.Sprintf("隐私预算不足：部门年度（%s）上限 ρ %s，已用 %s，本次申请 %s", over.Scope.Key(), over.Limit, over.Spent, over.Asked)
+			x.EN = fmt.Sprintf("privacy budget exhausted: department and year (%s): limit ρ %s, spent %s, asked %s", over.Scope.Key(), over.Limit, over.Spent, over.Asked)
+		}
 		x.HintZH = "已发布的孪生仍可用；降低 --rho，或待下一年度"
 		x.HintEN = "a twin that was published stays in use; lower --rho, or wait for another year"
 		return nil, []policies.Reason{x}

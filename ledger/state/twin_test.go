@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -53,7 +54,7 @@ func (w *world) publishedTwin(a TwinAsk, change func(*entry.TwinCertificate)) *e
 	schema, _ := w.s.TwinSchema(a)
 	whole := twin.Range{Low: 10, About: 20, High: 30}
 	figure := twin.Figure{Mean: whole, Worst: whole}
-	c := entry.TwinCertificate{Document: commitment("document"), Schema: schema.Digest(), Rho: schema.Rho, Units: 12_000, Quality: twin.Quality{Rows: 1000, OneWay: figure, TwoWay: figure}, Code: "test"}
+	c := entry.TwinCertificate{Document: commitment("document"), Schema: schema.Digest(), Rho: schema.Rho, Units: 12_000, Quality: entry.TwinFigures{Rows: 1000, OneWay: figure, TwoWay: figure}, Code: "test"}
 	if change != nil {
 		change(&c)
 	}
@@ -106,11 +107,13 @@ func TestR33_TwinsAreChargedOnceAndJudgedAtReplay(t *testing.T) {
 	if _, reasons := w.s.DecideTwin(w.twinAsk("r2", nil)); len(reasons) == 0 || reasons[0].Code != "TWIN_UNDER_WAY" {
 		t.Errorf("%+v", reasons)
 	}
+	schema, _ := w.s.TwinSchema(a)
+	marginalsRho := schema.Plan().Passes[0].Rho
 	for what, change := range map[string]func(*entry.TwinCertificate){
 		"another schema":       func(c *entry.TwinCertificate) { c.Schema = commitment("schema") },
 		"a lower cost":         func(c *entry.TwinCertificate) { c.Rho-- },
 		"pairs at no cost":     func(c *entry.TwinCertificate) { c.MarginalsOnly = true },
-		"figures of no pairs":  func(c *entry.TwinCertificate) { c.MarginalsOnly, c.Rho = true, 7_000_000 },
+		"figures of no pairs":  func(c *entry.TwinCertificate) { c.MarginalsOnly, c.Rho = true, marginalsRho },
 		"a figure upside down": func(c *entry.TwinCertificate) { c.Quality.OneWay.Mean.Low = 40 },
 		"a figure above one":   func(c *entry.TwinCertificate) { c.Quality.TwoWay.Worst.High = 10_001 },
 		"nobody":               func(c *entry.TwinCertificate) { c.Units = 0 },
@@ -124,7 +127,7 @@ func TestR33_TwinsAreChargedOnceAndJudgedAtReplay(t *testing.T) {
 		t.Error("published before it is")
 	}
 	w.must(w.publishedTwin(a, func(c *entry.TwinCertificate) {
-		c.MarginalsOnly, c.Rho, c.Quality.TwoWay = true, 7_000_000, twin.Figure{}
+		c.MarginalsOnly, c.Rho, c.Quality.TwoWay = true, marginalsRho, twin.Figure{}
 	}))
 	if w.try(w.publishedTwin(a, nil)) == nil {
 		t.Error("published twice")
@@ -137,6 +140,20 @@ func TestR33_TwinsAreChargedOnceAndJudgedAtReplay(t *testing.T) {
 	w.must(w.publishedTwin(b, nil))
 	if now, _ := w.s.PublishedTwin("social_insurance"); now.Request.Twin != b.Request.Twin {
 		t.Error("the older one is in force")
+	}
+	// The department's own year has an end, which says whose it is.
+	for i := range 5 {
+		c := w.twinAsk(fmt.Sprint("more", i), nil)
+		if _, reasons := w.s.DecideTwin(c); len(reasons) > 0 {
+			if i < 2 || reasons[0].Code != "BUDGET_EXHAUSTED" || !strings.Contains(reasons[0].EN, "department and year") {
+				t.Errorf("%d: %+v", i, reasons[0])
+			}
+			break
+		} else if i == 4 {
+			t.Error("it never ends")
+		}
+		w.must(w.twinEntry(c, nil))
+		w.must(w.publishedTwin(c, nil))
 	}
 	w.replayed()
 }
