@@ -38,11 +38,6 @@ type Range struct {
 	High  int64 `json:"high"`
 }
 
-// Summary leaves out what is said of each column, pair, question and model.
-func (q Quality) Summary() Quality {
-	return Quality{Rows: q.Rows, OneWay: q.OneWay, TwoWay: q.TwoWay}
-}
-
 func (r Range) holds() bool {
 	return r.Low >= 0 && r.Low <= r.About && r.About <= r.High && r.High <= 10_000
 }
