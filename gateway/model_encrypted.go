@@ -64,7 +64,7 @@ func (d *Domain) linear(ctx context.Context, operator, id string) (*model.Parame
 	}
 	p, err := model.Parse(file)
 	if err != nil {
-		d.opt.Logger.Error("the parameters of a model are damaged", "model", id)
+		d.opt.Logger.Error("the parameters of a model are missing or damaged", "model", id)
 		return nil, nil, refusal(damagedModel)
 	}
 	w, err := encrypted.NewWeights(p.Coefficients)

@@ -265,6 +265,80 @@ func TestOutOfRangeInputsWrap(t *testing.T) {
 	}
 }
 
+// The limit that decision 048 accepts: a client whose public key is none of a secret reads
+// 32 coefficients of the mask out of the row that it pays, and no more, so that stripping
+// all 8192 takes as many rows as the largest model has parameters.
+func TestDishonestKeyReadsTheMaskRowByRow(t *testing.T) {
+	s := scheme(t)
+	const digits = 32
+	who := client(t, s, 17)
+	key := s.ring.NewPoly() // Σ 3^k·2^128·X^-k: coefficient 0 of key·u holds u's digits
+	three := big.NewInt(1)
+	for k := range digits {
+		v := new(big.Int).Lsh(three, floodBits+1)
+		for i := range key.Coeffs {
+			x := new(big.Int).Mod(v, new(big.Int).SetUint64(primes[i])).Uint64()
+			if k == 0 {
+				key.Coeffs[i][0] = x
+			} else {
+				key.Coeffs[i][BlockRows-k] = primes[i] - x // X^-k = −X^(N−k)
+			}
+		}
+		three = new(big.Int).Mul(three, big.NewInt(3))
+	}
+	s.ring.NTT(key, key)
+	weights, _ := NewWeights([][]float64{{0, 1}})
+	e, err := s.Evaluate(weights, who.Seed(), put(nil, key), 1, randomness(18))
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := make([]byte, PartBytes) // an input of zeros under no key at all
+	if err := e.Add(part); err != nil {
+		t.Fatal(err)
+	}
+	c0, _ := split(t, s, reply(t, e, 0))
+	whole := make([]*big.Int, BlockRows)
+	for i := range whole {
+		whole[i] = new(big.Int)
+	}
+	s.ring.PolyToBigintCentered(c0, 1, whole)
+	// What the evaluator drew.
+	from, _ := secretStream(randomness(18))
+	secrets, _, err := s.samplers(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := secrets.ReadNew()
+	read := func(coefficient *big.Int) (hits int) {
+		half := new(big.Int).Lsh(big.NewInt(1), floodBits)
+		v := new(big.Int).Rsh(new(big.Int).Add(coefficient, half), floodBits+1)
+		for k := range digits {
+			d := new(big.Int).Mod(v, big.NewInt(3)).Int64()
+			if d == 2 {
+				d = -1
+			}
+			v.Sub(v, big.NewInt(d)).Quo(v, big.NewInt(3))
+			want := int64(u.Coeffs[0][k])
+			if u.Coeffs[0][k] == primes[0]-1 {
+				want = -1
+			}
+			if d == want {
+				hits++
+			}
+		}
+		return hits
+	}
+	if n := read(whole[0]); n != digits {
+		t.Fatalf("%d of %d coefficients of the mask were read from the paid row", n, digits)
+	}
+	if n := read(whole[1]); n > digits*3/4 {
+		t.Fatalf("%d of %d coefficients of the mask were read from a row that nobody paid", n, digits)
+	}
+	if rows := BlockRows / digits; rows < MaxInputs {
+		t.Fatalf("the whole mask takes %d rows, fewer than honest rows of a model of %d inputs", rows, MaxInputs)
+	}
+}
+
 // Why only models are taken whose parameters may leave: with every protection on, exact
 // logits of as many rows as there are parameters give all of them. Two digits of the
 // probability, of the same rows, do not; they slow an attack down, and no more.
