@@ -225,7 +225,9 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 		a.alertCmd(),
 		a.verifyCmd(),
 		// model:
-		a.modelCmd())
+		a.modelCmd(),
+		// federation:
+		a.nodeCmd())
 	for _, c := range root.Commands() {
 		if c.HasSubCommands() && c.RunE == nil {
 			c.Args, c.RunE = cobra.ArbitraryArgs, a.chooseCommand
