@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sandgate/sandgate/cmd/sandgate/internal/city"
+	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/gateway"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/client"
@@ -250,7 +251,7 @@ func (f *federation) domain(ctx context.Context, name string, s *stage) error {
 }
 
 // joined is how many residents a city of the federation has.
-func (o demoOptions) joined() int { return min(o.residents, 4000) }
+func (o demoOptions) joined() int { return min(o.residents, 10_000) }
 
 // signed is the agreement, made once: all sign the same text.
 func (f *federation) signed() (string, error) {
@@ -334,7 +335,7 @@ func (f *federation) enrol(ctx context.Context) error {
 }
 
 func (f *federation) ask(text, purpose, scheme string) *sandgatev1.ProposeRoundRequest {
-	return &sandgatev1.ProposeRoundRequest{RequestId: uuid.NewString(), Region: regionName, Licence: "alpha-region", Purpose: purpose, Period: "2025", Sql: text, Scheme: scheme, Seconds: 60}
+	return &sandgatev1.ProposeRoundRequest{RequestId: uuid.NewString(), Region: regionName, Licence: "alpha-region", Purpose: purpose, Period: "2025", Sql: text, Scheme: scheme, PriceNanoRho: 4_000_000, Seconds: 60}
 }
 
 // expect proposes a round and holds its end against what must come of it.
@@ -436,12 +437,7 @@ func (f *federation) audits(ctx context.Context) error {
 				verdict += "\n" + x.Code
 			}
 		}
-		spent := ""
-		for _, x := range r.Spending {
-			if x.Scope.Kind == "lifetime" {
-				spent = x.Spent.String()
-			}
-		}
+		spent := r.State.Spent(budget.Scope{Kind: budget.ScopeLifetime, Dataset: joinedData}).String()
 		body = append(body, []string{name, fmt.Sprint(r.Entries), spent, verdict})
 	}
 	slices.SortFunc(body, func(x, y []string) int { return strings.Compare(x[0], y[0]) })
