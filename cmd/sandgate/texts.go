@@ -4,6 +4,7 @@ import "github.com/sandgate/sandgate/internal/bilingual"
 
 // texts are the errors of commands in Chinese.
 var texts = bilingual.Book{
+	"failed to write registry: %w":                                  "写出登记表失败：%w",
 	"the round ended as %s, expected %s":                            "轮次以 %s 结束，预期为 %s",
 	"failed to start a node: %w":                                    "启动节点失败：%w",
 	"failed to stop a node: %w":                                     "停止节点失败：%w",
