@@ -229,7 +229,9 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 		// twin:
 		a.twinCmd(),
 		// hub:
-		a.roundCmd())
+		a.roundCmd(),
+		// federation:
+		a.nodeCmd())
 	for _, c := range root.Commands() {
 		if c.HasSubCommands() && c.RunE == nil {
 			c.Args, c.RunE = cobra.ArbitraryArgs, a.chooseCommand
