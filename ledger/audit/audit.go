@@ -108,6 +108,8 @@ type Report struct {
 	Verifications map[string]int `json:"verifications,omitempty"`
 	// Models are counted by phase, of those certified by verdict; absent when there was none.
 	Models map[string]int `json:"models,omitempty"`
+	// Rounds are those of this domain by phase; absent when there was none.
+	Rounds map[string]int `json:"rounds,omitempty"`
 
 	// States are the recorded hashes of states that the replay came to as well.
 	States int `json:"states,omitempty"`
@@ -332,6 +334,7 @@ func (a *auditor) summarise() {
 	a.undisclosed()
 	a.verifications()
 	a.models()
+	a.rounds()
 	a.unread()
 	limits := map[string]budget.Charge{}
 	for _, id := range a.state.Jobs() {
@@ -342,6 +345,15 @@ func (a *auditor) summarise() {
 		}
 		if j.Reserved != nil {
 			for _, c := range j.Reserved.Charges {
+				if c.Scope.Kind != budget.ScopeQuery {
+					limits[c.Scope.Key()] = c
+				}
+			}
+		}
+	}
+	for _, id := range a.state.Rounds() {
+		if x, _ := a.state.Round(id); x.Joined.Data != nil {
+			for _, c := range x.Joined.Data.Charges {
 				if c.Scope.Kind != budget.ScopeQuery {
 					limits[c.Scope.Key()] = c
 				}
