@@ -130,6 +130,9 @@ type Domain struct {
 	// auto:
 	alerts *alert.Dispatcher // nil delivers none
 
+	// hub:
+	aggregator *aggregator
+
 	// opened is how the ledger was opened.
 	opened *statefile.Opened
 
@@ -190,7 +193,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
 	}
-	if err := errors.Join(d.sweepCells(), d.sweepModels(), d.openAlerts()); err != nil {
+	if err := errors.Join(d.sweepCells(), d.sweepModels(), d.openAlerts(), d.openHub(ctx)); err != nil {
 		return nil, errors.Join(err, d.log.Close(), d.abandon())
 	}
 	d.tellOfMissingModels()
@@ -537,7 +540,8 @@ func (d *Domain) Close(ctx context.Context) error {
 	if d.stateDue(true) {
 		d.recordState(ctx)
 	}
+	roundErr := d.endRounds(ctx, hubRestarted)
 	beatErr := d.beatOnce(ctx)
 	_, err := d.append(ctx, func(e *entry.Entry) error { e.Kind, e.Actor = entry.KindStopped, "gateway"; return nil })
-	return errors.Join(beatErr, err, d.log.Close(), d.abandon())
+	return errors.Join(roundErr, beatErr, err, d.log.Close(), d.abandon())
 }

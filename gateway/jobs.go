@@ -449,20 +449,28 @@ func (d *Domain) load(j, from state.Job, digest [32]byte) (*release.Release, *al
 	if rel, err = d.rekeyed(rel, j, from); err != nil {
 		return nil, nil, err
 	}
-	text, err := os.ReadFile(d.postPath(job))
+	post, err := d.readPost(job)
 	if err != nil {
-		return nil, nil, fmt.Errorf("failed to read post-processing: %w", err)
-	}
-	seal, text, _ := bytes.Cut(text, []byte("\n"))
-	if !d.sealedPost(job, append(seal, '\n'), text) {
-		return nil, nil, errors.New("stored post-processing was changed")
-	}
-	var post algebra.Post
-	if err := json.Unmarshal(text, &post); err != nil {
-		return nil, nil, fmt.Errorf("failed to read post-processing: %w", err)
+		return nil, nil, err
 	}
 	rel, err = rel.Apply(post)
 	return rel, post.Query, err
+}
+
+// readPost reads how a job, or a round, had its columns named, ordered and cut.
+func (d *Domain) readPost(job string) (post algebra.Post, err error) {
+	text, err := os.ReadFile(d.postPath(job))
+	if err != nil {
+		return post, fmt.Errorf("failed to read post-processing: %w", err)
+	}
+	seal, text, _ := bytes.Cut(text, []byte("\n"))
+	if !d.sealedPost(job, append(seal, '\n'), text) {
+		return post, errors.New("stored post-processing was changed")
+	}
+	if err := json.Unmarshal(text, &post); err != nil {
+		return post, fmt.Errorf("failed to read post-processing: %w", err)
+	}
+	return post, nil
 }
 
 // damaged is a release whose stored bytes are not those the ledger committed to.

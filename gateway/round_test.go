@@ -81,7 +81,7 @@ func newRegion(t *testing.T) *region {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.hub = node.NewHub(node.HubConfig{Party: "hub", Schemes: []federate.Scheme{large, mask.Scheme{}}, Dir: t.TempDir(), Now: time.Now,
+	r.hub = node.NewHub(node.HubConfig{Schemes: []federate.Scheme{large, mask.Scheme{}}, Dir: t.TempDir(), Now: time.Now,
 		Sign: func(text []byte) ([]byte, error) { return ed25519.Sign(r.keys["hub"], text), nil },
 		Verify: func(party string, text, sig []byte) error {
 			if !ed25519.Verify(r.keys[party].Public().(ed25519.PublicKey), federate.SigningBytes(text), sig) {

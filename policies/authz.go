@@ -55,6 +55,13 @@ const (
 	ActReadModel    Action = "ReadModel" // and its certificate
 	ActUseModel     Action = "UseModel"  // its file, and scores
 	ActCancelModel  Action = "CancelModel"
+
+	// hub:
+	ActProposeRound Action = "ProposeRound"
+	ActReadRound    Action = "ReadRound"  // whose, the service decides for departments
+	ActFetchRound   Action = "FetchRound" // its answer
+	ActCancelRound  Action = "CancelRound"
+	ActAttendRound  Action = "AttendRound" // as a node of one's own party
 )
 
 // Resource is what an action is about; empty fields do not apply.

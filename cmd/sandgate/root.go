@@ -226,6 +226,8 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 		a.verifyCmd(),
 		// model:
 		a.modelCmd(),
+		// hub:
+		a.roundCmd(),
 		// federation:
 		a.nodeCmd())
 	for _, c := range root.Commands() {

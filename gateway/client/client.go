@@ -42,6 +42,8 @@ type Client struct {
 
 	Verify     sandgatev1.VerificationServiceClient
 	Model      sandgatev1.ModelServiceClient
+	Round      sandgatev1.RoundServiceClient
+	Node       sandgatev1.NodeServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
 	signer     func() (*Signer, error)
@@ -96,6 +98,8 @@ func Dial(kit *home.Kit, server string, with ...func(*Signer)) (*Client, error) 
 	c.Operations, c.Keys, c.Risk = signingOperations{c.Operations, c}, signingKeys{c.Keys, c}, signingRisk{c.Risk, c}
 	c.Verify = signingVerification{c.Verify, c}
 	c.Model = signingModel{c.Model, c}
+	c.Node = sandgatev1.NewNodeServiceClient(conn)
+	c.Round = signingRound{sandgatev1.NewRoundServiceClient(conn), c}
 	c.Operator = signing{sandgatev1.NewOperatorServiceClient(conn), c}
 	return c, nil
 }

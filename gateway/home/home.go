@@ -96,6 +96,9 @@ func (h *Home) Exact() string { return filepath.Join(h.Dir, "exact") }
 // It can be deleted at any time.
 func (h *Home) State() string { return filepath.Join(h.Dir, "state") }
 
+// Rounds holds the parts of rounds across domains while they run, in files without names.
+func (h *Home) Rounds() string { return filepath.Join(h.Dir, "rounds") }
+
 // Models is where what is kept of models stands, each under a key of its own.
 func (h *Home) Models() string { return filepath.Join(h.Dir, "models") }
 

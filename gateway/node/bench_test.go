@@ -18,7 +18,7 @@ func BenchmarkRoundOverTheNetwork(b *testing.B) {
 	for _, scheme := range schemes {
 		b.Run(scheme.Name(), func(b *testing.B) {
 			a := newAuthority(b, "ca")
-			hub := NewHub(HubConfig{Party: "gateway", Schemes: schemes, Sign: signer("gateway"), Verify: verify, Dir: b.TempDir(), Now: time.Now})
+			hub := NewHub(HubConfig{Schemes: schemes, Sign: signer("gateway"), Verify: verify, Dir: b.TempDir(), Now: time.Now})
 			address := serve(b, a, func() *Hub { return hub })
 			for i, party := range append([]string{"regulator"}, eight...) {
 				j, err := OpenJournal(b.TempDir())

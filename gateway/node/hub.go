@@ -13,9 +13,8 @@ import (
 	"github.com/sandgate/sandgate/compute/release"
 )
 
-// HubConfig is what the aggregator brings.
+// HubConfig is what the aggregator brings. Its party name is each proposal's Aggregator.
 type HubConfig struct {
-	Party   string
 	Schemes []federate.Scheme
 	Sign    func(text []byte) ([]byte, error)
 	Verify  func(party string, text, sig []byte) error
@@ -25,6 +24,11 @@ type HubConfig struct {
 	// Deliver keeps the answer of a round for its receiver, before its result is taken; nil
 	// refuses all.
 	Deliver func(session string, p *federate.Proposal, d *federate.Delivery, s federate.Signed) error
+	// Done is asked when the regulator's result is in, with what it signed; an error, best a
+	// *federate.Fault, ends the round without one. Failed is told of a round that ended otherwise. Both may be nil, and
+	// must not call the hub.
+	Done   func(session string, m *federate.Message, s federate.Signed) error
+	Failed func(session string, f *federate.Fault)
 }
 
 // MaxRounds is how many rounds run at a time.
@@ -33,6 +37,9 @@ const MaxRounds = 8
 // ErrRound is of a round that does not run, or that the caller has no part in: which of
 // the two is not told.
 var ErrRound = errors.New("no such round")
+
+// ErrClosed is of a hub that lets go of its parties.
+var ErrClosed = errors.New("the hub is closing")
 
 // Hub is the aggregator of rounds. It is safe for concurrent use. Nothing of a round
 // outlives it.
@@ -43,6 +50,10 @@ type Hub struct {
 	rounds  map[string]*gathering
 	order   []string
 	changed chan struct{} // closed when something happened
+
+	attending map[string]int // connections of each party
+	closing   sync.Once
+	closed    chan struct{}
 }
 
 // gathering is one round at the hub.
@@ -58,7 +69,7 @@ type gathering struct {
 
 // NewHub returns a hub without rounds.
 func NewHub(c HubConfig) *Hub {
-	return &Hub{c: c, rounds: map[string]*gathering{}, changed: make(chan struct{})}
+	return &Hub{c: c, rounds: map[string]*gathering{}, changed: make(chan struct{}), closed: make(chan struct{}), attending: map[string]int{}}
 }
 
 // Propose signs a proposal and begins its round. brief is what it holds the digest of, nil
@@ -77,7 +88,7 @@ func (h *Hub) Propose(p *federate.Proposal, brief []byte) (session string, err e
 		return "", err
 	}
 	s := federate.Signed{Text: text, Sig: sig}
-	r, f := federate.Open(federate.Setup{Self: h.c.Party, Schemes: h.c.Schemes, Verify: h.c.Verify, Random: release.NewSource(), Journal: journal}, s, h.at())
+	r, f := federate.Open(federate.Setup{Self: p.Aggregator, Schemes: h.c.Schemes, Verify: h.c.Verify, Random: release.NewSource(), Journal: journal}, s, h.at())
 	if f != nil {
 		return "", f
 	}
@@ -199,8 +210,12 @@ func (h *Hub) end(g *gathering) {
 		s.close()
 	}
 	g.spools = nil
-	if g.r.Fault() == nil {
+	f := g.r.Fault()
+	if f == nil {
 		return
+	}
+	if h.c.Failed != nil {
+		h.c.Failed(g.r.Session(), f)
 	}
 	text := g.r.Abort(h.at())
 	if sig, err := h.c.Sign(federate.SigningBytes(text)); err == nil {
@@ -219,6 +234,8 @@ type local struct {
 // Attend implements Carrier.
 func (l *local) Attend(ctx context.Context, take func(Event) error) error {
 	seen := map[string]int{}
+	l.h.come(l.party)
+	defer l.h.leave(l.party)
 	for {
 		l.h.mu.Lock()
 		changed := l.h.changed
@@ -248,6 +265,8 @@ func (l *local) Attend(ctx context.Context, take func(Event) error) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-l.h.closed:
+			return ErrClosed
 		case <-changed:
 		}
 	}
@@ -282,6 +301,15 @@ func (l *local) Say(_ context.Context, session string, s federate.Signed) error 
 		}
 		return f
 	}
+	if g.r.Phase() == federate.Done && l.h.c.Done != nil {
+		if err := l.h.c.Done(session, m, s); err != nil {
+			f := federate.Stopped(g.r.Proposal().Aggregator)
+			errors.As(err, &f)
+			g.r.Fail(f)
+			l.h.end(g)
+			return f
+		}
+	}
 	if m.Kind != federate.KindContribution { // those go out in the manifest
 		g.events = append(g.events, Event{Session: session, Message: &s})
 	}
@@ -308,39 +336,11 @@ func (h *Hub) manifest(g *gathering) error {
 	}
 	sig, err := h.c.Sign(federate.SigningBytes(text))
 	if err != nil {
-		g.r.Fail(federate.Stopped(h.c.Party))
+		g.r.Fail(federate.Stopped(p.Aggregator))
 		h.end(g)
 		return err
 	}
 	g.events = append(g.events, Event{Session: g.r.Session(), Message: &federate.Signed{Text: text, Sig: sig}})
-	return nil
-}
-
-// Deliver implements Carrier.
-func (l *local) Deliver(_ context.Context, session string, s federate.Signed) error {
-	g, err := l.h.round(session, l.party)
-	if err != nil {
-		return err
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	p := g.r.Proposal()
-	d, err := federate.DecodeDelivery(s.Text)
-	if err != nil || d.From != l.party || d.Session != session || d.Receiver != p.Receiver || d.Brief != p.Brief || l.h.c.Verify(l.party, s.Text, s.Sig) != nil {
-		return errors.New("the delivery is not the caller's, not of this round, or not in canonical form")
-	}
-	if g.ended || l.party != p.Regulator || g.r.Phase() != federate.Opening || l.h.c.Deliver == nil {
-		return ErrRound
-	}
-	if digest := federate.DeliveryDigest(s.Text); g.release == digest {
-		return nil
-	} else if g.release != "" {
-		return errors.New("the answer was delivered before, and is another")
-	} else if err := l.h.c.Deliver(session, p, d, s); err != nil {
-		return err
-	} else {
-		g.release = digest
-	}
 	return nil
 }
 

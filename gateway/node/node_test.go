@@ -148,7 +148,7 @@ func newSite(t *testing.T) *site {
 }
 
 func (s *site) newHub() {
-	s.hub = NewHub(HubConfig{Party: "gateway", Schemes: schemes, Sign: signer("gateway"), Verify: verify, Dir: s.t.TempDir(), Now: s.now})
+	s.hub = NewHub(HubConfig{Schemes: schemes, Sign: signer("gateway"), Verify: verify, Dir: s.t.TempDir(), Now: s.now})
 }
 
 // start runs the nodes of all parties but some.

@@ -34,6 +34,8 @@ func answer(err error) error {
 		return nil
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return status.FromContextError(err).Err()
+	case errors.Is(err, ErrClosed):
+		return status.Error(codes.Unavailable, ErrClosed.Error())
 	case errors.Is(err, ErrRound):
 		return status.Error(codes.NotFound, ErrRound.Error())
 	case errors.As(err, &f):

@@ -110,6 +110,9 @@ type Report struct {
 	Models map[string]int `json:"models,omitempty"`
 	// Rounds are those of this domain by phase; absent when there was none.
 	Rounds map[string]int `json:"rounds,omitempty"`
+	// HubRounds are the rounds across domains of which this gateway was the aggregator, by
+	// phase; absent when there was none.
+	HubRounds map[string]int `json:"hub_rounds,omitempty"`
 
 	// States are the recorded hashes of states that the replay came to as well.
 	States int `json:"states,omitempty"`
@@ -335,6 +338,7 @@ func (a *auditor) summarise() {
 	a.verifications()
 	a.models()
 	a.rounds()
+	a.hubRounds()
 	a.unread()
 	limits := map[string]budget.Charge{}
 	for _, id := range a.state.Jobs() {

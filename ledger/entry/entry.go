@@ -125,6 +125,11 @@ type Entry struct {
 	ModelScored    *ModelScored    `json:"model_scored,omitempty"`
 	ModelModule    *ModelModule    `json:"model_module,omitempty"`
 
+	// hub:
+	HubProposed *HubProposed `json:"hub_proposed,omitempty"`
+	HubReleased *HubReleased `json:"hub_released,omitempty"`
+	HubFailed   *HubFailed   `json:"hub_failed,omitempty"`
+
 	// round:
 	RoundJoined   *RoundJoined   `json:"round_joined,omitempty"`
 	RoundAnswered *RoundAnswered `json:"round_answered,omitempty"`
@@ -381,6 +386,9 @@ func (e *Entry) check() error {
 		KindModelRefused: e.ModelRefused != nil, KindModelReserved: e.ModelReserved != nil, KindModelCertified: e.ModelCertified != nil,
 		KindModelFailed: e.ModelFailed != nil, KindModelScored: e.ModelScored != nil, KindModelModule: e.ModelModule != nil,
 
+		// hub:
+		KindHubProposed: e.HubProposed != nil, KindHubReleased: e.HubReleased != nil, KindHubFailed: e.HubFailed != nil,
+
 		// round:
 		KindRoundJoined: e.RoundJoined != nil, KindRoundAnswered: e.RoundAnswered != nil, KindRoundEnded: e.RoundEnded != nil,
 
@@ -413,6 +421,10 @@ func (e *Entry) check() error {
 	}
 	// model:
 	if err := e.checkModel(); err != nil {
+		return err
+	}
+	// hub:
+	if err := e.checkHub(); err != nil {
 		return err
 	}
 	// round:

@@ -97,6 +97,8 @@ type State struct {
 
 	models models
 
+	hub hub
+
 	rounds rounds
 
 	// carried:
@@ -116,6 +118,7 @@ func New() *State {
 		keys:          newRotation(),
 		verifications: newVerifications(),
 		models:        newModels(),
+		hub:           newHub(),
 		rounds:        newRounds(),
 	}
 }
@@ -296,6 +299,14 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyModelScored(e)
 	case entry.KindModelModule:
 		return s.applyModelModule(e)
+
+	// hub:
+	case entry.KindHubProposed:
+		return s.applyHubProposed(e)
+	case entry.KindHubReleased:
+		return s.applyHubReleased(e)
+	case entry.KindHubFailed:
+		return s.applyHubFailed(e)
 
 	// round:
 	case entry.KindRoundJoined:

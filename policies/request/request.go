@@ -60,6 +60,10 @@ const (
 	// MethodScore has rows scored by a model, MethodCancelModel ends its training; terms model.
 	MethodScore       = "model.score"
 	MethodCancelModel = "model.cancel"
+	// MethodRound proposes an aggregation round; terms region, period and what is asked for
+	// of scheme, price, domains and seconds. MethodCancelRound ends it; terms round.
+	MethodRound       = "round.propose"
+	MethodCancelRound = "round.cancel"
 	MethodIngest      = "snapshot.ingest"
 	MethodDestroy     = "snapshot.destroy"
 	MethodRisk        = "risk.assess"
@@ -74,6 +78,12 @@ const (
 	TermJob     = "job"            // job id
 	TermDataset = "dataset"        // data set id
 	TermModel   = "model"          // model id
+	TermRound   = "round"          // round id
+	TermRegion  = "region"         // name of an agreement
+	TermPeriod  = "period"         // of the data: a year or a month
+	TermScheme  = "scheme"         // bgv or mask; absent for the agreement's first
+	TermDomains = "domains"        // SHA-256 of the party ids in order, a line each; absent for all
+	TermSeconds = "seconds"        // until the deadline; absent for the default
 )
 
 // Statement is what a party says it asks for. Every text in it is printable

@@ -77,6 +77,8 @@ var Exempt = []Exemption{
 	{"ledger/witness/witnessd/home.go:Open:os.OpenFile", startup},
 	{"ledger/statefile/statefile.go:Write:os.MkdirAll", startup},
 	{"ledger/statefile/statefile.go:prune:os.Remove", inner},
+	{"gateway/hub.go:openHub:os.MkdirAll", startup},
+	{"gateway/hub.go:sweepRounds:os.Remove", cleaning},
 	{"gateway/model_store.go:openModelLocked:os.MkdirAll", startup},
 	{"gateway/model_store.go:answers:os.OpenFile", opens},
 	{"gateway/model_store.go:sweepModels:os.MkdirAll", startup},
