@@ -251,6 +251,8 @@ func (x *partner) Answering(ctx context.Context, session string, _ *federate.Pro
 	_, err = x.d.append(ctx, func(e *entry.Entry) error {
 		if r, _ := x.d.state.Round(session); r.Phase != state.PhaseReserved || r.Answered != nil {
 			return invalid("FEDERATION_AGAIN", "本域已为此轮次作答；须另起一轮", "this domain has answered this round; start another")
+		} else if x := x.d.state.StoppedRound(&r, e.Time()); x != nil {
+			return x
 		}
 		e.Kind, e.Actor, e.RoundAnswered = entry.KindRoundAnswered, "gateway", &entry.RoundAnswered{Session: session, Manifest: manifest}
 		return nil

@@ -42,6 +42,16 @@ func TestR39_BriefAndDelivery(t *testing.T) {
 	if st := s.settled(session); st.Phase != federate.Done {
 		t.Fatal(st.Fault)
 	}
+	for party, d := range s.domains { // the result is on its way to them
+		for over := false; !over; time.Sleep(time.Millisecond) {
+			d.mu.Lock()
+			over = len(d.ends) > 0
+			d.mu.Unlock()
+			if t.Context().Err() != nil {
+				t.Fatal(party)
+			}
+		}
+	}
 	s.stop()
 	if kept[session] == "" {
 		t.Fatal("nothing was delivered")

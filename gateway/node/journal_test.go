@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -73,5 +74,39 @@ func TestR39_FaultOfTheJournalOfRounds(t *testing.T) {
 	}
 	if _, err := OpenJournal(dir); err == nil {
 		t.Error("a damaged journal opens")
+	}
+}
+
+// R39: an answer that only the ledger has left is an answer all the same: it is not given
+// again, and its set of contributors counts.
+func TestR39_JournalRestored(t *testing.T) {
+	dir := t.TempDir()
+	j, err := OpenJournal(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := proposal(federate.Mask, "restored")
+	for range 2 {
+		if err := j.Restore(p, hash("manifest"), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Restore(p, "", 1); err != nil {
+		t.Fatal(err) // it has the answer
+	}
+	if err := j.Restore(proposal(federate.Mask, "other"), "", 1); err == nil {
+		t.Error("an answer to nothing was restored")
+	}
+	j.Close()
+	if j, err = OpenJournal(dir); err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if !j.book.Has(federate.Answered, p.Session()) {
+		t.Error("the answer is forgotten")
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "rounds.jsonl"))
+	if err != nil || strings.Count(string(text), "\n") != 1 {
+		t.Errorf("%q, %v", text, err)
 	}
 }

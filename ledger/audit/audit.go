@@ -107,6 +107,8 @@ type Report struct {
 	Verifications map[string]int `json:"verifications,omitempty"`
 	// Models are counted by phase, of those certified by verdict; absent when there was none.
 	Models map[string]int `json:"models,omitempty"`
+	// Rounds are those of this domain by phase; absent when there was none.
+	Rounds map[string]int `json:"rounds,omitempty"`
 	// HubRounds are the rounds across domains of which this gateway was the aggregator, by
 	// phase; absent when there was none.
 	HubRounds map[string]int `json:"hub_rounds,omitempty"`
@@ -331,6 +333,7 @@ func (a *auditor) summarise() {
 	a.undisclosed()
 	a.verifications()
 	a.models()
+	a.rounds()
 	a.hubRounds()
 	a.unread()
 	limits := map[string]budget.Charge{}
@@ -342,6 +345,15 @@ func (a *auditor) summarise() {
 		}
 		if j.Reserved != nil {
 			for _, c := range j.Reserved.Charges {
+				if c.Scope.Kind != budget.ScopeQuery {
+					limits[c.Scope.Key()] = c
+				}
+			}
+		}
+	}
+	for _, id := range a.state.Rounds() {
+		if x, _ := a.state.Round(id); x.Joined.Data != nil {
+			for _, c := range x.Joined.Data.Charges {
 				if c.Scope.Kind != budget.ScopeQuery {
 					limits[c.Scope.Key()] = c
 				}

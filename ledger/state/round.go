@@ -75,13 +75,7 @@ func (s *State) DecideRound(j entry.RoundJoined, at time.Time) (*entry.RoundJoin
 			return refuse("FEDERATION_SIGNATURE", "提案没有跨域协议所列汇聚方的有效签名", "the proposal is not signed by the hub that the federation names")
 		}
 	}
-	r := policies.Round{Region: j.Region, Self: j.Party, Hub: p.Aggregator, Regulator: p.Regulator, Receiver: p.Receiver, Contributors: p.Contributors, Departments: p.Departments,
-		Threshold: p.Threshold, K: p.MinContributors, Dishonest: p.Dishonest, Scheme: p.Scheme, Dataset: j.Dataset, Purpose: j.Purpose, MaxUnits: j.MaxUnits, Overlap: j.Overlap,
-		Price: p.Price(), Spent: s.rounds.spent[periodKey(&j)], At: at}
-	if j.Data != nil {
-		r.Core = j.Data.Core
-	}
-	if reasons := s.book.DecideRound(r); len(reasons) > 0 {
+	if reasons := s.book.DecideRound(roundOf(p, &j, s.rounds.spent[periodKey(&j)], at)); len(reasons) > 0 {
 		return nil, reasons
 	}
 	out := j
@@ -95,6 +89,31 @@ func (s *State) DecideRound(j entry.RoundJoined, at time.Time) (*entry.RoundJoin
 	return &out, nil
 }
 
+// roundOf is a round as the policy sees it.
+func roundOf(p *federate.Proposal, j *entry.RoundJoined, spent budget.Nano, at time.Time) policies.Round {
+	r := policies.Round{Region: j.Region, Self: j.Party, Hub: p.Aggregator, Regulator: p.Regulator, Receiver: p.Receiver, Contributors: p.Contributors, Departments: p.Departments,
+		Threshold: p.Threshold, K: p.MinContributors, Dishonest: p.Dishonest, Scheme: p.Scheme, Dataset: j.Dataset, Purpose: j.Purpose, MaxUnits: j.MaxUnits, Overlap: j.Overlap,
+		Price: p.Price(), Spent: spent, At: at}
+	if j.Data != nil {
+		r.Core = j.Data.Core
+	}
+	return r
+}
+
+// otherPeriod refuses to give one snapshot out under two names: rounds are held against
+// earlier ones about the same query and period, so that whoever names periods could
+// otherwise ask with all contributors, and again without one.
+func (s *State) otherPeriod(j entry.RoundJoined, snapshot string) *policies.Reason {
+	for _, id := range s.rounds.order {
+		x := s.rounds.all[id].Joined
+		if x.Data != nil && x.Region == j.Region && x.Data.Snapshot == snapshot && x.Period != j.Period {
+			return &policies.Reason{Code: "FEDERATION_PERIOD", Rule: "federation/" + j.Region, SetBy: "sandgate", ZH: "同一快照已用于期次 " + x.Period + "，不能再作为 " + j.Period,
+				EN: "the snapshot was used as period " + x.Period + " and cannot be " + j.Period + " as well", HintZH: "沿用该期次，或待新数据入库", HintEN: "keep the period, or wait for a new snapshot"}
+		}
+	}
+	return nil
+}
+
 // roundData finds the snapshot and the charges of a contributor, and holds the noise of
 // the proposal against the plan of the redacted core: what a round costs does not hang on
 // who proposed it.
@@ -102,6 +121,9 @@ func (s *State) roundData(p *federate.Proposal, j entry.RoundJoined, at time.Tim
 	facts, snapshots, reason := s.Facts(*j.Data.Core)
 	if reason != nil {
 		return nil, reason
+	}
+	if x := s.otherPeriod(j, snapshots[0]); x != nil {
+		return nil, x
 	}
 	plan, reason := protect.Build(*j.Data.Core, facts, j.Data.PlanPrice)
 	if reason != nil {
@@ -173,6 +195,24 @@ func (s *State) openRound(e *entry.Entry, session string) (*Round, error) {
 	return r, nil
 }
 
+// StoppedRound says why a round that was joined may not be answered at an instant: an
+// order, or another agreement, came in between. Nil when it may.
+func (s *State) StoppedRound(r *Round, at time.Time) *policies.Reason {
+	p, f := federate.DecodeProposal(r.Joined.Proposal)
+	if f != nil {
+		return f.Reason
+	}
+	// Its own price is among what the period has spent.
+	spent := s.rounds.spent[periodKey(r.Joined)]
+	if r.Joined.Data != nil {
+		spent -= r.Joined.Data.Price
+	}
+	if reasons := s.book.DecideRound(roundOf(p, r.Joined, spent, at)); len(reasons) > 0 {
+		return &reasons[0]
+	}
+	return nil
+}
+
 func (s *State) applyRoundAnswered(e *entry.Entry) error {
 	r, err := s.openRound(e, e.RoundAnswered.Session)
 	if err != nil {
@@ -188,6 +228,9 @@ func (s *State) applyRoundAnswered(e *entry.Entry) error {
 		return errors.New("the domain holds no share of the round's key")
 	case e.At >= p.Deadline*1000:
 		return errors.New("the deadline of the round is over")
+	}
+	if x := s.StoppedRound(r, e.Time()); x != nil {
+		return x
 	}
 	r.Answered = e.RoundAnswered
 	return nil

@@ -173,10 +173,19 @@ func TestR39_RoundsAreDecidedAgain(t *testing.T) {
 		t.Errorf("the period's budget: %v", reasons)
 	}
 	next := w.joining("four", "city_a", nil)
-	if next.Period = "2026-03"; len(next.Proposal) == 0 {
-		t.Fatal()
+	next.Period = "2026-03"
+	if _, reasons := w.s.DecideRound(*next, w.now); len(reasons) != 1 || reasons[0].Code != "FEDERATION_PERIOD" {
+		t.Errorf("one snapshot under two periods: %v", reasons)
 	}
+	w.must(w.snapshotOf("housing_fund"))
 	w.must(w.joined(w.agreed(next)))
+	// What stops a round before its share is made, stops the share.
+	held := w.forked(t)
+	held.policy(`{kind: Order, id: stop, by: housing_fund_centre, target: {kind: dataset, id: housing_fund}, stage: suspend, reason: {zh: 停}, basis: {zh: 法}}`+"\n", "housing_fund_centre")
+	if err := held.try(held.answeredRound(next.Session)); err == nil || !strings.Contains(err.Error(), "suspended") {
+		t.Errorf("a suspended data set was answered for: %v", err)
+	}
+	w.must(w.answeredRound(next.Session))
 	if open := w.s.OpenRounds(); len(open) != 1 || open[0] != next.Session || len(w.s.Rounds()) != 3 {
 		t.Errorf("%v", open)
 	}

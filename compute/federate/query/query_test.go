@@ -35,7 +35,7 @@ func col(f protect.Facts, name string) algebra.Col {
 	return algebra.Col{Name: name, Type: f.Columns[name].Type}
 }
 
-func plan(t *testing.T, f protect.Facts, keys string) *protect.Plan {
+func plan(t testing.TB, f protect.Facts, keys string) *protect.Plan {
 	t.Helper()
 	pay := col(f, "pay")
 	c := algebra.Core{Tables: []algebra.Table{{Dataset: "t"}}, Aggs: []algebra.Agg{{Func: algebra.CountRows}, {Func: algebra.Sum, Arg: &pay}, {Func: algebra.Avg, Arg: &pay},
