@@ -38,16 +38,16 @@ type partaking struct {
 // RoundEvent is something that a node tells the people who run it. It holds names,
 // digests and codes.
 type RoundEvent struct {
-	What     string            `json:"what"` // joined | refused | answered | released | failed
-	Session  string            `json:"session"`
-	Region   string            `json:"region,omitempty"`
-	Dataset  string            `json:"dataset,omitempty"`
-	Period   string            `json:"period,omitempty"`
-	Purpose  string            `json:"purpose,omitempty"`
-	Price    string            `json:"price,omitempty"` // ρ that is charged
-	Release  string            `json:"release,omitempty"`
-	Reasons  []policies.Reason `json:"reasons,omitempty"`
-	Instance string            `json:"party,omitempty"` // to blame
+	What    string            `json:"what"` // joined | refused | answered | released | failed
+	Session string            `json:"session"`
+	Region  string            `json:"region,omitempty"`
+	Dataset string            `json:"dataset,omitempty"`
+	Period  string            `json:"period,omitempty"`
+	Purpose string            `json:"purpose,omitempty"`
+	Price   string            `json:"price,omitempty"` // ρ that is charged
+	Release string            `json:"release,omitempty"`
+	Party   string            `json:"party,omitempty"` // to blame
+	Reasons []policies.Reason `json:"reasons,omitempty"`
 }
 
 func (x *partner) tell(what, session string, t *partaking, more func(*RoundEvent)) {
@@ -316,7 +316,7 @@ func (x *partner) Ended(session string, _ *federate.Proposal, result *federate.R
 		}
 	}
 	x.tell(map[bool]string{true: "released", false: "failed"}[end.Code == ""], session, t, func(e *RoundEvent) {
-		e.Release, e.Instance = end.Release, end.Party
+		e.Release, e.Party = end.Release, end.Party
 		if fault != nil && result == nil {
 			e.Reasons = []policies.Reason{*fault.Reason}
 		}

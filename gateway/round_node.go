@@ -39,10 +39,11 @@ type NodeOptions struct {
 	Key   crypto.Signer
 	// Carrier reaches the hub.
 	Carrier node.Carrier
-	// Told is called for what happens, one at a time; Away when the hub cannot be reached,
-	// with how long the node waits.
-	Told func(RoundEvent)
-	Away func(err error, wait time.Duration)
+	// Told is called for what happens, one at a time; Ready when the node begins, with its
+	// agreements; Away when the hub cannot be reached, with how long it waits.
+	Told  func(RoundEvent)
+	Ready func(regions []string)
+	Away  func(err error, wait time.Duration)
 }
 
 // RunNode takes part in aggregation rounds until ctx ends. It dials again when the
@@ -54,7 +55,8 @@ func (d *Domain) RunNode(ctx context.Context, opt NodeOptions) error {
 	if err != nil {
 		return fmt.Errorf("failed to read the party's key: %w", err)
 	}
-	if err := d.mayRun(opt.Party, public); err != nil {
+	regions, err := d.mayRun(opt.Party, public)
+	if err != nil {
 		return err
 	}
 	journal, err := node.OpenJournal(filepath.Join(d.home.Dir, "rounds"))
@@ -85,6 +87,7 @@ func (d *Domain) RunNode(ctx context.Context, opt NodeOptions) error {
 		Journal: journal, Now: d.opt.Now, Logger: d.opt.Logger,
 		Domain: &partner{d: d, party: opt.Party, told: func(e RoundEvent) { events <- e }, open: map[string]*partaking{}},
 	}
+	opt.Ready(regions)
 	wait := leastPause
 	for {
 		start := time.Now()
@@ -104,9 +107,9 @@ func (d *Domain) RunNode(ctx context.Context, opt NodeOptions) error {
 	}
 }
 
-// mayRun refuses a node that no agreement in this ledger names by its key.
-func (d *Domain) mayRun(party string, public []byte) error {
-	var regions []string
+// mayRun lists the agreements in this ledger, and refuses a node that none names by its
+// key.
+func (d *Domain) mayRun(party string, public []byte) (regions []string, err error) {
 	named, same := false, false
 	d.log.View(func() {
 		b := d.state.Book()
@@ -123,16 +126,16 @@ func (d *Domain) mayRun(party string, public []byte) error {
 	})
 	switch {
 	case len(regions) == 0:
-		return refusal(policies.Reason{Code: "FEDERATION_UNKNOWN", Rule: "federation", SetBy: "sandgate", ZH: "本域账本中没有跨域协议", EN: "this domain's ledger holds no federation",
+		return nil, refusal(policies.Reason{Code: "FEDERATION_UNKNOWN", Rule: "federation", SetBy: "sandgate", ZH: "本域账本中没有跨域协议", EN: "this domain's ledger holds no federation",
 			HintZH: "由数源部门签名跨域协议（kind: Federation）后执行 sandgate policy apply", HintEN: "the department signs a Federation and runs sandgate policy apply"})
 	case !named:
-		return refusal(policies.Reason{Code: "FEDERATION_PARTY", Rule: "federation", SetBy: "sandgate", ZH: "跨域协议中没有参与方“" + party + "”", EN: "no federation names the party \"" + party + "\"",
+		return nil, refusal(policies.Reason{Code: "FEDERATION_PARTY", Rule: "federation", SetBy: "sandgate", ZH: "跨域协议中没有参与方“" + party + "”", EN: "no federation names the party \"" + party + "\"",
 			HintZH: "检查 --kit 是否为汇聚方签发给本域的密钥包", HintEN: "check that --kit is the kit that the hub issued to this domain"})
 	case !same:
-		return refusal(policies.Reason{Code: "FEDERATION_KEY", Rule: "federation", SetBy: "sandgate", ZH: "跨域协议所列“" + party + "”的公钥与密钥包的不同", EN: "the federation gives \"" + party + "\" another key than its kit holds",
+		return nil, refusal(policies.Reason{Code: "FEDERATION_KEY", Rule: "federation", SetBy: "sandgate", ZH: "跨域协议所列“" + party + "”的公钥与密钥包的不同", EN: "the federation gives \"" + party + "\" another key than its kit holds",
 			HintZH: "以密钥包的公钥重新签署跨域协议", HintEN: "sign the federation anew with the kit's public key"})
 	}
-	return nil
+	return regions, nil
 }
 
 // verifyParty says whether a party signed a text, by the agreements in this ledger: a

@@ -137,7 +137,7 @@ func (r *region) run(party string) {
 	d := r.arenas[party].Domain
 	go func() {
 		done <- d.RunNode(ctx, gateway.NodeOptions{Party: party, Key: r.keys[party], Carrier: carrier,
-			Away: func(error, time.Duration) {},
+			Ready: func([]string) {}, Away: func(error, time.Duration) {},
 			Told: func(e gateway.RoundEvent) {
 				r.mu.Lock()
 				defer r.mu.Unlock()

@@ -43,11 +43,18 @@ submit jobs, the regulator audits offline. Ends with a non-zero exit code when a
 用自己的数据 with your own data: --data FILE --catalog FILE（目录文件须含 Catalogue、Grading、Masking、Disclosure）`,
 		Example: `  sandgate demo --once
   sandgate demo --once --lang en --residents 20000
+  sandgate demo --federation
   sandgate demo --once --data encounters.csv.gz --catalog testdata/diabetes/bundle.yaml`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.demo(c.Context(), o) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if o.federation {
+				return a.playFederation(c.Context(), o)
+			}
+			return a.demo(c.Context(), o)
+		},
 	}
 	f := c.Flags()
+	f.BoolVar(&o.federation, "federation", false, "演示跨域聚合：三个城市与主管部门，各为一个进程 rounds across three cities and a regulator, each a process")
 	f.BoolVar(&o.once, "once", false, "演示后退出 exit after the story")
 	f.Uint64Var(&o.seed, "seed", 1, "生成种子 seed of the generator")
 	f.IntVar(&o.residents, "residents", 200_000, "居民数 residents of the demo city")
@@ -58,6 +65,7 @@ submit jobs, the regulator audits offline. Ends with a non-zero exit code when a
 	f.StringVar(&o.crypto, "crypto", cryptoDefault, cryptoUsage)
 	f.StringVar(&o.tier, "isolation", string(sandbox.TierFull), "隔离等级 isolation tier: full|container")
 	c.MarkFlagsRequiredTogether("data", "catalog")
+	c.MarkFlagsMutuallyExclusive("federation", "data")
 	return c
 }
 
@@ -66,6 +74,7 @@ const demoTick = 100 * time.Millisecond
 
 type demoOptions struct {
 	once          bool
+	federation    bool
 	seed          uint64
 	residents     int
 	assets        string

@@ -49,6 +49,10 @@ var logWords = map[string]string{
 	"verification gave no answer":                            "核验没有答复",
 	"witnesses answer again":                                 "见证方恢复答复",
 	"witnesses":                                              "见证方",
+	"a message was dropped":                                  "一条消息已丢弃",
+	"an event of a round was dropped":                        "轮次的一个事件已丢弃",
+	"the round failed":                                       "轮次作废",
+	"the round is done":                                      "轮次已完成",
 }
 
 // logOptions write a log's messages in Chinese first, unless the reader asked for

@@ -4,6 +4,13 @@ import "github.com/sandgate/sandgate/internal/bilingual"
 
 // texts are the errors of commands in Chinese.
 var texts = bilingual.Book{
+	"failed to write registry: %w":                                  "写出登记表失败：%w",
+	"the round ended as %s, expected %s":                            "轮次以 %s 结束，预期为 %s",
+	"failed to start a node: %w":                                    "启动节点失败：%w",
+	"failed to stop a node: %w":                                     "停止节点失败：%w",
+	"the node of %s ended before it was ready: %s":                  "%s 的节点未就绪即结束：%s",
+	"the node of %s was not ready in time":                          "%s 的节点未及时就绪",
+	"the node of %s did not end":                                    "%s 的节点没有结束",
 	"the demo city's hrss.yaml holds no Disclosure":                 "演示城市的 hrss.yaml 中没有 Disclosure",
 	"the demo city's hrss.yaml opens no %s]":                        "演示城市的 hrss.yaml 没有开放 %s]",
 	"model %s: %w":                                                  "模型 %s：%w",
