@@ -147,7 +147,7 @@ func selects(e ast.Expr, pkg string, names ...string) bool {
 
 // pure packages know no clock, disk, network, process or chance: an auditor must
 // be able to run them again and get the same.
-var pure = []string{"internal/bilingual", "policies", "policies/propose", "policies/request", "policies/signature", "masking", "masking/risk", "compute/algebra", "compute/analyse", "compute/protect", "compute/budget", "compute/disclosure", "compute/render", "compute/federate/query", "compute/model/encrypted", "ledger/witness", "ledger/dossier"}
+var pure = []string{"internal/bilingual", "policies", "policies/propose", "policies/request", "policies/signature", "masking", "masking/risk", "compute/algebra", "compute/analyse", "compute/protect", "compute/budget", "compute/disclosure", "compute/render", "compute/federate/fit", "compute/federate/query", "compute/model/encrypted", "ledger/witness", "ledger/dossier"}
 
 // Dependencies point inwards: gateway → {compute, sandbox, ledger} → {policies,
 // masking} → standard library.

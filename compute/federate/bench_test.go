@@ -100,6 +100,9 @@ func newBench(b *testing.B, s federate.Scheme) *bench {
 			if err := x.holders[to].Take(from, deal); err != nil {
 				b.Fatal(err)
 			}
+			if err := x.holders[to].Check(from, x.holders[from].KeyShare()); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
 	var err error

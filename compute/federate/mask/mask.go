@@ -58,7 +58,7 @@ func (Scheme) Fit(p *federate.Proposal) (federate.Shape, *federate.Fault) {
 func defect(zh, en string) error { return &federate.Defect{ZH: zh, EN: en} }
 
 // CheckShare implements federate.Scheme: there is no public share.
-func (Scheme) CheckShare(_ federate.Context, share []byte) error {
+func (Scheme) CheckShare(_ federate.Context, _ string, share []byte) error {
 	if len(share) != 0 {
 		return defect("长度有误", "the length is wrong")
 	}
@@ -327,6 +327,9 @@ func (*holder) Deal(string) ([]byte, error) { return nil, nil }
 func (*holder) Take(string, []byte) error {
 	return defect("此方案没有此种份额", "this scheme deals nothing")
 }
+
+// Check refuses likewise.
+func (h *holder) Check(from string, _ []byte) error { return h.Take(from, nil) }
 
 // Wipe implements federate.Holder.
 func (h *holder) Wipe() { h.opened = true }

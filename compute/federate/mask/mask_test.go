@@ -217,14 +217,14 @@ func strictLengths(t *testing.T, word int, p *federate.Proposal) {
 		t.Error("the last part is refused")
 	}
 	sum.Close(0, sha256.New())
-	if (Scheme{}).CheckShare(federate.Context{}, []byte{1}) == nil {
+	if (Scheme{}).CheckShare(federate.Context{}, "a", []byte{1}) == nil {
 		t.Error("a share of a key is taken")
 	}
 	h, err := Scheme{}.Holder(federate.Context{Proposal: p}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.Take("a", nil) == nil {
+	if h.Take("a", nil) == nil || h.Check("a", nil) == nil {
 		t.Error("a deal is taken")
 	}
 	if _, err := h.Open(nil, p.Holders(), map[string][]byte{"a": make([]byte, 16)}, nil, nil); err == nil {
