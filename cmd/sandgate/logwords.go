@@ -26,6 +26,7 @@ var logWords = map[string]string{
 	"module taken in":                                  "模块已收存",
 	"rehearsal gave no answer":                         "演练没有结果",
 	"old synthetic snapshots could not be deleted":     "旧合成快照未能删除",
+	"the parameters of a model are damaged":            "模型的参数文件损坏",
 	"model let in":                                     "模型已受理",
 	"model gave no certificate":                        "模型没有合格证",
 	"an open model could not be ended":                 "未完成的模型未能终止",
