@@ -3,7 +3,6 @@ package release
 import (
 	"math/big"
 	"slices"
-	"sync"
 )
 
 // Many draws of one small variance are read off a table of the cumulative
@@ -45,6 +44,9 @@ func (s *random) drawMany(l *lookup, out []int64) {
 	for len(out) > 0 && l.upto == nil {
 		out[0] = s.draw(l)
 		out = out[1:]
+	}
+	if l.whole == nil && len(out) > 0 {
+		l.mark()
 	}
 	for len(out) > 0 {
 		word := s.u64()
@@ -140,33 +142,7 @@ func (s *random) find(l *lookup, u uint64) int {
 	return k
 }
 
-// shared are the tables that were made, by variance: what is in them is public. It holds
-// few, and begins again when it is full.
-var shared struct {
-	sync.Mutex
-	tables map[uint64]*lookup
-}
-
-const mostShared = 64
-
-// fill makes the table, or takes what another made.
 func (l *lookup) fill() {
-	shared.Lock()
-	defer shared.Unlock()
-	have := shared.tables[l.sigma2]
-	if have == nil {
-		have = &lookup{sigma2: l.sigma2}
-		have.compute()
-		have.mark()
-		if shared.tables == nil || len(shared.tables) == mostShared {
-			shared.tables = map[uint64]*lookup{}
-		}
-		shared.tables[l.sigma2] = have
-	}
-	l.upto, l.begin, l.whole = have.upto, have.begin, have.whole
-}
-
-func (l *lookup) compute() {
 	lo, hi := cumulative(l.sigma2, 64)
 	for k := range lo {
 		if !lo[k].IsUint64() || new(big.Int).Sub(hi[k], lo[k]).Cmp(big.NewInt(lookupBand)) > 0 {

@@ -75,6 +75,7 @@ func TestR01FirstBitsOfADrawDecide(t *testing.T) {
 		s := newRandom(seeded(sigma2))
 		l := s.tableOf(sigma2)
 		l.fill()
+		l.mark()
 		whole := 0
 		for i, k := range l.whole {
 			if k == 0 {
