@@ -309,6 +309,7 @@ func TestR39_DomainsAnswerTogether(t *testing.T) {
 // nothing was charged.
 func TestR39_DomainsRefuse(t *testing.T) {
 	r := newRegion(t)
+	t.Run("agreements", r.agreements)
 	b := r.arenas["city_b"] // clamps otherwise than the others
 	narrow := people("visits", units, "")
 	narrow.Columns[2].YAML = strings.Replace(narrow.Columns[2].YAML, "1000.00", "1001.00", 1)
@@ -446,8 +447,7 @@ func TestR39_NodeDiesAndJournalIsLost(t *testing.T) {
 
 // R39: a home without an agreement, a party that none names and a key that is another's
 // are refused by name before the hub is dialled.
-func TestR39_NodeNeedsItsAgreement(t *testing.T) {
-	r := newRegion(t)
+func (r *region) agreements(t *testing.T) {
 	try := func(domain, party, key string) string {
 		err := r.arenas[domain].Domain.RunNode(t.Context(), gateway.NodeOptions{Party: party, Key: r.keys[key]})
 		var refused *gateway.Refusal
