@@ -69,6 +69,11 @@ var statusCodes = map[string]codes.Code{
 	// model:
 	"MODEL_UNKNOWN": codes.NotFound, "MODEL_NOT_READY": codes.FailedPrecondition, "MODEL_NOT_RELEASED": codes.FailedPrecondition, "MODEL_DATA_DESTROYED": codes.FailedPrecondition,
 	"MODEL_INVALID": codes.FailedPrecondition, "MODEL_CONSENT": codes.FailedPrecondition, "MODEL_STAYS_INSIDE": codes.FailedPrecondition, "MODEL_DAMAGED": codes.DataLoss, "MODULE_DAMAGED": codes.DataLoss, "MODULE_MISSING": codes.FailedPrecondition, "MODULE_MISMATCH": codes.InvalidArgument, "MODULE_COLUMNS": codes.InvalidArgument, "MODULE_NOT_NEEDED": codes.FailedPrecondition, "MODEL_AGGREGATES_ONLY": codes.FailedPrecondition, "SCORES_EXHAUSTED": codes.ResourceExhausted,
+	// twin:
+	"TWIN_NONE": codes.NotFound, "TWIN_DAMAGED": codes.DataLoss, "TWIN_STALE": codes.FailedPrecondition, "TWIN_NOT_ALLOWED": codes.PermissionDenied, "TWIN_RHO": codes.PermissionDenied, "TWIN_LEVEL": codes.PermissionDenied,
+	"TWIN_UNDER_WAY": codes.FailedPrecondition, "TWIN_TOO_FEW_UNITS": codes.FailedPrecondition,
+	// rehearsal:
+	"REHEARSAL_NO_RELEASE": codes.FailedPrecondition, "SUBJECT_NOT_SYNTHETIC": codes.InvalidArgument, "TWIN_SIZE": codes.InvalidArgument,
 	// witness:
 	"NO_WITNESSES": codes.FailedPrecondition, "WITNESSES_AWAITED": codes.Unavailable, "LEDGER_DISPUTED": codes.Unavailable, "NO_RELEASE": codes.FailedPrecondition, "EVIDENCE_OF_REPEAT": codes.PermissionDenied,
 }

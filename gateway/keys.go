@@ -194,7 +194,7 @@ func (d *Domain) endJobsOn(ctx context.Context, by, dataset string) error {
 			r.end()
 		}
 	}
-	return d.endModelsOn(ctx, dataset)
+	return errors.Join(d.endModelsOn(ctx, dataset), d.endTwinsOn(ctx, dataset))
 }
 
 // step is where tests let a destruction end half way.

@@ -256,57 +256,26 @@ func (d *Domain) holdModel(ctx context.Context, t *training) error {
 	if _, err := d.moduleOf(t); err != nil {
 		return err // before anything is charged for it
 	}
-	if err := d.pool.Restart(ctx); err != nil {
-		d.opt.Logger.Error("workers cannot be started")
-		return workersDown()
-	}
 	var err error
-	t.ticket, err = d.pool.Admit(engine.ModelHandler, t.ask.Operator)
-	switch {
-	case errors.Is(err, sandbox.ErrBusy):
-		return queueFull()
-	case errors.Is(err, sandbox.ErrSpawner):
-		return workersDown()
-	case err != nil:
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, d.opt.Wall)
-	defer cancel()
-	t.lease, err = d.store.Lease(ctx, []string{t.snap})
-	return leaseRefused(err)
+	t.ticket, t.lease, err = d.holdWorker(ctx, t.ask.Operator, t.snap)
+	return err
 }
 
 // startModel runs a reserved model in the background, once. It takes over what t
 // holds.
 func (d *Domain) startModel(id string, t *training) {
-	key := modelRun(id)
-	d.mu.Lock()
-	if _, ok := d.running[key]; ok {
-		d.mu.Unlock()
-		return
-	}
 	own := *t
-	r := &run{ticket: own.ticket, ended: make(chan struct{})}
-	r.ctx, r.cancel = context.WithCancel(context.Background())
-	d.running[key] = r
-	t.ticket, t.lease = nil, nil
-	d.mu.Unlock()
-	// Between reservation and here an order may have ended it.
-	d.killModels([]string{id})
-	d.jobs.Go(func() {
-		defer func() {
-			d.mu.Lock()
-			delete(d.running, key)
-			delete(d.progress, id)
-			d.mu.Unlock()
-			r.cancel()
-			own.settle()
-			r.end()
-		}()
+	begun := d.background(modelRun(id), id, t.ticket, func(r *run) {
+		defer own.settle()
 		if err := d.executeModel(id, &own, r); err != nil {
 			d.opt.Logger.Warn("model gave no certificate", "model", id)
 		}
 	})
+	if begun {
+		t.ticket, t.lease = nil, nil
+	}
+	// Between reservation and here an order may have ended it.
+	d.killModels([]string{id})
 }
 
 // resumeModels goes on with the models that a stop or a crash left open. What cannot

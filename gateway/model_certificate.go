@@ -3,15 +3,12 @@ package gateway
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
-
-	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 
 	"github.com/sandgate/sandgate/compute/model/gate"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
@@ -246,11 +243,9 @@ func (d *Domain) ModelCertificate(ctx context.Context, party, id string) (*Certi
 	d.keyMu.Lock()
 	key := ed25519.NewKeyFromSeed(d.keys.Receipt)
 	d.keyMu.Unlock()
-	env := dsse.Envelope{PayloadType: certificate.PayloadType, Payload: base64.StdEncoding.EncodeToString(payload),
-		Signatures: []dsse.Signature{{KeyID: "gateway", Sig: base64.StdEncoding.EncodeToString(ed25519.Sign(key, dsse.PAE(certificate.PayloadType, payload)))}}}
-	text, err := json.Marshal(env)
+	text, err := certificate.Sign(certificate.PayloadType, payload, key)
 	if err != nil {
-		return nil, fmt.Errorf("failed to encode certificate: %w", err)
+		return nil, err
 	}
 	return &Certificate{Envelope: text, Payload: payload, Seq: m.FinishSeq}, nil
 }

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/model"
-	"github.com/sandgate/sandgate/compute/release"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
@@ -44,65 +42,36 @@ type trained struct {
 	certificate policies.ModelCertificate
 }
 
-// executeModel is the one way from rows to a model. What it has paid for once, answers
-// with their noise, parameters, the gate's report, is kept encrypted as it comes: a
-// crash at any line leaves the reservation charged, nothing released, and the next
-// start goes on from what is kept. The outcome is committed on a tick counted from the
-// start.
+// executeModel trains a reserved model; see learn.
 func (d *Domain) executeModel(id string, t *training, r *run) error {
-	waiting, stop := context.WithCancel(r.ctx)
-	defer stop()
-	defer context.AfterFunc(d.ctx, stop)()
-	if err := r.ticket.Wait(waiting, nil); err != nil {
-		return err
-	}
-	r.seated.Store(true)
-	start := time.Now()
-	var was state.Model
-	d.log.View(func() { was, _ = d.state.Model(id) })
-	if was.Phase != state.PhaseReserved {
-		return nil
-	}
-	// A stop of the gateway ends a training at once: it is gone on with at the next
-	// start, and nothing it paid for is lost.
-	ctx, cancel := context.WithTimeout(sandbox.WithTicket(waiting, r.ticket), modelWall)
-	defer cancel()
-	out, err := d.attemptModel(ctx, id, t)
-	if d.ctx.Err() != nil && r.ctx.Err() == nil {
-		return errors.Join(errors.New("the gateway stops"), err)
-	}
-	next := ticks(d.opt.Tick).quarter
+	var out *trained
+	tick := ticks(d.opt.Tick).quarter
 	if t.job.Design.Spec.Family == policies.FamilyModule {
-		next = ticks(d.opt.Tick).after // how long it takes is up to its operator
+		tick = ticks(d.opt.Tick).after // how long it takes is up to its operator
 	}
-	pause(start.Add(next(time.Since(start))), r.ctx, d.ctx)
-	if r.ctx.Err() != nil {
-		// An order or its operator has ended it; what is kept of it goes too.
-		return errors.Join(errors.New("ended"), d.dropModel(id))
-	}
-	if err != nil {
-		code := "EXECUTION_FAILED"
-		var refused *engine.ModelRefused
-		if errors.As(err, &refused) {
-			code = string(refused.Code)
-		}
-		return errors.Join(err, d.failModel(id, code))
-	}
-	return d.certifyModel(id, out)
+	return d.learn(r, learning{
+		open: func() bool {
+			was, _ := d.state.Model(id)
+			return was.Phase == state.PhaseReserved
+		},
+		compute: func(ctx context.Context) (err error) {
+			out, err = d.attemptModel(ctx, id, t)
+			return err
+		},
+		tick:   tick,
+		drop:   func() error { return d.dropModel(id) },
+		fail:   func(code string) error { return d.failModel(id, code) },
+		commit: func() error { return d.certifyModel(id, out) },
+	})
 }
 
-// attemptModel computes; a spawner that died is replaced, and what was kept is not
-// computed again.
+// attemptModel computes.
 func (d *Domain) attemptModel(ctx context.Context, id string, t *training) (out *trained, err error) {
 	kept, err := d.openModel(id, true)
 	if err != nil {
 		return nil, err
 	}
 	defer kept.close()
-	files, _, err := t.lease.Open()
-	if err != nil {
-		return nil, err
-	}
 	plan, err := t.job.Design.Plan()
 	if err != nil {
 		return nil, err
@@ -113,27 +82,11 @@ func (d *Domain) attemptModel(ctx context.Context, id string, t *training) (out 
 		return nil, err
 	}
 	limits := sandbox.Limits{Wall: modelWall, Memory: d.opt.Memory, Threads: modelThreads, Result: engine.ModelAllowance(widths(plan, job.Design.Spec.Private), job.Design.Spec.Inside())}
-	tell := func(p engine.ModelProgress) {
-		d.mu.Lock()
-		d.progress[id] = p
-		d.mu.Unlock()
-	}
-	for range 3 {
-		if err = d.pool.Restart(ctx); err != nil {
-			return nil, fmt.Errorf("failed to replace the worker spawner: %w", err)
-		}
-		err = d.runner.Model(ctx, job, files[0], limits, tell, func(ctx context.Context, run *engine.ModelRun) error {
-			var uerr error
-			out, uerr = trainOn(ctx, run, kept, job, plan, tell)
-			return uerr
-		})
-		if !errors.Is(err, sandbox.ErrSpawner) {
-			break
-		}
-	}
-	if err == nil {
-		err = ctx.Err()
-	}
+	tell := d.teller(id)
+	err = d.onWorker(ctx, t.lease, job, limits, tell, func(ctx context.Context, run *engine.ModelRun) (uerr error) {
+		out, uerr = trainOn(ctx, run, kept, job, plan, tell)
+		return uerr
+	})
 	return out, err
 }
 
@@ -268,26 +221,7 @@ func (o *oracle) Sums(_ context.Context, p model.Pass) ([]int64, error) {
 
 // answer noises what the worker sums, durably before anybody sees it.
 func (o *oracle) answer(at int, p model.Pass) ([]int64, error) {
-	text, err := json.Marshal(p)
-	if err != nil {
-		return nil, fmt.Errorf("failed to encode pass: %w", err)
-	}
-	digest := sha256.Sum256(text)
-	if sums, ok, err := o.kept.at(at, digest); ok || err != nil {
-		return sums, err
-	}
-	if at != len(o.kept.all) {
-		return nil, errors.New("failed to answer a pass: those before it are not all answered")
-	}
-	exact, err := o.run.Sums(p)
-	if err != nil {
-		return nil, err
-	}
-	noised, err := release.Sums(exact, p.Norm, p.Rho, release.NewSource())
-	if err != nil {
-		return nil, err
-	}
-	return noised, o.kept.add(digest, noised)
+	return o.kept.answer(at, p, p.Norm, p.Rho, func() ([]int64, error) { return o.run.Sums(p) })
 }
 
 // evaluate releases the figures on the held-out units.

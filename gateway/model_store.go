@@ -29,6 +29,7 @@ const (
 	partReport     = "report"     // what the gate found, in full
 	partFigures    = "figures"    // the noised figures on held-out units
 	partAnswers    = "answers"    // the noised answers to passes, each under itself
+	partDocument   = "document"   // of a synthetic twin, which is kept as a model is
 )
 
 // modelFiles is what is kept of one model.
@@ -266,7 +267,10 @@ func (d *Domain) sweepModels() error {
 		keep := slices.Contains(modules, id)
 		d.log.View(func() {
 			m, _ := d.state.Model(id)
-			keep = keep || m.Phase == state.PhaseReserved || m.Phase == state.PhaseReleased
+			t, _ := d.state.Twin(id)
+			for _, phase := range []state.Phase{m.Phase, t.Phase} {
+				keep = keep || phase == state.PhaseReserved || phase == state.PhaseReleased
+			}
 		})
 		if keep {
 			continue
@@ -283,7 +287,13 @@ func (d *Domain) sweepModels() error {
 // a snapshot, or whoever asks is told.
 func (d *Domain) tellOfMissingModels() {
 	var all []state.Model
+	var published []string
 	d.log.View(func() {
+		for _, id := range d.state.Twins() {
+			if t, _ := d.state.Twin(id); t.Phase == state.PhaseReleased {
+				published = append(published, id)
+			}
+		}
 		for _, id := range d.state.Models() {
 			if m, _ := d.state.Model(id); m.Phase == state.PhaseReleased {
 				all = append(all, m)
@@ -293,6 +303,11 @@ func (d *Domain) tellOfMissingModels() {
 	there := func(id, part string) bool {
 		_, err := os.Stat(d.modelPath(id, part))
 		return !errors.Is(err, fs.ErrNotExist)
+	}
+	for _, t := range published {
+		if there(t, "key") && !there(t, partDocument) {
+			d.opt.Logger.Error("what is kept of a twin is missing: restore the directory models of the home from backup", "twin", t)
+		}
 	}
 	for _, m := range all {
 		id, parts := m.Request.Model, []string(nil)

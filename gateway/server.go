@@ -63,6 +63,8 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	sandgatev1.RegisterVerificationServiceServer(s, &verificationService{d: d})
 	// model:
 	sandgatev1.RegisterModelServiceServer(s, &modelService{d: d})
+	// twin:
+	sandgatev1.RegisterTwinServiceServer(s, &twinService{d: d})
 	// hub:
 	sandgatev1.RegisterRoundServiceServer(s, &roundService{d: d})
 	sandgatev1.RegisterNodeServiceServer(s, node.NewService(d.aggregator.hub, d.attends))

@@ -39,7 +39,7 @@ func (d *Domain) enforce(ctx context.Context, actor string, p *entry.Policy) (le
 // kind, and a failure for every open job that the book it returns stops. first runs
 // in the sequencer.
 func (d *Domain) endJobs(ctx context.Context, first func(*entry.Entry) (*policies.Book, error)) ([]ledger.Receipt, error) {
-	var ended, models []string
+	var ended, models, twins []string
 	receipts, err := d.log.Do(ctx, func() ([][]byte, error) {
 		head := entry.Entry{V: entry.Version, Seq: d.state.Size(), At: d.instant().UnixMilli()}
 		book, err := first(&head)
@@ -50,7 +50,7 @@ func (d *Domain) endJobs(ctx context.Context, first func(*entry.Entry) (*policie
 		if head.Kind != "" {
 			list = append(list, &head)
 		}
-		ended, models = nil, nil
+		ended, models, twins = nil, nil, nil
 		for _, job := range d.state.Open() {
 			// What does not fit is ended by the watch, and released by nobody.
 			if f := d.state.Stopped(book, job, head.Time()); f != nil && len(list) < ledger.MaxEntriesPerCommand {
@@ -64,6 +64,12 @@ func (d *Domain) endJobs(ctx context.Context, first func(*entry.Entry) (*policie
 				models = append(models, id)
 			}
 		}
+		for _, id := range d.state.OpenTwins() {
+			if f := d.state.StoppedTwin(book, id, head.Time()); f != nil && len(list) < ledger.MaxEntriesPerCommand {
+				list = append(list, &entry.Entry{V: entry.Version, Seq: head.Seq + uint64(len(list)), At: head.At, Kind: entry.KindTwinFailed, Actor: "gateway", TwinFailed: f})
+				twins = append(twins, id)
+			}
+		}
 		out := make([][]byte, len(list))
 		for i, e := range list {
 			if out[i], err = entry.Encode(e); err != nil {
@@ -75,6 +81,7 @@ func (d *Domain) endJobs(ctx context.Context, first func(*entry.Entry) (*policie
 	// A caller that went away may have put the bundle in force all the same.
 	d.kill(ended)
 	d.killModels(models)
+	d.killTwins(twins)
 	return receipts, err
 }
 
@@ -127,6 +134,9 @@ func (d *Domain) expire(ctx context.Context) error {
 		}
 		for _, id := range d.state.OpenModels() {
 			due = due || d.state.StoppedModel(d.state.Book(), id, at) != nil
+		}
+		for _, id := range d.state.OpenTwins() {
+			due = due || d.state.StoppedTwin(d.state.Book(), id, at) != nil
 		}
 	})
 	if !due {

@@ -56,6 +56,10 @@ const (
 	ActUseModel     Action = "UseModel"  // its file, and scores
 	ActCancelModel  Action = "CancelModel"
 
+	// twin:
+	ActPublishTwin Action = "PublishTwin"
+	ActReadTwin    Action = "ReadTwin" // whose, a licence decides
+
 	// hub:
 	ActProposeRound Action = "ProposeRound"
 	ActReadRound    Action = "ReadRound"  // whose, the service decides for departments
@@ -118,5 +122,6 @@ func (b *Book) Authorize(party string, act Action, res Resource) *Reason {
 	if decision == cedar.Allow && len(diag.Errors) == 0 {
 		return nil
 	}
-	return reasonf("PERMISSION_DENIED", "authz.cedar", b.root, "“%s”无权执行 %s", "party %q may not %s", party, string(act))
+	return reasonf("PERMISSION_DENIED", "authz.cedar", b.root, "“%s”无权执行 %s", "party %q may not %s", party, string(act)).
+		hint("此操作属于其他角色：请以有此权限一方的密钥包执行", "this is for another role: use the kit of a party that may")
 }

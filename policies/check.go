@@ -352,6 +352,9 @@ func (b *Book) checkRule(e Entry, r DisclosureRule) error {
 	if err := e.checkModelRule(r); err != nil {
 		return err
 	}
+	if err := e.checkTwinRule(r); err != nil {
+		return err
+	}
 	if e.Dataset.Public {
 		if r.Mode != "" || r.MaxRows != 0 || r.Exact != nil || len(r.PrivateKeys) > 0 {
 			return texts.Errorf("a public data set takes purposes and uses only")

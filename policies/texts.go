@@ -12,6 +12,7 @@ var texts = func() bilingual.Book {
 	all := maps.Clone(documentTexts)
 	maps.Copy(all, ruleTexts)
 	maps.Copy(all, modelTexts)
+	maps.Copy(all, twinTexts)
 	maps.Copy(all, federationTexts)
 	return all
 }()

@@ -286,6 +286,8 @@ type DisclosureRule struct {
 	Verification *VerificationRule `yaml:"verification,omitempty" json:"verification,omitempty"`
 	// model: limits of models trained on columns with use train
 	Models *ModelRule `yaml:"models,omitempty" json:"models,omitempty"`
+	// twin: limits of synthetic twins of the data set
+	Twin *TwinRule `yaml:"twin,omitempty" json:"twin,omitempty"`
 }
 
 // BudgetRule holds the four scopes of disclosure control, in ρ.

@@ -48,6 +48,7 @@ func scripts(t *testing.T, pattern string) {
 			"watcher": cmdWatcher, "until": cmdUntil,
 			"vaultserver": cmdVaultServer(t),
 			"objectstore": cmdObjectStore,
+			"ciphers":     cmdCiphers,
 		},
 	})
 }

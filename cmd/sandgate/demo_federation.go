@@ -323,6 +323,9 @@ func (f *federation) enrol(ctx context.Context) error {
 	}
 	licence := fmt.Sprintf("kind: Licence\nid: alpha-region\noperator: alpha\ntitle: {zh: 区域合计}\nscenario: {zh: 演示}\npurposes: [%s]\nnot_before: %s\nnot_after: %s\nresources:\n  - {dataset: %s, columns: [%s]}\nsecurity_terms: {zh: 沙箱}\nexit_terms: {zh: 停止}\n",
 		join(joinedPurpose), time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), time.Now().AddDate(1, 0, 0).UTC().Format(time.RFC3339), joinedData, join(joinedColumns))
+	if err := os.WriteFile(filepath.Join(s.dir, "registry.yaml"), []byte(registry), 0o600); err != nil {
+		return texts.Errorf("failed to write registry: %w", err)
+	}
 	for _, x := range []struct {
 		text    string
 		signers []string

@@ -226,6 +226,8 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 		a.verifyCmd(),
 		// model:
 		a.modelCmd(),
+		// twin:
+		a.twinCmd(),
 		// hub:
 		a.roundCmd(),
 		// federation:

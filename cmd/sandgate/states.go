@@ -7,6 +7,8 @@ var stateNames = map[string]string{
 	"RUNNING": "运行中", "SUCCEEDED": "已完成", "REFUSED": "已拒绝", "FAILED": "失败", "QUEUED": "排队中", "WAITING_FOR_WITNESSES": "等待见证", "ANSWERED": "已答复", "RELEASED": "已发布",
 	// models
 	"CERTIFIED": "已检验", "parameters": "导出参数", "scores": "只提供打分",
+	// twins
+	"PUBLISHED": "已发布",
 	// registrations
 	"valid": "有效", "expired": "已到期", "cancelled": "已注销",
 	// applications, changes, objections, corrections

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/model"
+	"github.com/sandgate/sandgate/compute/twin"
 	"github.com/sandgate/sandgate/sandbox"
 )
 
@@ -33,7 +34,21 @@ type ModelJob struct {
 	// Module is the file of an operator's module, of such a design alone. It runs in the
 	// worker that holds the rows, by an interpreter.
 	Module []byte `json:"module,omitempty"`
+	// Twin has a synthetic twin learned in the place of a model: Design is empty then,
+	// and the worker answers the passes of this schema alone.
+	Twin *twin.Schema `json:"twin,omitempty"`
 }
+
+// columns are those that a job reads.
+func (j ModelJob) columns() []string {
+	if j.Twin != nil {
+		return j.Twin.Reads()
+	}
+	return j.Design.Columns
+}
+
+// Reads says whether the statement's types are of as many columns as the job reads.
+func (j ModelJob) Reads() bool { return len(j.Types) == len(j.columns()) }
 
 // maxModelColumns bounds what one model reads.
 const maxModelColumns = 512
@@ -200,14 +215,23 @@ func (m *ModelRun) ask(req *ModelRequest, tag byte) (modelReply, error) {
 // Sums answers a pass with the exact sums over the units it is about. They may go
 // nowhere but into the release kernel.
 func (m *ModelRun) Sums(p model.Pass) ([]int64, error) {
-	if p.Width < 1 || p.Width > MaxModelWidth {
+	return m.sums(&ModelRequest{Op: ModelPass, Pass: &p}, p.Width)
+}
+
+// TwinSums is Sums of a job that has a twin learned.
+func (m *ModelRun) TwinSums(p twin.Pass) ([]int64, error) {
+	return m.sums(&ModelRequest{Op: TwinPass, Twin: &p}, p.Width)
+}
+
+func (m *ModelRun) sums(req *ModelRequest, width int) ([]int64, error) {
+	if width < 1 || width > MaxModelWidth {
 		return nil, errors.New("failed to ask for sums: width out of range")
 	}
-	reply, err := m.ask(&ModelRequest{Op: ModelPass, Pass: &p}, tagModelSums)
+	reply, err := m.ask(req, tagModelSums)
 	if err != nil {
 		return nil, err
 	}
-	if len(reply.sums) != p.Width {
+	if len(reply.sums) != width {
 		return nil, &sandbox.ErrKilled{Cause: sandbox.CauseProtocol}
 	}
 	return reply.sums, nil

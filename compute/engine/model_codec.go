@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/sandgate/sandgate/compute/model"
+	"github.com/sandgate/sandgate/compute/twin"
 	"github.com/sandgate/sandgate/sandbox"
 )
 
@@ -16,6 +17,7 @@ const (
 	ModelPass = "pass" // exact sums of a pass
 	ModelFit  = "fit"  // train inside
 	ModelGate = "gate" // attack a model
+	TwinPass  = "twin" // exact sums of a pass of a twin
 )
 
 // ModelRequest is one request to a model worker.
@@ -23,6 +25,7 @@ type ModelRequest struct {
 	Op         string      `json:"op"`
 	Pass       *model.Pass `json:"pass,omitempty"`
 	Parameters []byte      `json:"parameters,omitempty"`
+	Twin       *twin.Pass  `json:"twin,omitempty"`
 }
 
 // Tags of a model worker's frames.
@@ -205,7 +208,7 @@ func ReadModelRequest(r interface{ Read([]byte) (int, error) }) (*ModelRequest, 
 	if err := json.Unmarshal(frame, &req); err != nil {
 		return nil, errModelFrame
 	}
-	if (req.Op == ModelPass) != (req.Pass != nil) {
+	if (req.Op == ModelPass) != (req.Pass != nil) || (req.Op == TwinPass) != (req.Twin != nil) {
 		return nil, errModelFrame
 	}
 	return &req, nil

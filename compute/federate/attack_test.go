@@ -159,6 +159,7 @@ func TestR39_AttackAggregatorAlone(t *testing.T) {
 			for i := range empty {
 				empty[i] = make([]byte, r.Shape().KeyShareBytes)
 			}
+			empty[0] = make([]byte, r.Shape().ShareBytes) // the regulator's, which deals nothing
 		}
 		k, err := s.Key(ctx, empty)
 		if err != nil {

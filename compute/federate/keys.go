@@ -212,6 +212,9 @@ func (r *Round) Attach(a Attachment, at int64) *Fault {
 	}
 	f := r.takeShareOrDeal(a, v)
 	if f == nil {
+		f = r.checkDeal(a.From)
+	}
+	if f == nil {
 		f = r.advance(KindReveal)
 	}
 	if f != nil {
@@ -243,11 +246,26 @@ func (r *Round) takeShareOrDeal(a Attachment, v *Reveal) *Fault {
 	return nil
 }
 
+// checkDeal holds what a department dealt this one against its public share, once both
+// have come: a department that deals what is no sharing of its secret is named here, before
+// anything is encrypted.
+func (r *Round) checkDeal(from string) *Fault {
+	share, there := r.shares[from]
+	if !there || !r.dealt[from] || r.checked[from] {
+		return nil
+	}
+	if err := r.holder.Check(from, share); err != nil {
+		return defective(from, codeKey, err)
+	}
+	r.checked[from] = true
+	return nil
+}
+
 func (r *Round) takeShareOfKey(from string, share []byte) *Fault {
 	if shareHash(r.session, from, r.reveals[from].Salt, share) != r.commits[from].Share {
 		return fault(from, codeEquivocation, "公布的密钥份额不是先前承诺的", "its share of the key is not the one it committed to")
 	}
-	if err := r.scheme.CheckShare(r.ctx, share); err != nil {
+	if err := r.scheme.CheckShare(r.ctx, from, share); err != nil {
 		return defective(from, codeKey, err)
 	}
 	r.shares[from] = slices.Clone(share)

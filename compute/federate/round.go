@@ -62,6 +62,7 @@ type Round struct {
 	reveals  map[string]*Reveal
 	shares   map[string][]byte // of the key, by holder, until it is made
 	dealt    map[string]bool   // departments whose deal has come
+	checked  map[string]bool   // and fits their share of the key
 	ctx      Context
 	holder   Holder
 	seal     hpke.PrivateKey
@@ -94,7 +95,7 @@ func Open(s Setup, proposal Signed, at int64) (*Round, *Fault) {
 		return nil, unsigned(p.Aggregator)
 	}
 	r := &Round{setup: s, p: p, session: p.Session(), phase: Proposed, texts: map[Kind]map[string]string{}, answers: map[string]*Answer{}, commits: map[string]*Commitment{},
-		reveals: map[string]*Reveal{}, shares: map[string][]byte{}, dealt: map[string]bool{}, sealKeys: map[string]hpke.PublicKey{}, contributions: map[string]*Contribution{}, signed: map[string]Signed{}, secrets: map[string][]byte{}}
+		reveals: map[string]*Reveal{}, shares: map[string][]byte{}, dealt: map[string]bool{}, checked: map[string]bool{}, sealKeys: map[string]hpke.PublicKey{}, contributions: map[string]*Contribution{}, signed: map[string]Signed{}, secrets: map[string][]byte{}}
 	if at >= p.Deadline {
 		return nil, fault(p.Aggregator, codeLate, "提案已过截止时刻", "the deadline of the proposal is over")
 	}

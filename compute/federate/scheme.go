@@ -15,8 +15,9 @@ type Scheme interface {
 	Fit(p *Proposal) (Shape, *Fault)
 	// Holder makes this round's secret of a holder of the key.
 	Holder(c Context, rnd io.Reader) (Holder, error)
-	// CheckShare says whether a public share of the key has the form of one.
-	CheckShare(c Context, share []byte) error
+	// CheckShare says whether a holder's public share of the key has the form of one, and what
+	// it says of what the holder deals is sound as far as everybody can tell.
+	CheckShare(c Context, from string, share []byte) error
 	// Key joins the holders' public shares, in the order of Proposal.Holders.
 	Key(c Context, shares [][]byte) (Key, error)
 }
@@ -37,7 +38,7 @@ type Shape struct {
 	// Bytes of a part of a contribution and of a decryption share, and of the last ones.
 	PartBytes, LastPartBytes   int
 	ShareBytes, LastShareBytes int
-	KeyShareBytes              int // of a public share of the key
+	KeyShareBytes              int // of a public share of the key; the regulator's may be shorter
 	DealBytes                  int // of what departments deal to each other; 0: nothing
 	SecretBytes                int // of what a contributor sends each holder; 0: nothing
 	// EveryHolderSums says that a holder needs the sum to answer, and not the regulator alone.
@@ -77,6 +78,9 @@ type Holder interface {
 	Deal(to string) ([]byte, error)
 	// Take is Deal's other end.
 	Take(from string, deal []byte) error
+	// Check holds what was taken from a department against its public share, which CheckShare
+	// found sound. Only then it counts.
+	Check(from string, share []byte) error
 	// Open begins the one decryption share of this secret. sum may be nil if the shape does
 	// not demand it; secrets are what contributors sent this holder; active are the
 	// decryptors, in order; noise is this decryptor's part of the release's.

@@ -3,11 +3,10 @@ package twin
 import (
 	"fmt"
 	"math"
-	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/sandgate/sandgate/compute/model"
+	"github.com/sandgate/sandgate/internal/leak"
 )
 
 // halves cuts units into those a twin is learned from and a control of the same kind.
@@ -26,166 +25,39 @@ func halves(d *model.Data) (members, control *model.Data) {
 	return parts[0], parts[1]
 }
 
-func keyOf(d *model.Data, r int, columns []int) string {
-	out := make([]byte, 0, 2*len(columns))
-	for _, c := range columns {
-		out = append(out, byte(d.Bins[c][r]>>8), byte(d.Bins[c][r]))
-	}
-	return string(out)
-}
-
-// rate is a share of trials with the half width of its interval at two and a half
-// standard deviations.
-type rate struct {
-	share, half float64
-}
-
-func rateOf(hits, n int) rate {
-	p := (float64(hits) + 1) / (float64(n) + 2)
-	return rate{float64(hits) / float64(n), 2.5 * math.Sqrt(p*(1-p)/float64(n))}
-}
-
-// more says whether an attack tells more of the members than of the control (the
-// criterion of Giomi et al., "A Unified Framework for Quantifying Privacy Risk in
-// Synthetic Data", PETS 2023): by more than chance and than one in a hundred.
-func more(members, control rate) bool {
-	return members.share-control.share > math.Hypot(members.half, control.half)+0.01
-}
-
-// copies is how many rows of a population stand in the twin as they are.
-func copies(drawn, d *model.Data) rate {
-	all := make([]int, len(d.Bins))
-	for c := range all {
-		all[c] = c
-	}
-	seen := map[string]bool{}
-	for r := range drawn.Rows() {
-		seen[keyOf(drawn, r, all)] = true
-	}
-	hits := 0
-	for r := range d.Rows() {
-		if seen[keyOf(d, r, all)] {
-			hits++
-		}
-	}
-	return rateOf(hits, d.Rows())
-}
-
-// singledOut guesses, from what is unique in the twin in a few columns, that one person
-// is like that: the share of guesses that fit exactly one record of a population.
-func singledOut(drawn, d *model.Data, columns int, seed uint64) rate {
-	r := rand.New(rand.NewPCG(seed, 3))
-	hits, guesses := 0, 0
-	for range 12 {
-		chosen := r.Perm(len(d.Bins))[:columns]
-		twin, real := map[string]int{}, map[string]int{}
-		for i := range drawn.Rows() {
-			twin[keyOf(drawn, i, chosen)]++
-		}
-		for i := range d.Rows() {
-			real[keyOf(d, i, chosen)]++
-		}
-		for k, n := range twin {
-			if n == 1 {
-				guesses++
-				if real[k] == 1 {
-					hits++
-				}
-			}
-		}
-	}
-	return rateOf(hits, max(1, guesses))
-}
-
-// inferred guesses a column of each record from the twin's row that agrees with it in
-// most of the others: the share of right guesses.
-func inferred(drawn, d *model.Data, secret int, rows int) rate {
-	hits := 0
-	for i := range rows {
-		best, guess := -1, uint16(0)
-		for r := range min(3000, drawn.Rows()) {
-			same := 0
-			for c := range d.Bins {
-				if c != secret && drawn.Bins[c][r] == d.Bins[c][i] {
-					same++
-				}
-			}
-			if same > best {
-				best, guess = same, drawn.Bins[secret][r]
-			}
-		}
-		if guess == d.Bins[secret][i] {
-			hits++
-		}
-	}
-	return rateOf(hits, rows)
-}
-
-// linked says how often two halves of a record lead to the same row of the twin: the
-// share of records of which the five nearest rows by the first half of the columns and
-// by the second have one in common.
-func linked(drawn, d *model.Data, rows int) rate {
-	const nearest = 5
-	half := len(d.Bins) / 2
-	find := func(i, from, to int) []int {
-		var byDistance [16][]int
-		for r := range min(3000, drawn.Rows()) {
-			off := 0
-			for c := from; c < to; c++ {
-				if drawn.Bins[c][r] != d.Bins[c][i] {
-					off++
-				}
-			}
-			if len(byDistance[off]) < nearest {
-				byDistance[off] = append(byDistance[off], r)
-			}
-		}
-		return slices.Concat(byDistance[:]...)[:nearest]
-	}
-	hits := 0
-	for i := range rows {
-		a, b := find(i, 0, half), find(i, half, len(d.Bins))
-		if slices.ContainsFunc(a, func(r int) bool { return slices.Contains(b, r) }) {
-			hits++
-		}
-	}
-	return rateOf(hits, rows)
-}
-
 // R03: a twin tells no more of those it was learned from than of others like them:
 // exact copies, singling out, linkage and inference in the manner of Anonymeter. A
 // "twin" that hands out records fails each of the same tests.
-func TestR03AttacksOnTheTwin(t *testing.T) {
+func TestR03_Attack18_TwinAgainstControl(t *testing.T) {
 	if testing.Short() {
 		t.Skip("arithmetic: left out of the short run under the race detector")
 	}
 	s := schemaOf(t, Spec{Columns: learned, RowsPerUnit: 1}, registry())
 	members, control := halves(encoded(t, s, residents(12_000, 1, 5)))
 	_, twin := drawnFrom(t, s, learnt(t, s, members, 2), members.Count)
-	attacks := map[string]func(drawn, d *model.Data) rate{
-		"exact copies": copies,
-		"linkage":      func(drawn, d *model.Data) rate { return linked(drawn, d, 1500) },
-		"inference":    func(drawn, d *model.Data) rate { return inferred(drawn, d, 8, 1500) },
+	attacks := map[string]func(drawn, d leak.Coded) leak.Rate{
+		"same cells in all columns": leak.Copies,
+		"linkage":                   func(drawn, d leak.Coded) leak.Rate { return leak.Linked(drawn, d, 1500) },
+		"inference":                 func(drawn, d leak.Coded) leak.Rate { return leak.Inferred(drawn, d, 8, 1500) },
 	}
 	for k := 2; k <= 6; k += 2 {
-		attacks[fmt.Sprintf("singling out by %d columns", k)] = func(drawn, d *model.Data) rate { return singledOut(drawn, d, k, 1) }
+		attacks[fmt.Sprintf("singling out by %d columns", k)] = func(drawn, d leak.Coded) leak.Rate { return leak.SingledOut(drawn, d, k, 1) }
 	}
 	for name, attack := range attacks {
-		in, out := attack(twin, members), attack(twin, control)
-		if more(in, out) {
-			t.Errorf("%s: %.4f of members, %.4f of the control", name, in.share, out.share)
+		in, out := attack(twin.Bins, members.Bins), attack(twin.Bins, control.Bins)
+		bareIn, bareOut := attack(members.Bins, members.Bins), attack(members.Bins, control.Bins)
+		if !leak.More(bareIn, bareOut) {
+			t.Errorf("%s: handing out the records themselves goes unnoticed (%.4f, %.4f)", name, bareIn.Share, bareOut.Share)
 		}
-		bareIn, bareOut := attack(members, members), attack(members, control)
-		if !more(bareIn, bareOut) {
-			t.Errorf("%s: handing out the records themselves goes unnoticed (%.4f, %.4f)", name, bareIn.share, bareOut.share)
-		}
-		t.Logf("%s: twin %.4f of members, %.4f of control; records themselves %.4f, %.4f", name, in.share, out.share, bareIn.share, bareOut.share)
+		leak.Record(t, leak.Score{Attack: "18 " + name, Figure: fmt.Sprintf("%.3f of members, %.3f of others", in.Share, out.Share),
+			Bound: fmt.Sprintf("of others + %.3f", leak.Margin(in, out)), Control: fmt.Sprintf("the records themselves: %.3f, %.3f", bareIn.Share, bareOut.Share),
+			Pass: !leak.More(in, out), Trials: in.Trials + out.Trials})
 	}
 }
 
 // R03: a value that one unit has, or a handful, never appears in a twin at ε = 1. At a
 // price at which there is no noise to speak of it does.
-func TestR03RareValuesNeverAppear(t *testing.T) {
+func TestR03_Attack18_RareValuesNeverAppear(t *testing.T) {
 	if testing.Short() {
 		t.Skip("arithmetic: left out of the short run under the race detector")
 	}
@@ -210,19 +82,23 @@ func TestR03RareValuesNeverAppear(t *testing.T) {
 		}
 		return false
 	}
-	for seed := range uint64(12) {
+	times, trials := 0, leak.Trials(12, 60)
+	for seed := range uint64(trials) {
 		if appears(epsilonOne, seed) {
-			t.Errorf("seed %d: a code of five units of 6 000 appears", seed)
+			times++
 		}
 	}
-	if !appears("100000", 1) {
+	bare := appears("100000", 1)
+	if !bare {
 		t.Error("it does not appear without noise either: the test shows nothing")
 	}
+	leak.Record(t, leak.Score{Attack: "18 a code that five of 6 000 units have", Figure: fmt.Sprintf("in %d twins", times), Bound: 0, Control: fmt.Sprintf("without noise it appears: %v", bare),
+		Pass: times == 0, Trials: trials})
 }
 
 // Membership by likelihood: whether one unit was there hardly moves what the twin says
 // of its row, while without noise it would.
-func TestR03MembershipByLikelihood(t *testing.T) {
+func TestR03_Attack18_MembershipByLikelihood(t *testing.T) {
 	if testing.Short() {
 		t.Skip("arithmetic: left out of the short run under the race detector")
 	}
@@ -235,7 +111,7 @@ func TestR03MembershipByLikelihood(t *testing.T) {
 		target := []uint16{1, 19, 0}
 		unit := int32(-1)
 		for r, u := range with.Units {
-			if keyOf(with, r, []int{0, 1, 2}) == string([]byte{0, 1, 0, 19, 0, 0}) {
+			if with.Bins[0][r] == target[0] && with.Bins[1][r] == target[1] && with.Bins[2][r] == target[2] {
 				unit = u
 			}
 		}
@@ -252,12 +128,12 @@ func TestR03MembershipByLikelihood(t *testing.T) {
 		}
 		return right / float64(trials)
 	}
-	if auc := told("0.1"); auc > 0.5+2.5*math.Sqrt(0.25/30)+0.05 {
-		t.Errorf("a member is told from others with AUC %.2f", auc)
+	auc, bound, bare := told("0.1"), 0.5+2.5*math.Sqrt(0.25/30)+0.05, told("100000")
+	if bare < 0.9 {
+		t.Errorf("without noise a member is told with AUC %.2f only: the test shows nothing", bare)
 	}
-	if auc := told("100000"); auc < 0.9 {
-		t.Errorf("without noise a member is told with AUC %.2f only: the test shows nothing", auc)
-	}
+	leak.Record(t, leak.Score{Attack: "18 membership of one outlier by likelihood, ε 2.1", Figure: fmt.Sprintf("AUC %.2f", auc), Bound: fmt.Sprintf("%.2f", bound), Control: fmt.Sprintf("without noise: AUC %.2f", bare),
+		Pass: auc <= bound, Trials: 60})
 }
 
 // likelihood of a row under a twin.
@@ -292,7 +168,7 @@ func likelihood(x *Twin, row []uint16) float64 {
 
 // R03: no row of a twin is a row of the data, in full: dates and amounts are drawn on
 // the registered grid, not kept.
-func TestR03NoExactCopies(t *testing.T) {
+func TestR03_Attack18_NoExactCopies(t *testing.T) {
 	if testing.Short() {
 		t.Skip("arithmetic: left out of the short run under the race detector")
 	}
@@ -320,10 +196,8 @@ func TestR03NoExactCopies(t *testing.T) {
 			copied++
 		}
 	}
-	if copied > 0 {
-		t.Errorf("%d rows of the data are in the twin", copied)
-	}
 	if len(real) < 5900 {
 		t.Errorf("the data hold %d different rows: the test shows nothing", len(real))
 	}
+	leak.Record(t, leak.Score{Attack: "18 exact copies, value by value", Figure: copied, Bound: 0, Control: fmt.Sprintf("the records themselves: %d", len(real)), Pass: copied == 0, Trials: 20_000})
 }

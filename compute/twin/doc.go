@@ -14,4 +14,7 @@
 // 2017, doi 10.1145/3134428) and the consistency of marginals of PrivSyn (Zhang et al.,
 // USENIX Security 2021). In place of a private selection all pairs are measured on a
 // coarse grid: at ≤ 64 columns that costs little more and serves the estimate too.
+//
+// Relations tie the twins of several tables by the unit: learned of a Span in two passes
+// over units laid together (SpanSums), drawn from by Linked.
 package twin

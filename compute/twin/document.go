@@ -170,7 +170,7 @@ func (t *Twin) check() error {
 	if !t.orderHolds() {
 		return badFile("列的次序、父列或权重不符", "the order, a parent or a weight of it is wrong")
 	}
-	if !t.Quality.holds() {
+	if !t.Quality.holds(t.Columns) {
 		return badFile("质量数字不符", "a figure of quality is out of range")
 	}
 	return nil

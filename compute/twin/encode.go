@@ -55,6 +55,18 @@ func (e *Encoder) Add(b model.Batch) error {
 // Finish keeps at most RowsPerUnit rows of each unit and lays them together. The
 // encoder is spent.
 func (e *Encoder) Finish() *model.Data {
+	d, _ := e.finish()
+	return d
+}
+
+// FinishJoined is Finish with the token of each unit, by which tables of a span are laid
+// together. It stays where the rows are.
+func (e *Encoder) FinishJoined() Joined {
+	d, units := e.finish()
+	return Joined{Data: d, Units: units}
+}
+
+func (e *Encoder) finish() (*model.Data, []uint64) {
 	order := make([]int, len(e.units))
 	for i := range order {
 		order[i] = i
@@ -62,6 +74,7 @@ func (e *Encoder) Finish() *model.Data {
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(e.units[a], e.units[b]) })
 	d := &model.Data{Bins: make([][]uint16, len(e.bins))}
 	var rows []int
+	var units []uint64
 	for i := 0; i < len(order); {
 		j := i + 1
 		for j < len(order) && e.units[order[j]] == e.units[order[i]] {
@@ -73,6 +86,7 @@ func (e *Encoder) Finish() *model.Data {
 		}
 		if len(kept) > 0 {
 			d.Count++
+			units = append(units, e.units[order[i]])
 		}
 		i = j
 	}
@@ -83,7 +97,7 @@ func (e *Encoder) Finish() *model.Data {
 		}
 	}
 	*e = Encoder{}
-	return d
+	return d, units
 }
 
 // kept are the rows of one unit that are used: by their stored rank, or else in the

@@ -13,28 +13,60 @@ import (
 // its place of issue: no office ever gave such a number.
 const ReservedRegion = "990000"
 
-// CitizenID makes a 公民身份号码 that is well formed (GB 11643-1999: date and check
-// character) and impossible: its region is ReservedRegion.
-func CitizenID(seed []byte, number uint64) string { return citizenID(chance(seed, number, 1)) }
+// citizens is how many different ones CitizenID makes: 80 years of twelve months of 28
+// days, with 999 order codes each; credits the same of CreditCode.
+const (
+	citizens = 80 * 12 * 28 * 999
+	credits  = 100_000_000
+)
 
-func citizenID(rnd stream) string {
-	first := fmt.Sprintf("%s%04d%02d%02d%03d", ReservedRegion, 1940+rnd.below(80), 1+rnd.below(12), 1+rnd.below(28), 1+rnd.below(999))
+// CitizenID makes a 公民身份号码 that is well formed (GB 11643-1999: date and check
+// character) and impossible: its region is ReservedRegion. The first 26 million numbers
+// of a seed have different ones.
+func CitizenID(seed []byte, number uint64) string {
+	return citizenID(spread(seed, number, 1, citizens))
+}
+
+func citizenID(x uint64) string {
+	first := fmt.Sprintf("%s%04d%02d%02d%03d", ReservedRegion, 1940+x%80, 1+x/80%12, 1+x/960%28, 1+x/26_880%999)
 	return first + string(masking.CitizenIDCheck(first))
+}
+
+// spread takes numbers below n to others below n, each to one of its own: a map x → ax+b
+// that the seed chooses.
+func spread(seed []byte, number, kind, n uint64) uint64 {
+	rnd := chance(seed, 0, kind)
+	a, b := rnd.below(n), rnd.below(n)
+	for gcd(a, n) != 1 {
+		a = rnd.below(n)
+	}
+	return (a*(number%n) + b) % n // below 2⁵⁴
+}
+
+func gcd(a, b uint64) uint64 {
+	for b > 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // organisationWeights of GB 11714-1997.
 var organisationWeights = [8]int{3, 7, 9, 10, 5, 8, 4, 2}
 
 // CreditCode makes a 统一社会信用代码 that is well formed (GB 32100-2015, and GB
-// 11714-1997 within) and impossible: its region is ReservedRegion.
-func CreditCode(seed []byte, number uint64) string { return creditCode(chance(seed, number, 2)) }
+// 11714-1997 within) and impossible: its region is ReservedRegion. The first 100 million
+// numbers of a seed have different ones.
+func CreditCode(seed []byte, number uint64) string {
+	return creditCode(spread(seed, number, 2, credits))
+}
 
-func creditCode(rnd stream) string {
+func creditCode(n uint64) string {
 	var b strings.Builder
 	b.WriteString("91" + ReservedRegion)
 	sum := 0
 	for _, w := range organisationWeights {
-		x := int(rnd.below(10))
+		x := int(n % 10)
+		n /= 10
 		b.WriteByte('0' + byte(x))
 		sum += w * x
 	}
@@ -75,7 +107,7 @@ func chance(seed []byte, number uint64, kind uint64) stream {
 func (s *Sampler) made(number uint64) []string {
 	out := make([]string, len(s.t.Generated))
 	for i, g := range s.t.Generated {
-		out[i] = identifier(g.Kind, stream(mix(mix(number+s.key[1])^mix(uint64(i)+1))))
+		out[i] = identifier(g.Kind, stream(mix(mix(number+s.who[1])^mix(s.slots[i]))))
 	}
 	return out
 }
@@ -86,9 +118,9 @@ func identifier(kind policies.IdentifierKind, rnd stream) string {
 	pick := func(from []rune) string { return string(from[rnd.below(uint64(len(from)))]) }
 	switch kind {
 	case policies.IdentCitizen:
-		return citizenID(rnd)
+		return citizenID(rnd.below(citizens))
 	case policies.IdentCredit:
-		return creditCode(rnd)
+		return creditCode(rnd.below(credits))
 	case policies.IdentName:
 		return pick(surnames) + pick(given) + pick(given)
 	case policies.IdentAddress:

@@ -135,7 +135,9 @@ func (l *learner) measureCells() error {
 		sum, weight = sum+total(t)/float64(len(t)), weight+1/float64(len(t))
 	}
 	lengths := v[at:]
-	sum, weight = sum+total(lengths)/float64(len(lengths)), weight+1/float64(len(lengths))
+	if len(lengths) > 0 {
+		sum, weight = sum+total(lengths)/float64(len(lengths)), weight+1/float64(len(lengths))
+	}
 	l.units = sum / weight
 	if !(l.units-rareSigmas*sigma/math.Sqrt(weight) >= leastUnits) {
 		return reason(CodeTooFewUnits, "按加噪的计数，单元少于 %d 个：学不到任何东西", "by the noisy count there are fewer than %d units: nothing can be learned",
@@ -144,7 +146,9 @@ func (l *learner) measureCells() error {
 	for i, c := range l.schema.Columns {
 		l.cells = append(l.cells, drawn(l.raw[i], c.drawable(), rareSigmas*sigma, l.units))
 	}
-	l.lengths = drawn(lengths, nil, rareSigmas*sigma, l.units)
+	if l.lengths = []float64{l.units}; len(lengths) > 0 {
+		l.lengths = drawn(lengths, nil, rareSigmas*sigma, l.units)
+	}
 	return nil
 }
 

@@ -49,8 +49,8 @@ func (p Plan) Price() budget.Nano {
 
 // Shares of ρ of the three passes, in percent.
 const (
-	shareCells  = 35
-	shareCoarse = 25
+	shareCells  = 55
+	shareCoarse = 18
 )
 
 // lattice is how many steps the largest contribution to a pass has, about.
@@ -59,7 +59,7 @@ const lattice = 1 << 12
 // Plan lists the passes of the schema.
 func (s Schema) Plan() Plan {
 	d := len(s.Columns)
-	cells := planned(PassCells, d+1)
+	cells := planned(PassCells, s.cellTables())
 	cells.Width, cells.Rho = s.cellsWidth(), s.Rho
 	if d == 1 {
 		return Plan{Passes: []Pass{cells}}
@@ -105,8 +105,20 @@ func edgesOf(d int) int {
 	return 2*d - 3
 }
 
+// cellTables is the number of tables of the first pass: the columns, and units by
+// number of rows where that is not always one.
+func (s Schema) cellTables() int {
+	if s.RowsPerUnit == 1 {
+		return len(s.Columns)
+	}
+	return len(s.Columns) + 1
+}
+
 func (s Schema) cellsWidth() int {
-	n := s.RowsPerUnit
+	n := 0
+	if s.RowsPerUnit > 1 {
+		n = s.RowsPerUnit
+	}
 	for _, c := range s.Columns {
 		n += c.Bins()
 	}
@@ -139,7 +151,7 @@ func (s Schema) steps(p Pass) int64 {
 	tables, most := 0, 0
 	switch p.Kind {
 	case PassCells:
-		tables = d + 1
+		tables = s.cellTables()
 		if len(p.Groups) != 0 || len(p.Pairs) != 0 || p.Width != s.cellsWidth() {
 			return 0
 		}

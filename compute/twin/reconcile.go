@@ -52,23 +52,27 @@ func (l *learner) reconcile(measured []table, edges [][2]int, sigma float64) {
 // bound moves the estimates of a column's fine groups to what the coarse tables say of
 // their sums.
 func (l *learner) bound(c int, estimate, variance []float64) {
-	d := len(l.schema.Columns)
 	n := slices.Max(l.join[c]) + 1
-	sum, cells := make([]float64, n), 0
-	for o := range d {
+	sum, weight := make([]float64, n), 0.0
+	for o := range l.schema.Columns {
 		if o == c {
 			continue
 		}
-		rows, cols := l.wide[pairIndex(c, o)].sums()
+		t := l.wide[pairIndex(c, o)]
+		rows, cols := t.sums()
 		if c < o {
 			rows = cols
 		}
+		w := float64(n) / (float64(len(t.v)) * l.sigma[1] * l.sigma[1])
 		for k, x := range rows {
-			sum[k] += x / float64(d-1)
+			sum[k] += x * w
 		}
-		cells += len(l.wide[pairIndex(c, o)].v) / n
+		weight += w
 	}
-	noise := float64(cells) * l.sigma[1] * l.sigma[1] / float64((d-1)*(d-1))
+	for k := range sum {
+		sum[k] /= weight
+	}
+	noise := 1 / weight
 	have, loose := added(estimate, l.join[c]), added(variance, l.join[c])
 	for g, k := range l.join[c] {
 		estimate[g] += variance[g] / (loose[k] + noise) * (sum[k] - have[k])

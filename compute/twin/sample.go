@@ -27,7 +27,9 @@ type Rows struct {
 // order and on any machine.
 type Sampler struct {
 	t        *Twin
-	key      [2]uint64
+	key      [2]uint64 // of the chance of units
+	who      [2]uint64 // of their tokens and identifiers
+	slots    []uint64  // tell identifiers of one unit apart
 	lengths  aliases
 	vertices []drawer
 	cells    []aliases // by column and group
@@ -57,6 +59,10 @@ func (t *Twin) Sampler(seed []byte) (*Sampler, error) {
 	}
 	sum := digest.Sum(nil)
 	s := &Sampler{t: t, key: [2]uint64{binary.BigEndian.Uint64(sum), binary.BigEndian.Uint64(sum[8:])}}
+	s.who = s.key
+	for g := range t.Generated {
+		s.slots = append(s.slots, uint64(g)+1)
+	}
 	s.lengths = newAliases([][]int64{t.Lengths})
 	for i, w := range t.Lengths {
 		s.mean += float64(i+1) * float64(w) / float64(s.lengths.sum[0])
@@ -132,47 +138,82 @@ func (s *Sampler) Names() []string {
 
 // Rows draws the units numbered from…from+units−1.
 func (s *Sampler) Rows(from uint64, units int) (Rows, error) {
-	if units < 0 || units > maxUnits || from > 1<<40 {
-		return Rows{}, reason(CodeSample, "一次可抽取 0 到 %d 个单元，编号不超过 2^40", "0 to %d units can be drawn at once, with numbers up to 2^40", "分批抽取", "draw in parts", maxUnits)
+	if err := drawable(from, units); err != nil {
+		return Rows{}, err
 	}
-	d := len(s.t.Columns)
-	columns := make([]model.Column, d+len(s.t.Generated))
-	out := Rows{}
-	expect := int(float64(units)*s.mean*1.02) + 64
-	out.Units, out.Ranks = make([]uint64, 0, expect), make([]int32, 0, expect)
-	for i := range columns {
-		reserve(&columns[i], i >= d || s.t.Columns[i].Type == algebra.Text, i < d && s.t.Columns[i].Nullable, expect)
-	}
-	cell, group, fixed := make([]uint16, d), make([]int, d), make([]int64, d)
+	out, w := s.rows(units), s.work()
 	for i := range units {
 		number := from + uint64(i)
 		rnd := s.unit(number)
-		rows := s.lengths.draw(&rnd, 0) + 1
-		s.groups(&rnd, group, true)
-		for _, v := range s.vertices[:s.constant] {
-			cell[v.column] = s.cell(&rnd, v.column, group[v.column])
-			fixed[v.column] = s.number(&rnd, v.column, cell[v.column])
+		s.add(&out, number, &rnd, w, nil)
+	}
+	return out, nil
+}
+
+func drawable(from uint64, units int) error {
+	if units < 0 || units > maxUnits || from > 1<<40 {
+		return reason(CodeSample, "一次可抽取 0 到 %d 个单元，编号不超过 2^40", "0 to %d units can be drawn at once, with numbers up to 2^40", "分批抽取", "draw in parts", maxUnits)
+	}
+	return nil
+}
+
+// rows makes room for those of so many units.
+func (s *Sampler) rows(units int) Rows {
+	d := len(s.t.Columns)
+	out := Rows{Columns: make([]model.Column, d+len(s.t.Generated))}
+	expect := int(float64(units)*s.mean*1.02) + 64
+	out.Units, out.Ranks = make([]uint64, 0, expect), make([]int32, 0, expect)
+	for i := range out.Columns {
+		reserve(&out.Columns[i], i >= d || s.t.Columns[i].Type == algebra.Text, i < d && s.t.Columns[i].Nullable, expect)
+	}
+	return out
+}
+
+// work is what drawing a unit writes to.
+type work struct {
+	cell         []uint16
+	group, first []int
+	fixed        []int64
+}
+
+func (s *Sampler) work() *work {
+	d := len(s.t.Columns)
+	return &work{make([]uint16, d), make([]int, d), make([]int, d), make([]int64, d)}
+}
+
+// add draws a unit's rows. Where the groups of its first row were drawn before, again
+// draws those of a further one.
+func (s *Sampler) add(out *Rows, number uint64, rnd *stream, w *work, again func()) {
+	rows := s.lengths.draw(rnd, 0) + 1
+	if again == nil {
+		s.groups(rnd, w.group, true)
+	}
+	for _, v := range s.vertices[:s.constant] {
+		w.cell[v.column] = s.cell(rnd, v.column, w.group[v.column])
+		w.fixed[v.column] = s.number(rnd, v.column, w.cell[v.column])
+	}
+	names := s.made(number)
+	for rank := range rows {
+		out.Units, out.Ranks = append(out.Units, mix(number^s.who[0])), append(out.Ranks, int32(rank+1))
+		switch {
+		case again == nil:
+			s.groups(rnd, w.group, false)
+		case rank > 0:
+			again()
 		}
-		names := s.made(number)
-		for rank := range rows {
-			out.Units, out.Ranks = append(out.Units, mix(number^s.key[0])), append(out.Ranks, int32(rank+1))
-			s.groups(&rnd, group, false)
-			for k, v := range s.vertices {
-				c := v.column
-				x := fixed[c]
-				if k >= s.constant {
-					cell[c] = s.cell(&rnd, c, group[c])
-					x = s.number(&rnd, c, cell[c])
-				}
-				s.put(&columns[c], c, cell[c], x)
+		for k, v := range s.vertices {
+			c := v.column
+			x := w.fixed[c]
+			if k >= s.constant {
+				w.cell[c] = s.cell(rnd, c, w.group[c])
+				x = s.number(rnd, c, w.cell[c])
 			}
-			for g, text := range names {
-				columns[d+g].Texts = append(columns[d+g].Texts, text)
-			}
+			s.put(&out.Columns[c], c, w.cell[c], x)
+		}
+		for g, text := range names {
+			out.Columns[len(s.t.Columns)+g].Texts = append(out.Columns[len(s.t.Columns)+g].Texts, text)
 		}
 	}
-	out.Columns = columns
-	return out, nil
 }
 
 // reserve makes room for rows.

@@ -172,8 +172,11 @@ func TestIdentifiersAreImpossible(t *testing.T) {
 		}
 		citizens[a], credits[b] = true, true
 	}
-	if len(citizens) < 1990 || len(credits) < 1990 {
-		t.Errorf("%d and %d different ones of 2000", len(citizens), len(credits))
+	for i := uint64(2000); i < 50_000; i++ {
+		citizens[CitizenID([]byte("s"), i)], credits[CreditCode([]byte("s"), i)] = true, true
+	}
+	if len(citizens) != 50_000 || len(credits) != 50_000 {
+		t.Errorf("%d and %d different ones of 50 000", len(citizens), len(credits))
 	}
 	if CitizenID([]byte("s"), 1) == CitizenID([]byte("t"), 1) {
 		t.Error("another seed, the same identifier")

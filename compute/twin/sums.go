@@ -80,7 +80,7 @@ func (s Schema) cellSums(d *model.Data, from, to int, weight []int64, k int64) [
 		}
 		at += len(t)
 	}
-	for r := from; r < to; {
+	for r := from; r < to && s.RowsPerUnit > 1; {
 		end := r + 1
 		for end < to && d.Units[end] == d.Units[r] {
 			end++

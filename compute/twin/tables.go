@@ -139,8 +139,12 @@ func ratio(want, have float64) float64 {
 // settled is the estimate of a pair's table: measured with noise, drawn towards what is
 // expected, not negative, with the marginals of expected.
 func settled(measured, expected table, variance float64) table {
-	t := table{measured.rows, measured.cols, slices.Clone(measured.v)}
 	rows, cols := expected.sums()
+	return settledOn(table{measured.rows, measured.cols, slices.Clone(measured.v)}, expected, rows, cols, variance)
+}
+
+// settledOn is settled with marginals apart; it writes to t.
+func settledOn(t, expected table, rows, cols []float64, variance float64) table {
 	if variance > 0 {
 		shrink(t, expected, variance)
 	}

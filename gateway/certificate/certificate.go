@@ -80,33 +80,52 @@ func digest(text []byte) string {
 
 // Open reads an envelope and checks its signature by one of the gateway's keys.
 func Open(envelope []byte, keys ...ed25519.PublicKey) (*Certificate, error) {
+	var c Certificate
+	if err := open(envelope, PayloadType, &c, keys); err != nil {
+		return nil, err
+	}
+	return &c, c.Check()
+}
+
+// open reads the payload of an envelope of one type that one of the keys signed.
+func open(envelope []byte, payloadType string, into any, keys []ed25519.PublicKey) error {
 	if len(envelope) > MaxBytes {
-		return nil, texts.Errorf("the certificate is too large")
+		return texts.Errorf("the certificate is too large")
 	}
 	var env dsse.Envelope
 	if err := strict(envelope, &env); err != nil {
-		return nil, texts.Errorf("failed to read certificate: %w", err)
+		return texts.Errorf("failed to read certificate: %w", err)
 	}
 	payload, err := base64.StdEncoding.DecodeString(env.Payload)
-	if err != nil || env.PayloadType != PayloadType || len(env.Signatures) != 1 {
-		return nil, texts.Errorf("failed to read certificate: not an envelope of a model certificate")
+	if err != nil || env.PayloadType != payloadType || len(env.Signatures) != 1 {
+		return texts.Errorf("failed to read certificate: not an envelope of this kind of certificate")
 	}
 	sig, err := base64.StdEncoding.DecodeString(env.Signatures[0].Sig)
 	if err != nil {
-		return nil, texts.Errorf("failed to read certificate: its signature is none")
+		return texts.Errorf("failed to read certificate: its signature is none")
 	}
 	signed := false
 	for _, k := range keys {
-		signed = signed || len(k) == ed25519.PublicKeySize && ed25519.Verify(k, dsse.PAE(PayloadType, payload), sig)
+		signed = signed || len(k) == ed25519.PublicKeySize && ed25519.Verify(k, dsse.PAE(payloadType, payload), sig)
 	}
 	if !signed {
-		return nil, texts.Errorf("the certificate is not signed by the gateway")
+		return texts.Errorf("the certificate is not signed by the gateway")
 	}
-	var c Certificate
-	if err := strict(payload, &c); err != nil {
-		return nil, texts.Errorf("failed to read certificate: %w", err)
+	if err := strict(payload, into); err != nil {
+		return texts.Errorf("failed to read certificate: %w", err)
 	}
-	return &c, c.Check()
+	return nil
+}
+
+// Sign puts a payload into an envelope signed by the gateway's receipt key.
+func Sign(payloadType string, payload []byte, key ed25519.PrivateKey) ([]byte, error) {
+	env := dsse.Envelope{PayloadType: payloadType, Payload: base64.StdEncoding.EncodeToString(payload),
+		Signatures: []dsse.Signature{{KeyID: "gateway", Sig: base64.StdEncoding.EncodeToString(ed25519.Sign(key, dsse.PAE(payloadType, payload)))}}}
+	text, err := json.Marshal(env)
+	if err != nil {
+		return nil, texts.Errorf("failed to encode certificate: %w", err)
+	}
+	return text, nil
 }
 
 // strict decodes one JSON value without unknown fields.

@@ -125,6 +125,11 @@ type Entry struct {
 	ModelScored    *ModelScored    `json:"model_scored,omitempty"`
 	ModelModule    *ModelModule    `json:"model_module,omitempty"`
 
+	// twin:
+	TwinReserved  *TwinReserved  `json:"twin_reserved,omitempty"`
+	TwinPublished *TwinPublished `json:"twin_published,omitempty"`
+	TwinFailed    *TwinFailed    `json:"twin_failed,omitempty"`
+
 	// hub:
 	HubProposed *HubProposed `json:"hub_proposed,omitempty"`
 	HubReleased *HubReleased `json:"hub_released,omitempty"`
@@ -386,6 +391,9 @@ func (e *Entry) check() error {
 		KindModelRefused: e.ModelRefused != nil, KindModelReserved: e.ModelReserved != nil, KindModelCertified: e.ModelCertified != nil,
 		KindModelFailed: e.ModelFailed != nil, KindModelScored: e.ModelScored != nil, KindModelModule: e.ModelModule != nil,
 
+		// twin:
+		KindTwinReserved: e.TwinReserved != nil, KindTwinPublished: e.TwinPublished != nil, KindTwinFailed: e.TwinFailed != nil,
+
 		// hub:
 		KindHubProposed: e.HubProposed != nil, KindHubReleased: e.HubReleased != nil, KindHubFailed: e.HubFailed != nil,
 
@@ -421,6 +429,10 @@ func (e *Entry) check() error {
 	}
 	// model:
 	if err := e.checkModel(); err != nil {
+		return err
+	}
+	// twin:
+	if err := e.checkTwin(); err != nil {
 		return err
 	}
 	// hub:

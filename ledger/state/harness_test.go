@@ -168,6 +168,7 @@ func (w *world) forked(t testing.TB) *world {
 	s.conduct, s.starts = s.conduct.clone(), slices.Clone(s.starts)
 	s.verifications = s.verifications.clone()
 	s.models = s.models.clone()
+	s.synthetics = s.synthetics.clone()
 	s.hub = s.hub.clone()
 	s.rounds = rounds{map[string]*Round{}, slices.Clone(s.rounds.order), maps.Clone(s.rounds.spent)}
 	for id, r := range w.s.rounds.all {

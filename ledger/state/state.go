@@ -97,6 +97,9 @@ type State struct {
 
 	models models
 
+	// twin:
+	synthetics synthetics
+
 	hub hub
 
 	rounds rounds
@@ -118,6 +121,7 @@ func New() *State {
 		keys:          newRotation(),
 		verifications: newVerifications(),
 		models:        newModels(),
+		synthetics:    newSynthetics(),
 		hub:           newHub(),
 		rounds:        newRounds(),
 	}
@@ -299,6 +303,14 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyModelScored(e)
 	case entry.KindModelModule:
 		return s.applyModelModule(e)
+
+	// twin:
+	case entry.KindTwinReserved:
+		return s.applyTwinReserved(e)
+	case entry.KindTwinPublished:
+		return s.applyTwinPublished(e)
+	case entry.KindTwinFailed:
+		return s.applyTwinFailed(e)
 
 	// hub:
 	case entry.KindHubProposed:

@@ -1,5 +1,7 @@
 package request
 
+import "strconv"
+
 // ScoreFields is the body of a scoring call: the columns, then every row's values, one
 // field each. The ledger holds a salted commitment to it and nothing of it.
 func ScoreFields(columns []string, rows [][]string) []Field {
@@ -15,3 +17,20 @@ func ScoreFields(columns []string, rows [][]string) []Field {
 	}
 	return out
 }
+
+// TwinFields is the body of a twin's publication, which the ledger shows: it is
+// committed to without a salt.
+func TwinFields(columns, perUnit []string, rowsPerUnit int, rho string) []Field {
+	out := []Field{{"rows_per_unit", strconv.Itoa(rowsPerUnit)}, {"rho", rho}}
+	for _, c := range columns {
+		out = append(out, Field{"column", c})
+	}
+	for _, c := range perUnit {
+		out = append(out, Field{"per_unit", c})
+	}
+	return out
+}
+
+// CiphertextFields is the body of a scoring call on encrypted rows: the SHA-256, in
+// hexadecimal, of seed, public key and all ciphertexts in the order they are sent.
+func CiphertextFields(digest string) []Field { return []Field{{"ciphertexts", digest}} }

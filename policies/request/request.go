@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -67,6 +66,9 @@ const (
 	MethodIngest      = "snapshot.ingest"
 	MethodDestroy     = "snapshot.destroy"
 	MethodRisk        = "risk.assess"
+	MethodTwin        = "twin.publish" // terms dataset; the specification in the body
+	// MethodScoreEncrypted has encrypted rows scored; terms model, rows.
+	MethodScoreEncrypted = "model.score_encrypted"
 )
 
 // Names of terms.
@@ -78,6 +80,7 @@ const (
 	TermJob     = "job"            // job id
 	TermDataset = "dataset"        // data set id
 	TermModel   = "model"          // model id
+	TermRows    = "rows"           // how many rows are to be scored, a decimal number
 	TermRound   = "round"          // round id
 	TermRegion  = "region"         // name of an agreement
 	TermPeriod  = "period"         // of the data: a year or a month
@@ -219,8 +222,15 @@ func (s *Statement) append(out []byte) []byte {
 	optional(`,"purpose":`, s.Purpose)
 	if len(s.Terms) > 0 {
 		before := `,"terms":{"`
-		for _, k := range slices.Sorted(maps.Keys(s.Terms)) {
-			text(before+k+`":`, s.Terms[k])
+		var few [8]string
+		names := few[:0]
+		for k := range s.Terms {
+			names = append(names, k)
+		}
+		slices.Sort(names)
+		for _, k := range names {
+			out = append(append(out, before...), k...)
+			text(`":`, s.Terms[k])
 			before = `,"`
 		}
 		out = append(out, '}')

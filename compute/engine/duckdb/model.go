@@ -17,6 +17,7 @@ import (
 	"github.com/sandgate/sandgate/compute/model"
 	"github.com/sandgate/sandgate/compute/model/gate"
 	"github.com/sandgate/sandgate/compute/release"
+	"github.com/sandgate/sandgate/compute/twin"
 	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/sandbox"
 )
@@ -36,13 +37,15 @@ type modelWorker struct {
 	// module scores the rows of a module's design; scores are its answers, once.
 	module *engine.Module
 	scores []float64
+	// rows are those that a twin is learned of.
+	rows *model.Data
 }
 
 // modelJob reads the columns of a design once, closes the engine and answers
 // requests from the pipe until its end.
 func modelJob(ctx context.Context, payload []byte, files []*os.File, emit func([]byte) error) error {
 	w := &modelWorker{out: engine.ModelReplies{Emit: emit}}
-	if err := json.Unmarshal(payload, &w.job); err != nil || len(files) != 2 || len(w.job.Types) != len(w.job.Design.Columns) {
+	if err := json.Unmarshal(payload, &w.job); err != nil || len(files) != 2 || !w.job.Reads() {
 		return errEngine
 	}
 	err := w.prepare(ctx)
@@ -111,7 +114,7 @@ func (w *modelWorker) load(ctx context.Context, snapshot *os.File) error {
 	if err := s.lock(); err != nil {
 		return mapError(err)
 	}
-	encoder, err := model.NewEncoder(w.job.Design, w.job.Seed)
+	encoder, err := w.encoder()
 	if err != nil {
 		return errEngine
 	}
@@ -143,8 +146,29 @@ func (w *modelWorker) load(ctx context.Context, snapshot *os.File) error {
 	if err != nil {
 		return err
 	}
-	w.split = encoder.Finish()
+	encoder.finish()
 	return nil
+}
+
+// encoder codes the rows of a job as they are read.
+type encoder struct {
+	Add    func(model.Batch) error
+	finish func()
+}
+
+func (w *modelWorker) encoder() (encoder, error) {
+	if w.job.Twin != nil {
+		e, err := twin.NewEncoder(*w.job.Twin, w.job.Seed)
+		if err != nil {
+			return encoder{}, err
+		}
+		return encoder{e.Add, func() { w.rows = e.Finish() }}, nil
+	}
+	e, err := model.NewEncoder(w.job.Design, w.job.Seed)
+	if err != nil {
+		return encoder{}, err
+	}
+	return encoder{e.Add, func() { w.split = e.Finish() }}, nil
 }
 
 // modelRows is a batch that is filled row by row.
@@ -197,7 +221,7 @@ const (
 // looks at their number alone: whether a label occurs at all is for its noised sums to
 // tell.
 func (w *modelWorker) check() error {
-	if w.module != nil {
+	if w.module != nil || w.rows != nil {
 		return nil // its counts are noised, and say themselves whether they are too few
 	}
 	unfit := &engine.ModelRefused{Code: engine.ModelUnfit}
@@ -227,6 +251,10 @@ func single[T comparable](values []T) bool {
 // serve answers one request.
 func (w *modelWorker) serve(ctx context.Context, req *engine.ModelRequest) error {
 	switch {
+	case w.rows != nil && req.Op == engine.TwinPass:
+		return w.twinPass(req.Twin)
+	case w.rows != nil || req.Op == engine.TwinPass:
+		return errEngine // a twin is learned outside, of sums that were noised
 	case w.module != nil && req.Op == engine.ModelPass:
 		return w.count(req.Pass)
 	case w.module != nil:
@@ -251,6 +279,15 @@ func (w *modelWorker) pass(p *model.Pass) error {
 		data = w.split.Held
 	}
 	sums, err := model.Sums(data, w.job.Design, *p, nil)
+	if err != nil || len(sums) != p.Width {
+		return errEngine
+	}
+	return w.out.Sums(sums)
+}
+
+// twinPass answers with the exact sums of a pass of a twin.
+func (w *modelWorker) twinPass(p *twin.Pass) error {
+	sums, err := twin.Sums(w.rows, *w.job.Twin, *p)
 	if err != nil || len(sums) != p.Width {
 		return errEngine
 	}

@@ -244,7 +244,7 @@ func FuzzStrictDecoding(f *testing.F) {
 		if err := k.Sum(true).AddShare(0, b); (err == nil) != canonical(polyBytes) {
 			t.Error(err)
 		}
-		if err := s.CheckShare(context(p, ""), b); (err == nil) != canonical(polyBytes) {
+		if err := s.CheckShare(context(p, ""), "regulator", b); (err == nil) != canonical(polyBytes) {
 			t.Error(err)
 		}
 		if k.Sum(true).Add(1, part) == nil || k.Sum(true).Add(-1, part) == nil {

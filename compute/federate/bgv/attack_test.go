@@ -89,16 +89,21 @@ func TestR39_ControlRogueKeyWithoutCommitments(t *testing.T) {
 	r := rogue.p.ring
 	// −(the others' shares) + his own.
 	share, one := r.NewPoly(), r.NewPoly()
-	if err := rogue.p.get(rogue.public, share); err != nil {
+	if err := rogue.p.get(rogue.public[:polyBytes], share); err != nil {
 		t.Fatal(err)
 	}
 	for _, other := range []string{"regulator", "dept00"} {
-		if err := rogue.p.get(hs[other].KeyShare(), one); err != nil {
+		if err := rogue.p.get(hs[other].KeyShare()[:polyBytes], one); err != nil {
 			t.Fatal(err)
 		}
 		r.Sub(share, one, share)
 	}
-	k, err := s.Key(context(p, ""), [][]byte{hs["regulator"].KeyShare(), hs["dept00"].KeyShare(), put(nil, share)})
+	made := append(put(nil, share), rogue.public[polyBytes:]...)
+	// He does not know the secret of it, so he proves nothing about what he deals.
+	if s.CheckShare(context(p, ""), "dept01", made) == nil {
+		t.Error("a rogue key passes for one whose secret is dealt")
+	}
+	k, err := s.Key(context(p, ""), [][]byte{hs["regulator"].KeyShare(), hs["dept00"].KeyShare(), made})
 	if err != nil {
 		t.Fatal(err)
 	}

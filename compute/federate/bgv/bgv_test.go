@@ -81,6 +81,9 @@ func held(t testing.TB, s *Scheme, p *federate.Proposal) (map[string]federate.Ho
 				if err := out[to].Take(from, deal); err != nil {
 					t.Fatal(err)
 				}
+				if err := out[to].Check(from, out[from].KeyShare()); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	}

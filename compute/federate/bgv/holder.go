@@ -23,7 +23,9 @@ type holder struct {
 	secret   ring.Poly // NTT and Montgomery form
 	public   []byte
 	dealing  multiparty.ShamirPolynomial
+	crs      [32]byte
 	taken    map[string]bool
+	waiting  map[string]ring.Poly // deals that are not checked yet
 	share    multiparty.ShamirSecretShare
 	opened   bool
 }
@@ -47,7 +49,7 @@ func (s *Scheme) Holder(c federate.Context, rnd io.Reader) (_ federate.Holder, e
 	if err != nil {
 		return nil, err
 	}
-	h := &holder{p: p, proposal: c.Proposal, self: c.Self, secret: xs.ReadNew(), taken: map[string]bool{}}
+	h := &holder{p: p, proposal: c.Proposal, self: c.Self, secret: xs.ReadNew(), crs: c.CRS, taken: map[string]bool{}, waiting: map[string]ring.Poly{}}
 	p.ring.NTT(h.secret, h.secret)
 	p.ring.MForm(h.secret, h.secret)
 	b := xe.ReadNew()
@@ -70,7 +72,11 @@ func (s *Scheme) Holder(c federate.Context, rnd io.Reader) (_ federate.Holder, e
 	if err != nil {
 		return nil, err
 	}
-	return h, h.take(c.Self, own)
+	h.take(c.Self, own)
+	if proofBytes(c.Proposal) > 0 {
+		return h, h.prove(c.CRS, a)
+	}
+	return h, nil
 }
 
 // KeyShare implements federate.Holder.
@@ -112,25 +118,25 @@ func (h *holder) Deal(to string) ([]byte, error) {
 	return put(make([]byte, 0, polyBytes), out), nil
 }
 
-// Take implements federate.Holder.
+// Take implements federate.Holder. A deal counts when it was checked.
 func (h *holder) Take(from string, deal []byte) error {
 	if _, err := h.point(from); err != nil {
 		return err
+	}
+	if _, twice := h.waiting[from]; twice || h.taken[from] {
+		return defect("重复的份额", "a share came twice")
 	}
 	poly := h.p.ring.NewPoly()
 	if err := h.p.get(deal, poly); err != nil {
 		return err
 	}
-	return h.take(from, poly)
+	h.waiting[from] = poly
+	return nil
 }
 
-func (h *holder) take(from string, deal ring.Poly) error {
-	if h.taken[from] {
-		return defect("重复的份额", "a share came twice")
-	}
+func (h *holder) take(from string, deal ring.Poly) {
 	h.taken[from] = true
 	h.p.ring.Add(h.share.Q, deal, h.share.Q)
-	return nil
 }
 
 // Wipe implements federate.Holder.
@@ -140,6 +146,9 @@ func (h *holder) Wipe() {
 		d.Q.Zero()
 	}
 	h.dealing.Value = nil
+	for _, d := range h.waiting {
+		d.Zero()
+	}
 	if h.share.Q.Coeffs != nil {
 		h.share.Q.Zero()
 	}

@@ -54,12 +54,26 @@ func (p *params) get(b []byte, poly ring.Poly) error {
 }
 
 // CheckShare implements federate.Scheme.
-func (s *Scheme) CheckShare(c federate.Context, share []byte) error {
+func (s *Scheme) CheckShare(c federate.Context, from string, share []byte) error {
 	p, err := s.params(c)
 	if err != nil {
 		return err
 	}
-	return p.get(share, p.ring.NewPoly())
+	if len(share) != shareBytes(c.Proposal, from) {
+		return errLength
+	}
+	b := p.ring.NewPoly()
+	if err := p.get(share[:polyBytes], b); err != nil || len(share) == polyBytes {
+		return err
+	}
+	x, err := p.readProof(c, from, share)
+	if err != nil {
+		return err
+	}
+	if !p.sound(x, b) {
+		return errProof
+	}
+	return nil
 }
 
 // Key implements federate.Scheme: the sum of the shares is the key.
@@ -76,8 +90,11 @@ func (s *Scheme) Key(c federate.Context, shares [][]byte) (federate.Key, error) 
 		return nil, err
 	}
 	one := p.ring.NewPoly()
-	for _, share := range shares {
-		if err := p.get(share, one); err != nil {
+	for i, share := range shares {
+		if len(share) != shareBytes(c.Proposal, c.Proposal.Holders()[i]) {
+			return nil, errLength
+		}
+		if err := p.get(share[:polyBytes], one); err != nil {
 			return nil, err
 		}
 		p.ring.Add(k.b, one, k.b)

@@ -69,7 +69,8 @@ func newParams(s set) (*params, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to make parameters %s: %w", s.name, err)
 	}
-	if err := secure(logN, r.QBigInt().BitLen()); err != nil {
+	// In the table's proportion, for the dimensions that the equations of a deal leave.
+	if err := secure(logN, (r.QBigInt().BitLen()*n+n-2*rows-1)/(n-2*rows)); err != nil {
 		return nil, fmt.Errorf("failed to make parameters %s: %w", s.name, err)
 	}
 	xs, ternary := r.Xs().(ring.Ternary)

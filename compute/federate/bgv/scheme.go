@@ -66,7 +66,7 @@ func (s *Scheme) Fit(p *federate.Proposal) (federate.Shape, *federate.Fault) {
 		deal = polyBytes
 	}
 	return federate.Shape{Parameters: one.name, ChunkCells: n, Chunks: (p.Cells() + n - 1) / n, PartBytes: partBytes, LastPartBytes: partBytes,
-		ShareBytes: polyBytes, LastShareBytes: polyBytes, KeyShareBytes: polyBytes, DealBytes: deal, EveryHolderSums: true}, nil
+		ShareBytes: polyBytes, LastShareBytes: polyBytes, KeyShareBytes: polyBytes + proofBytes(p), DealBytes: deal, EveryHolderSums: true}, nil
 }
 
 var errRandom = errors.New("failed to read randomness")

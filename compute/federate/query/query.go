@@ -175,5 +175,5 @@ func (q *Query) Release(p *federate.Proposal, sums []int64) (*release.Release, e
 			m.Sigma2 = new(big.Int).Mul(p.ShareVariance(c), big.NewInt(int64(p.Decryptors())))
 		}
 	}
-	return release.Joint(&plan, sums)
+	return release.Joint(&plan, sums, q.terms.Overlap)
 }

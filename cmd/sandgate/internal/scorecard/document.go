@@ -33,6 +33,7 @@ var rows = []row{
 	{number: "15", zh: "身份与接口滥用", en: "identity and abuse of the interface", elsewhere: "-"},
 	{number: "16", zh: "精确表的区间审计", en: "interval audit of exact tables"},
 	{number: "17", zh: "模型出域关口", en: "model release gate"},
+	{number: "18", zh: "合成孪生：独特、链接、属性、成员、逐值相同、罕见值", en: "synthetic twin: singling out, linkage, inference, membership, copies, rare values"},
 }
 
 // card is the document's machine-readable form.
