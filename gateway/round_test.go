@@ -188,7 +188,7 @@ func (r *region) propose(scheme, sql string, change func(p *federate.Proposal, b
 	nonce := make([]byte, 32)
 	rand.Read(nonce)
 	p := &federate.Proposal{V: federate.Version, Nonce: hex.EncodeToString(nonce), Scheme: scheme, Query: q.Query(), Schema: q.Schema(), Columns: q.Columns(), Contributors: roundCities,
-		Regulator: "overseer", Departments: roundCities[:2], Threshold: 2, Aggregator: "hub", Receiver: "institute", MinContributors: 3, Dishonest: 1, Deadline: time.Now().Add(time.Minute).Unix()}
+		Regulator: "overseer", Departments: roundCities[:2], Threshold: 2, Aggregator: "hub", Receiver: "institute", MinContributors: 3, Dishonest: 1, Deadline: time.Now().Add(3 * time.Minute).Unix()}
 	if change != nil {
 		change(p, b)
 	}
@@ -209,7 +209,7 @@ func (r *region) settled(p *federate.Proposal, brief []byte) (string, node.State
 
 func (r *region) wait(session string) node.State {
 	r.t.Helper()
-	for range 4000 {
+	for range 20_000 {
 		st, err := r.hub.State(session)
 		if err != nil {
 			r.t.Fatal(err)
