@@ -96,7 +96,8 @@ type stage struct {
 	clients  map[string]*client.Client
 	receipts []evidence.Receipt
 	witness  *watching
-	rehearse bool // every step is played on twins first
+	rehearse bool     // every step is played on twins first
+	twinned  []string // data sets of which a twin is published
 }
 
 func (s *stage) kitDir(party string) string { return filepath.Join(s.dir, "kits", party) }
@@ -208,7 +209,7 @@ func (s *stage) play(ctx context.Context, story *story) error {
 		}
 	}
 	for i, st := range story.steps {
-		if err := s.step(ctx, i+1, st, story.twins); err != nil {
+		if err := s.step(ctx, i+1, st); err != nil {
 			return err
 		}
 	}
@@ -319,7 +320,7 @@ func (s *stage) keep(r *sandgatev1.Receipt) error {
 }
 
 // step submits one job and checks that it ends as the story says.
-func (s *stage) step(ctx context.Context, n int, st step, twins *twinStory) error {
+func (s *stage) step(ctx context.Context, n int, st step) error {
 	a := s.a
 	fmt.Fprintf(a.out, "\n[%d] %s · %s\n", n, st.operator, a.t(st.zh, st.en))
 	fmt.Fprintf(a.out, "    %s\n", st.show())
@@ -327,7 +328,7 @@ func (s *stage) step(ctx context.Context, n int, st step, twins *twinStory) erro
 	var err error
 	var shown *sandgatev1.SyntheticMark // what the rehearsal said
 	if s.rehearse && st.vary == nil {
-		if shown, err = s.rehearsal(ctx, st, twins); err != nil {
+		if shown, err = s.rehearsal(ctx, st); err != nil {
 			return texts.Errorf("step %d: %w", n, err)
 		}
 	}
@@ -351,7 +352,7 @@ func (s *stage) step(ctx context.Context, n int, st step, twins *twinStory) erro
 			return texts.Errorf("step %d: outcome %s %q, expected %s", n, p.Code, p.Reason, st.want)
 		}
 		if s.rehearse && st.vary != nil { // now that the budget is spent
-			_, err = s.rehearsal(ctx, st, twins)
+			_, err = s.rehearsal(ctx, st)
 			return err
 		}
 		return nil
