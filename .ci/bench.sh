@@ -74,6 +74,7 @@ run kernel 60 200ms ./compute/release . 'release kernel'
 run wasm 60 200ms ./compute/wasm . 'WebAssembly scoring against native Go'
 run models 120 1x ./compute/model 'Utility' 'AUC that privacy at ε = 1 costs, 20,000 units'
 run models 60 200ms ./compute/model 'Score' 'scoring, one core, by family'
+run models 60 20x ./compute/model/encrypted 'Encrypted$' 'encrypted scoring, 32 inputs, one core, processor time; ratio to the clear sum'
 run models 240 1x ./compute/model/gate 'Run$' 'the release gate, 20,000 units and 20 features'
 run federate 300 1x ./compute/federate 'Encrypt|Share|Round' 'rounds across domains: 1,000,000 cells, bgv and mask; ratio to the clear sum'
 run twin 120 1x ./compute/twin 'Learn|Sample' 'synthetic twin: learn and sample 200,000 × 12; three tables tied by the unit'
@@ -92,6 +93,7 @@ target InclusionProof make-p50-ms le 1
 target Utility/logistic AUC-lost le 0.01
 target Utility/additive AUC-lost le 0.03
 for f in linear logistic softmax additive tree forest kmeans; do target "Score/$f" Mrows/s ge 1; done
+target Encrypted gateway-µs/row le 1.5
 target Run s/op le 120
 target Learn- ns/op le 60000000000
 target Sample- rows/s ge 500000

@@ -22,10 +22,13 @@ import (
 
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/sealed"
+	"github.com/sandgate/sandgate/compute/model/encrypted"
+	"github.com/sandgate/sandgate/compute/twin"
 	"github.com/sandgate/sandgate/gateway/alert"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/gateway/home/vault"
 	"github.com/sandgate/sandgate/internal/bilingual"
+	"github.com/sandgate/sandgate/internal/memory"
 	"github.com/sandgate/sandgate/ledger"
 	"github.com/sandgate/sandgate/ledger/accesslog"
 	"github.com/sandgate/sandgate/ledger/entry"
@@ -107,8 +110,13 @@ type Domain struct {
 	runner *engine.Runner
 	access *accesslog.Log
 	post   *engine.PostRunner
+	ckks   *encrypted.Scheme
 
 	modelKeys sync.Mutex // keys of models are made, wrapped anew and erased one at a time
+
+	// twins finds the published twin of a data set and its digest.
+	twins     func(dataset string) (*twin.Twin, string, error)
+	rehearsed rehearsals
 
 	health  *health.Server
 	derived derivedAnswers
@@ -130,6 +138,9 @@ type Domain struct {
 	// auto:
 	alerts *alert.Dispatcher // nil delivers none
 
+	// hub:
+	aggregator *aggregator
+
 	// opened is how the ledger was opened.
 	opened *statefile.Opened
 
@@ -143,6 +154,7 @@ type Domain struct {
 	running map[string]*run // by job, until its seat is free
 	// model:
 	uploading map[string]bool                 // operators that bring a module
+	scoring   map[string]bool                 // operators that have encrypted rows scored
 	progress  map[string]engine.ModelProgress // of the models that run
 	leaving   map[string]bool                 // data sets being destroyed
 	jobs      sync.WaitGroup
@@ -185,12 +197,16 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	if err != nil {
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
-	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, progress: map[string]engine.ModelProgress{}, kept: map[string]int{}, leaving: map[string]bool{}, uploading: map[string]bool{}, health: newHealth()}
+	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, progress: map[string]engine.ModelProgress{}, kept: map[string]int{}, leaving: map[string]bool{}, uploading: map[string]bool{}, scoring: map[string]bool{}, health: newHealth()}
+	d.twins = d.rehearsalTwin
 	d.ctx, d.stop = context.WithCancel(context.Background())
+	if d.ckks, err = encrypted.New(); err != nil {
+		return nil, errors.Join(err, d.abandon())
+	}
 	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.abandon())
 	}
-	if err := errors.Join(d.sweepCells(), d.sweepModels(), d.openAlerts()); err != nil {
+	if err := errors.Join(d.sweepCells(), d.sweepModels(), d.openAlerts(), d.openHub(ctx)); err != nil {
 		return nil, errors.Join(err, d.log.Close(), d.abandon())
 	}
 	d.tellOfMissingModels()
@@ -222,6 +238,7 @@ func (d *Domain) abandon() error {
 	if d.store != nil {
 		errs = append(errs, d.store.Close())
 	}
+	errs = append(errs, d.rehearsed.close())
 	if d.service != nil {
 		errs = append(errs, d.service.Close())
 	}
@@ -311,7 +328,7 @@ func (o *Options) defaults() error {
 		o.Tier = sandbox.TierFull
 	}
 	if o.SnapshotMemory == 0 {
-		available, err := availableMemory()
+		available, err := memory.Available()
 		if err != nil {
 			return fmt.Errorf("failed to choose the memory for snapshots, name it with --snapshot-memory: %w", err)
 		}
@@ -538,7 +555,8 @@ func (d *Domain) Close(ctx context.Context) error {
 	if d.stateDue(true) {
 		d.recordState(ctx)
 	}
+	roundErr := d.endRounds(ctx, hubRestarted)
 	beatErr := d.beatOnce(ctx)
 	_, err := d.append(ctx, func(e *entry.Entry) error { e.Kind, e.Actor = entry.KindStopped, "gateway"; return nil })
-	return errors.Join(beatErr, err, d.log.Close(), d.abandon())
+	return errors.Join(roundErr, beatErr, err, d.log.Close(), d.abandon())
 }

@@ -72,6 +72,8 @@ var statusCodes = map[string]codes.Code{
 	// twin:
 	"TWIN_NONE": codes.NotFound, "TWIN_DAMAGED": codes.DataLoss, "TWIN_STALE": codes.FailedPrecondition, "TWIN_NOT_ALLOWED": codes.PermissionDenied, "TWIN_RHO": codes.PermissionDenied, "TWIN_LEVEL": codes.PermissionDenied,
 	"TWIN_UNDER_WAY": codes.FailedPrecondition, "TWIN_TOO_FEW_UNITS": codes.FailedPrecondition,
+	// rehearsal:
+	"REHEARSAL_NO_RELEASE": codes.FailedPrecondition, "SUBJECT_NOT_SYNTHETIC": codes.InvalidArgument, "TWIN_SIZE": codes.InvalidArgument,
 	// witness:
 	"NO_WITNESSES": codes.FailedPrecondition, "WITNESSES_AWAITED": codes.Unavailable, "LEDGER_DISPUTED": codes.Unavailable, "NO_RELEASE": codes.FailedPrecondition, "EVIDENCE_OF_REPEAT": codes.PermissionDenied,
 }

@@ -7,6 +7,8 @@ import (
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/sealed"
 	"github.com/sandgate/sandgate/compute/protect"
+	"github.com/sandgate/sandgate/compute/twin"
+	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/sandbox"
 )
 
@@ -110,4 +112,13 @@ func (d *Domain) ParseWithin(ctx context.Context, wall time.Duration) (restore f
 	old := d.parsers
 	d.parsers = s
 	return func() { d.parsers = old; _ = s.Close() }, nil
+}
+
+// UseTwins has rehearsals find these twins, each under its digest.
+func (d *Domain) UseTwins(find func(dataset string) (*twin.Twin, string, error)) { d.twins = find }
+
+// EntryOf is a data set as the book has it.
+func (d *Domain) EntryOf(dataset string) (e policies.Entry) {
+	d.log.View(func() { e, _ = d.state.Book().Dataset(dataset) })
+	return e
 }

@@ -2,6 +2,8 @@ package gateway_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"strings"
 
 	"github.com/google/uuid"
@@ -64,6 +66,27 @@ func modelCalls() []struct {
 		{"UploadModule", operators, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
 			_, err := c.UploadModule(ctx, "none", strings.NewReader("\x00asm"))
 			if attack.Reason(err) == "PRODUCT_UNKNOWN" {
+				return nil // past the door
+			}
+			return err
+		}},
+		{"GetModelInputs", operators, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			_, err := c.Inputs(ctx, "models/none")
+			if attack.Reason(err) == "MODEL_UNKNOWN" {
+				return nil // past the door
+			}
+			return err
+		}},
+		{"ScoreEncrypted", operators, codes.PermissionDenied, func(ctx context.Context, c *client.Client, _ string) error {
+			stream, err := c.Model.ScoreEncrypted(ctx)
+			if err != nil {
+				return err
+			}
+			if err := stream.Send(&sandgatev1.ScoreEncryptedRequest{RequestId: uuid.NewString(), Name: "models/none", Rows: 1}); err != nil && !errors.Is(err, io.EOF) {
+				return err
+			}
+			_, err = stream.Recv()
+			if attack.Reason(err) == "MODEL_UNKNOWN" {
 				return nil // past the door
 			}
 			return err

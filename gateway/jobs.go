@@ -283,21 +283,30 @@ func (d *Domain) compute(ctx context.Context, p *prepared) (*release.Release, er
 	if p.plan.Exact != nil {
 		p.plan.Exact.SnapUnits = manifests[0].Units
 	}
+	subjects, err := d.subjects(p)
+	if err != nil {
+		return nil, err
+	}
+	return d.kernel(ctx, p, files, subjects, func(k exactKernel) (*release.Release, error) { return d.differenced(p, k) })
+}
+
+// exactKernel releases exact partials against a check of earlier releases.
+type exactKernel = func(*disclosure.Check) (*release.Release, error)
+
+// kernel is the one way from files to a release: the prepared statement in a worker, and
+// its partials into the release kernel. differenced brings the check of exact mode.
+func (d *Domain) kernel(ctx context.Context, p *prepared, files []*os.File, subjects []engine.Subjects, differenced func(exactKernel) (*release.Release, error)) (*release.Release, error) {
 	// A spawner that died is replaced, with the self-test of a start; one that
 	// lives is left alone.
 	if err := d.pool.Restart(ctx); err != nil {
 		return nil, fmt.Errorf("failed to replace the worker spawner: %w", err)
-	}
-	subjects, err := d.subjects(p)
-	if err != nil {
-		return nil, err
 	}
 	partials, err := d.runner.ExecuteConsented(ctx, p.sql, p.plan, files, subjects, sandbox.Limits{Wall: d.opt.Wall, Memory: d.opt.Memory, Threads: 2})
 	if err != nil {
 		return nil, err
 	}
 	if p.plan.Mode == protect.ModeExact {
-		return d.differenced(p, func(c *disclosure.Check) (*release.Release, error) { return release.Exact(p.plan, partials, c) })
+		return differenced(func(c *disclosure.Check) (*release.Release, error) { return release.Exact(p.plan, partials, c) })
 	}
 	return release.DP(p.plan, partials, release.NewSource())
 }
@@ -315,6 +324,9 @@ type Answer struct {
 	// nil when it has none. Release is nil when the text has no core.
 	Derived *engine.Derived
 	Sources []Source
+
+	// Mark is set when the answer comes from synthetic rows: no receipt, no digest.
+	Mark *Mark
 
 	owner string
 	query *algebra.PostQuery
@@ -449,20 +461,28 @@ func (d *Domain) load(j, from state.Job, digest [32]byte) (*release.Release, *al
 	if rel, err = d.rekeyed(rel, j, from); err != nil {
 		return nil, nil, err
 	}
-	text, err := os.ReadFile(d.postPath(job))
+	post, err := d.readPost(job)
 	if err != nil {
-		return nil, nil, fmt.Errorf("failed to read post-processing: %w", err)
-	}
-	seal, text, _ := bytes.Cut(text, []byte("\n"))
-	if !d.sealedPost(job, append(seal, '\n'), text) {
-		return nil, nil, errors.New("stored post-processing was changed")
-	}
-	var post algebra.Post
-	if err := json.Unmarshal(text, &post); err != nil {
-		return nil, nil, fmt.Errorf("failed to read post-processing: %w", err)
+		return nil, nil, err
 	}
 	rel, err = rel.Apply(post)
 	return rel, post.Query, err
+}
+
+// readPost reads how a job, or a round, had its columns named, ordered and cut.
+func (d *Domain) readPost(job string) (post algebra.Post, err error) {
+	text, err := os.ReadFile(d.postPath(job))
+	if err != nil {
+		return post, fmt.Errorf("failed to read post-processing: %w", err)
+	}
+	seal, text, _ := bytes.Cut(text, []byte("\n"))
+	if !d.sealedPost(job, append(seal, '\n'), text) {
+		return post, errors.New("stored post-processing was changed")
+	}
+	if err := json.Unmarshal(text, &post); err != nil {
+		return post, fmt.Errorf("failed to read post-processing: %w", err)
+	}
+	return post, nil
 }
 
 // damaged is a release whose stored bytes are not those the ledger committed to.

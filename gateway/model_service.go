@@ -86,6 +86,10 @@ func modelSteps(p *ModelPlan) (zh, en []string) {
 	} else {
 		add("发布：打分接口，分值保留两位小数，按月限行数；模型留在域内", "released: scores with two digits, a limited number of rows a month; the model stays inside")
 	}
+	if spec.EncryptedScores {
+		add("另可对加密的行打分：分值是精确的，行数达到参数个数即可解出参数；等同于参数可以离开",
+			"and scores of rows that stay encrypted: they are exact, and as many rows as there are parameters give the parameters, which may thereby leave")
+	}
 	return zh, en
 }
 
@@ -108,6 +112,13 @@ func (s *modelService) TrainModel(ctx context.Context, req *sandgatev1.TrainMode
 	q, err := modelQuery(req.GetLicence(), req.GetPurpose(), req.GetProduct())
 	if err != nil {
 		return nil, err
+	}
+	if req.GetTwin() != nil {
+		m, err := s.d.RehearseModel(ctx, caller(ctx), req.GetRequestId(), q, asTwinRun(req.GetTwin()))
+		if err != nil {
+			return nil, err
+		}
+		return done("operations/rehearsal", nil, rehearsedModelOf(m))
 	}
 	q.Signed = req.GetSignedRequest()
 	id, err := s.d.TrainModel(ctx, caller(ctx), req.GetRequestId(), q)
@@ -248,9 +259,7 @@ func (d *Domain) modelOf(m state.Model) *sandgatev1.Model {
 		d.mu.Unlock()
 	}
 	if c := m.Certified; c != nil {
-		out.Verdict = map[policies.Verdict]sandgatev1.Model_Verdict{
-			policies.VerdictPass: sandgatev1.Model_VERDICT_PASS, policies.VerdictFail: sandgatev1.Model_VERDICT_FAIL, policies.VerdictVoid: sandgatev1.Model_VERDICT_VOID,
-		}[c.Certificate.Verdict]
+		out.Verdict = verdictOf(c.Certificate.Verdict)
 		out.ParametersDigest = c.Parameters
 		if c.Certificate.Verdict == policies.VerdictPass {
 			d.log.View(func() {
@@ -261,6 +270,12 @@ func (d *Domain) modelOf(m state.Model) *sandgatev1.Model {
 		}
 	}
 	return out
+}
+
+func verdictOf(v policies.Verdict) sandgatev1.Model_Verdict {
+	return map[policies.Verdict]sandgatev1.Model_Verdict{
+		policies.VerdictPass: sandgatev1.Model_VERDICT_PASS, policies.VerdictFail: sandgatev1.Model_VERDICT_FAIL, policies.VerdictVoid: sandgatev1.Model_VERDICT_VOID,
+	}[v]
 }
 
 func stageName(s engine.ModelStage) string {

@@ -116,6 +116,9 @@ func (d *Domain) sweepReleasesOnce() error {
 			}
 		})
 	}
+	for _, name := range d.roundFiles() {
+		committed[name] = true
+	}
 	for _, f := range files {
 		digest, _ := strings.CutSuffix(f.Name(), ".json")
 		if committed[digest] || strings.HasSuffix(f.Name(), ".post.json") {

@@ -21,6 +21,7 @@ import (
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/home"
+	"github.com/sandgate/sandgate/gateway/node"
 	"github.com/sandgate/sandgate/ledger/accesslog"
 )
 
@@ -64,6 +65,9 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	sandgatev1.RegisterModelServiceServer(s, &modelService{d: d})
 	// twin:
 	sandgatev1.RegisterTwinServiceServer(s, &twinService{d: d})
+	// hub:
+	sandgatev1.RegisterRoundServiceServer(s, &roundService{d: d})
+	sandgatev1.RegisterNodeServiceServer(s, node.NewService(d.aggregator.hub, d.attends))
 	longrunningpb.RegisterOperationsServer(s, &operations{d: d})
 	healthpb.RegisterHealthServer(s, d.health)
 	reflection.Register(s)
@@ -85,6 +89,7 @@ func Serve(ctx context.Context, d *Domain, lis net.Listener) error {
 	case err := <-failed:
 		return fmt.Errorf("failed to serve: %w", err)
 	case <-ctx.Done():
+		d.aggregator.hub.Close() // nodes attend for as long as they are let
 		// Calls under way may end, but a file that is never sent to its end must
 		// not keep the gateway from stopping.
 		cut := time.AfterFunc(drain, s.Stop)

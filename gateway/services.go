@@ -79,6 +79,13 @@ func (s *operatorService) SubmitJob(ctx context.Context, req *sandgatev1.SubmitJ
 		}
 		return done("operations/explain", nil, explanation(x))
 	}
+	if req.GetTwin() != nil {
+		id, err := s.d.Rehearse(ctx, caller(ctx), req.GetRequestId(), q, asTwinRun(req.GetTwin()))
+		if err != nil {
+			return nil, err
+		}
+		return s.d.rehearsalOperation(ctx, id)
+	}
 	q.Signed, q.Salt = req.GetSignedRequest(), req.GetSalt()
 	if a, ok, err := s.d.Free(ctx, caller(ctx), q); err != nil {
 		return nil, err
@@ -111,6 +118,9 @@ func jobID(name string) string {
 }
 
 func (s *operatorService) GetJob(ctx context.Context, req *sandgatev1.GetJobRequest) (*sandgatev1.Job, error) {
+	if id := jobID(req.GetName()); isRehearsal(id) {
+		return s.d.rehearsalJob(caller(ctx), id)
+	}
 	j, err := s.d.Job(caller(ctx), jobID(req.GetName()))
 	if err != nil {
 		return nil, err
@@ -139,7 +149,13 @@ func (s *operatorService) GetRelease(ctx context.Context, req *sandgatev1.GetRel
 	if req.GetReleasedOnly() {
 		look = s.d.Released
 	}
-	a, err := look(ctx, caller(ctx), jobID(req.GetName()))
+	id := jobID(req.GetName())
+	if isRehearsal(id) {
+		look = func(ctx context.Context, party, id string) (*Answer, error) {
+			return s.d.RehearsalAnswer(ctx, party, id, req.GetReleasedOnly())
+		}
+	}
+	a, err := look(ctx, caller(ctx), id)
 	if err != nil {
 		return nil, err
 	}
@@ -274,13 +290,15 @@ func (d *Domain) jobOf(j state.Job) *sandgatev1.Job {
 // releaseOf is the only place where results become bytes for the wire, and it
 // reads a release.Release, or what a worker that saw releases alone made of them.
 func releaseOf(a *Answer) *sandgatev1.Release {
-	out := &sandgatev1.Release{Derived: a.Derived != nil}
+	out := &sandgatev1.Release{Derived: a.Derived != nil, Synthetic: markOf(a.Mark)}
 	for _, s := range a.Sources {
 		out.Sources = append(out.Sources, &sandgatev1.ReleaseSource{Name: "jobs/" + s.Job + "/releases/1", Digest: s.Answer.Digest, Receipt: receiptOf(s.Answer.Receipt)})
 	}
 	if a.Release != nil {
 		out.Name, out.Mode, out.PriceNanoRho = "jobs/"+a.Job+"/releases/1", string(a.Release.Mode()), int64(a.Price)
-		out.Digest, out.RepeatOf, out.Receipt = a.Digest, a.RepeatOf, receiptOf(a.Receipt)
+		if out.Digest, out.RepeatOf = a.Digest, a.RepeatOf; a.Mark == nil {
+			out.Receipt = receiptOf(a.Receipt)
+		}
 	}
 	if a.Derived != nil {
 		out.Columns = derivedColumns(a.Derived.Columns)
@@ -373,6 +391,9 @@ func operationOf(ctx context.Context, d *Domain, job string) (*longrunningpb.Ope
 	if model, ok := strings.CutPrefix(job, "models/"); ok {
 		return modelOperation(ctx, d, model)
 	}
+	if isRehearsal(job) {
+		return d.rehearsalOperation(ctx, job)
+	}
 	party := caller(ctx)
 	j, err := d.Job(party, job)
 	if err != nil {
@@ -423,9 +444,12 @@ func (o *operations) WaitOperation(ctx context.Context, req *longrunningpb.WaitO
 	job := strings.TrimPrefix(req.GetName(), "operations/")
 	model, ofModel := strings.CutPrefix(job, "models/")
 	var err error
-	if ofModel {
+	switch {
+	case ofModel:
 		_, err = o.d.Model(caller(ctx), model)
-	} else {
+	case isRehearsal(job):
+		_, err = o.d.rehearsalJob(caller(ctx), job)
+	default:
 		_, err = o.d.Job(caller(ctx), job)
 	}
 	if err != nil {
@@ -437,6 +461,12 @@ func (o *operations) WaitOperation(ctx context.Context, req *longrunningpb.WaitO
 	}
 	wctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	if isRehearsal(job) {
+		if err := o.d.waitRehearsal(wctx, caller(ctx), job); err != nil {
+			return nil, err
+		}
+		return o.d.rehearsalOperation(ctx, job)
+	}
 	if err := o.d.Wait(wctx, job); err != nil && ctx.Err() != nil {
 		return nil, err
 	}
@@ -477,6 +507,9 @@ func (o *operations) CancelOperation(ctx context.Context, req *longrunningpb.Can
 	job := strings.TrimPrefix(req.GetName(), "operations/")
 	if model, ok := strings.CutPrefix(job, "models/"); ok {
 		return &emptypb.Empty{}, o.d.CancelModel(ctx, caller(ctx), model)
+	}
+	if isRehearsal(job) {
+		return &emptypb.Empty{}, o.d.CancelRehearsal(caller(ctx), job)
 	}
 	if err := o.d.Cancel(ctx, caller(ctx), job); err != nil {
 		return nil, err

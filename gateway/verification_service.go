@@ -41,10 +41,14 @@ func (s *verificationService) Verify(ctx context.Context, req *sandgatev1.Verify
 	case len(req.GetClaim()) > maxClaimText:
 		return nil, invalid("CLAIM_FORM", "申报值过长", "the claim is too long")
 	}
-	id, err := s.d.Verify(ctx, caller(ctx), req.GetRequestId(), Question{
+	q := Question{
 		Licence: req.GetLicence(), Purpose: req.GetPurpose(), Product: req.GetProduct(), Subject: req.GetSubjectId(), Claim: req.GetClaim(),
 		Signed: req.GetSignedRequest(), Salt: req.GetSalt(),
-	})
+	}
+	if req.GetTwin() != nil {
+		return s.rehearse(ctx, req, q)
+	}
+	id, err := s.d.Verify(ctx, caller(ctx), req.GetRequestId(), q)
 	if err != nil {
 		return nil, err
 	}

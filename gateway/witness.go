@@ -281,6 +281,9 @@ func (s *witnessService) GetEvidence(ctx context.Context, req *sandgatev1.GetEvi
 // another operator's release, whose entries would tell that somebody asked the same,
 // is for the regulator alone.
 func (d *Domain) Evidence(ctx context.Context, party, job string) (*dossier.File, error) {
+	if err := noRelease(job); err != nil {
+		return nil, err
+	}
 	j, err := d.Job(party, job)
 	if err != nil {
 		return nil, err

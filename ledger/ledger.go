@@ -186,14 +186,6 @@ type Log struct {
 	closeErr  error
 }
 
-// batch is what one fsync makes durable. It is filled under pendingMu until the committer takes it.
-type batch struct {
-	records []byte
-	lengths []int
-	done    chan struct{} // closed when durable or failed
-	err     error         // readable once done is closed
-}
-
 // Open opens the log in cfg.Dir or makes a new one. It replays every entry through machine, brings the tiles up to
 // date and refuses, with the reason, a log that is damaged, that does not fit its tiles, or that is behind what was
 // signed (ErrRollback). The machine must be in its initial state; after an error it must be thrown away.

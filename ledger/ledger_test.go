@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -238,6 +239,9 @@ func TestConcurrentCommandsKeepOrder(t *testing.T) {
 			seen[r.Seq] = true
 		}
 		all = append(all, rs...)
+	}
+	if !slices.ContainsFunc(all, func(r Receipt) bool { return r.Batch != nil && r.Batch.Size > 2 }) {
+		t.Error("no two commands share a signature")
 	}
 	mustClose(t, l)
 	if res, audited := mustVerify(t, cfg.Dir, all); res.Size != 2*writers*each || audited.digest != m.digest {

@@ -22,8 +22,11 @@ const (
 	// treeStateFile is written by Tessera when it makes a log, and never removed.
 	treeStateFile = ".state/treeState"
 	// batchEntries and batchBytes bound one batch of the integrator.
-	batchEntries = 1024
+	batchEntries = 4096
 	batchBytes   = 8 << 20
+	// gather is the shortest time between two batches that are not full: each costs some twenty calls that wait for
+	// the disk. An entry after a pause does not wait.
+	gather = 40 * time.Millisecond
 	// batchAge is the time after which Tessera flushes a batch that is not full, counted from its first entry. The
 	// integrator hands over a whole batch within half of it, so that it is flushed in one piece: the order across
 	// two flushes is not guaranteed by Tessera.
@@ -151,10 +154,10 @@ func (t *integrator) integrate(ctx context.Context, g *guard, entries [][]byte) 
 	return len(futures), nil
 }
 
-// integrateAll brings the tiles up to all durable entries.
+// integrateAll brings the tiles up to what is durable when it is called.
 func (l *Log) integrateAll(ctx context.Context) error {
 	t := l.tiles
-	for size := l.file.Size(); t.from < size; size = l.file.Size() {
+	for size := l.file.Size(); t.from < size; {
 		if err := errors.Join(ctx.Err(), l.Err()); err != nil {
 			return err
 		}
@@ -178,6 +181,7 @@ func (l *Log) integrateAll(ctx context.Context) error {
 // integrateLoop ends when the committer is done and all it wrote is in the tiles, or when the log stops.
 func (l *Log) integrateLoop() {
 	defer close(l.integrated)
+	var begun time.Time
 	for last := false; !last; {
 		select {
 		case <-l.wakeIntegrate:
@@ -186,6 +190,16 @@ func (l *Log) integrateLoop() {
 		case <-l.stopped:
 			return
 		}
+		if wait := gather - time.Since(begun); !last && wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-l.committed:
+				last = true
+			case <-l.stopped:
+				return
+			}
+		}
+		begun = time.Now()
 		if err := l.integrateAll(context.Background()); err != nil {
 			l.stop(err)
 			return

@@ -5,12 +5,8 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"sync"
 
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
-
-	"github.com/sandgate/sandgate/ledger/evidence"
 )
 
 // Keys are what a log signs with.
@@ -70,35 +66,6 @@ func (g *guard) signerOf(n uint64) (note.Signer, error) {
 		}
 	}
 	return nil, errOtherKey
-}
-
-// receipts signs with the key in force. A new key comes into force when the entry that says so is durable: of a
-// change that never reached the disk nobody holds a signature.
-type receipts struct {
-	mu   sync.Mutex
-	key  ed25519.PrivateKey
-	next ed25519.PrivateKey
-	from uint64 // entry that puts next in force
-}
-
-func (r *receipts) follow(from uint64, key ed25519.PrivateKey) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.next, r.from = key, from
-}
-
-// at is the key when size entries are durable.
-func (r *receipts) at(size uint64) ed25519.PrivateKey {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.next != nil && size > r.from {
-		r.key, r.next = r.next, nil
-	}
-	return r.key
-}
-
-func (l *Log) receipt(seq uint64, leaf tlog.Hash) Receipt {
-	return evidence.SignReceipt(l.receipts.at(l.file.Size()), l.cfg.Origin, seq, leaf)
 }
 
 // takeKeys asks the machine's side which keys the replayed log has in force, before any of its trees is signed.

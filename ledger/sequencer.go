@@ -38,6 +38,10 @@ func (l *Log) do(ctx context.Context, decide func() ([][]byte, error), before fu
 	if newest == nil {
 		return nil, err
 	}
+	if err == nil && len(entries) > 0 {
+		// While the disk is being waited for.
+		newest.hash(first, entries)
+	}
 	if waitErr := l.await(ctx, newest); waitErr != nil {
 		if len(entries) > 0 {
 			return nil, fmt.Errorf("%w: %w", ErrOutcomeUnknown, waitErr)
@@ -47,11 +51,10 @@ func (l *Log) do(ctx context.Context, decide func() ([][]byte, error), before fu
 	if err != nil {
 		return nil, err
 	}
-	receipts := make([]Receipt, len(entries))
-	for i, entry := range entries {
-		receipts[i] = l.receipt(first+uint64(i), tlog.RecordHash(entry))
+	if len(entries) == 0 {
+		return nil, nil
 	}
-	return receipts, nil
+	return l.receiptsOf(newest, first, len(entries))
 }
 
 // step decides, applies and hands over to the committer. It gives the turn back. The caller answers only when
@@ -108,9 +111,10 @@ func (l *Log) enqueue(entries [][]byte) {
 	l.pendingMu.Lock()
 	defer l.pendingMu.Unlock()
 	if l.pending == nil {
-		l.pending = &batch{done: make(chan struct{})}
+		l.pending = &batch{done: make(chan struct{}), first: l.next}
 	}
 	b := l.pending
+	b.leaves.Add(len(entries))
 	for i, entry := range entries {
 		before := len(b.records)
 		b.records, l.chain = wal.AppendRecord(b.records, l.chain, l.next, i < len(entries)-1, entry)
@@ -196,8 +200,8 @@ func (l *Log) Entry(seq uint64) ([]byte, error) {
 	return entries[0], nil
 }
 
-// Receipt makes the receipt of a durable entry again, the same as Do gave but for the key, which is the one now in
-// force.
+// Receipt makes a receipt of a durable entry again: it promises what that of Do does, by a signature over this entry
+// alone, under the key now in force.
 func (l *Log) Receipt(seq uint64) (Receipt, error) {
 	entry, err := l.Entry(seq)
 	if err != nil {

@@ -59,6 +59,13 @@ const (
 	// twin:
 	ActPublishTwin Action = "PublishTwin"
 	ActReadTwin    Action = "ReadTwin" // whose, a licence decides
+
+	// hub:
+	ActProposeRound Action = "ProposeRound"
+	ActReadRound    Action = "ReadRound"  // whose, the service decides for departments
+	ActFetchRound   Action = "FetchRound" // its answer
+	ActCancelRound  Action = "CancelRound"
+	ActAttendRound  Action = "AttendRound" // as a node of one's own party
 )
 
 // Resource is what an action is about; empty fields do not apply.
@@ -115,5 +122,6 @@ func (b *Book) Authorize(party string, act Action, res Resource) *Reason {
 	if decision == cedar.Allow && len(diag.Errors) == 0 {
 		return nil
 	}
-	return reasonf("PERMISSION_DENIED", "authz.cedar", b.root, "“%s”无权执行 %s", "party %q may not %s", party, string(act))
+	return reasonf("PERMISSION_DENIED", "authz.cedar", b.root, "“%s”无权执行 %s", "party %q may not %s", party, string(act)).
+		hint("此操作属于其他角色：请以有此权限一方的密钥包执行", "this is for another role: use the kit of a party that may")
 }

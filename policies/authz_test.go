@@ -12,7 +12,8 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 	actions := []Action{ActExplainJob, ActSubmitJob, ActReadJob, ActCancelJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadPolicy,
 		ActIngestSnapshot, ActReadSnapshot, ActAssessRisk, ActReadLedger, ActCopyLedger, ActReadProduct, ActReadStatement,
 		ActReadLicence, ActReadConsent, ActComputeSubject, ActReadDesk, ActLintCatalogue,
-		ActDestroySnapshot, ActRotateKey, ActReadWitnesses, ActReadAlerts, ActVerify, ActReadVerification, ActExplainModel, ActTrainModel, ActReadModel, ActUseModel, ActCancelModel, ActPublishTwin, ActReadTwin, "DropTables", ""}
+		ActDestroySnapshot, ActRotateKey, ActReadWitnesses, ActReadAlerts, ActVerify, ActReadVerification, ActExplainModel, ActTrainModel, ActReadModel, ActUseModel, ActCancelModel, ActPublishTwin, ActReadTwin,
+		ActProposeRound, ActReadRound, ActFetchRound, ActCancelRound, ActAttendRound, "DropTables", ""}
 	resources := map[string]Resource{
 		"none": {}, "of dept": {Department: "dept"}, "of other": {Department: "other"}, "job of op": {Operator: "op"}, "job of rival": {Operator: "rival"},
 		"withdrawn of dept": {Department: "dept", Withdrawn: true},
@@ -20,20 +21,21 @@ func TestR34_AuthorizeMatrix(t *testing.T) {
 	allowed := func(party string, act Action, resource string) bool {
 		switch party {
 		case "op", "rival":
-			if slices.Contains([]Action{ActReadJob, ActCancelJob, ActReadVerification, ActReadModel, ActUseModel, ActCancelModel}, act) {
+			if slices.Contains([]Action{ActReadJob, ActCancelJob, ActReadVerification, ActReadModel, ActUseModel, ActCancelModel, ActReadRound, ActFetchRound, ActCancelRound}, act) {
 				return resource != "job of op" && resource != "job of rival" || resource == "job of "+party
 			}
-			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadProduct, ActReadStatement, ActReadLicence, ActReadDesk, ActReadWitnesses, ActVerify, ActExplainModel, ActTrainModel, ActReadTwin}, act)
+			return slices.Contains([]Action{ActExplainJob, ActSubmitJob, ActReadBudget, ActReadCatalogue, ActApplyPolicy, ActReadProduct, ActReadStatement, ActReadLicence, ActReadDesk, ActReadWitnesses, ActVerify, ActExplainModel, ActTrainModel, ActReadTwin, ActProposeRound}, act)
 		case "dept", "other":
 			if act == ActIngestSnapshot || act == ActReadSnapshot || act == ActComputeSubject || act == ActLintCatalogue || act == ActAssessRisk || act == ActDestroySnapshot || act == ActReadModel || act == ActPublishTwin || act == ActReadTwin {
 				return resource == "of "+party || resource == "withdrawn of "+party
 			}
-			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent, ActReadDesk, ActReadWitnesses}, act)
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent, ActReadDesk, ActReadWitnesses, ActReadRound, ActAttendRound}, act)
 		case "bureau":
 			if act == ActDestroySnapshot {
 				return resource == "withdrawn of dept"
 			}
-			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent, ActReadDesk, ActLintCatalogue, ActRotateKey, ActReadWitnesses, ActReadAlerts, ActReadVerification, ActReadModel, ActReadTwin}, act)
+			return slices.Contains([]Action{ActApplyPolicy, ActReadCatalogue, ActReadPolicy, ActReadLedger, ActCopyLedger, ActReadJob, ActCancelJob, ActReadBudget, ActReadProduct, ActReadStatement, ActReadLicence, ActReadConsent, ActReadDesk, ActLintCatalogue, ActRotateKey, ActReadWitnesses, ActReadAlerts, ActReadVerification, ActReadModel, ActReadTwin,
+				ActReadRound, ActFetchRound, ActCancelRound, ActAttendRound}, act)
 		}
 		return false // foreign is abroad (R38), nobody and gateway are not registered
 	}

@@ -53,6 +53,8 @@ type Book struct {
 	// auto:
 	standing map[string]StandingRecord // by id
 	executed map[executedKey][]string  // orders that a standing order gave on a target
+	// federation:
+	federations map[string]federated // by region
 }
 
 // Entry is everything the departments said about one data set. Fields are nil
@@ -100,6 +102,8 @@ func NewBook(regulator string, key []byte) *Book {
 		assessed:      map[string]Assessment{}, conversions: map[string][]Conversion{},
 		// auto:
 		standing: map[string]StandingRecord{}, executed: map[executedKey][]string{},
+		// federation:
+		federations: map[string]federated{},
 	}
 }
 
@@ -124,6 +128,8 @@ func (b *Book) clone() *Book {
 	c.assessed, c.conversions = maps.Clone(b.assessed), cloneConversions(b.conversions)
 	// auto:
 	c.standing, c.executed = maps.Clone(b.standing), maps.Clone(b.executed)
+	// federation:
+	c.federations = maps.Clone(b.federations)
 	return &c
 }
 

@@ -193,3 +193,29 @@ func tryAt(t *testing.T, b *Book, text string, at time.Time, parties ...string) 
 	next, _, err := b.Apply(signed(t, text, parties...), at)
 	return next, err
 }
+
+func TestAmongFindsWhatASearchFinds(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 3, 7, 8, 9, 100, 257} {
+		var keys []SubjectKey
+		for i := range n {
+			// Halves that are equal, and bytes on either side of the sign.
+			keys = append(keys, SubjectKey{byte(i / 7 * 3), 7: byte(i % 2), 8: byte(i * 91), 15: byte(i)})
+		}
+		slices.SortFunc(keys, compareSubjects)
+		keys = slices.Compact(keys)
+		for a := range 256 {
+			for _, b := range []byte{0, 1} {
+				key := SubjectKey{byte(a), 7: b, 8: byte(a * 91), 15: byte(a)}
+				_, want := slices.BinarySearchFunc(keys, key, compareSubjects)
+				if got := among(keys, key); got != want {
+					t.Fatalf("%d keys, %x: %v, want %v", n, key, got, want)
+				}
+			}
+		}
+		for _, key := range keys {
+			if !among(keys, key) {
+				t.Fatalf("%d keys: %x is not found", n, key)
+			}
+		}
+	}
+}

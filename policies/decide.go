@@ -174,7 +174,8 @@ func (b *Book) Decide(r Request) []Reason {
 		granted = false
 	}
 	if !granted {
-		add(reasonf("LICENCE_UNKNOWN", "licence", b.root, "您没有编号为“%s”的授权", "you hold no licence %q", r.Licence))
+		add(reasonf("LICENCE_UNKNOWN", "licence", b.root, "您没有编号为“%s”的授权", "you hold no licence %q", r.Licence).
+			hint("用 sandgate licence list 查看授权；尚无授权请先申请", "see sandgate licence list; without a licence, apply for one first"))
 		return out
 	}
 	add(b.InForce(r.Licence, r.At))
@@ -260,7 +261,8 @@ func (b *Book) decidePurpose(r Request, l Licence) *Reason {
 		return reasonf("PURPOSE_UNKNOWN", "registry", b.root, "没有登记用途“%s”", "purpose %q is not registered", r.Purpose)
 	}
 	if !slices.Contains(l.Purposes, r.Purpose) {
-		return reasonf("PURPOSE_NOT_LICENSED", "licence/"+l.ID, b.root, "授权“%s”不含用途“%s”", "licence %q does not grant purpose %q", l.ID, r.Purpose)
+		return reasonf("PURPOSE_NOT_LICENSED", "licence/"+l.ID, b.root, "授权“%s”不含用途“%s”", "licence %q does not grant purpose %q", l.ID, r.Purpose).
+			hint("授权所含用途见 sandgate licence list；其他用途须另行申请", "sandgate licence list names its purposes; another one needs an application")
 	}
 	return nil
 }

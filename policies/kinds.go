@@ -73,6 +73,9 @@ func init() {
 		// witness
 		KindWitnessPolicy: kindOf((*Book).putWitnessPolicy, RoleRegulator),
 
+		// federation
+		KindFederation: kindOf((*Book).putFederation),
+
 		// auto
 		KindStandingOrder:           kindOf((*Book).putStandingOrder),
 		KindStandingOrderWithdrawal: kindOf((*Book).putStandingOrderWithdrawal),

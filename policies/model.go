@@ -56,9 +56,13 @@ type ModelSpec struct {
 	Rho           string `yaml:"rho,omitempty" json:"rho,omitempty"`
 	RhoEvaluation string `yaml:"rho_evaluation" json:"rho_evaluation"`
 	// Groups are columns with a public code list over which fairness is reported.
-	Groups  []string      `yaml:"groups,omitempty" json:"groups,omitempty"`
-	Release ModelRelease  `yaml:"release" json:"release"`
-	Setting ModelSettings `yaml:"settings,omitempty" json:"settings,omitzero"`
+	Groups  []string     `yaml:"groups,omitempty" json:"groups,omitempty"`
+	Release ModelRelease `yaml:"release" json:"release"`
+	// EncryptedScores lets rows be scored while they stay encrypted. Their scores are
+	// exact, and as many of them as there are parameters give the parameters: it is for
+	// private models of a linear family, and what release: parameters includes.
+	EncryptedScores bool          `yaml:"encrypted_scores,omitempty" json:"encrypted_scores,omitempty"`
+	Setting         ModelSettings `yaml:"settings,omitempty" json:"settings,omitzero"`
 	// Module names the operator's WebAssembly module, and Bounds where its scores lie;
 	// family module alone.
 	Module *ModelModule `yaml:"module,omitempty" json:"module,omitempty"`

@@ -262,6 +262,8 @@ func (m ModelSpec) checkShape(e Entry) error {
 		return texts.Errorf("unknown release %q; known: parameters, scores, aggregates", safeName(string(m.Release)))
 	case m.Release == ReleaseParameters && m.Family != FamilyModule && (!m.Private || !f.exportable):
 		return texts.Errorf("release: parameters needs private: true and a family with a parameter file; other models stay inside and answer by release: scores")
+	case m.EncryptedScores && (!m.Private || m.Release != ReleaseScores || !m.linearFamily()):
+		return texts.Errorf("encrypted_scores is for release: scores of a private model of family linear, logistic or softmax: scores of encrypted rows are exact and give the parameters away; release: parameters includes them")
 	case len(m.Features) == 0 || len(m.Features) > maxModelFeatures:
 		return texts.Errorf("features must name 1 to %d columns", maxModelFeatures)
 	case len(m.Pairs) > 0 && m.Family != FamilyAdditive || len(m.Pairs) > maxModelPairs:

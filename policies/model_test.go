@@ -67,6 +67,8 @@ func TestR02_ModelsAreDeclaredFromTheCatalogue(t *testing.T) {
 		{"private: true, ", "", "leave it out, or set private: true"},
 		{`private: true, rho: "0.02", `, "", "release: parameters needs private: true"},
 		{"release: parameters", "release: pickle", "unknown release"},
+		{"release: parameters", "encrypted_scores: true, release: parameters", "encrypted_scores is for release: scores"},
+		{`private: true, rho: "0.02", rho_evaluation: "0.002", release: parameters`, `rho_evaluation: "0.002", release: scores, encrypted_scores: true`, "encrypted_scores is for release: scores"},
 		{"rows_per_unit: 2", "rows_per_unit: 13", "contribution bound"},
 		{"rows_per_unit: 2", "hold_out: 90", "10…50 percent"},
 		{"rows_per_unit: 2", "settings: {clip: .nan}", "clip must lie"},

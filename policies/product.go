@@ -370,7 +370,8 @@ func (b *Book) decideProduct(r Request, l Licence) []Reason {
 	}
 	var out []Reason
 	if p.Licence != r.Licence || !slices.Contains(p.Purposes, r.Purpose) {
-		out = append(out, *reasonf("PRODUCT_SCOPE", "product/"+p.ID, p.Operator, "产品“%s”登记的授权或用途与本次请求不同", "product %q was filed for another licence or other purposes", p.ID))
+		out = append(out, *reasonf("PRODUCT_SCOPE", "product/"+p.ID, p.Operator, "产品“%s”登记的授权或用途与本次请求不同", "product %q was filed for another licence or other purposes", p.ID).
+			hint("用登记的授权与用途提交，或登记产品的新版本", "ask under the licence and purposes it was filed for, or file a new version of the product"))
 	}
 	if string(r.Core.Bytes()) != p.Core || r.Version != b.digestOf(p.ID) {
 		out = append(out, *reasonf("PRODUCT_CHANGED", "product/"+p.ID, p.Operator, "本次查询与产品“%s”登记的形式不同", "the query has another form than product %q was filed with", p.ID).

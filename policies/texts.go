@@ -13,5 +13,6 @@ var texts = func() bilingual.Book {
 	maps.Copy(all, ruleTexts)
 	maps.Copy(all, modelTexts)
 	maps.Copy(all, twinTexts)
+	maps.Copy(all, federationTexts)
 	return all
 }()

@@ -25,6 +25,7 @@ var modelTexts = bilingual.Book{
 	"column %q is the label and cannot be a feature":                                                                                     "列“%s”是标签，不能作特征",
 	"column %q needs a registered code list that is stored unmasked, or registered bounds: no constant of a model comes from the data":   "列“%s”须有未经脱敏存储的登记代码表，或登记的上下限：模型中的常数不得取自数据",
 	"data set %q has no privacy unit: what a model tells of one could not be bounded":                                                    "数据集“%s”没有隐私单元，模型对一个单元的泄露无法界定",
+	"encrypted_scores is for release: scores of a private model of family linear, logistic or softmax: scores of encrypted rows are exact and give the parameters away; release: parameters includes them": "encrypted_scores 只用于 release: scores、差分隐私训练的 linear、logistic、softmax 模型：加密行的分值是精确的，可由此解出参数；release: parameters 已包含",
 	"family %q is refused: %w":                                                   "不允许模型族“%s”：%w",
 	"family %s predicts no class; leave positive and threshold out":              "模型族 %s 不预测类别，请去掉 positive 和 threshold",
 	"feature %q is constant by its code list or bounds; leave it out":            "特征“%s”按其代码表或上下限为常数，请去掉",

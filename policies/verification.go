@@ -304,7 +304,8 @@ func (b *Book) DecideVerification(r Request) []Reason {
 	add(b.Suspended(Target{TargetOperator, r.Operator}))
 	l, granted := b.licences[r.Licence]
 	if !granted || l.Operator != r.Operator {
-		add(reasonf("LICENCE_UNKNOWN", "licence", b.root, "您没有编号为“%s”的授权", "you hold no licence %q", r.Licence))
+		add(reasonf("LICENCE_UNKNOWN", "licence", b.root, "您没有编号为“%s”的授权", "you hold no licence %q", r.Licence).
+			hint("用 sandgate licence list 查看授权；尚无授权请先申请", "see sandgate licence list; without a licence, apply for one first"))
 		return out
 	}
 	add(b.InForce(r.Licence, r.At))
@@ -318,7 +319,8 @@ func (b *Book) DecideVerification(r Request) []Reason {
 		return out[:min(len(out), maxReasons)]
 	}
 	if p.Licence != r.Licence || !slices.Contains(p.Purposes, r.Purpose) {
-		add(reasonf("PRODUCT_SCOPE", "product/"+p.ID, p.Operator, "产品“%s”登记的授权或用途与本次请求不同", "product %q was filed for another licence or other purposes", p.ID))
+		add(reasonf("PRODUCT_SCOPE", "product/"+p.ID, p.Operator, "产品“%s”登记的授权或用途与本次请求不同", "product %q was filed for another licence or other purposes", p.ID).
+			hint("用登记的授权与用途提交，或登记产品的新版本", "ask under the licence and purposes it was filed for, or file a new version of the product"))
 	}
 	if r.Version != b.digestOf(p.ID) {
 		add(reasonf("PRODUCT_CHANGED", "product/"+p.ID, p.Operator, "产品“%s”在受理期间变更", "product %q was changed meanwhile", p.ID))

@@ -160,16 +160,17 @@ func TestR05_ImportsPointInwards(t *testing.T) {
 		"policies":           {"policies", "masking", "compute/algebra", "compute/budget", "internal/bilingual"},
 		"compute":            {"compute", "policies", "masking", "sandbox", "internal/durable"},
 		"sandbox":            {"sandbox"},
-		"ledger":             {"ledger", "internal/durable", "internal/bilingual", "policies", "compute/algebra", "compute/budget", "compute/disclosure", "compute/protect", "compute/twin"}, // a twin's schema and price are decided again
-		"gateway":            {"gateway", "compute", "sandbox", "ledger", "policies", "masking", "internal/leak", "internal/bilingual", "internal/durable"},
+		"ledger":             {"ledger", "internal/durable", "internal/memory", "internal/bilingual", "policies", "compute/algebra", "compute/budget", "compute/disclosure", "compute/protect", "compute/twin", "compute/federate"}, // a twin's schema and price are decided again
+		"gateway":            {"gateway", "compute", "sandbox", "ledger", "policies", "masking", "internal/leak", "internal/bilingual", "internal/durable", "internal/memory"},
 		"internal/durable":   {"internal/durable"}, // the one way to write to the disk
 		"internal/bilingual": {},                   // errors in two languages
+		"internal/memory":    {},                   // how much of it there is
 		"internal/leak":      {},                   // the attack suite's recorder; tests of every tree use it
 		"cmd":                {""},
 		"policies/propose":   {"policies", "masking", "compute/algebra"},
 		"bench":              {"compute", "policies"}, // comparisons, no part of the product
 	}
-	trees := []string{"compute/algebra", "compute/budget", "masking", "policies/propose", "policies", "compute", "sandbox", "ledger", "gateway", "internal/durable", "internal/leak", "internal/bilingual", "cmd", "bench"}
+	trees := []string{"compute/algebra", "compute/budget", "masking", "policies/propose", "policies", "compute", "sandbox", "ledger", "gateway", "internal/durable", "internal/leak", "internal/memory", "internal/bilingual", "cmd", "bench"}
 	for _, s := range sources(t) {
 		if s.test || s.dir == "." {
 			continue

@@ -52,6 +52,7 @@ submit jobs, the regulator audits offline. Ends with a non-zero exit code when a
 	f.Uint64Var(&o.seed, "seed", 1, "生成种子 seed of the generator")
 	f.IntVar(&o.residents, "residents", 200_000, "居民数 residents of the demo city")
 	f.StringVar(&o.assets, "assets", filepath.Join("testdata", "city"), "演示城市的目录和策略文件 catalogue and policy files of the demo city")
+	f.BoolVar(&o.rehearse, "rehearse", false, "每一步先在合成孪生上演练 play every step on synthetic twins first")
 	f.StringVar(&o.data, "data", "", "自己的数据文件 a data file of your own (csv, csv.gz, parquet)")
 	f.StringVar(&o.catalog, "catalog", "", "其目录与策略文件 its catalogue and policy bundle")
 	f.StringVar(&o.home, "dir", "", "演示目录，默认临时 directory of the demo, temporary when empty")
@@ -73,6 +74,7 @@ type demoOptions struct {
 	home          string
 	crypto        string
 	tier          string
+	rehearse      bool
 }
 
 // stage is everything a story is played on.
@@ -85,6 +87,7 @@ type stage struct {
 	clients  map[string]*client.Client
 	receipts []evidence.Receipt
 	witness  *watching
+	rehearse bool // every step is played on twins first
 }
 
 func (s *stage) kitDir(party string) string { return filepath.Join(s.dir, "kits", party) }
@@ -106,7 +109,7 @@ func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
 	if err != nil {
 		return texts.Errorf("failed to listen: %w", err)
 	}
-	s := &stage{a: a, dir: dir, addr: lis.Addr().String(), clients: map[string]*client.Client{}}
+	s := &stage{a: a, dir: dir, addr: lis.Addr().String(), clients: map[string]*client.Client{}, rehearse: o.rehearse && story.twins != nil}
 	if s.home, s.keys, err = createHome(filepath.Join(dir, "home"), story.regulator, s.kitDir(story.regulator), "sandgate.demo/"+story.id, s.addr, o.crypto, []string{"127.0.0.1", "localhost"}); err != nil {
 		return errors.Join(err, lis.Close())
 	}
@@ -188,12 +191,19 @@ func (s *stage) play(ctx context.Context, story *story) error {
 		a.say("  %s → %s", "  %s → %s", l.id, l.operator)
 	}
 	a.heading("四、运营机构的作业：发布或拒绝", "4. The operators' jobs: released or refused")
+	if s.rehearse {
+		for _, x := range story.twins.twins {
+			if err := s.publishTwin(ctx, x); err != nil {
+				return err
+			}
+		}
+	}
 	for i, st := range story.steps {
-		if err := s.step(ctx, i+1, st); err != nil {
+		if err := s.step(ctx, i+1, st, story.twins); err != nil {
 			return err
 		}
 	}
-	next, numerals := 5, []string{"五", "六", "七"}
+	next, numerals := 5, []string{"五", "六", "七", "八"}
 	section := func(zh, en string) {
 		a.heading(numerals[next-5]+"、"+zh, fmt.Sprint(next)+". "+en)
 		next++
@@ -201,6 +211,12 @@ func (s *stage) play(ctx context.Context, story *story) error {
 	if story.models != nil {
 		section("模型：在域内训练，受检合格方可发布", "Models: trained inside, released only when they withstand the gate")
 		if err := s.models(ctx, story.models, story.regulator); err != nil {
+			return err
+		}
+	}
+	if story.twins != nil {
+		section("合成孪生：运营机构对着它开发，不花预算", "A synthetic twin: operators develop on it and spend nothing")
+		if err := s.twins(ctx, story.twins, s.rehearse); err != nil {
 			return err
 		}
 	}
@@ -294,14 +310,20 @@ func (s *stage) keep(r *sandgatev1.Receipt) error {
 }
 
 // step submits one job and checks that it ends as the story says.
-func (s *stage) step(ctx context.Context, n int, st step) error {
+func (s *stage) step(ctx context.Context, n int, st step, twins *twinStory) error {
 	a := s.a
 	fmt.Fprintf(a.out, "\n[%d] %s · %s\n", n, st.operator, a.t(st.zh, st.en))
 	fmt.Fprintf(a.out, "    %s\n", st.show())
 	var r *sandgatev1.Release
 	var err error
+	var shown *sandgatev1.SyntheticMark // what the rehearsal said
+	if s.rehearse && st.vary == nil {
+		if shown, err = s.rehearsal(ctx, st, twins); err != nil {
+			return texts.Errorf("step %d: %w", n, err)
+		}
+	}
 	for range max(1, st.times) {
-		q := &sandgatev1.QuerySpec{Licence: st.licence, Purpose: st.purpose, Sql: st.sql, PriceNanoRho: int64(st.price)}
+		q := st.query()
 		if st.vary != nil {
 			q.Sql = st.vary()
 		}
@@ -319,6 +341,10 @@ func (s *stage) step(ctx context.Context, n int, st step) error {
 		if len(p.Reasons) == 0 || p.Reasons[0].GetCode() != st.want {
 			return texts.Errorf("step %d: outcome %s %q, expected %s", n, p.Code, p.Reason, st.want)
 		}
+		if s.rehearse && st.vary != nil { // now that the budget is spent
+			_, err = s.rehearsal(ctx, st, twins)
+			return err
+		}
 		return nil
 	}
 	if err != nil {
@@ -326,6 +352,9 @@ func (s *stage) step(ctx context.Context, n int, st step) error {
 	}
 	if err := st.check(r); err != nil {
 		return texts.Errorf("step %d: %w", n, err)
+	}
+	if shown != nil && shown.GetPriceNanoRho() != r.GetPriceNanoRho() {
+		return texts.Errorf("step %d: the rehearsal showed another price", n)
 	}
 	if err := a.release(cut(r, st.rows)); err != nil {
 		return err
@@ -455,4 +484,5 @@ type story struct {
 	steps     []step
 	budgets   []licence
 	models    *modelStory // nil: none
+	twins     *twinStory  // nil: none
 }

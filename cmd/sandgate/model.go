@@ -172,7 +172,8 @@ func (a *app) pick(zh, en []string) []string {
 
 func (a *app) modelTrainCmd() *cobra.Command {
 	var m modelFlags
-	var id string
+	var on twinFlags
+	var id, out string
 	c := &cobra.Command{
 		Use:   "train PRODUCT",
 		Short: "训练经审查的模型产品（模块则评估），等待结论 · train a reviewed model product, or evaluate a module, and wait for its verdict",
@@ -180,19 +181,27 @@ func (a *app) modelTrainCmd() *cobra.Command {
 The price is debited once, when the model is let in. Run again with the same --request, the command goes on waiting for the same model.
 A verdict of FAIL or VOID ends with exit code 3.`,
 		Example: `  sandgate model train income --licence alpha-2026 --purpose urban_planning --kit ./kits/alpha
+  sandgate model train income --on twin --kit ./kits/alpha
   sandgate model train income -o json --request 6f0e4a0e-3a77-4a3b-8f5d-0a6f60f0c001 --kit ./kits/alpha`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			// A refusal leaves nothing to go on with, so the hint waits until the model is
 			// let in, or until nobody knows whether it was.
 			hint := func() {}
-			if id == "" {
+			run, err := on.run(a)
+			if err != nil {
+				return err
+			}
+			if id == "" && run == nil {
 				id = uuid.NewString()
 				hint = sync.OnceFunc(func() {
 					a.note("请求号 %s；中断后加 --request 续等", "request %s; if interrupted, go on with --request", id)
 				})
 			}
 			return a.withClient(func(cl *client.Client) error {
+				if run != nil {
+					return a.rehearseModel(c.Context(), cl, &sandgatev1.TrainModelRequest{RequestId: uuid.NewString(), Licence: m.licence, Purpose: m.purpose, Product: args[0], Twin: run}, out)
+				}
 				said := ""
 				got, err := cl.Train(c.Context(), &sandgatev1.TrainModelRequest{RequestId: id, Licence: m.licence, Purpose: m.purpose, Product: args[0]}, func(now *sandgatev1.Model) {
 					hint()
@@ -212,7 +221,9 @@ A verdict of FAIL or VOID ends with exit code 3.`,
 		},
 	}
 	m.bind(c)
+	on.add(c)
 	c.Flags().StringVar(&id, "request", "", "请求号 UUID，重试时重复 · request id, repeated by a retry")
+	c.Flags().StringVar(&out, "out", "", "孪生上训练所得的文件，带合成标记 · file for what is trained on a twin, marked synthetic")
 	return c
 }
 

@@ -191,14 +191,15 @@ func (a *app) explanation(x *sandgatev1.ExplainJobResponse, sql string) error {
 }
 
 func (a *app) jobSubmitCmd() *cobra.Command {
-	q := &queryFlags{}
+	q, on := &queryFlags{}, &twinFlags{}
 	c := &cobra.Command{
 		Use:   "submit [SQL]",
 		Short: "提交查询并等待发布结果 · submit a query and wait for its release",
 		Long: `提交查询。中断后用同一 --request-id 重试：不会重复受理，也不会重复扣减预算。
 Submits a query. After an interruption retry with the same --request-id: nothing is decided or charged twice.`,
 		Example: `  sandgate job submit "SELECT district, COUNT(*) AS n FROM population GROUP BY district" --licence alpha-2026 --purpose urban_planning --kit ./kits/alpha
-  sandgate job submit -f query.sql --licence alpha-2026 --purpose urban_planning -o csv > answer.csv`,
+  sandgate job submit -f query.sql --licence alpha-2026 --purpose urban_planning -o csv > answer.csv
+  sandgate job submit -f query.sql --licence alpha-2026 --purpose urban_planning --on twin`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			spec, err := a.query(q, args)
@@ -208,13 +209,17 @@ Submits a query. After an interruption retry with the same --request-id: nothing
 			if q.request == "" {
 				q.request = uuid.NewString()
 			}
+			run, err := on.run(a)
+			if err != nil {
+				return err
+			}
 			cl, err := a.dial()
 			if err != nil {
 				return err
 			}
 			defer cl.Close()
 			job, place, waits := "", int32(0), false
-			r, err := cl.Follow(c.Context(), &sandgatev1.SubmitJobRequest{Query: spec, RequestId: q.request}, func(j *sandgatev1.Job) {
+			r, err := cl.Follow(c.Context(), &sandgatev1.SubmitJobRequest{Query: spec, RequestId: q.request, Twin: run}, func(j *sandgatev1.Job) {
 				job = j.GetName()
 				if at := j.GetQueuePosition(); at != 0 && at != place {
 					place = at
@@ -225,7 +230,7 @@ Submits a query. After an interruption retry with the same --request-id: nothing
 					a.note("%s 已入账，等待见证签名", "%s is in the ledger and waits for witnesses", job)
 				}
 			})
-			if c.Context().Err() != nil {
+			if c.Context().Err() != nil && run == nil {
 				return a.interrupted(job, q.request)
 			}
 			if err != nil {
@@ -240,6 +245,7 @@ Submits a query. After an interruption retry with the same --request-id: nothing
 		},
 	}
 	q.add(c)
+	on.add(c)
 	c.Flags().StringVar(&q.request, "request-id", "", "幂等请求号（UUID），默认随机 · idempotency UUID, random when empty")
 	return c
 }
@@ -291,6 +297,10 @@ jobs, the regulator any.`,
 // summary tells what a release cost, on the error stream so that data piped on
 // stays clean.
 func (a *app) summary(r *sandgatev1.Release) {
+	if r.GetSynthetic() != nil {
+		a.syntheticSummary(r.GetSynthetic())
+		return
+	}
 	defer a.derivedSummary(r)
 	switch {
 	case r.GetDerived() && r.GetDigest() == "":

@@ -126,11 +126,13 @@ func (a *app) proto(m proto.Message) error {
 func rho(n int64) string { return budget.Nano(n).String() }
 
 // release prints a release: in a table every estimate stands with its 95 %
-// interval; in csv each estimate has three columns.
+// interval; in csv each estimate has three columns, and every row of synthetic results
+// one more that says so.
 func (a *app) release(r *sandgatev1.Release) error {
 	if a.format == "json" {
 		return a.proto(r)
 	}
+	a.synthetic(r.GetSynthetic())
 	var header []string
 	var right []int
 	for _, c := range r.GetColumns() {
@@ -161,6 +163,12 @@ func (a *app) release(r *sandgatev1.Release) error {
 		body = append(body, cells)
 	}
 	if a.format == "csv" {
+		if r.GetSynthetic() != nil {
+			header = append(header, syntheticColumn)
+			for i := range body {
+				body[i] = append(body[i], "true")
+			}
+		}
 		return a.rows(header, body)
 	}
 	printTable(a.out, header, body, right...)

@@ -135,6 +135,8 @@ func (a *app) entrySummary(e *entry.Entry) string {
 		return e.Rotated.Key + " " + e.Rotated.From + " → " + e.Rotated.To
 	case entry.KindRestored:
 		return short(e.Restored.Home) + " " + strconv.FormatUint(e.Restored.Size, 10)
+	case entry.KindModelScored:
+		return scoredSummary(e.ModelScored, a.t("行", "rows"), a.t("加密", "encrypted"))
 	// carried:
 	case entry.KindRecorded:
 		return recordedSummary(e.Recorded)

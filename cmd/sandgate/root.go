@@ -227,7 +227,9 @@ Raw data never leaves the domain; operators get released answers, regulators ver
 		// model:
 		a.modelCmd(),
 		// twin:
-		a.twinCmd())
+		a.twinCmd(),
+		// hub:
+		a.roundCmd())
 	for _, c := range root.Commands() {
 		if c.HasSubCommands() && c.RunE == nil {
 			c.Args, c.RunE = cobra.ArbitraryArgs, a.chooseCommand

@@ -4,7 +4,7 @@ package main
 // things is named once; one that is missing here is shown as it is.
 var stateNames = map[string]string{
 	// jobs and verifications
-	"RUNNING": "运行中", "SUCCEEDED": "已完成", "REFUSED": "已拒绝", "FAILED": "失败", "QUEUED": "排队中", "WAITING_FOR_WITNESSES": "等待见证", "ANSWERED": "已答复",
+	"RUNNING": "运行中", "SUCCEEDED": "已完成", "REFUSED": "已拒绝", "FAILED": "失败", "QUEUED": "排队中", "WAITING_FOR_WITNESSES": "等待见证", "ANSWERED": "已答复", "RELEASED": "已发布",
 	// models
 	"CERTIFIED": "已检验", "parameters": "导出参数", "scores": "只提供打分",
 	// twins

@@ -12,7 +12,7 @@ import (
 // and for whoever reads English.
 func TestR05_StatesAreNamed(t *testing.T) {
 	var codes []string
-	for _, names := range []map[int32]string{sandgatev1.Job_State_name, sandgatev1.Verification_State_name} {
+	for _, names := range []map[int32]string{sandgatev1.Job_State_name, sandgatev1.Verification_State_name, sandgatev1.Round_State_name} {
 		for n, name := range names {
 			if n != 0 {
 				codes = append(codes, strings.TrimPrefix(name, "STATE_"))

@@ -68,7 +68,14 @@ func TestR05_DemoStoryInBothLanguages(t *testing.T) {
 	for lang, want := range map[string]string{"zh": "✗ 拒绝 BUDGET_EXHAUSTED", "en": "✗ refused BUDGET_EXHAUSTED"} {
 		t.Run(lang, func(t *testing.T) {
 			t.Parallel()
-			out := playDemo(t, lang, "--residents", fmt.Sprint(residents))
+			args := []string{"--residents", fmt.Sprint(residents)}
+			if lang == "zh" { // every query, and every refused one, on the twins first
+				args = append(args, "--rehearse")
+			}
+			out := playDemo(t, lang, args...)
+			if n := strings.Count(out, "    --on twin: "); lang == "zh" && n != strings.Count(out, "\n[")-3 {
+				t.Errorf("%d steps were rehearsed in\n%s", n, out)
+			}
 			if !strings.Contains(out, want) {
 				t.Errorf("no %q in\n%s", want, out)
 			}

@@ -68,7 +68,10 @@ func cityStory(o demoOptions) (*story, error) {
 	if hrss < 0 {
 		return nil, texts.Errorf("the demo city has no department hrss")
 	}
-	st.models, err = cityModels(st.bundles[hrss].text, st.licences[0])
+	if st.models, err = cityModels(st.bundles[hrss].text, st.licences[0]); err != nil {
+		return nil, err
+	}
+	st.twins, err = cityTwins(st.bundles, st.steps[0])
 	return st, err
 }
 

@@ -4,11 +4,18 @@ import "github.com/sandgate/sandgate/internal/bilingual"
 
 // texts are the errors of commands in Chinese.
 var texts = bilingual.Book{
-	"the demo city's hrss.yaml holds no Disclosure":                 "演示城市的 hrss.yaml 中没有 Disclosure",
-	"the demo city's hrss.yaml opens no %s]":                        "演示城市的 hrss.yaml 没有开放 %s]",
-	"model %s: %w":                                                  "模型 %s：%w",
-	"refused, expected %s":                                          "被拒绝，预期为 %s",
-	"%s: the rows lack the feature %q of the model; add the column": "%s: 缺少模型的特征列“%s”；请补上该列",
+	"the demo city's hrss.yaml holds no Disclosure": "演示城市的 hrss.yaml 中没有 Disclosure",
+	"the demo city's hrss.yaml opens no %s]":        "演示城市的 hrss.yaml 没有开放 %s]",
+	"the demo city has no department %s":            "演示城市没有部门 %s",
+	"the policy of %s holds no Disclosure":          "%s 的策略中没有 Disclosure",
+	"the twin of %s was not published":              "%s 的孪生未能发布",
+	"the typo was not refused on the twin":          "孪生未拒绝笔误",
+	"a rehearsal is not marked, or a release is":    "演练没有标记，或发布结果带有标记",
+	"on the twin: %s, expected %s":                  "在孪生上：%s，预期为 %s",
+	"step %d: the rehearsal showed another price":   "第 %d 步：演练所示价格不同",
+	"model %s: %w":         "模型 %s：%w",
+	"refused, expected %s": "被拒绝，预期为 %s",
+	"%s: the rows lack the feature %q of the model; add the column":                                                                             "%s: 缺少模型的特征列“%s”；请补上该列",
 	"%s: column %d of the header is no feature of the model, or stands twice; leave it out":                                                     "%s: 表头第 %d 列不是模型的特征，或重复；请删去",
 	"%s: row %d, column %d (%s): the value does not fit the column's type or code list, or must not be missing; write it as the catalogue does": "%s: 第 %d 行第 %d 列（%s）：取值不符合该列的类型、代码表，或不得缺失；请按目录的写法填写",
 	"the gate did not find %s":                                                  "检验未发现 %s",

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandgate/sandgate/compute/twin"
+	"github.com/sandgate/sandgate/compute/twin/report"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/certificate"
 	"github.com/sandgate/sandgate/gateway/client"
@@ -220,13 +221,20 @@ func (a *app) twinListCmd() *cobra.Command {
 }
 
 func (a *app) twinShowCmd() *cobra.Command {
-	return &cobra.Command{
+	var page string
+	c := &cobra.Command{
 		Use:   "show DATASET|TWIN",
 		Short: "查看孪生：价格、列、质量、是否过期 · show a twin: price, columns, quality, whether it is stale",
 		Example: `  sandgate twin show social_insurance --kit ./kits/alpha
+  sandgate twin show social_insurance --page quality.html --kit ./kits/alpha
   sandgate twin show social_insurance -o json --kit ./kits/hrss`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if page != "" {
+				if err := a.twinPage(c.Context(), args[0], page); err != nil {
+					return err
+				}
+			}
 			return a.withClient(func(cl *client.Client) error {
 				t, err := cl.Twin.GetTwin(c.Context(), &sandgatev1.GetTwinRequest{Name: twinName(args[0])})
 				if err != nil {
@@ -242,6 +250,32 @@ func (a *app) twinShowCmd() *cobra.Command {
 			})
 		},
 	}
+	c.Flags().StringVar(&page, "page", "", "另写一份质量报告网页，含图 also write a page on its quality, with plots")
+	return c
+}
+
+// twinPage writes the page on a twin's quality, of its verified document.
+func (a *app) twinPage(ctx context.Context, arg, page string) error {
+	_, document, x, err := a.fetchTwin(ctx, arg)
+	if err != nil {
+		return err
+	}
+	t, err := x.Document(document)
+	if err != nil {
+		return err
+	}
+	text, err := report.Page{Twin: t, Lines: []report.Line{
+		{ZH: "部门", EN: "department", Value: x.Department}, {ZH: "编号", EN: "twin", Value: x.Twin},
+		{ZH: "发布于", EN: "published", Value: policies.Clock(time.UnixMilli(x.At))}, {ZH: "账本", EN: "ledger entry", Value: fmt.Sprintf("%s %d", x.Origin, x.Seq)},
+		{ZH: "价格 ρ", EN: "price ρ", Value: rho(x.PriceNanoRho)},
+	}}.HTML(a.lang)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(page, text, 0o600); err != nil {
+		return texts.Errorf("failed to write page: %w", err)
+	}
+	return nil
 }
 
 func (a *app) twinDownloadCmd() *cobra.Command {

@@ -90,6 +90,8 @@ type verifyFlags struct {
 	stdin                     bool
 	claim                     string
 	claimSet                  bool
+	twinFlags
+	twin *sandgatev1.TwinRun
 }
 
 func (a *app) verifyRunCmd() *cobra.Command {
@@ -104,10 +106,15 @@ The answer is confirmed or not confirmed; false, not found, no consent and no bi
 read from standard input or a file, a second line is the claim; --id shows it to other users of the machine. A CSV has one subject a line,
 ID[,CLAIM]. Results name lines, not identifiers. Run again with the same --request, an interrupted batch counts nothing twice.`,
 		Example: `  sandgate verify run adult --id-from-stdin --licence alpha-2026 --purpose urban_planning --kit ./kits/alpha < id.txt
+  sandgate verify run adult --on twin --id twin:17 --kit ./kits/alpha
   sandgate verify run adult --batch applicants.csv -o csv --kit ./kits/alpha > answers.csv`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			v.claimSet = c.Flags().Changed("claim")
+			var err error
+			if v.twin, err = v.run(a); err != nil {
+				return err
+			}
 			list, err := a.subjects(v)
 			if err != nil {
 				return err
@@ -138,6 +145,7 @@ ID[,CLAIM]. Results name lines, not identifiers. Run again with the same --reque
 	f.BoolVar(&v.stdin, "id-from-stdin", false, "从标准输入读标识 · read the identifier from standard input")
 	f.StringVar(&v.batch, "batch", "", "CSV 文件，- 为标准输入 · CSV file, - for standard input")
 	f.StringVar(&v.claim, "claim", "", "申报值（equals；进程列表可见）· claim, of equals; visible in the process list")
+	v.add(c)
 	c.MarkFlagsOneRequired("id", "id-file", "id-from-stdin", "batch")
 	c.MarkFlagsMutuallyExclusive("id", "id-file", "id-from-stdin", "batch")
 	c.MarkFlagsMutuallyExclusive("claim", "batch")
@@ -148,7 +156,7 @@ ID[,CLAIM]. Results name lines, not identifiers. Run again with the same --reque
 type subject struct{ id, claim string }
 
 func (v *verifyFlags) ask(product, request string, s subject) *sandgatev1.VerifyRequest {
-	return &sandgatev1.VerifyRequest{RequestId: request, Licence: v.licence, Purpose: v.purpose, Product: product, SubjectId: s.id, Claim: s.claim}
+	return &sandgatev1.VerifyRequest{RequestId: request, Licence: v.licence, Purpose: v.purpose, Product: product, SubjectId: s.id, Claim: s.claim, Twin: v.twin}
 }
 
 // maxBatch caps the lines of one file: 16 MiB of identifiers.
@@ -156,7 +164,9 @@ const maxBatch = 16 << 20
 
 func (a *app) subjects(v *verifyFlags) ([]subject, error) {
 	if v.id != "" {
-		a.note("注意：--id 使标识出现在进程列表和命令历史中；请改用 --id-from-stdin", "note: --id shows the identifier in the process list and the shell's history; prefer --id-from-stdin")
+		if v.twin == nil {
+			a.note("注意：--id 使标识出现在进程列表和命令历史中；请改用 --id-from-stdin", "note: --id shows the identifier in the process list and the shell's history; prefer --id-from-stdin")
+		}
 		return []subject{{v.id, v.claim}}, nil
 	}
 	in := a.in
@@ -226,6 +236,11 @@ func (a *app) verifyOne(ctx context.Context, cl *client.Client, req *sandgatev1.
 	if a.format == "csv" {
 		return a.verifications([]*sandgatev1.Verification{resp})
 	}
+	if m := resp.GetSynthetic(); m != nil {
+		a.synthetic(m)
+		a.say("%s", "%s", a.answerText(resp))
+		return nil
+	}
 	a.say("%s  （%s，账本第 %d 条）", "%s  (%s, ledger entry %d)", a.answerText(resp), strings.TrimPrefix(resp.GetName(), "verifications/"), resp.GetReceipt().GetSeq())
 	return nil
 }
@@ -235,6 +250,9 @@ func (a *app) verifyOne(ctx context.Context, cl *client.Client, req *sandgatev1.
 func (a *app) verifyBatch(ctx context.Context, cl *client.Client, v *verifyFlags, product string, base uuid.UUID, list []subject) error {
 	a.note("批次 %s：%d 名；中断后加 --request %s 续跑", "batch %s: %d subjects; if interrupted, go on with --request %s", base, len(list), base)
 	head := []string{a.head("行", "line"), a.head("答复", "answer"), a.head("核验", "verification"), a.head("账本", "entry"), a.head("未答原因", "refused")}
+	if v.twin != nil {
+		head = append(head, syntheticColumn)
+	}
 	// A reader of CSV is given each row as it is answered, whole or not at all.
 	told := func(row []string) error { return nil }
 	if a.format == "csv" {
@@ -260,6 +278,9 @@ func (a *app) verifyBatch(ctx context.Context, cl *client.Client, v *verifyFlags
 		// A line that was not decided has no row: it is asked again.
 		if err != nil && (row[4] == "" || ctx.Err() != nil) {
 			break
+		}
+		if v.twin != nil {
+			row = append(row, "true")
 		}
 		body = append(body, row)
 		if err := told(row); err != nil {
@@ -401,6 +422,9 @@ func (a *app) verifications(list []*sandgatev1.Verification) error {
 		}
 		body = append(body, []string{strings.TrimPrefix(v.GetName(), "verifications/"), v.GetOperator(), v.GetLicence(), v.GetPurpose(), v.GetProduct(),
 			a.verificationState(v), a.answerText(v), a.yesNo(v.GetRepeat()), fmt.Sprint(v.GetSeq()), v.GetInsight().GetGround(), reason})
+		if v.GetSynthetic() != nil { // shown alone
+			head, body[len(body)-1] = append(head, syntheticColumn), append(body[len(body)-1], "true")
+		}
 	}
 	return a.rows(head, body, 8)
 }

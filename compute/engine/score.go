@@ -158,6 +158,32 @@ func ScoreRows(file []byte, columns []string, rows [][]string) (*Scored, error) 
 	return out, nil
 }
 
+// CodeRows codes rows for a linear model whose inputs alone are known. The error is
+// *ScoreFault when the rows are to blame.
+func CodeRows(s *model.Schema, columns []string, rows [][]string) (*model.Data, error) {
+	if len(rows) == 0 {
+		return nil, &ScoreFault{Code: "ROW_COUNT"}
+	}
+	return rowsOf(s.Features, columns, rows)
+}
+
+// ShowScores writes scores of a linear model as ScoreRows does: its sums, row by row,
+// through the link.
+func ShowScores(s *model.Schema, sums []float64) *Scored {
+	p := &model.Parameters{Family: s.Family, Target: s.Target}
+	out := &Scored{Columns: scoreNames(p)}
+	for width := s.Outputs(); len(sums) >= width; sums = sums[width:] {
+		one := slices.Clone(sums[:width])
+		s.Link(one)
+		row := make([]string, width)
+		for k, v := range one {
+			row[k] = twoDigits(inUnit(p, v))
+		}
+		out.Rows = append(out.Rows, row)
+	}
+	return out
+}
+
 // scoreNames are the columns of the scores.
 func scoreNames(p *model.Parameters) []string {
 	switch {

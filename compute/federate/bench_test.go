@@ -70,6 +70,7 @@ var eight = []string{"city_a", "city_b", "city_c", "city_d", "city_e", "city_f",
 // millionCells is a proposal of counts among eight contributors, two of them holders.
 func millionCells(s federate.Scheme) *federate.Proposal {
 	p := proposal(s.Name(), eight, eight[:2], 2, million)
+	p.Columns[1].Low, p.Columns[1].High = p.Columns[0].Low, p.Columns[0].High
 	p.Columns[1].Sigma2, p.Columns[1].Sensitivity2 = p.Columns[0].Sigma2, p.Columns[0].Sensitivity2
 	return p
 }

@@ -21,6 +21,9 @@ func (p *Proposal) Check() *Fault {
 	if !isHash(p.Nonce) || !isHash(p.Query) || !isHash(p.Schema) {
 		return bad("nonce、query 和 schema 须为 64 位十六进制", "nonce, query and schema are 64 hexadecimal digits")
 	}
+	if p.Brief != "" && !isHash(p.Brief) {
+		return bad("brief 须为 64 位十六进制", "brief is 64 hexadecimal digits")
+	}
 	if p.Scheme != BGV && p.Scheme != Mask {
 		return bad("方案须为 bgv 或 mask", "the scheme is bgv or mask")
 	}

@@ -24,6 +24,7 @@ const (
 	codeDifference   = "FEDERATION_DIFFERENCE"   // with earlier sums, fewer than k could be told apart
 	codeAgain        = "FEDERATION_AGAIN"        // this node has answered the round
 	codeResult       = "FEDERATION_RESULT"       // the shares do not open the sum
+	codeBrief        = "FEDERATION_BRIEF"        // the brief is malformed or not the proposal's
 	codeBounds       = "FEDERATION_BOUNDS"       // no parameters hold sums this wide
 	codeInternal     = "FEDERATION_INTERNAL"     // this node failed
 )
@@ -70,6 +71,12 @@ func TooWide(p *Proposal) *Fault {
 // ends, or its data, journal or connection fails.
 func Stopped(party string) *Fault {
 	return fault(party, codeInternal, "本节点中止，密钥作废", "the node stopped; its keys are discarded")
+}
+
+// Unable is the fault of a party whose own rules stop it in a round it had joined. The
+// others are told the code alone.
+func Unable(party string, why *policies.Reason) *Fault {
+	return fault(party, why.Code, "%s", "%s", why.ZH, why.EN)
 }
 
 func defectFault(party, code string, d *Defect) *Fault {

@@ -117,6 +117,27 @@ func (j *Journal) enter(r *Record, k int, write func(text []byte) error) *Fault 
 	return nil
 }
 
+// Restore enters an answer of which only another trustworthy record, a domain's ledger, is
+// left: the session is answered, under a key that stands for the one nobody knows any more.
+// It does nothing if the journal has the answer.
+func (j *Journal) Restore(p *Proposal, manifest string, at int64, write func(text []byte) error) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	session := p.Session()
+	if j.done[Answered][session] {
+		return nil
+	}
+	r := &Record{V: Version, Deed: Answered, Session: session, Key: digest("lost key", []byte(session)), Query: p.Query, At: at, Manifest: manifest, Contributors: p.Contributors, Price: p.Price()}
+	if !r.check() {
+		return errors.New("failed to restore journal of rounds: the answer is malformed")
+	}
+	if err := write(r.Encode()); err != nil {
+		return err
+	}
+	j.put(r)
+	return nil
+}
+
 // distinguishes says whether the sums about the same data, with the new one, would tell
 // fewer than k contributors apart: by any combination of them, not only by the difference
 // of two.

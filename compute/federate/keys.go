@@ -75,7 +75,8 @@ func differs(party string) *Fault {
 func declined(m *Message) *Fault {
 	f := fault(m.From, codeDeclined, "不参加本轮", "it does not take part")
 	if len(m.Answer.Reasons) > 0 {
-		f.Reason.HintZH, f.Reason.HintEN = m.Answer.Reasons[0].ZH, m.Answer.Reasons[0].EN
+		x := m.Answer.Reasons[0]
+		f.Reason.HintZH, f.Reason.HintEN = x.Code+"："+x.ZH, x.Code+": "+x.EN
 	}
 	return f
 }

@@ -110,6 +110,8 @@ type Result struct {
 	Manifest string `json:"manifest"`
 	Sum      string `json:"sum"`
 	Values   string `json:"values"` // SHA-256 of the noisy sums as 64-bit little-endian numbers, hex
+	// Release is the digest of the delivery that the regulator handed in; empty if it did not.
+	Release string `json:"release,omitempty"`
 }
 
 // Abort ends a round for a reason.
@@ -153,7 +155,7 @@ func (m *Message) check() bool {
 	case KindShare:
 		return hashes(m.Share.Manifest) && hashes(m.Share.Parts...) && (m.Share.Sum == "" || isHash(m.Share.Sum))
 	case KindResult:
-		return hashes(m.Result.Manifest, m.Result.Sum, m.Result.Values)
+		return hashes(m.Result.Manifest, m.Result.Sum, m.Result.Values) && (m.Result.Release == "" || isHash(m.Result.Release))
 	}
 	return len(m.Abort.Code) <= 63 && (m.Abort.Party == "" || partyPattern.MatchString(m.Abort.Party))
 }

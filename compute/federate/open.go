@@ -282,8 +282,25 @@ func (r *Round) Result(at int64) ([]byte, *Fault) {
 	if f := r.ready(at, Opened, r.opening != nil && r.opening.values == r.shape.Chunks); f != nil {
 		return nil, f
 	}
-	return r.say(&Message{Kind: KindResult, Result: &Result{Manifest: r.manifest, Sum: r.sumHash, Values: hex.EncodeToString(r.opening.h.Sum(nil))}}, at)
+	return r.say(&Message{Kind: KindResult, Result: &Result{Manifest: r.manifest, Sum: r.sumHash, Values: r.ValuesDigest(), Release: r.release}}, at)
 }
+
+// ValuesDigest is that of the values read so far, at the regulator; empty elsewhere.
+func (r *Round) ValuesDigest() string {
+	if r.opening == nil || r.opening.h == nil {
+		return ""
+	}
+	return hex.EncodeToString(r.opening.h.Sum(nil))
+}
+
+// Delivered says the digest of the delivery that was handed in, for the Result.
+func (r *Round) Delivered(digest string) { r.release = digest }
+
+// Outcome is what the regulator said the round ended with, nil before Done.
+func (r *Round) Outcome() *Result { return r.outcome }
+
+// ManifestDigest is that of what is opened; empty before the manifest came.
+func (r *Round) ManifestDigest() string { return r.manifest }
 
 func (r *Round) takeResult(m *Message) *Fault {
 	phase := Opening
@@ -296,7 +313,7 @@ func (r *Round) takeResult(m *Message) *Fault {
 	if m.Result.Manifest != r.manifest || r.sumHash != "" && m.Result.Sum != r.sumHash {
 		return fault(m.From, codeEquivocation, "其结果属于另一份清单或另一个和", "its result is of another manifest or another sum")
 	}
-	r.phase = Done
+	r.phase, r.outcome = Done, m.Result
 	r.wipe()
 	return nil
 }

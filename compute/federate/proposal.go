@@ -81,6 +81,8 @@ type Proposal struct {
 	Dishonest int `json:"dishonest"`
 	// Deadline ends the round, in Unix seconds.
 	Deadline int64 `json:"deadline"`
+	// Brief is the BriefDigest of what travels beside the proposal; empty if nothing does.
+	Brief string `json:"brief,omitempty"`
 }
 
 // Encode is the proposal in its canonical form.

@@ -79,6 +79,8 @@ type Round struct {
 	sumHash       string
 	adding        adding
 	opening       *opening
+	release       string // digest of the delivery, at the regulator
+	outcome       *Result
 }
 
 // Open begins a party's view of a round from the aggregator's signed proposal. at is the

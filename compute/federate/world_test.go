@@ -105,7 +105,7 @@ func worldOf(t testing.TB, p *federate.Proposal) *world {
 		v := make([]int64, p.Cells())
 		for j := range v {
 			v[j] = int64(i*1000+j) % (1 << 20)
-			if j >= p.Columns[0].Cells && j%2 == 0 {
+			if j >= p.Columns[0].Cells && j%2 == 0 && p.Columns[1].Low < 0 {
 				v[j] = -v[j] << 20
 			}
 		}

@@ -33,6 +33,7 @@ type wire struct {
 	Source  string       `json:"source"`
 	// Collides is exact mode's; see Release.Collides.
 	Collides string       `json:"collides,omitempty"`
+	Overlap  int          `json:"overlap,omitempty"` // of a release over several domains, 2 and more
 	Columns  []wireColumn `json:"columns"`
 	Rows     [][]wireCell `json:"rows"`
 }
@@ -57,7 +58,7 @@ type wireCell struct {
 
 // Encode returns the canonical JSON of r: equal releases give equal bytes.
 func (r *Release) Encode() []byte {
-	w := wire{Version: wireVersion, Mode: r.mode, Rho: r.rho, Derived: r.derived, Source: r.source, Collides: r.collides,
+	w := wire{Version: wireVersion, Mode: r.mode, Rho: r.rho, Derived: r.derived, Source: r.source, Collides: r.collides, Overlap: r.overlap,
 		Columns: make([]wireColumn, len(r.cols)), Rows: make([][]wireCell, len(r.rows))}
 	for i, c := range r.cols {
 		w.Columns[i] = wireColumn{c.Name, c.Kind, c.Func, c.Type.Kind, c.Type.Scale}
@@ -113,10 +114,11 @@ func decode(encoded []byte) (*Release, error) {
 		return nil, errStored
 	}
 	if w.Version != wireVersion || w.Mode != protect.ModeDP && w.Mode != protect.ModeExact ||
-		w.Rho < 0 || (w.Rho > 0) != (w.Mode == protect.ModeDP) || !validSource(w.Derived, w.Source) || w.Collides != "" && (w.Mode != protect.ModeExact || !validJob(w.Collides)) {
+		w.Rho < 0 || (w.Rho > 0) != (w.Mode == protect.ModeDP) || !validSource(w.Derived, w.Source) || w.Collides != "" && (w.Mode != protect.ModeExact || !validJob(w.Collides)) ||
+		w.Overlap != 0 && (w.Mode != protect.ModeDP || w.Overlap < 2 || w.Overlap > maxOverlap) {
 		return nil, errStored
 	}
-	r := &Release{mode: w.Mode, rho: w.Rho, derived: w.Derived, source: w.Source, collides: w.Collides}
+	r := &Release{mode: w.Mode, rho: w.Rho, derived: w.Derived, source: w.Source, collides: w.Collides, overlap: w.Overlap}
 	for i, c := range w.Columns {
 		if !validColumn(c, w.Derived) {
 			return nil, errStored

@@ -4,6 +4,7 @@ import (
 	"math/big"
 	"slices"
 
+	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/protect"
 )
 
@@ -53,11 +54,12 @@ func JointCells(plan *protect.Plan, p protect.Partials) (out []int64, err error)
 // Joint is the release of sums over several domains, laid out as JointCells does, which
 // carry noise already: of each measure's Sigma2, drawn by the decryptors (NoiseShare), so
 // that no value without noise ever came here. It draws nothing and is post-processing; the
-// plan must be that of the joint sums, whose Sens2 holds for all domains together. Every
-// error is ErrKernel.
-func Joint(plan *protect.Plan, noisy []int64) (*Release, error) {
+// plan must be that of the joint sums, whose Sens2 holds for all domains together. overlap
+// is the number of domains that one unit may stand in: the intervals of counts of distinct
+// units reach down to that part of the count (Release.Overlap). Every error is ErrKernel.
+func Joint(plan *protect.Plan, noisy []int64, overlap int) (*Release, error) {
 	return guard(func() (*Release, error) {
-		if !joinable(plan) {
+		if !joinable(plan) || overlap < 1 || overlap > maxOverlap {
 			return nil, errShape
 		}
 		groups, err := table(plan, protect.Partials{})
@@ -83,6 +85,29 @@ func Joint(plan *protect.Plan, noisy []int64) (*Release, error) {
 		if len(noisy) > 0 {
 			return nil, errShape
 		}
-		return tables(plan, cells), nil
+		r := tables(plan, cells)
+		if overlap > 1 {
+			r.overlap = overlap
+			r.divide()
+		}
+		return r, nil
 	})
+}
+
+// maxOverlap is the greatest number of domains of a release.
+const maxOverlap = 64
+
+// divide lets the intervals of counts of distinct units reach down to what the count is if
+// every unit stands in as many domains as it may.
+func (r *Release) divide() {
+	for i, c := range r.cols {
+		if c.Func != algebra.CountUnits {
+			continue
+		}
+		for _, row := range r.rows {
+			if lo := row[i].lo; lo != nil && lo.Sign() > 0 {
+				lo.Quo(lo, big.NewInt(int64(r.overlap)))
+			}
+		}
+	}
 }

@@ -3,6 +3,7 @@ package release
 import (
 	"math/big"
 	"slices"
+	"sync"
 )
 
 // Many draws of one small variance are read off a table of the cumulative
@@ -24,6 +25,71 @@ type lookup struct {
 	draws  uint64   // so far; the table is made once it pays
 	upto   []uint64 // 2^64·c_k, at most lookupBand below and never above it
 	begin  []uint16
+	// whole[i] is 1+k where every U whose first wholeBits are i gives k, and 0 elsewhere.
+	whole *[1 << wholeBits]uint16
+}
+
+// wholeBits of U decide most draws of drawMany.
+const wholeBits = 14
+
+// manyDraws at once are worth a table at once.
+const manyDraws = 4096
+
+// drawMany fills out with draws of l's variance. Most are decided by the first wholeBits of
+// U, and a bit beside them is the sign, so that a word serves four of them; where they do
+// not decide, the rest of U comes from a word of its own. The distribution is draw's.
+func (s *random) drawMany(l *lookup, out []int64) {
+	if l.upto == nil && len(out) >= manyDraws {
+		l.fill()
+	}
+	for len(out) > 0 && l.upto == nil {
+		out[0] = s.draw(l)
+		out = out[1:]
+	}
+	for len(out) > 0 {
+		word := s.u64()
+		if len(out) >= 4 {
+			a, b, c, d := l.whole[word%(1<<wholeBits)], l.whole[word>>16%(1<<wholeBits)], l.whole[word>>32%(1<<wholeBits)], l.whole[word>>48%(1<<wholeBits)]
+			if a != 0 && b != 0 && c != 0 && d != 0 {
+				out[0], out[1], out[2], out[3] = signed(a, word>>15), signed(b, word>>31), signed(c, word>>47), signed(d, word>>63)
+				out = out[4:]
+				continue
+			}
+		}
+		for i := range min(4, len(out)) {
+			at := word % (1 << wholeBits)
+			k := l.whole[at]
+			if k == 0 {
+				k = uint16(1 + s.find(l, at<<(64-wholeBits)|s.u64()>>wholeBits))
+			}
+			out[i] = signed(k, word>>15)
+			word >>= 16
+		}
+		out = out[min(4, len(out)):]
+	}
+}
+
+// signed is the magnitude k−1 with the lowest bit of word as its sign.
+func signed(k uint16, word uint64) int64 {
+	sign := int64(word & 1)
+	return (int64(k) - 1) ^ -sign + sign
+}
+
+// mark finds out where the first bits of U decide.
+func (l *lookup) mark() {
+	l.whole = new([1 << wholeBits]uint16)
+	k := 0
+	for i := range l.whole {
+		first := uint64(i) << (64 - wholeBits)
+		last := first | (1<<(64-wholeBits) - 1)
+		for k < len(l.upto) && l.upto[k] < first {
+			k++
+		}
+		// Not within the band of an entry, from below or above, nor beyond the last.
+		if k < len(l.upto) && last < l.upto[k] && (k == 0 || first-l.upto[k-1] >= lookupBand) {
+			l.whole[i] = uint16(k + 1)
+		}
+	}
 }
 
 // tableOf returns the state of a variance, for up to eight at a time: a release
@@ -51,7 +117,15 @@ func (s *random) draw(l *lookup) int64 {
 		}
 		l.fill()
 	}
-	u := s.u64()
+	k := s.find(l, s.u64())
+	if k > 0 && s.bit() {
+		return -int64(k)
+	}
+	return int64(k)
+}
+
+// find is |X| for a U whose first 64 bits are u.
+func (s *random) find(l *lookup, u uint64) int {
 	k := int(l.begin[u>>(64-lookupBits)])
 	for k < len(l.upto) && u >= l.upto[k] {
 		if u-l.upto[k] < lookupBand {
@@ -63,13 +137,36 @@ func (s *random) draw(l *lookup) int64 {
 	if k == len(l.upto) {
 		k = s.resolveLookup(u, l.sigma2)
 	}
-	if k > 0 && s.bit() {
-		return -int64(k)
-	}
-	return int64(k)
+	return k
 }
 
+// shared are the tables that were made, by variance: what is in them is public. It holds
+// few, and begins again when it is full.
+var shared struct {
+	sync.Mutex
+	tables map[uint64]*lookup
+}
+
+const mostShared = 64
+
+// fill makes the table, or takes what another made.
 func (l *lookup) fill() {
+	shared.Lock()
+	defer shared.Unlock()
+	have := shared.tables[l.sigma2]
+	if have == nil {
+		have = &lookup{sigma2: l.sigma2}
+		have.compute()
+		have.mark()
+		if shared.tables == nil || len(shared.tables) == mostShared {
+			shared.tables = map[uint64]*lookup{}
+		}
+		shared.tables[l.sigma2] = have
+	}
+	l.upto, l.begin, l.whole = have.upto, have.begin, have.whole
+}
+
+func (l *lookup) compute() {
 	lo, hi := cumulative(l.sigma2, 64)
 	for k := range lo {
 		if !lo[k].IsUint64() || new(big.Int).Sub(hi[k], lo[k]).Cmp(big.NewInt(lookupBand)) > 0 {

@@ -67,3 +67,54 @@ func TestR01LookupAgainstSeries(t *testing.T) {
 		}
 	}
 }
+
+// Where the first bits of U are said to decide, they do, at both ends and between; nearly
+// all of them do; and what is drawn from one word is not correlated.
+func TestR01FirstBitsOfADrawDecide(t *testing.T) {
+	for _, sigma2 := range []uint64{1, 16, 569, 10_000, lookupMax} {
+		s := newRandom(seeded(sigma2))
+		l := s.tableOf(sigma2)
+		l.fill()
+		whole := 0
+		for i, k := range l.whole {
+			if k == 0 {
+				continue
+			}
+			whole++
+			first := uint64(i) << (64 - wholeBits)
+			for _, u := range []uint64{first, first + 1, first + s.u64()>>wholeBits, first | (1<<(64-wholeBits) - 1)} {
+				if got := s.find(l, u); got != int(k)-1 {
+					t.Fatalf("σ² %d: the first bits %d say %d, U says %d", sigma2, i, k-1, got)
+				}
+			}
+		}
+		if whole < len(l.whole)*9/10 {
+			t.Errorf("σ² %d: %d of %d decide", sigma2, whole, len(l.whole))
+		}
+		out := make([]int64, 200_000)
+		s.drawMany(l, out)
+		for lag := 1; lag <= 4; lag++ {
+			sum := 0.0
+			for i := lag; i < len(out); i++ {
+				sum += float64(out[i] * out[i-lag])
+			}
+			if z := sum / float64(sigma2) / math.Sqrt(float64(len(out)-lag)); math.Abs(z) > 5 {
+				t.Errorf("σ² %d: draws %d apart are correlated: %.1f standard deviations", sigma2, lag, z)
+			}
+		}
+	}
+}
+
+func BenchmarkNoiseShare(b *testing.B) {
+	n, err := NewNoiseShare(big.NewInt(5000), NewSource())
+	if err != nil {
+		b.Fatal(err)
+	}
+	out := make([]int64, 8192)
+	for b.Loop() {
+		if err := n.Fill(out); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(out)), "ns/draw")
+}

@@ -53,9 +53,7 @@ func (n *NoiseShare) Fill(out []int64) (err error) {
 	}()
 	if n.sigma2.IsUint64() && n.sigma2.Uint64() <= lookupMax {
 		table := n.draw.tableOf(n.sigma2.Uint64())
-		for i := range out {
-			out[i] = n.draw.draw(table)
-		}
+		n.draw.drawMany(table, out)
 	} else {
 		for i := range out {
 			x := n.draw.gaussian(n.sigma2)
@@ -64,6 +62,13 @@ func (n *NoiseShare) Fill(out []int64) (err error) {
 			}
 			out[i] = x.Int64()
 		}
+	}
+	bits := int64(0)
+	for _, x := range out {
+		bits |= x ^ x>>63
+	}
+	if bits < n.limit {
+		return nil // as no magnitude has a bit that is not in bits, and −x takes one more at most
 	}
 	for _, x := range out {
 		if x > n.limit || x < -n.limit {

@@ -46,7 +46,7 @@ func (r *Release) Apply(post algebra.Post) (*Release, error) {
 		digest := r.Digest()
 		source = hex.EncodeToString(digest[:])
 	}
-	out := &Release{mode: r.mode, rho: r.rho, derived: true, collides: r.collides, source: source}
+	out := &Release{mode: r.mode, rho: r.rho, derived: true, collides: r.collides, overlap: r.overlap, source: source}
 	for _, o := range post.Outputs {
 		if !utf8.ValidString(o.Name) {
 			return fail(errors.New("an output name is not valid UTF-8"))

@@ -2,7 +2,9 @@ package release
 
 import (
 	"errors"
+	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,8 +98,10 @@ type Release struct {
 	origin  string // hex digest of the release that Rekeyed was called on; otherwise empty
 	// collides is the job of an earlier release that a withheld value collided with.
 	collides string
-	cols     []Column
-	rows     [][]value
+	// overlap is the number of domains that a unit may have been counted in; 0: one.
+	overlap int
+	cols    []Column
+	rows    [][]value
 }
 
 // value is a cell: text for Text keys, num in minimal units for everything else.
@@ -121,6 +125,21 @@ func (r *Release) Rho() budget.Nano { return r.rho }
 // Differencing collided with, "" for none. It may be another operator's: who is
 // told of it is the caller's to decide.
 func (r *Release) Collides() string { return r.collides }
+
+// Overlap is the number of domains that one privacy unit may stand in, 1 of a release of
+// one domain. Units that stand in several were counted in each, so the true number of
+// distinct units lies between the Overlap-th part of a COUNT(DISTINCT unit) and the count
+// itself; its interval says so.
+func (r *Release) Overlap() int { return max(1, r.overlap) }
+
+// OverlapNote says so to people; it is empty where it means nothing.
+func (r *Release) OverlapNote() policies.Text {
+	if r.Overlap() == 1 || !slices.ContainsFunc(r.cols, func(c Column) bool { return c.Func == algebra.CountUnits }) {
+		return policies.Text{}
+	}
+	return policies.Text{ZH: fmt.Sprintf("一个单元可出现在至多 %d 个域，在几个域出现即计几次：去重单元的真实数目在所示之数的 1/%d 与所示之数之间，区间已含此范围", r.overlap, r.overlap),
+		EN: fmt.Sprintf("a unit may stand in up to %d domains and is counted in each: the true number of distinct units lies between 1/%d of what is shown and what is shown; the interval covers it", r.overlap, r.overlap)}
+}
 
 // Derived reports whether Apply made this release.
 func (r *Release) Derived() bool { return r.derived }

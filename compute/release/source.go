@@ -91,14 +91,19 @@ func (s *random) bit() bool {
 
 func (s *random) u64() uint64 {
 	if s.pos+8 > len(s.buf) {
-		if _, err := io.ReadFull(s.r, s.buf[:]); err != nil {
-			panic(readFailure{})
-		}
-		s.pos = 0
+		s.refill()
 	}
 	v := binary.LittleEndian.Uint64(s.buf[s.pos:])
 	s.pos += 8
 	return v
+}
+
+// refill stands apart so that u64 is small enough to be inlined.
+func (s *random) refill() {
+	if _, err := io.ReadFull(s.r, s.buf[:]); err != nil {
+		panic(readFailure{})
+	}
+	s.pos = 0
 }
 
 // below returns a uniform integer in [0,n), n > 0, by Lemire's multiplication with

@@ -24,7 +24,7 @@ type signingModel struct {
 // TrainModel signs a request that is not signed yet, in the version of the product
 // that the gateway has on file for the party.
 func (s signingModel) TrainModel(ctx context.Context, in *sandgatev1.TrainModelRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error) {
-	if len(in.GetSignedRequest()) > 0 {
+	if len(in.GetSignedRequest()) > 0 || in.GetTwin() != nil {
 		return s.ModelServiceClient.TrainModel(ctx, in, opts...)
 	}
 	signer, err := s.c.signer()
@@ -113,6 +113,19 @@ func (c *Client) Train(ctx context.Context, req *sandgatev1.TrainModelRequest, t
 		return nil, status.ErrorProto(e)
 	}
 	m := &sandgatev1.Model{}
+	if err := op.GetResponse().UnmarshalTo(m); err != nil {
+		return nil, texts.Errorf("failed to read model: %w", err)
+	}
+	return m, nil
+}
+
+// Rehearse has a model trained on synthetic rows and returns what became of it.
+func (c *Client) Rehearse(ctx context.Context, req *sandgatev1.TrainModelRequest) (*sandgatev1.ModelRehearsal, error) {
+	op, err := c.Model.TrainModel(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	m := &sandgatev1.ModelRehearsal{}
 	if err := op.GetResponse().UnmarshalTo(m); err != nil {
 		return nil, texts.Errorf("failed to read model: %w", err)
 	}

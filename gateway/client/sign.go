@@ -138,9 +138,10 @@ type signing struct {
 	c *Client
 }
 
-// SubmitJob signs a request that is not signed yet.
+// SubmitJob signs a request that is not signed yet. A rehearsal is not signed: nobody
+// could submit the signature on the real data.
 func (s signing) SubmitJob(ctx context.Context, in *sandgatev1.SubmitJobRequest, opts ...grpc.CallOption) (*longrunningpb.Operation, error) {
-	if !in.GetValidateOnly() && len(in.GetSignedRequest()) == 0 {
+	if !in.GetValidateOnly() && in.GetTwin() == nil && len(in.GetSignedRequest()) == 0 {
 		var err error
 		if in, err = s.c.SignJob(ctx, in); err != nil {
 			return nil, err
@@ -158,7 +159,7 @@ type signingVerification struct {
 // Verify signs a request that is not signed yet, in the version of the product that
 // the gateway has on file for the party.
 func (s signingVerification) Verify(ctx context.Context, in *sandgatev1.VerifyRequest, opts ...grpc.CallOption) (*sandgatev1.Verification, error) {
-	if len(in.GetSignedRequest()) > 0 {
+	if len(in.GetSignedRequest()) > 0 || in.GetTwin() != nil {
 		return s.VerificationServiceClient.Verify(ctx, in, opts...)
 	}
 	signer, err := s.c.signer()

@@ -10,7 +10,11 @@ var texts = bilingual.Book{
 	"failed to read job: %w":                                          "读取作业失败：%w",
 	"failed to read release: %w":                                      "读取发布结果失败：%w",
 	"the gateway ended the stream without a snapshot":                 "网关结束了传输而没有给出快照",
-	"failed to read the file: %w":                                     "读取文件失败：%w",
+	"failed to encrypt rows: %w":                                      "加密各行失败：%w",
+	"failed to decrypt scores: %w":                                    "解密分值失败：%w",
+	"the gateway describes a model of more inputs or outputs than encrypted scores take":                                           "网关所述模型的输入或输出多于加密打分所能容纳",
+	"the gateway's answer has more outputs than the model":                                                                         "网关答复的输出多于模型",
+	"failed to read the file: %w":                                                                                                  "读取文件失败：%w",
 	"the kit names no ledger, so its requests cannot be signed for one: write \"origin\" as trust.json has it into its party.json": "密钥包没有写明账本，无法为其签署请求：请把 trust.json 中的 origin 写入其 party.json",
-	"failed to keep what opens the request: %w": "保存请求的开启值失败：%w",
+	"failed to keep what opens the request: %w":                                                                                    "保存请求的开启值失败：%w",
 }

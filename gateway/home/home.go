@@ -96,8 +96,15 @@ func (h *Home) Exact() string { return filepath.Join(h.Dir, "exact") }
 // It can be deleted at any time.
 func (h *Home) State() string { return filepath.Join(h.Dir, "state") }
 
+// Rounds holds the parts of rounds across domains while they run, in files without names.
+func (h *Home) Rounds() string { return filepath.Join(h.Dir, "rounds") }
+
 // Models is where what is kept of models stands, each under a key of its own.
 func (h *Home) Models() string { return filepath.Join(h.Dir, "models") }
+
+// Rehearsals holds synthetic snapshots, under a key that goes with the gateway that drew
+// them. It can be deleted at any time, and is at the first rehearsal after a start.
+func (h *Home) Rehearsals() string { return filepath.Join(h.Dir, "rehearsal") }
 
 // CACert is the path of the authority's certificate, which clients pin.
 func (h *Home) CACert() string { return filepath.Join(h.Dir, caFile) }

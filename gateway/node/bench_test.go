@@ -18,7 +18,7 @@ func BenchmarkRoundOverTheNetwork(b *testing.B) {
 	for _, scheme := range schemes {
 		b.Run(scheme.Name(), func(b *testing.B) {
 			a := newAuthority(b, "ca")
-			hub := NewHub(HubConfig{Party: "gateway", Schemes: schemes, Sign: signer("gateway"), Verify: verify, Dir: b.TempDir(), Now: time.Now})
+			hub := NewHub(HubConfig{Schemes: schemes, Sign: signer("gateway"), Verify: verify, Dir: b.TempDir(), Now: time.Now})
 			address := serve(b, a, func() *Hub { return hub })
 			for i, party := range append([]string{"regulator"}, eight...) {
 				j, err := OpenJournal(b.TempDir())
@@ -37,7 +37,7 @@ func BenchmarkRoundOverTheNetwork(b *testing.B) {
 				p.Columns[0].Cells, p.Columns[0].High = 1_000_000, 1<<23
 				p.Contributors, p.Departments = eight, eight[:2]
 				p.Columns[0].Sigma2, p.Deadline = big.NewInt(10_000), time.Now().Add(5*time.Minute).Unix()
-				session, err := hub.Propose(p)
+				session, err := hub.Propose(p, nil)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -16,6 +16,7 @@ import (
 type Event struct {
 	Session    string
 	Proposal   *federate.Signed
+	Brief      []byte // beside a proposal that has one
 	Message    *federate.Signed
 	Attachment *federate.Attachment
 }
@@ -44,4 +45,7 @@ type Carrier interface {
 	// SendParts sends what next gives until io.EOF.
 	SendParts(ctx context.Context, s Stream, next func() ([]byte, error)) error
 	FetchParts(ctx context.Context, s Stream) (Parts, error)
+	// Deliver hands in the answer for the receiver (federate.Delivery), at the regulator and
+	// before its result: the hub has kept it when it returns.
+	Deliver(ctx context.Context, session string, s federate.Signed) error
 }

@@ -13,15 +13,22 @@ import (
 	"github.com/sandgate/sandgate/compute/release"
 )
 
-// HubConfig is what the aggregator brings.
+// HubConfig is what the aggregator brings. Its party name is each proposal's Aggregator.
 type HubConfig struct {
-	Party   string
 	Schemes []federate.Scheme
 	Sign    func(text []byte) ([]byte, error)
 	Verify  func(party string, text, sig []byte) error
 	// Dir is where parts are kept while a round runs: 48 bytes a cell and contributor.
 	Dir string
 	Now func() time.Time
+	// Deliver keeps the answer of a round for its receiver, before its result is taken; nil
+	// refuses all.
+	Deliver func(session string, p *federate.Proposal, d *federate.Delivery, s federate.Signed) error
+	// Done is asked when the regulator's result is in, with what it signed; an error, best a
+	// *federate.Fault, ends the round without one. Failed is told of a round that ended otherwise. Both may be nil, and
+	// must not call the hub.
+	Done   func(session string, m *federate.Message, s federate.Signed) error
+	Failed func(session string, f *federate.Fault)
 }
 
 // MaxRounds is how many rounds run at a time.
@@ -30,6 +37,9 @@ const MaxRounds = 8
 // ErrRound is of a round that does not run, or that the caller has no part in: which of
 // the two is not told.
 var ErrRound = errors.New("no such round")
+
+// ErrClosed is of a hub that lets go of its parties.
+var ErrClosed = errors.New("the hub is closing")
 
 // Hub is the aggregator of rounds. It is safe for concurrent use. Nothing of a round
 // outlives it.
@@ -40,6 +50,10 @@ type Hub struct {
 	rounds  map[string]*gathering
 	order   []string
 	changed chan struct{} // closed when something happened
+
+	attending map[string]int // connections of each party
+	closing   sync.Once
+	closed    chan struct{}
 }
 
 // gathering is one round at the hub.
@@ -49,17 +63,21 @@ type gathering struct {
 	proposal federate.Signed
 	events   []Event
 	spools   map[Stream]*spool
+	release  string // digest of the delivery; empty until it came
 	ended    bool
 }
 
 // NewHub returns a hub without rounds.
 func NewHub(c HubConfig) *Hub {
-	return &Hub{c: c, rounds: map[string]*gathering{}, changed: make(chan struct{})}
+	return &Hub{c: c, rounds: map[string]*gathering{}, changed: make(chan struct{}), closed: make(chan struct{}), attending: map[string]int{}}
 }
 
-// Propose signs a proposal and begins its round. The error is a *federate.Fault if it
-// cannot.
-func (h *Hub) Propose(p *federate.Proposal) (session string, err error) {
+// Propose signs a proposal and begins its round. brief is what it holds the digest of, nil
+// if of none. The error is a *federate.Fault if it cannot.
+func (h *Hub) Propose(p *federate.Proposal, brief []byte) (session string, err error) {
+	if (p.Brief != "") != (brief != nil) || brief != nil && p.Brief != federate.BriefDigest(brief) {
+		return "", errors.New("the brief is not the one that the proposal holds the digest of")
+	}
 	text := p.Encode()
 	sig, err := h.c.Sign(federate.SigningBytes(text))
 	if err != nil {
@@ -70,7 +88,7 @@ func (h *Hub) Propose(p *federate.Proposal) (session string, err error) {
 		return "", err
 	}
 	s := federate.Signed{Text: text, Sig: sig}
-	r, f := federate.Open(federate.Setup{Self: h.c.Party, Schemes: h.c.Schemes, Verify: h.c.Verify, Random: release.NewSource(), Journal: journal}, s, h.at())
+	r, f := federate.Open(federate.Setup{Self: p.Aggregator, Schemes: h.c.Schemes, Verify: h.c.Verify, Random: release.NewSource(), Journal: journal}, s, h.at())
 	if f != nil {
 		return "", f
 	}
@@ -87,7 +105,7 @@ func (h *Hub) Propose(p *federate.Proposal) (session string, err error) {
 	}
 	h.forget()
 	g := &gathering{r: r, proposal: s, spools: map[Stream]*spool{}}
-	g.events = []Event{{Session: r.Session(), Proposal: &s}}
+	g.events = []Event{{Session: r.Session(), Proposal: &s, Brief: brief}}
 	h.rounds[r.Session()], h.order = g, append(h.order, r.Session())
 	h.wake()
 	return r.Session(), nil
@@ -192,8 +210,12 @@ func (h *Hub) end(g *gathering) {
 		s.close()
 	}
 	g.spools = nil
-	if g.r.Fault() == nil {
+	f := g.r.Fault()
+	if f == nil {
 		return
+	}
+	if h.c.Failed != nil {
+		h.c.Failed(g.r.Session(), f)
 	}
 	text := g.r.Abort(h.at())
 	if sig, err := h.c.Sign(federate.SigningBytes(text)); err == nil {
@@ -212,6 +234,8 @@ type local struct {
 // Attend implements Carrier.
 func (l *local) Attend(ctx context.Context, take func(Event) error) error {
 	seen := map[string]int{}
+	l.h.come(l.party)
+	defer l.h.leave(l.party)
 	for {
 		l.h.mu.Lock()
 		changed := l.h.changed
@@ -241,6 +265,8 @@ func (l *local) Attend(ctx context.Context, take func(Event) error) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-l.h.closed:
+			return ErrClosed
 		case <-changed:
 		}
 	}
@@ -265,12 +291,24 @@ func (l *local) Say(_ context.Context, session string, s federate.Signed) error 
 	if m.Kind == federate.KindShare && !g.complete(Stream{session, l.party, true}) || m.Kind == federate.KindContribution && !g.complete(Stream{session, l.party, false}) {
 		return errors.New("the parts that go with the message have not come")
 	}
+	if m.Kind == federate.KindResult && m.Result.Release != g.release {
+		return errors.New("the result is of another delivery than the one handed in")
+	}
 	before := len(g.events)
 	if f := g.r.Receive(s, l.h.at()); f != nil {
 		if !f.Dropped() {
 			l.h.end(g)
 		}
 		return f
+	}
+	if g.r.Phase() == federate.Done && l.h.c.Done != nil {
+		if err := l.h.c.Done(session, m, s); err != nil {
+			f := federate.Stopped(g.r.Proposal().Aggregator)
+			errors.As(err, &f)
+			g.r.Fail(f)
+			l.h.end(g)
+			return f
+		}
 	}
 	if m.Kind != federate.KindContribution { // those go out in the manifest
 		g.events = append(g.events, Event{Session: session, Message: &s})
@@ -298,7 +336,7 @@ func (h *Hub) manifest(g *gathering) error {
 	}
 	sig, err := h.c.Sign(federate.SigningBytes(text))
 	if err != nil {
-		g.r.Fail(federate.Stopped(h.c.Party))
+		g.r.Fail(federate.Stopped(p.Aggregator))
 		h.end(g)
 		return err
 	}

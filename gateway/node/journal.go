@@ -90,5 +90,11 @@ func (j *Journal) write(text []byte) error {
 	return nil
 }
 
+// Restore enters an answer that the domain's ledger has and the journal has not, see
+// federate.Journal.Restore. Call it before the first round.
+func (j *Journal) Restore(p *federate.Proposal, manifest string, at int64) error {
+	return j.book.Restore(p, manifest, at, j.write)
+}
+
 // Close gives the journal to another process.
 func (j *Journal) Close() error { return j.file.Close() }

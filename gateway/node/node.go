@@ -18,16 +18,25 @@ import (
 type Domain interface {
 	// Decide says whether the domain takes part, as its own policy has it; and what the
 	// digest of its own columns, code lists and clamps is.
-	Decide(ctx context.Context, p *federate.Proposal) (schema string, refused []policies.Reason)
+	// signed is the proposal as the hub signed it; the brief is the one that it holds the
+	// digest of, nil if of none.
+	Decide(ctx context.Context, p *federate.Proposal, signed federate.Signed, brief []byte) (schema string, refused []policies.Reason)
 	// Values reads the domain's partials, cell by cell in the order of the proposal, into out
-	// until all are read.
+	// until all are read. The round's price is charged to the domain's budget before a row is
+	// read, and never given back.
 	Values(ctx context.Context, p *federate.Proposal) (read func(out []int64) error, err error)
-	// Debit charges the round's price to the domain's budget, before its decryption share is
-	// made. What was charged is never given back.
-	Debit(ctx context.Context, session string, p *federate.Proposal) error
-	// Released takes the sums, with everybody's noise, at the regulator: part by part, and
-	// then an empty part. An error keeps the result from being announced.
+	// Answering records that a decryption share of what the manifest lists is about to be
+	// made.
+	Answering(ctx context.Context, session string, p *federate.Proposal, manifest string) error
+	// Released takes the sums, with everybody's noise, at the regulator, part by part. An error
+	// keeps the result from being announced.
 	Released(ctx context.Context, session string, p *federate.Proposal, part []int64) error
+	// Deliver is called after the last part, with the digest of all: it gives the text of the
+	// delivery, or nil if there is none to make.
+	Deliver(ctx context.Context, session string, p *federate.Proposal, values string) (text []byte, err error)
+	// Ended says how a round ended in which the domain took part: with a result, or for a
+	// fault. It is not told of what a process did not live to see.
+	Ended(session string, p *federate.Proposal, result *federate.Result, fault *federate.Fault)
 }
 
 // Config of a node.
@@ -101,14 +110,23 @@ type run struct {
 	r       *federate.Round
 	session string
 	spoken  map[federate.Phase]bool
+	joined  bool // this party said that it takes part
 }
 
 func (n *Node) at() int64 { return n.c.Now().Unix() }
+
+// ended tells the domain.
+func (x *run) ended() {
+	if x.joined {
+		x.n.c.Domain.Ended(x.session, x.r.Proposal(), x.r.Outcome(), x.r.Fault())
+	}
+}
 
 // round goes through one round, from its proposal to its end.
 func (n *Node) round(ctx context.Context, session string, lane <-chan Event) {
 	x := &run{n: n, session: session, spoken: map[federate.Phase]bool{}}
 	log := n.c.Logger.With("session", session)
+	defer x.ended()
 	var deadline <-chan time.Time
 	for {
 		var err error
@@ -137,13 +155,19 @@ func (n *Node) round(ctx context.Context, session string, lane <-chan Event) {
 		case errors.As(err, &f):
 			log.Warn("the round failed", "code", f.Reason.Code, "party", f.Party, "reason", f.Reason.EN)
 			if x.r != nil {
+				x.r.Fail(f) // what the hub refused may not have failed here yet
 				x.tell(ctx, x.r.Abort(n.at()))
 			}
 			return
 		case err != nil:
+			f = federate.Stopped(n.c.Party)
+			var reason *policies.Reason
+			if errors.As(err, &reason) {
+				f = federate.Unable(n.c.Party, reason)
+			}
 			log.Warn("the round failed", "err", err)
 			if x.r != nil {
-				x.r.Fail(federate.Stopped(n.c.Party))
+				x.r.Fail(f)
 				x.tell(ctx, x.r.Abort(n.at()))
 			}
 			return
@@ -180,7 +204,7 @@ func (x *run) said(ctx context.Context, text []byte, f *federate.Fault) error {
 func (x *run) take(ctx context.Context, e Event) error {
 	switch {
 	case e.Proposal != nil && x.r == nil:
-		if err := x.open(ctx, *e.Proposal); err != nil {
+		if err := x.open(ctx, *e.Proposal, e.Brief); err != nil {
 			return err
 		}
 	case x.r == nil:
@@ -203,7 +227,7 @@ func (x *run) take(ctx context.Context, e Event) error {
 	return x.act(ctx)
 }
 
-func (x *run) open(ctx context.Context, proposal federate.Signed) error {
+func (x *run) open(ctx context.Context, proposal federate.Signed, brief []byte) error {
 	c := x.n.c
 	r, f := federate.Open(federate.Setup{Self: c.Party, Schemes: c.Schemes, Verify: c.Verify, Random: release.NewSource(),
 		MinContributors: c.MinContributors, Journal: c.Journal.book}, proposal, x.n.at())
@@ -217,11 +241,15 @@ func (x *run) open(ctx context.Context, proposal federate.Signed) error {
 		return errors.New("the hub calls the round by another name")
 	}
 	x.r = r
-	schema, refused := c.Domain.Decide(ctx, r.Proposal())
+	if p := r.Proposal(); p.Brief != "" && p.Brief != federate.BriefDigest(brief) || p.Brief == "" && brief != nil {
+		return errors.New("the brief is not the one that the proposal holds the digest of")
+	}
+	schema, refused := c.Domain.Decide(ctx, r.Proposal(), proposal, brief)
 	if len(refused) > 0 {
 		text, _ := r.Decline(refused, x.n.at())
 		return x.said(ctx, text, r.Fault())
 	}
+	x.joined = true
 	text, f := r.Accept(schema, x.n.at())
 	return x.said(ctx, text, f)
 }
@@ -353,7 +381,7 @@ func (x *run) sum(ctx context.Context) error {
 
 func (x *run) answer(ctx context.Context) error {
 	r := x.r
-	if err := x.n.c.Domain.Debit(ctx, x.session, r.Proposal()); err != nil {
+	if err := x.n.c.Domain.Answering(ctx, x.session, r.Proposal(), r.ManifestDigest()); err != nil {
 		return err
 	}
 	s, f := r.Answer(x.n.c.Journal.write, x.n.at())
@@ -399,8 +427,19 @@ func (x *run) release(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := x.n.c.Domain.Released(ctx, x.session, x.r.Proposal(), nil); err != nil {
+	delivery, err := x.n.c.Domain.Deliver(ctx, x.session, x.r.Proposal(), x.r.ValuesDigest())
+	if err != nil {
 		return err
+	}
+	if delivery != nil {
+		sig, err := x.n.c.Sign(federate.SigningBytes(delivery))
+		if err != nil {
+			return err
+		}
+		if err := x.n.carrier.Deliver(ctx, x.session, federate.Signed{Text: delivery, Sig: sig}); err != nil {
+			return err
+		}
+		x.r.Delivered(federate.DeliveryDigest(delivery))
 	}
 	text, f := x.r.Result(x.n.at())
 	return x.said(ctx, text, f)

@@ -57,9 +57,15 @@ type domain struct {
 	debits   int
 	released []int64
 	done     int
+	brief    []byte // that came with the last proposal
+	ends     []string
+	text     func(session string, p *federate.Proposal, values string) []byte // of a delivery
 }
 
-func (d *domain) Decide(context.Context, *federate.Proposal) (string, []policies.Reason) {
+func (d *domain) Decide(_ context.Context, _ *federate.Proposal, _ federate.Signed, brief []byte) (string, []policies.Reason) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.brief = brief
 	return d.schema, d.refuse
 }
 
@@ -74,7 +80,7 @@ func (d *domain) Values(context.Context, *federate.Proposal) (func([]int64) erro
 	}, d.failing
 }
 
-func (d *domain) Debit(context.Context, string, *federate.Proposal) error {
+func (d *domain) Answering(context.Context, string, *federate.Proposal, string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.debits++
@@ -84,11 +90,28 @@ func (d *domain) Debit(context.Context, string, *federate.Proposal) error {
 func (d *domain) Released(_ context.Context, _ string, _ *federate.Proposal, part []int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(part) == 0 {
-		d.done++
-	}
 	d.released = append(d.released, part...)
 	return nil
+}
+
+func (d *domain) Deliver(_ context.Context, session string, p *federate.Proposal, values string) ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.done++
+	if d.text == nil {
+		return nil, nil
+	}
+	return d.text(session, p, values), nil
+}
+
+func (d *domain) Ended(_ string, _ *federate.Proposal, r *federate.Result, f *federate.Fault) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r != nil {
+		d.ends = append(d.ends, "released "+r.Release)
+	} else {
+		d.ends = append(d.ends, f.Reason.Code)
+	}
 }
 
 const cells = 9000
@@ -125,7 +148,7 @@ func newSite(t *testing.T) *site {
 }
 
 func (s *site) newHub() {
-	s.hub = NewHub(HubConfig{Party: "gateway", Schemes: schemes, Sign: signer("gateway"), Verify: verify, Dir: s.t.TempDir(), Now: s.now})
+	s.hub = NewHub(HubConfig{Schemes: schemes, Sign: signer("gateway"), Verify: verify, Dir: s.t.TempDir(), Now: s.now})
 }
 
 // start runs the nodes of all parties but some.
@@ -179,7 +202,7 @@ func (s *site) settled(session string) State {
 
 func (s *site) round(p *federate.Proposal) State {
 	s.t.Helper()
-	session, err := s.hub.Propose(p)
+	session, err := s.hub.Propose(p, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -249,7 +272,7 @@ func TestR39_RoundsSideBySide(t *testing.T) {
 		if i == 1 {
 			p.Schema = hash("another schema")
 		}
-		session, err := s.hub.Propose(p)
+		session, err := s.hub.Propose(p, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -274,7 +297,7 @@ func TestR39_ReconnectedNodeEndsTheRound(t *testing.T) {
 	s := newSite(t)
 	s.start("city_c")
 	p := proposal(federate.Mask, "reconnected")
-	session, err := s.hub.Propose(p)
+	session, err := s.hub.Propose(p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +349,7 @@ func TestR39_NodesEndRoundsByName(t *testing.T) {
 func TestR39_DeadNodeEndsTheRound(t *testing.T) {
 	s := newSite(t)
 	s.start("city_d")
-	session, err := s.hub.Propose(proposal(federate.Mask, "without"))
+	session, err := s.hub.Propose(proposal(federate.Mask, "without"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -386,11 +409,11 @@ func TestR39_HubKeepsPartiesApart(t *testing.T) {
 	s := newSite(t)
 	s.start()
 	p := proposal(federate.BGV, "apart")
-	session, err := s.hub.Propose(p)
+	session, err := s.hub.Propose(p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.hub.Propose(p); err == nil {
+	if _, err := s.hub.Propose(p, nil); err == nil {
 		t.Error("a session begins twice")
 	}
 	for _, party := range []string{"operator", "stranger"} {

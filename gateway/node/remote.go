@@ -24,7 +24,7 @@ const frame = 4096
 func (r *remote) Attend(ctx context.Context, take func(Event) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	in, err := r.c.Attend(ctx, &sandgatev1.AttendRequest{}, grpc.MaxCallRecvMsgSize(federate.MaxMessage+frame))
+	in, err := r.c.Attend(ctx, &sandgatev1.AttendRequest{}, grpc.MaxCallRecvMsgSize(federate.MaxMessage+federate.MaxBrief+frame))
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (r *remote) Attend(ctx context.Context, take func(Event) error) error {
 		switch x := m.GetEvent().(type) {
 		case *sandgatev1.AttendResponse_Proposal:
 			s := signedOf(x.Proposal)
-			e.Proposal = &s
+			e.Proposal, e.Brief = &s, m.GetBrief()
 		case *sandgatev1.AttendResponse_Message:
 			s := signedOf(x.Message)
 			e.Message = &s
@@ -61,6 +61,12 @@ func (r *remote) Say(ctx context.Context, session string, s federate.Signed) err
 // Attach implements Carrier.
 func (r *remote) Attach(ctx context.Context, session string, a federate.Attachment) error {
 	_, err := r.c.Attach(ctx, &sandgatev1.AttachRequest{Session: session, Attachment: &sandgatev1.Attachment{From: a.From, To: a.To, Content: a.Bytes}})
+	return err
+}
+
+// Deliver implements Carrier.
+func (r *remote) Deliver(ctx context.Context, session string, s federate.Signed) error {
+	_, err := r.c.Deliver(ctx, &sandgatev1.DeliverRequest{Session: session, Delivery: textOf(&s)})
 	return err
 }
 

@@ -34,6 +34,8 @@ func answer(err error) error {
 		return nil
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return status.FromContextError(err).Err()
+	case errors.Is(err, ErrClosed):
+		return status.Error(codes.Unavailable, ErrClosed.Error())
 	case errors.Is(err, ErrRound):
 		return status.Error(codes.NotFound, ErrRound.Error())
 	case errors.As(err, &f):
@@ -84,7 +86,7 @@ func (s *Service) Attend(_ *sandgatev1.AttendRequest, out grpc.ServerStreamingSe
 		m := &sandgatev1.AttendResponse{Session: e.Session}
 		switch {
 		case e.Proposal != nil:
-			m.Event = &sandgatev1.AttendResponse_Proposal{Proposal: textOf(e.Proposal)}
+			m.Event, m.Brief = &sandgatev1.AttendResponse_Proposal{Proposal: textOf(e.Proposal)}, e.Brief
 		case e.Message != nil:
 			m.Event = &sandgatev1.AttendResponse_Message{Message: textOf(e.Message)}
 		case e.Attachment != nil:
@@ -168,4 +170,16 @@ func (s *Service) FetchParts(r *sandgatev1.FetchPartsRequest, out grpc.ServerStr
 			return err
 		}
 	}
+}
+
+// Deliver implements NodeServiceServer.
+func (s *Service) Deliver(ctx context.Context, r *sandgatev1.DeliverRequest) (*sandgatev1.DeliverResponse, error) {
+	c, err := s.carrier(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Deliver(ctx, r.GetSession(), signedOf(r.GetDelivery())); err != nil {
+		return nil, answer(err)
+	}
+	return &sandgatev1.DeliverResponse{}, nil
 }

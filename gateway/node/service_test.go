@@ -111,7 +111,7 @@ func TestR39_NetworkRefusesStrangers(t *testing.T) {
 	s := newSite(t)
 	a := newAuthority(t, "ca")
 	address := serve(t, a, func() *Hub { return s.hub })
-	session, err := s.hub.Propose(proposal(federate.Mask, "strangers"))
+	session, err := s.hub.Propose(proposal(federate.Mask, "strangers"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

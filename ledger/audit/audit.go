@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -108,6 +107,9 @@ type Report struct {
 	Verifications map[string]int `json:"verifications,omitempty"`
 	// Models are counted by phase, of those certified by verdict; absent when there was none.
 	Models map[string]int `json:"models,omitempty"`
+	// HubRounds are the rounds across domains of which this gateway was the aggregator, by
+	// phase; absent when there was none.
+	HubRounds map[string]int `json:"hub_rounds,omitempty"`
 
 	// States are the recorded hashes of states that the replay came to as well.
 	States int `json:"states,omitempty"`
@@ -140,16 +142,11 @@ func newAuditor(r *Report, trust *Trust, opt Options) *auditor {
 	return a
 }
 
-// auditGC is GOGC during an audit: a ledger of a million entries takes some 0.6 GB of
-// state; the process takes 2.9 GB at most.
-const auditGC = 300
-
 // Run audits the log in dir. It returns an error only when the audit could not
 // be carried out; everything wrong with the ledger is a finding.
 func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
-	// What is replayed stays: looking for garbage among it, again and again while it grows,
-	// took a quarter of the audit.
-	defer debug.SetGCPercent(debug.SetGCPercent(auditGC))
+	garbage := postpone()
+	defer garbage.restore()
 	r := &Report{Pinned: opt.Trust != nil}
 	r.begin()
 	trust, trustless := opt.Trust, opt.Trust == nil
@@ -183,6 +180,7 @@ func Run(ctx context.Context, dir string, opt Options) (*Report, error) {
 	if opt.Visit != nil {
 		from = checked // nobody else hears of an entry that may not be one
 	}
+	a.garbage = garbage
 	err = a.replay(ctx, from(dir, verifier, opt.Progress, &res, &authentic))
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -244,13 +242,14 @@ func (r *Report) checkReceipts(ctx context.Context, dir string, v note.Verifier,
 }
 
 type auditor struct {
-	report *Report
-	trust  *Trust
-	state  *state.State
-	broken error
-	tell   func(*entry.Entry, []byte) error // may be nil
-	told   error                            // of tell
-	heads  []accesslog.Beat                 // of the access log, as heartbeats tell
+	garbage *collector // nil: as it is
+	report  *Report
+	trust   *Trust
+	state   *state.State
+	broken  error
+	tell    func(*entry.Entry, []byte) error // may be nil
+	told    error                            // of tell
+	heads   []accesslog.Beat                 // of the access log, as heartbeats tell
 	// When entries were written, Unix milliseconds, from the first witness policy on;
 	// and which entry set the last one.
 	times       []int64
@@ -332,6 +331,7 @@ func (a *auditor) summarise() {
 	a.undisclosed()
 	a.verifications()
 	a.models()
+	a.hubRounds()
 	a.unread()
 	limits := map[string]budget.Charge{}
 	for _, id := range a.state.Jobs() {

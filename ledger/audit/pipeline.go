@@ -79,6 +79,7 @@ func (a *auditor) replay(ctx context.Context, from source) error {
 			}
 		}
 		book.Store(a.state.Book())
+		a.garbage.watch()
 		if failed != nil {
 			cancel()
 		}

@@ -130,6 +130,16 @@ type Entry struct {
 	TwinPublished *TwinPublished `json:"twin_published,omitempty"`
 	TwinFailed    *TwinFailed    `json:"twin_failed,omitempty"`
 
+	// hub:
+	HubProposed *HubProposed `json:"hub_proposed,omitempty"`
+	HubReleased *HubReleased `json:"hub_released,omitempty"`
+	HubFailed   *HubFailed   `json:"hub_failed,omitempty"`
+
+	// round:
+	RoundJoined   *RoundJoined   `json:"round_joined,omitempty"`
+	RoundAnswered *RoundAnswered `json:"round_answered,omitempty"`
+	RoundEnded    *RoundEnded    `json:"round_ended,omitempty"`
+
 	// carried:
 	Marked   *Marked   `json:"marked,omitempty"`
 	Recorded *Recorded `json:"recorded,omitempty"`
@@ -384,6 +394,12 @@ func (e *Entry) check() error {
 		// twin:
 		KindTwinReserved: e.TwinReserved != nil, KindTwinPublished: e.TwinPublished != nil, KindTwinFailed: e.TwinFailed != nil,
 
+		// hub:
+		KindHubProposed: e.HubProposed != nil, KindHubReleased: e.HubReleased != nil, KindHubFailed: e.HubFailed != nil,
+
+		// round:
+		KindRoundJoined: e.RoundJoined != nil, KindRoundAnswered: e.RoundAnswered != nil, KindRoundEnded: e.RoundEnded != nil,
+
 		// carried:
 		KindMarked: e.Marked != nil, KindRecorded: e.Recorded != nil,
 	}
@@ -417,6 +433,14 @@ func (e *Entry) check() error {
 	}
 	// twin:
 	if err := e.checkTwin(); err != nil {
+		return err
+	}
+	// hub:
+	if err := e.checkHub(); err != nil {
+		return err
+	}
+	// round:
+	if err := e.checkRound(); err != nil {
 		return err
 	}
 	return e.checkKeys()

@@ -75,6 +75,8 @@ type ModelScored struct {
 	Model   string `json:"model"`
 	Request string `json:"request_id"`
 	Rows    int64  `json:"rows"`
+	// Encrypted says that the rows stayed encrypted: their scores are exact.
+	Encrypted bool `json:"encrypted,omitempty"`
 }
 
 var modelCode = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,63}$`)

@@ -51,6 +51,95 @@ func TestReceiptIsBoundToAllItsFields(t *testing.T) {
 	}
 }
 
+// batchOf are the receipts of n leaves from first on under one signature.
+func batchOf(t testing.TB, first uint64, n int) []Receipt {
+	t.Helper()
+	leaves := make([]tlog.Hash, n)
+	for i := range leaves {
+		leaves[i] = tlog.RecordHash([]byte{byte(i), byte(i >> 8)})
+	}
+	signed, err := SignBatch(key(), origin, first, leaves)
+	if err != nil {
+		t.Fatal(err)
+	}
+	receipts := make([]Receipt, n)
+	for i := range receipts {
+		if receipts[i], err = signed.Receipt(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return receipts
+}
+
+func TestReceiptsOfABatch(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 5, 64, 65, 300} {
+		for i, r := range batchOf(t, 1000, n) {
+			text, err := json.Marshal(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			back, err := ParseReceipt(text)
+			if err != nil || back.Verify(pub()) != nil || back.Seq != 1000+uint64(i) {
+				t.Fatalf("receipt %d of %d: %v", i, n, err)
+			}
+			if (back.Batch == nil) != (n == 1) {
+				t.Errorf("receipt %d of %d: batch %v", i, n, back.Batch)
+			}
+		}
+	}
+	one := batchOf(t, 42, 1)[0]
+	if again := SignReceipt(key(), origin, 42, one.LeafHash); !bytes.Equal(again.Signature, one.Signature) {
+		t.Error("a batch of one is signed otherwise than an entry alone")
+	}
+	r := batchOf(t, 7, 2)[1]
+	if want := "sandgate-receipt/v2\nsandgate.example/city\n7\n2\n" + r.Batch.Root.String() + "\n"; string(r.SignedText()) != want {
+		t.Errorf("signed text %q, want %q", r.SignedText(), want)
+	}
+}
+
+// Whatever is changed in a receipt of a batch, it is no receipt any more: not for
+// another entry, position or batch, and not with the signature of a receipt of one entry.
+func TestReceiptOfABatchIsBoundToAllItsFields(t *testing.T) {
+	for name, change := range map[string]func(*Receipt){
+		"origin":        func(r *Receipt) { r.Origin = "sandgate.example/other" },
+		"seq":           func(r *Receipt) { r.Seq++ },
+		"beyond":        func(r *Receipt) { r.Seq = r.Batch.First + r.Batch.Size },
+		"before":        func(r *Receipt) { r.Seq = r.Batch.First - 1 },
+		"leaf hash":     func(r *Receipt) { r.LeafHash[0] ^= 1 },
+		"first":         func(r *Receipt) { r.Batch.First-- },
+		"first and seq": func(r *Receipt) { r.Batch.First--; r.Seq-- },
+		"size":          func(r *Receipt) { r.Batch.Size++ },
+		"huge":          func(r *Receipt) { r.Batch.Size = 1 << 63 },
+		"size of one": func(r *Receipt) {
+			r.Batch.Size = 1
+			r.Batch.First = r.Seq
+			r.Batch.Path = nil
+			r.Batch.Root = r.LeafHash
+		},
+		"root":       func(r *Receipt) { r.Batch.Root[0] ^= 1 },
+		"path":       func(r *Receipt) { r.Batch.Path[1][0] ^= 1 },
+		"short path": func(r *Receipt) { r.Batch.Path = r.Batch.Path[1:] },
+		"no batch":   func(r *Receipt) { r.Batch = nil },
+		"signature":  func(r *Receipt) { r.Signature = SignReceipt(key(), origin, r.Seq, r.LeafHash).Signature },
+		"root as entry": func(r *Receipt) {
+			*r = Receipt{Origin: origin, Seq: r.Batch.First, LeafHash: r.Batch.Root, Signature: r.Signature}
+		},
+		"of another leaf": func(r *Receipt) {
+			r.Seq++
+			r.LeafHash = batchOf(t, 100, 9)[4].LeafHash
+		},
+	} {
+		r := batchOf(t, 100, 9)[3]
+		if err := r.Verify(pub()); err != nil {
+			t.Fatal(err)
+		}
+		change(&r)
+		if r.Verify(pub()) == nil {
+			t.Errorf("%s changed: still valid", name)
+		}
+	}
+}
+
 func TestParseReceiptIsStrict(t *testing.T) {
 	good, err := json.Marshal(sample())
 	if err != nil {
@@ -185,6 +274,11 @@ func FuzzParseReceipt(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(good)
+	batch, err := json.Marshal(batchOf(f, 3, 5)[2])
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(batch)
 	f.Add([]byte(`{"origin":"x","seq":18446744073709551615,"leaf_hash":"","signature":null}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := ParseReceipt(data)

@@ -21,6 +21,8 @@ type Receipt struct {
 	Seq       uint64    `json:"seq"`       // position in the log, from 0
 	LeafHash  tlog.Hash `json:"leaf_hash"` // RFC 6962 leaf hash of the entry
 	Signature []byte    `json:"signature"` // Ed25519 over SignedText
+	// Batch, unless nil, says among which entries the signature covers this one.
+	Batch *Batch `json:"batch,omitempty"`
 }
 
 // ErrReceiptSignature is returned for a receipt that the key did not sign.
@@ -35,6 +37,9 @@ func SignReceipt(key ed25519.PrivateKey, origin string, seq uint64, leaf tlog.Ha
 
 // SignedText is what the signature covers. Its first line separates it from every other text the key may sign.
 func (r Receipt) SignedText() []byte {
+	if r.Batch != nil {
+		return batchText(r.Origin, r.Batch.First, r.Batch.Size, r.Batch.Root)
+	}
 	b := append([]byte("sandgate-receipt/v1\n"), r.Origin...)
 	b = append(b, '\n')
 	b = strconv.AppendUint(b, r.Seq, 10)
@@ -48,7 +53,7 @@ func (r Receipt) Verify(pub ed25519.PublicKey) error {
 	if len(pub) != ed25519.PublicKeySize {
 		return fmt.Errorf("receipt key has %d bytes, want %d", len(pub), ed25519.PublicKeySize)
 	}
-	if !ed25519.Verify(pub, r.SignedText(), r.Signature) {
+	if !r.inBatch() || !ed25519.Verify(pub, r.SignedText(), r.Signature) {
 		return ErrReceiptSignature
 	}
 	return nil
@@ -66,6 +71,9 @@ func ParseReceipt(data []byte) (Receipt, error) {
 	}
 	if r.Origin == "" {
 		return Receipt{}, errors.New("failed to parse receipt: origin is missing")
+	}
+	if !r.inBatch() {
+		return Receipt{}, errors.New("failed to parse receipt: its path does not lead from the entry to the root of its batch")
 	}
 	return r, nil
 }

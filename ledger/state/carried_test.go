@@ -43,7 +43,9 @@ var everyKind = []entry.Kind{entry.KindGenesis, entry.KindStarted, entry.KindSto
 	entry.KindRepeated, entry.KindReleased, entry.KindFailed, entry.KindRisk, entry.KindDutyNoted, entry.KindDestroyed, entry.KindRotated, entry.KindRestored, entry.KindOrdered,
 	entry.KindAnnounced, entry.KindErased, entry.KindVerificationRefused, entry.KindVerificationReserved, entry.KindVerificationAnswered, entry.KindVerificationFailed,
 	entry.KindModelRefused, entry.KindModelReserved, entry.KindModelCertified, entry.KindModelFailed, entry.KindModelScored, entry.KindModelModule,
-	entry.KindTwinReserved, entry.KindTwinPublished, entry.KindTwinFailed, entry.KindMarked, entry.KindRecorded}
+	entry.KindTwinReserved, entry.KindTwinPublished, entry.KindTwinFailed,
+	entry.KindHubProposed, entry.KindHubReleased, entry.KindHubFailed,
+	entry.KindRoundJoined, entry.KindRoundAnswered, entry.KindRoundEnded, entry.KindMarked, entry.KindRecorded}
 
 // An entry has one body for each kind but one.
 func TestEveryKindIsListed(t *testing.T) {

@@ -169,6 +169,12 @@ func (w *world) forked(t testing.TB) *world {
 	s.verifications = s.verifications.clone()
 	s.models = s.models.clone()
 	s.synthetics = s.synthetics.clone()
+	s.hub = s.hub.clone()
+	s.rounds = rounds{map[string]*Round{}, slices.Clone(s.rounds.order), maps.Clone(s.rounds.spent)}
+	for id, r := range w.s.rounds.all {
+		own := *r
+		s.rounds.all[id] = &own
+	}
 	s.keys.chain, s.keys.receipts, s.keys.handed = s.keys.chain.Clone(), slices.Clone(s.keys.receipts), slices.Clone(s.keys.handed)
 	s.keys.steps = slices.Clone(s.keys.steps)
 	s.keys.inForce, s.keys.epochs, s.keys.oldest, s.keys.exact = maps.Clone(s.keys.inForce), maps.Clone(s.keys.epochs), maps.Clone(s.keys.oldest), maps.Clone(s.keys.exact)
@@ -351,7 +357,7 @@ func picture(t testing.TB, s *State) string {
 		}
 	}
 	raw, err := json.Marshal([]any{s.Size(), s.At(), s.Genesis(), book, jobs, s.Released(), s.filter, s.answers, s.requests, s.Open(), fmt.Sprint(s.used), s.desk.used, s.desk.stray, s.desk.noted, s.Noted(),
-		s.conduct.refused, fmt.Sprint(s.conduct.asked), fmt.Sprint(s.starts, s.tier), s.acts, s.models.all, s.models.order, s.models.rows, s.models.calls, s.models.modules, s.models.month})
+		s.conduct.refused, fmt.Sprint(s.conduct.asked), fmt.Sprint(s.starts, s.tier), s.acts, s.models.all, s.models.order, s.models.rows, s.models.calls, s.models.modules, s.models.month, s.rounds.all, s.rounds.order, s.rounds.spent})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -414,13 +414,17 @@ func (s *State) applyModelScored(e *entry.Entry) error {
 	if s.ScoresCalled(e.Actor, r.Request) {
 		return errors.New("request id was used before")
 	}
-	if err := s.signedAct(e, e.Actor, ActScore(r.Model)); err != nil {
+	act, decide := ActScore(r.Model), s.DecideScores
+	if r.Encrypted {
+		act, decide = ActScoreEncrypted(r.Model, r.Rows), s.DecideEncrypted
+	}
+	if err := s.signedAct(e, e.Actor, act); err != nil {
 		return err
 	}
 	if e.Signed.Statement.Request != r.Request {
 		return errors.New("the request signed is another one")
 	}
-	if x := s.DecideScores(e.Actor, r.Model, r.Rows, e.Time()); x != nil {
+	if x := decide(e.Actor, r.Model, r.Rows, e.Time()); x != nil {
 		return x
 	}
 	s.acted(e, e.Actor)

@@ -100,6 +100,10 @@ type State struct {
 	// twin:
 	synthetics synthetics
 
+	hub hub
+
+	rounds rounds
+
 	// carried:
 	marked   *mark
 	recorded *Recorded
@@ -118,6 +122,8 @@ func New() *State {
 		verifications: newVerifications(),
 		models:        newModels(),
 		synthetics:    newSynthetics(),
+		hub:           newHub(),
+		rounds:        newRounds(),
 	}
 }
 
@@ -305,6 +311,22 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyTwinPublished(e)
 	case entry.KindTwinFailed:
 		return s.applyTwinFailed(e)
+
+	// hub:
+	case entry.KindHubProposed:
+		return s.applyHubProposed(e)
+	case entry.KindHubReleased:
+		return s.applyHubReleased(e)
+	case entry.KindHubFailed:
+		return s.applyHubFailed(e)
+
+	// round:
+	case entry.KindRoundJoined:
+		return s.applyRoundJoined(e)
+	case entry.KindRoundAnswered:
+		return s.applyRoundAnswered(e)
+	case entry.KindRoundEnded:
+		return s.applyRoundEnded(e)
 
 	// carried:
 	case entry.KindMarked:

@@ -30,3 +30,7 @@ func TwinFields(columns, perUnit []string, rowsPerUnit int, rho string) []Field 
 	}
 	return out
 }
+
+// CiphertextFields is the body of a scoring call on encrypted rows: the SHA-256, in
+// hexadecimal, of seed, public key and all ciphertexts in the order they are sent.
+func CiphertextFields(digest string) []Field { return []Field{{"ciphertexts", digest}} }

@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -60,10 +59,16 @@ const (
 	// MethodScore has rows scored by a model, MethodCancelModel ends its training; terms model.
 	MethodScore       = "model.score"
 	MethodCancelModel = "model.cancel"
+	// MethodRound proposes an aggregation round; terms region, period and what is asked for
+	// of scheme, price, domains and seconds. MethodCancelRound ends it; terms round.
+	MethodRound       = "round.propose"
+	MethodCancelRound = "round.cancel"
 	MethodIngest      = "snapshot.ingest"
 	MethodDestroy     = "snapshot.destroy"
 	MethodRisk        = "risk.assess"
 	MethodTwin        = "twin.publish" // terms dataset; the specification in the body
+	// MethodScoreEncrypted has encrypted rows scored; terms model, rows.
+	MethodScoreEncrypted = "model.score_encrypted"
 )
 
 // Names of terms.
@@ -75,6 +80,13 @@ const (
 	TermJob     = "job"            // job id
 	TermDataset = "dataset"        // data set id
 	TermModel   = "model"          // model id
+	TermRows    = "rows"           // how many rows are to be scored, a decimal number
+	TermRound   = "round"          // round id
+	TermRegion  = "region"         // name of an agreement
+	TermPeriod  = "period"         // of the data: a year or a month
+	TermScheme  = "scheme"         // bgv or mask; absent for the agreement's first
+	TermDomains = "domains"        // SHA-256 of the party ids in order, a line each; absent for all
+	TermSeconds = "seconds"        // until the deadline; absent for the default
 )
 
 // Statement is what a party says it asks for. Every text in it is printable
@@ -210,8 +222,15 @@ func (s *Statement) append(out []byte) []byte {
 	optional(`,"purpose":`, s.Purpose)
 	if len(s.Terms) > 0 {
 		before := `,"terms":{"`
-		for _, k := range slices.Sorted(maps.Keys(s.Terms)) {
-			text(before+k+`":`, s.Terms[k])
+		var few [8]string
+		names := few[:0]
+		for k := range s.Terms {
+			names = append(names, k)
+		}
+		slices.Sort(names)
+		for _, k := range names {
+			out = append(append(out, before...), k...)
+			text(`":`, s.Terms[k])
 			before = `,"`
 		}
 		out = append(out, '}')

@@ -115,8 +115,17 @@ func run(t *testing.T, p *federate.Proposal, variance int64, cell func(party, i 
 // R39: sums are exact at the widest bounds; wider ones have no parameters.
 func TestR39_MasksAreExactAtTheEdge(t *testing.T) {
 	p := proposal(chunk+3, 1)
-	for _, bound := range []int64{1, federate.MaxBound} {
+	noise := p.NoiseBound(0)
+	narrow := (1<<narrowBits - 1 - noise) / 3 // the widest of sums in words of 32 bits
+	for _, c := range []struct {
+		bound int64
+		word  int
+	}{{1, 4}, {narrow, 4}, {narrow + 1, 8}, {federate.MaxBound, 8}} {
+		bound := c.bound
 		p.Columns[0].Low, p.Columns[0].High = -bound, bound
+		if got := wordBytes(p); got != c.word {
+			t.Fatalf("bound %d: words of %d bytes", bound, got)
+		}
 		got, err := run(t, p, 0, func(party, i int) int64 {
 			if i%2 == 0 {
 				return bound
@@ -187,18 +196,24 @@ func TestMasksDoNotRepeat(t *testing.T) {
 }
 
 func TestStrictLengths(t *testing.T) {
-	p := proposal(chunk+3, 10)
+	for word, bound := range map[int]int64{4: 10, 8: 1 << 40} {
+		strictLengths(t, word, proposal(chunk+3, bound))
+	}
+}
+
+func strictLengths(t *testing.T, word int, p *federate.Proposal) {
+	t.Helper()
 	k, err := Scheme{}.Key(federate.Context{Proposal: p}, make([][]byte, 3))
 	if err != nil {
 		t.Fatal(err)
 	}
 	sum := k.Sum(true)
-	for _, x := range []struct{ part, length int }{{0, 8*chunk - 1}, {0, 8*chunk + 8}, {1, 8 * chunk}, {1, 16}, {2, 0}, {-1, 24}, {2, 24}} {
+	for _, x := range []struct{ part, length int }{{0, word*chunk - 1}, {0, word*chunk + word}, {1, word * chunk}, {1, 2 * word}, {2, 0}, {-1, 3 * word}, {2, 3 * word}} {
 		if sum.Add(x.part, make([]byte, x.length)) == nil || sum.AddShare(x.part, make([]byte, x.length)) == nil {
 			t.Errorf("part %d of %d bytes is taken", x.part, x.length)
 		}
 	}
-	if sum.Add(1, make([]byte, 24)) != nil {
+	if sum.Add(1, make([]byte, 3*word)) != nil {
 		t.Error("the last part is refused")
 	}
 	sum.Close(0, sha256.New())
@@ -217,5 +232,44 @@ func TestStrictLengths(t *testing.T) {
 	}
 	if _, err := k.Writer(bytes.NewReader(make([]byte, 40))); err == nil {
 		t.Error("a contribution without randomness")
+	}
+}
+
+// Words are added and complemented as words, whatever is carried, and at every length.
+func TestWordsAgainstIntegers(t *testing.T) {
+	rnd := seeded(9)
+	for _, size := range []int{4, 8} {
+		for n := range 20 {
+			a, b := newWords(size, n), newWords(size, n)
+			for range 50 {
+				_, _ = rnd.Read(a.b)
+				_, _ = rnd.Read(b.b)
+				for i := range a.b { // many carries
+					if a.b[i] < 100 {
+						a.b[i] = 255
+					}
+				}
+				want := make([]int64, n)
+				for i := range want {
+					if want[i] = a.get(i) + b.get(i); size == 4 {
+						want[i] = int64(int32(want[i]))
+					}
+				}
+				add(size, a.b, b.b)
+				for i := range want {
+					if a.get(i) != want[i] {
+						t.Fatalf("%d words of %d bytes: word %d is %d, want %d", n, size, i, a.get(i), want[i])
+					}
+				}
+				a.set(want, 0)
+				complement(a.b)
+				b.set(want, -1)
+				for i := range want {
+					if a.get(i) != ^want[i] || b.get(i) != ^want[i] {
+						t.Fatalf("the complement of %d is %d or %d", want[i], a.get(i), b.get(i))
+					}
+				}
+			}
+		}
 	}
 }

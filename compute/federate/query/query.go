@@ -19,17 +19,7 @@ import (
 )
 
 // Terms are what the domains agree on beside the query.
-type Terms struct {
-	// MaxUnits bounds the privacy units of each domain, 1…2^40: it bounds the cells.
-	MaxUnits int64 `json:"max_units"`
-	// Overlap is the number of domains that one privacy unit may stand in, at least 1: the
-	// sensitivity of the sums is so many times that of one domain's cells, and a unit that
-	// stands in several is counted in each.
-	Overlap int `json:"overlap"`
-	// Period names the data, such as "2026-10": rounds of one query and period are about the
-	// same data.
-	Period string `json:"period"`
-}
+type Terms = federate.Terms
 
 // Query is a plan as a round. It must not be changed and is safe for concurrent use.
 type Query struct {
@@ -139,12 +129,27 @@ func (q *Query) Schema() string {
 
 // Fits says whether a proposal is this query's.
 func (q *Query) Fits(p *federate.Proposal) bool {
-	if p.Query != q.Query() || p.Schema != q.Schema() || len(p.Columns) != len(q.columns) {
+	if p.Query != q.Query() || p.Schema != q.Schema() || !q.SameNoise(p) {
+		return false
+	}
+	for i, c := range q.columns {
+		if c.Cells != p.Columns[i].Cells {
+			return false
+		}
+	}
+	return true
+}
+
+// SameNoise says whether a proposal has this query's columns, with their bounds and noise,
+// and so its price. A plan whose literals are redacted tells as much, but not its digests,
+// nor the number of its cells.
+func (q *Query) SameNoise(p *federate.Proposal) bool {
+	if len(p.Columns) != len(q.columns) {
 		return false
 	}
 	for i, c := range q.columns {
 		d := p.Columns[i]
-		if c.Name != d.Name || c.Cells != d.Cells || c.Low != d.Low || c.High != d.High || d.Sigma2 == nil || d.Sensitivity2 == nil ||
+		if c.Name != d.Name || c.Low != d.Low || c.High != d.High || d.Sigma2 == nil || d.Sensitivity2 == nil ||
 			c.Sigma2.Cmp(d.Sigma2) != 0 || c.Sensitivity2.Cmp(d.Sensitivity2) != 0 {
 			return false
 		}
@@ -170,5 +175,5 @@ func (q *Query) Release(p *federate.Proposal, sums []int64) (*release.Release, e
 			m.Sigma2 = new(big.Int).Mul(p.ShareVariance(c), big.NewInt(int64(p.Decryptors())))
 		}
 	}
-	return release.Joint(&plan, sums)
+	return release.Joint(&plan, sums, q.terms.Overlap)
 }

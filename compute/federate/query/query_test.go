@@ -12,6 +12,7 @@ import (
 	"github.com/sandgate/sandgate/compute/federate"
 	"github.com/sandgate/sandgate/compute/internal/reference"
 	"github.com/sandgate/sandgate/compute/protect"
+	"github.com/sandgate/sandgate/compute/release"
 )
 
 var (
@@ -229,6 +230,98 @@ func TestR39_WhatCannotBeAddedUp(t *testing.T) {
 	for _, bad := range []Terms{{}, {MaxUnits: 1, Period: "p"}, {Overlap: 1, Period: "p"}, {MaxUnits: 1, Overlap: 1}, {MaxUnits: 1<<40 + 1, Overlap: 1, Period: "p"}, {MaxUnits: 1 << 40, Overlap: 1, Period: "p"}} {
 		if _, err := New(p, bad); err == nil {
 			t.Errorf("%+v", bad)
+		}
+	}
+}
+
+// R39: units are counted once in every domain that they stand in, per key. With units in up
+// to two of three domains the count is at most twice the true number, never below it, and
+// the release's interval holds the true number, which that of terms without an overlap does
+// not (control). The release says so, also after it was stored and read.
+func TestR39_DistinctUnitsAcrossDomains(t *testing.T) {
+	for _, oneRow := range []bool{false, true} {
+		f := facts()
+		if f.OneRow = oneRow; oneRow {
+			f.MaxRows = 1
+		}
+		c := algebra.Core{Tables: []algebra.Table{{Dataset: "t"}}, Keys: []algebra.Col{col(f, "g")}, Aggs: []algebra.Agg{{Func: algebra.CountUnits}, {Func: algebra.CountRows}}}
+		p, r := protect.Build(c, []protect.Facts{f}, 100_000_000)
+		if r != nil {
+			t.Fatal(r)
+		}
+		// Every person of the first domain's first 900 stands in the second too, with the same key.
+		truth, domains := map[string]map[string]bool{}, make([]reference.Data, 3)
+		for i := range domains {
+			domains[i] = reference.Data{}
+			for u := range 1200 {
+				who := fmt.Sprintf("%d/%d", i, u)
+				if i == 1 && u < 900 {
+					who = fmt.Sprintf("0/%d", u)
+				}
+				key := string("abc"[u%3])
+				if truth[key] == nil {
+					truth[key] = map[string]bool{}
+				}
+				truth[key][who] = true
+				for n := range p.MaxRows {
+					domains[i]["t"] = append(domains[i]["t"], reference.Row{Unit: who, Rank: n + 1, Values: map[string]algebra.Value{"g": {Type: textType, S: key}, "pay": {Type: yuanType}, "h": {Type: textType, S: "x"}, "w": {Type: textType, S: "w"}}})
+				}
+			}
+		}
+		holds := func(overlap int) (all bool) {
+			at := terms
+			at.Overlap = overlap
+			q, err := New(p, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			prop := proposalOf(q)
+			var sums []int64
+			for _, d := range domains {
+				cells, err := q.Cells(reference.Partials(p, d))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if sums == nil {
+					sums = make([]int64, len(cells))
+				}
+				for i, x := range cells {
+					sums[i] += x
+				}
+			}
+			joint, err := q.Release(prop, sums)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := release.Load(joint.Encode(), joint.Digest())
+			if err != nil || again.Overlap() != overlap {
+				t.Fatalf("the release does not keep its overlap: %v", err)
+			}
+			if note := again.OverlapNote(); (note.ZH != "") != (overlap > 1) || overlap > 1 && !strings.Contains(note.EN, "1/2") {
+				t.Errorf("the note of overlap %d is %q", overlap, note.EN)
+			}
+			all = true
+			for _, row := range again.Rows() {
+				lo, _ := strconv.Atoi(row[1].Lo)
+				hi, _ := strconv.Atoi(row[1].Hi)
+				n, _ := strconv.Atoi(row[1].Value)
+				units := len(truth[row[0].Value])
+				if n != 1200 || units != 900 {
+					t.Fatalf("%d units are counted, %d there are", n, units)
+				}
+				all = all && lo <= units && units <= hi
+				// The count of rows is of rows: a row stands in one domain.
+				if rows, _ := strconv.Atoi(row[2].Lo); rows <= 1200/2 {
+					t.Errorf("the interval of a count of rows reaches down to %d", rows)
+				}
+			}
+			return all
+		}
+		if !holds(2) {
+			t.Error("the interval does not hold the true number of units")
+		}
+		if holds(1) {
+			t.Error("control: the interval holds the true number without an overlap")
 		}
 	}
 }

@@ -86,7 +86,7 @@ func (x Model_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Model_State.Descriptor instead.
 func (Model_State) EnumDescriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{3, 0}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{4, 0}
 }
 
 // Verdict of the release gate.
@@ -143,7 +143,7 @@ func (x Model_Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Model_Verdict.Descriptor instead.
 func (Model_Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{3, 1}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{4, 1}
 }
 
 // ExplainModelRequest names a filed product.
@@ -351,6 +351,9 @@ type TrainModelRequest struct {
 	// DSSE envelope (JSON) over what the operator asks, signed with its registered
 	// key; docs/requests.md lists the exact bytes.
 	SignedRequest []byte `protobuf:"bytes,5,opt,name=signed_request,json=signedRequest,proto3" json:"signed_request,omitempty"`
+	// Rehearse on the synthetic twin instead: the signature is then left out, nothing is
+	// charged or ledgered, and the operation is done at once with a ModelRehearsal.
+	Twin          *TwinRun `protobuf:"bytes,6,opt,name=twin,proto3" json:"twin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -420,6 +423,106 @@ func (x *TrainModelRequest) GetSignedRequest() []byte {
 	return nil
 }
 
+func (x *TrainModelRequest) GetTwin() *TwinRun {
+	if x != nil {
+		return x.Twin
+	}
+	return nil
+}
+
+// ModelRehearsal is what became of a model on synthetic rows. It is no released model:
+// it has no certificate, and its file is none that anything takes.
+type ModelRehearsal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Product, which holds its specification.
+	Product string `protobuf:"bytes,1,opt,name=product,proto3" json:"product,omitempty"`
+	// Verdict of the release gate, on synthetic members.
+	Verdict Model_Verdict `protobuf:"varint,2,opt,name=verdict,proto3,enum=sandgate.v1.Model_Verdict" json:"verdict,omitempty"`
+	// Why it did not pass.
+	Reasons []*Reason `protobuf:"bytes,3,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// Figures on held-out synthetic units, JSON; empty where noise hides them.
+	Figures []byte `protobuf:"bytes,4,opt,name=figures,proto3" json:"figures,omitempty"`
+	// Parameters in a wrapper that names them synthetic, JSON; empty unless it passed and
+	// the product releases parameters.
+	File []byte `protobuf:"bytes,5,opt,name=file,proto3" json:"file,omitempty"`
+	// The mark.
+	Synthetic     *SyntheticMark `protobuf:"bytes,6,opt,name=synthetic,proto3" json:"synthetic,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelRehearsal) Reset() {
+	*x = ModelRehearsal{}
+	mi := &file_sandgate_v1_model_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelRehearsal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelRehearsal) ProtoMessage() {}
+
+func (x *ModelRehearsal) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_model_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelRehearsal.ProtoReflect.Descriptor instead.
+func (*ModelRehearsal) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ModelRehearsal) GetProduct() string {
+	if x != nil {
+		return x.Product
+	}
+	return ""
+}
+
+func (x *ModelRehearsal) GetVerdict() Model_Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Model_VERDICT_UNSPECIFIED
+}
+
+func (x *ModelRehearsal) GetReasons() []*Reason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *ModelRehearsal) GetFigures() []byte {
+	if x != nil {
+		return x.Figures
+	}
+	return nil
+}
+
+func (x *ModelRehearsal) GetFile() []byte {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+func (x *ModelRehearsal) GetSynthetic() *SyntheticMark {
+	if x != nil {
+		return x.Synthetic
+	}
+	return nil
+}
+
 // Model 模型 is one trained model as the ledger knows it.
 type Model struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -467,7 +570,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[3]
+	mi := &file_sandgate_v1_model_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -479,7 +582,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[3]
+	mi := &file_sandgate_v1_model_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -492,7 +595,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{3}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Model) GetName() string {
@@ -643,7 +746,7 @@ type ModelProgress struct {
 
 func (x *ModelProgress) Reset() {
 	*x = ModelProgress{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[4]
+	mi := &file_sandgate_v1_model_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +758,7 @@ func (x *ModelProgress) String() string {
 func (*ModelProgress) ProtoMessage() {}
 
 func (x *ModelProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[4]
+	mi := &file_sandgate_v1_model_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +771,7 @@ func (x *ModelProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelProgress.ProtoReflect.Descriptor instead.
 func (*ModelProgress) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{4}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ModelProgress) GetStage() string {
@@ -703,7 +806,7 @@ type GetModelRequest struct {
 
 func (x *GetModelRequest) Reset() {
 	*x = GetModelRequest{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[5]
+	mi := &file_sandgate_v1_model_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +818,7 @@ func (x *GetModelRequest) String() string {
 func (*GetModelRequest) ProtoMessage() {}
 
 func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[5]
+	mi := &file_sandgate_v1_model_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +831,7 @@ func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelRequest.ProtoReflect.Descriptor instead.
 func (*GetModelRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{5}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetModelRequest) GetName() string {
@@ -751,7 +854,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[6]
+	mi := &file_sandgate_v1_model_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -763,7 +866,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[6]
+	mi := &file_sandgate_v1_model_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,7 +879,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{6}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListModelsRequest) GetPageSize() int32 {
@@ -806,7 +909,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[7]
+	mi := &file_sandgate_v1_model_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +921,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[7]
+	mi := &file_sandgate_v1_model_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +934,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{7}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListModelsResponse) GetModels() []*Model {
@@ -859,7 +962,7 @@ type GetModelCertificateRequest struct {
 
 func (x *GetModelCertificateRequest) Reset() {
 	*x = GetModelCertificateRequest{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[8]
+	mi := &file_sandgate_v1_model_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +974,7 @@ func (x *GetModelCertificateRequest) String() string {
 func (*GetModelCertificateRequest) ProtoMessage() {}
 
 func (x *GetModelCertificateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[8]
+	mi := &file_sandgate_v1_model_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +987,7 @@ func (x *GetModelCertificateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelCertificateRequest.ProtoReflect.Descriptor instead.
 func (*GetModelCertificateRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{8}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetModelCertificateRequest) GetName() string {
@@ -911,7 +1014,7 @@ type ModelCertificate struct {
 
 func (x *ModelCertificate) Reset() {
 	*x = ModelCertificate{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[9]
+	mi := &file_sandgate_v1_model_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -923,7 +1026,7 @@ func (x *ModelCertificate) String() string {
 func (*ModelCertificate) ProtoMessage() {}
 
 func (x *ModelCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[9]
+	mi := &file_sandgate_v1_model_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -936,7 +1039,7 @@ func (x *ModelCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelCertificate.ProtoReflect.Descriptor instead.
 func (*ModelCertificate) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{9}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ModelCertificate) GetName() string {
@@ -978,7 +1081,7 @@ type DownloadModelRequest struct {
 
 func (x *DownloadModelRequest) Reset() {
 	*x = DownloadModelRequest{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[10]
+	mi := &file_sandgate_v1_model_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1093,7 @@ func (x *DownloadModelRequest) String() string {
 func (*DownloadModelRequest) ProtoMessage() {}
 
 func (x *DownloadModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[10]
+	mi := &file_sandgate_v1_model_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1106,7 @@ func (x *DownloadModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadModelRequest.ProtoReflect.Descriptor instead.
 func (*DownloadModelRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{10}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DownloadModelRequest) GetName() string {
@@ -1030,7 +1133,7 @@ type ModelFile struct {
 
 func (x *ModelFile) Reset() {
 	*x = ModelFile{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[11]
+	mi := &file_sandgate_v1_model_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1042,7 +1145,7 @@ func (x *ModelFile) String() string {
 func (*ModelFile) ProtoMessage() {}
 
 func (x *ModelFile) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[11]
+	mi := &file_sandgate_v1_model_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1055,7 +1158,7 @@ func (x *ModelFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelFile.ProtoReflect.Descriptor instead.
 func (*ModelFile) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{11}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ModelFile) GetName() string {
@@ -1107,7 +1210,7 @@ type ScoreModelRequest struct {
 
 func (x *ScoreModelRequest) Reset() {
 	*x = ScoreModelRequest{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[12]
+	mi := &file_sandgate_v1_model_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1222,7 @@ func (x *ScoreModelRequest) String() string {
 func (*ScoreModelRequest) ProtoMessage() {}
 
 func (x *ScoreModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[12]
+	mi := &file_sandgate_v1_model_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1235,7 @@ func (x *ScoreModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScoreModelRequest.ProtoReflect.Descriptor instead.
 func (*ScoreModelRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{12}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ScoreModelRequest) GetRequestId() string {
@@ -1188,7 +1291,7 @@ type ModelRow struct {
 
 func (x *ModelRow) Reset() {
 	*x = ModelRow{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[13]
+	mi := &file_sandgate_v1_model_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1303,7 @@ func (x *ModelRow) String() string {
 func (*ModelRow) ProtoMessage() {}
 
 func (x *ModelRow) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[13]
+	mi := &file_sandgate_v1_model_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1316,7 @@ func (x *ModelRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelRow.ProtoReflect.Descriptor instead.
 func (*ModelRow) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{13}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ModelRow) GetValues() []string {
@@ -1242,7 +1345,7 @@ type ScoreModelResponse struct {
 
 func (x *ScoreModelResponse) Reset() {
 	*x = ScoreModelResponse{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[14]
+	mi := &file_sandgate_v1_model_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1254,7 +1357,7 @@ func (x *ScoreModelResponse) String() string {
 func (*ScoreModelResponse) ProtoMessage() {}
 
 func (x *ScoreModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[14]
+	mi := &file_sandgate_v1_model_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1267,7 +1370,7 @@ func (x *ScoreModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScoreModelResponse.ProtoReflect.Descriptor instead.
 func (*ScoreModelResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{14}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ScoreModelResponse) GetColumns() []string {
@@ -1323,7 +1426,7 @@ type ScoreConfidence struct {
 
 func (x *ScoreConfidence) Reset() {
 	*x = ScoreConfidence{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[15]
+	mi := &file_sandgate_v1_model_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1335,7 +1438,7 @@ func (x *ScoreConfidence) String() string {
 func (*ScoreConfidence) ProtoMessage() {}
 
 func (x *ScoreConfidence) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[15]
+	mi := &file_sandgate_v1_model_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1348,7 +1451,7 @@ func (x *ScoreConfidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScoreConfidence.ProtoReflect.Descriptor instead.
 func (*ScoreConfidence) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{15}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ScoreConfidence) GetObserved() string {
@@ -1372,6 +1475,317 @@ func (x *ScoreConfidence) GetUpper() string {
 	return ""
 }
 
+// GetModelInputsRequest names a model.
+type GetModelInputsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name, models/{model}.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetModelInputsRequest) Reset() {
+	*x = GetModelInputsRequest{}
+	mi := &file_sandgate_v1_model_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetModelInputsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetModelInputsRequest) ProtoMessage() {}
+
+func (x *GetModelInputsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_model_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetModelInputsRequest.ProtoReflect.Descriptor instead.
+func (*GetModelInputsRequest) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetModelInputsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// ModelInputs is what is public of a linear model.
+type ModelInputs struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name, models/{model}/inputs.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Family, features and label, JSON; every constant is the catalogue's.
+	Schema []byte `protobuf:"bytes,2,opt,name=schema,proto3" json:"schema,omitempty"`
+	// How many numbers a row is coded as.
+	Inputs int32 `protobuf:"varint,3,opt,name=inputs,proto3" json:"inputs,omitempty"`
+	// How many sums a score follows from.
+	Outputs int32 `protobuf:"varint,4,opt,name=outputs,proto3" json:"outputs,omitempty"`
+	// Most rows of a call.
+	MostRows      int32 `protobuf:"varint,5,opt,name=most_rows,json=mostRows,proto3" json:"most_rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelInputs) Reset() {
+	*x = ModelInputs{}
+	mi := &file_sandgate_v1_model_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelInputs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelInputs) ProtoMessage() {}
+
+func (x *ModelInputs) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_model_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelInputs.ProtoReflect.Descriptor instead.
+func (*ModelInputs) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ModelInputs) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ModelInputs) GetSchema() []byte {
+	if x != nil {
+		return x.Schema
+	}
+	return nil
+}
+
+func (x *ModelInputs) GetInputs() int32 {
+	if x != nil {
+		return x.Inputs
+	}
+	return 0
+}
+
+func (x *ModelInputs) GetOutputs() int32 {
+	if x != nil {
+		return x.Outputs
+	}
+	return 0
+}
+
+func (x *ModelInputs) GetMostRows() int32 {
+	if x != nil {
+		return x.MostRows
+	}
+	return 0
+}
+
+// ScoreEncryptedRequest begins a call, or carries one input.
+type ScoreEncryptedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UUID chosen by the caller, a new one for each call. All fields but ciphertext stand
+	// in the first message alone.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Resource name, models/{model}.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// How many rows; at most 8192.
+	Rows int32 `protobuf:"varint,3,opt,name=rows,proto3" json:"rows,omitempty"`
+	// The 32 bytes that the public polynomials follow from.
+	Seed []byte `protobuf:"bytes,4,opt,name=seed,proto3" json:"seed,omitempty"`
+	// The public key.
+	Key []byte `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
+	// SHA-256 of seed, key and all ciphertexts, one after the other.
+	Digest []byte `protobuf:"bytes,6,opt,name=digest,proto3" json:"digest,omitempty"`
+	// DSSE envelope (JSON) over what the operator asks; it commits to the digest.
+	SignedRequest []byte `protobuf:"bytes,7,opt,name=signed_request,json=signedRequest,proto3" json:"signed_request,omitempty"`
+	// The 32 random bytes that the commitment is salted with.
+	Salt []byte `protobuf:"bytes,8,opt,name=salt,proto3" json:"salt,omitempty"`
+	// One input of all rows, encrypted; in every message but the first.
+	Ciphertext    []byte `protobuf:"bytes,9,opt,name=ciphertext,proto3" json:"ciphertext,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScoreEncryptedRequest) Reset() {
+	*x = ScoreEncryptedRequest{}
+	mi := &file_sandgate_v1_model_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScoreEncryptedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScoreEncryptedRequest) ProtoMessage() {}
+
+func (x *ScoreEncryptedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_model_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScoreEncryptedRequest.ProtoReflect.Descriptor instead.
+func (*ScoreEncryptedRequest) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ScoreEncryptedRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ScoreEncryptedRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ScoreEncryptedRequest) GetRows() int32 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *ScoreEncryptedRequest) GetSeed() []byte {
+	if x != nil {
+		return x.Seed
+	}
+	return nil
+}
+
+func (x *ScoreEncryptedRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *ScoreEncryptedRequest) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *ScoreEncryptedRequest) GetSignedRequest() []byte {
+	if x != nil {
+		return x.SignedRequest
+	}
+	return nil
+}
+
+func (x *ScoreEncryptedRequest) GetSalt() []byte {
+	if x != nil {
+		return x.Salt
+	}
+	return nil
+}
+
+func (x *ScoreEncryptedRequest) GetCiphertext() []byte {
+	if x != nil {
+		return x.Ciphertext
+	}
+	return nil
+}
+
+// ScoreEncryptedResponse says what was counted, or carries one output.
+type ScoreEncryptedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rows that may still be scored this month; in the first message alone.
+	RowsLeft int64 `protobuf:"varint,1,opt,name=rows_left,json=rowsLeft,proto3" json:"rows_left,omitempty"`
+	// Receipt of the entry that counts the rows; in the first message alone.
+	Receipt *Receipt `protobuf:"bytes,2,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// One output of all rows, encrypted; in every message but the first.
+	Ciphertext    []byte `protobuf:"bytes,3,opt,name=ciphertext,proto3" json:"ciphertext,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScoreEncryptedResponse) Reset() {
+	*x = ScoreEncryptedResponse{}
+	mi := &file_sandgate_v1_model_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScoreEncryptedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScoreEncryptedResponse) ProtoMessage() {}
+
+func (x *ScoreEncryptedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_model_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScoreEncryptedResponse.ProtoReflect.Descriptor instead.
+func (*ScoreEncryptedResponse) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ScoreEncryptedResponse) GetRowsLeft() int64 {
+	if x != nil {
+		return x.RowsLeft
+	}
+	return 0
+}
+
+func (x *ScoreEncryptedResponse) GetReceipt() *Receipt {
+	if x != nil {
+		return x.Receipt
+	}
+	return nil
+}
+
+func (x *ScoreEncryptedResponse) GetCiphertext() []byte {
+	if x != nil {
+		return x.Ciphertext
+	}
+	return nil
+}
+
 // UploadModuleRequest is a piece of a module's file.
 type UploadModuleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1385,7 +1799,7 @@ type UploadModuleRequest struct {
 
 func (x *UploadModuleRequest) Reset() {
 	*x = UploadModuleRequest{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[16]
+	mi := &file_sandgate_v1_model_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1811,7 @@ func (x *UploadModuleRequest) String() string {
 func (*UploadModuleRequest) ProtoMessage() {}
 
 func (x *UploadModuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[16]
+	mi := &file_sandgate_v1_model_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1824,7 @@ func (x *UploadModuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadModuleRequest.ProtoReflect.Descriptor instead.
 func (*UploadModuleRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{16}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UploadModuleRequest) GetProduct() string {
@@ -1442,7 +1856,7 @@ type UploadModuleResponse struct {
 
 func (x *UploadModuleResponse) Reset() {
 	*x = UploadModuleResponse{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[17]
+	mi := &file_sandgate_v1_model_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1868,7 @@ func (x *UploadModuleResponse) String() string {
 func (*UploadModuleResponse) ProtoMessage() {}
 
 func (x *UploadModuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[17]
+	mi := &file_sandgate_v1_model_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1881,7 @@ func (x *UploadModuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadModuleResponse.ProtoReflect.Descriptor instead.
 func (*UploadModuleResponse) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{17}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UploadModuleResponse) GetDigest() string {
@@ -1502,7 +1916,7 @@ type CancelModelRequest struct {
 
 func (x *CancelModelRequest) Reset() {
 	*x = CancelModelRequest{}
-	mi := &file_sandgate_v1_model_proto_msgTypes[18]
+	mi := &file_sandgate_v1_model_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +1928,7 @@ func (x *CancelModelRequest) String() string {
 func (*CancelModelRequest) ProtoMessage() {}
 
 func (x *CancelModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sandgate_v1_model_proto_msgTypes[18]
+	mi := &file_sandgate_v1_model_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +1941,7 @@ func (x *CancelModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelModelRequest.ProtoReflect.Descriptor instead.
 func (*CancelModelRequest) Descriptor() ([]byte, []int) {
-	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{18}
+	return file_sandgate_v1_model_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CancelModelRequest) GetName() string {
@@ -1541,7 +1955,7 @@ var File_sandgate_v1_model_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_model_proto_rawDesc = "" +
 	"\n" +
-	"\x17sandgate/v1/model.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sandgate/v1/types.proto\"u\n" +
+	"\x17sandgate/v1/model.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsandgate/v1/rehearsal.proto\x1a\x17sandgate/v1/types.proto\"u\n" +
 	"\x13ExplainModelRequest\x12\x1e\n" +
 	"\alicence\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\alicence\x12\x1e\n" +
 	"\apurpose\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\apurpose\x12\x1e\n" +
@@ -1557,14 +1971,22 @@ const file_sandgate_v1_model_proto_rawDesc = "" +
 	"\arelease\x18\b \x01(\tR\arelease\x12\x19\n" +
 	"\bsteps_zh\x18\t \x03(\tR\astepsZh\x12\x19\n" +
 	"\bsteps_en\x18\n" +
-	" \x03(\tR\astepsEn\"\xc5\x01\n" +
+	" \x03(\tR\astepsEn\"\xf5\x01\n" +
 	"\x11TrainModelRequest\x12#\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\trequestId\x12\x1e\n" +
 	"\alicence\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\alicence\x12\x1e\n" +
 	"\apurpose\x18\x03 \x01(\tB\x04\xe2A\x01\x02R\apurpose\x12\x1e\n" +
 	"\aproduct\x18\x04 \x01(\tB\x04\xe2A\x01\x02R\aproduct\x12+\n" +
-	"\x0esigned_request\x18\x05 \x01(\fB\x04\xe2A\x01\x02R\rsignedRequest\"\xac\a\n" +
+	"\x0esigned_request\x18\x05 \x01(\fB\x04\xe2A\x01\x02R\rsignedRequest\x12.\n" +
+	"\x04twin\x18\x06 \x01(\v2\x14.sandgate.v1.TwinRunB\x04\xe2A\x01\x01R\x04twin\"\xf7\x01\n" +
+	"\x0eModelRehearsal\x12\x18\n" +
+	"\aproduct\x18\x01 \x01(\tR\aproduct\x124\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x1a.sandgate.v1.Model.VerdictR\averdict\x12-\n" +
+	"\areasons\x18\x03 \x03(\v2\x13.sandgate.v1.ReasonR\areasons\x12\x18\n" +
+	"\afigures\x18\x04 \x01(\fR\afigures\x12\x12\n" +
+	"\x04file\x18\x05 \x01(\fR\x04file\x128\n" +
+	"\tsynthetic\x18\x06 \x01(\v2\x1a.sandgate.v1.SyntheticMarkR\tsynthetic\"\xac\a\n" +
 	"\x05Model\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x18\n" +
@@ -1646,7 +2068,34 @@ const file_sandgate_v1_model_proto_rawDesc = "" +
 	"\x0fScoreConfidence\x12\x1a\n" +
 	"\bobserved\x18\x01 \x01(\tR\bobserved\x12\x14\n" +
 	"\x05lower\x18\x02 \x01(\tR\x05lower\x12\x14\n" +
-	"\x05upper\x18\x03 \x01(\tR\x05upper\"Q\n" +
+	"\x05upper\x18\x03 \x01(\tR\x05upper\"1\n" +
+	"\x15GetModelInputsRequest\x12\x18\n" +
+	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\"\x88\x01\n" +
+	"\vModelInputs\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06schema\x18\x02 \x01(\fR\x06schema\x12\x16\n" +
+	"\x06inputs\x18\x03 \x01(\x05R\x06inputs\x12\x18\n" +
+	"\aoutputs\x18\x04 \x01(\x05R\aoutputs\x12\x1b\n" +
+	"\tmost_rows\x18\x05 \x01(\x05R\bmostRows\"\xad\x02\n" +
+	"\x15ScoreEncryptedRequest\x12#\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\trequestId\x12\x18\n" +
+	"\x04name\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x04name\x12\x18\n" +
+	"\x04rows\x18\x03 \x01(\x05B\x04\xe2A\x01\x02R\x04rows\x12\x18\n" +
+	"\x04seed\x18\x04 \x01(\fB\x04\xe2A\x01\x02R\x04seed\x12\x16\n" +
+	"\x03key\x18\x05 \x01(\fB\x04\xe2A\x01\x02R\x03key\x12\x1c\n" +
+	"\x06digest\x18\x06 \x01(\fB\x04\xe2A\x01\x02R\x06digest\x12+\n" +
+	"\x0esigned_request\x18\a \x01(\fB\x04\xe2A\x01\x02R\rsignedRequest\x12\x18\n" +
+	"\x04salt\x18\b \x01(\fB\x04\xe2A\x01\x02R\x04salt\x12$\n" +
+	"\n" +
+	"ciphertext\x18\t \x01(\fB\x04\xe2A\x01\x01R\n" +
+	"ciphertext\"\x85\x01\n" +
+	"\x16ScoreEncryptedResponse\x12\x1b\n" +
+	"\trows_left\x18\x01 \x01(\x03R\browsLeft\x12.\n" +
+	"\areceipt\x18\x02 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\x12\x1e\n" +
+	"\n" +
+	"ciphertext\x18\x03 \x01(\fR\n" +
+	"ciphertext\"Q\n" +
 	"\x13UploadModuleRequest\x12\x1e\n" +
 	"\aproduct\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\aproduct\x12\x1a\n" +
 	"\x05chunk\x18\x02 \x01(\fB\x04\xe2A\x01\x02R\x05chunk\"r\n" +
@@ -1655,7 +2104,7 @@ const file_sandgate_v1_model_proto_rawDesc = "" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12.\n" +
 	"\areceipt\x18\x03 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\".\n" +
 	"\x12CancelModelRequest\x12\x18\n" +
-	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name2\xe5\x05\n" +
+	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name2\x94\a\n" +
 	"\fModelService\x12S\n" +
 	"\fExplainModel\x12 .sandgate.v1.ExplainModelRequest\x1a!.sandgate.v1.ExplainModelResponse\x12^\n" +
 	"\n" +
@@ -1667,7 +2116,9 @@ const file_sandgate_v1_model_proto_rawDesc = "" +
 	"\x13GetModelCertificate\x12'.sandgate.v1.GetModelCertificateRequest\x1a\x1d.sandgate.v1.ModelCertificate\x12J\n" +
 	"\rDownloadModel\x12!.sandgate.v1.DownloadModelRequest\x1a\x16.sandgate.v1.ModelFile\x12M\n" +
 	"\n" +
-	"ScoreModel\x12\x1e.sandgate.v1.ScoreModelRequest\x1a\x1f.sandgate.v1.ScoreModelResponse\x12U\n" +
+	"ScoreModel\x12\x1e.sandgate.v1.ScoreModelRequest\x1a\x1f.sandgate.v1.ScoreModelResponse\x12N\n" +
+	"\x0eGetModelInputs\x12\".sandgate.v1.GetModelInputsRequest\x1a\x18.sandgate.v1.ModelInputs\x12]\n" +
+	"\x0eScoreEncrypted\x12\".sandgate.v1.ScoreEncryptedRequest\x1a#.sandgate.v1.ScoreEncryptedResponse(\x010\x01\x12U\n" +
 	"\fUploadModule\x12 .sandgate.v1.UploadModuleRequest\x1a!.sandgate.v1.UploadModuleResponse(\x01\x12B\n" +
 	"\vCancelModel\x12\x1f.sandgate.v1.CancelModelRequest\x1a\x12.sandgate.v1.ModelBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
 
@@ -1684,73 +2135,89 @@ func file_sandgate_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_sandgate_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sandgate_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_sandgate_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_sandgate_v1_model_proto_goTypes = []any{
 	(Model_State)(0),                   // 0: sandgate.v1.Model.State
 	(Model_Verdict)(0),                 // 1: sandgate.v1.Model.Verdict
 	(*ExplainModelRequest)(nil),        // 2: sandgate.v1.ExplainModelRequest
 	(*ExplainModelResponse)(nil),       // 3: sandgate.v1.ExplainModelResponse
 	(*TrainModelRequest)(nil),          // 4: sandgate.v1.TrainModelRequest
-	(*Model)(nil),                      // 5: sandgate.v1.Model
-	(*ModelProgress)(nil),              // 6: sandgate.v1.ModelProgress
-	(*GetModelRequest)(nil),            // 7: sandgate.v1.GetModelRequest
-	(*ListModelsRequest)(nil),          // 8: sandgate.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),         // 9: sandgate.v1.ListModelsResponse
-	(*GetModelCertificateRequest)(nil), // 10: sandgate.v1.GetModelCertificateRequest
-	(*ModelCertificate)(nil),           // 11: sandgate.v1.ModelCertificate
-	(*DownloadModelRequest)(nil),       // 12: sandgate.v1.DownloadModelRequest
-	(*ModelFile)(nil),                  // 13: sandgate.v1.ModelFile
-	(*ScoreModelRequest)(nil),          // 14: sandgate.v1.ScoreModelRequest
-	(*ModelRow)(nil),                   // 15: sandgate.v1.ModelRow
-	(*ScoreModelResponse)(nil),         // 16: sandgate.v1.ScoreModelResponse
-	(*ScoreConfidence)(nil),            // 17: sandgate.v1.ScoreConfidence
-	(*UploadModuleRequest)(nil),        // 18: sandgate.v1.UploadModuleRequest
-	(*UploadModuleResponse)(nil),       // 19: sandgate.v1.UploadModuleResponse
-	(*CancelModelRequest)(nil),         // 20: sandgate.v1.CancelModelRequest
-	(*Reason)(nil),                     // 21: sandgate.v1.Reason
-	(*timestamppb.Timestamp)(nil),      // 22: google.protobuf.Timestamp
-	(*Receipt)(nil),                    // 23: sandgate.v1.Receipt
-	(*longrunningpb.Operation)(nil),    // 24: google.longrunning.Operation
+	(*ModelRehearsal)(nil),             // 5: sandgate.v1.ModelRehearsal
+	(*Model)(nil),                      // 6: sandgate.v1.Model
+	(*ModelProgress)(nil),              // 7: sandgate.v1.ModelProgress
+	(*GetModelRequest)(nil),            // 8: sandgate.v1.GetModelRequest
+	(*ListModelsRequest)(nil),          // 9: sandgate.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),         // 10: sandgate.v1.ListModelsResponse
+	(*GetModelCertificateRequest)(nil), // 11: sandgate.v1.GetModelCertificateRequest
+	(*ModelCertificate)(nil),           // 12: sandgate.v1.ModelCertificate
+	(*DownloadModelRequest)(nil),       // 13: sandgate.v1.DownloadModelRequest
+	(*ModelFile)(nil),                  // 14: sandgate.v1.ModelFile
+	(*ScoreModelRequest)(nil),          // 15: sandgate.v1.ScoreModelRequest
+	(*ModelRow)(nil),                   // 16: sandgate.v1.ModelRow
+	(*ScoreModelResponse)(nil),         // 17: sandgate.v1.ScoreModelResponse
+	(*ScoreConfidence)(nil),            // 18: sandgate.v1.ScoreConfidence
+	(*GetModelInputsRequest)(nil),      // 19: sandgate.v1.GetModelInputsRequest
+	(*ModelInputs)(nil),                // 20: sandgate.v1.ModelInputs
+	(*ScoreEncryptedRequest)(nil),      // 21: sandgate.v1.ScoreEncryptedRequest
+	(*ScoreEncryptedResponse)(nil),     // 22: sandgate.v1.ScoreEncryptedResponse
+	(*UploadModuleRequest)(nil),        // 23: sandgate.v1.UploadModuleRequest
+	(*UploadModuleResponse)(nil),       // 24: sandgate.v1.UploadModuleResponse
+	(*CancelModelRequest)(nil),         // 25: sandgate.v1.CancelModelRequest
+	(*Reason)(nil),                     // 26: sandgate.v1.Reason
+	(*TwinRun)(nil),                    // 27: sandgate.v1.TwinRun
+	(*SyntheticMark)(nil),              // 28: sandgate.v1.SyntheticMark
+	(*timestamppb.Timestamp)(nil),      // 29: google.protobuf.Timestamp
+	(*Receipt)(nil),                    // 30: sandgate.v1.Receipt
+	(*longrunningpb.Operation)(nil),    // 31: google.longrunning.Operation
 }
 var file_sandgate_v1_model_proto_depIdxs = []int32{
-	21, // 0: sandgate.v1.ExplainModelResponse.reasons:type_name -> sandgate.v1.Reason
-	0,  // 1: sandgate.v1.Model.state:type_name -> sandgate.v1.Model.State
-	1,  // 2: sandgate.v1.Model.verdict:type_name -> sandgate.v1.Model.Verdict
-	21, // 3: sandgate.v1.Model.reasons:type_name -> sandgate.v1.Reason
-	6,  // 4: sandgate.v1.Model.progress:type_name -> sandgate.v1.ModelProgress
-	22, // 5: sandgate.v1.Model.create_time:type_name -> google.protobuf.Timestamp
-	23, // 6: sandgate.v1.Model.receipt:type_name -> sandgate.v1.Receipt
-	5,  // 7: sandgate.v1.ListModelsResponse.models:type_name -> sandgate.v1.Model
-	23, // 8: sandgate.v1.ModelCertificate.receipt:type_name -> sandgate.v1.Receipt
-	23, // 9: sandgate.v1.ModelFile.receipt:type_name -> sandgate.v1.Receipt
-	15, // 10: sandgate.v1.ScoreModelRequest.rows:type_name -> sandgate.v1.ModelRow
-	15, // 11: sandgate.v1.ScoreModelResponse.scores:type_name -> sandgate.v1.ModelRow
-	23, // 12: sandgate.v1.ScoreModelResponse.receipt:type_name -> sandgate.v1.Receipt
-	17, // 13: sandgate.v1.ScoreModelResponse.confidences:type_name -> sandgate.v1.ScoreConfidence
-	23, // 14: sandgate.v1.UploadModuleResponse.receipt:type_name -> sandgate.v1.Receipt
-	2,  // 15: sandgate.v1.ModelService.ExplainModel:input_type -> sandgate.v1.ExplainModelRequest
-	4,  // 16: sandgate.v1.ModelService.TrainModel:input_type -> sandgate.v1.TrainModelRequest
-	7,  // 17: sandgate.v1.ModelService.GetModel:input_type -> sandgate.v1.GetModelRequest
-	8,  // 18: sandgate.v1.ModelService.ListModels:input_type -> sandgate.v1.ListModelsRequest
-	10, // 19: sandgate.v1.ModelService.GetModelCertificate:input_type -> sandgate.v1.GetModelCertificateRequest
-	12, // 20: sandgate.v1.ModelService.DownloadModel:input_type -> sandgate.v1.DownloadModelRequest
-	14, // 21: sandgate.v1.ModelService.ScoreModel:input_type -> sandgate.v1.ScoreModelRequest
-	18, // 22: sandgate.v1.ModelService.UploadModule:input_type -> sandgate.v1.UploadModuleRequest
-	20, // 23: sandgate.v1.ModelService.CancelModel:input_type -> sandgate.v1.CancelModelRequest
-	3,  // 24: sandgate.v1.ModelService.ExplainModel:output_type -> sandgate.v1.ExplainModelResponse
-	24, // 25: sandgate.v1.ModelService.TrainModel:output_type -> google.longrunning.Operation
-	5,  // 26: sandgate.v1.ModelService.GetModel:output_type -> sandgate.v1.Model
-	9,  // 27: sandgate.v1.ModelService.ListModels:output_type -> sandgate.v1.ListModelsResponse
-	11, // 28: sandgate.v1.ModelService.GetModelCertificate:output_type -> sandgate.v1.ModelCertificate
-	13, // 29: sandgate.v1.ModelService.DownloadModel:output_type -> sandgate.v1.ModelFile
-	16, // 30: sandgate.v1.ModelService.ScoreModel:output_type -> sandgate.v1.ScoreModelResponse
-	19, // 31: sandgate.v1.ModelService.UploadModule:output_type -> sandgate.v1.UploadModuleResponse
-	5,  // 32: sandgate.v1.ModelService.CancelModel:output_type -> sandgate.v1.Model
-	24, // [24:33] is the sub-list for method output_type
-	15, // [15:24] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	26, // 0: sandgate.v1.ExplainModelResponse.reasons:type_name -> sandgate.v1.Reason
+	27, // 1: sandgate.v1.TrainModelRequest.twin:type_name -> sandgate.v1.TwinRun
+	1,  // 2: sandgate.v1.ModelRehearsal.verdict:type_name -> sandgate.v1.Model.Verdict
+	26, // 3: sandgate.v1.ModelRehearsal.reasons:type_name -> sandgate.v1.Reason
+	28, // 4: sandgate.v1.ModelRehearsal.synthetic:type_name -> sandgate.v1.SyntheticMark
+	0,  // 5: sandgate.v1.Model.state:type_name -> sandgate.v1.Model.State
+	1,  // 6: sandgate.v1.Model.verdict:type_name -> sandgate.v1.Model.Verdict
+	26, // 7: sandgate.v1.Model.reasons:type_name -> sandgate.v1.Reason
+	7,  // 8: sandgate.v1.Model.progress:type_name -> sandgate.v1.ModelProgress
+	29, // 9: sandgate.v1.Model.create_time:type_name -> google.protobuf.Timestamp
+	30, // 10: sandgate.v1.Model.receipt:type_name -> sandgate.v1.Receipt
+	6,  // 11: sandgate.v1.ListModelsResponse.models:type_name -> sandgate.v1.Model
+	30, // 12: sandgate.v1.ModelCertificate.receipt:type_name -> sandgate.v1.Receipt
+	30, // 13: sandgate.v1.ModelFile.receipt:type_name -> sandgate.v1.Receipt
+	16, // 14: sandgate.v1.ScoreModelRequest.rows:type_name -> sandgate.v1.ModelRow
+	16, // 15: sandgate.v1.ScoreModelResponse.scores:type_name -> sandgate.v1.ModelRow
+	30, // 16: sandgate.v1.ScoreModelResponse.receipt:type_name -> sandgate.v1.Receipt
+	18, // 17: sandgate.v1.ScoreModelResponse.confidences:type_name -> sandgate.v1.ScoreConfidence
+	30, // 18: sandgate.v1.ScoreEncryptedResponse.receipt:type_name -> sandgate.v1.Receipt
+	30, // 19: sandgate.v1.UploadModuleResponse.receipt:type_name -> sandgate.v1.Receipt
+	2,  // 20: sandgate.v1.ModelService.ExplainModel:input_type -> sandgate.v1.ExplainModelRequest
+	4,  // 21: sandgate.v1.ModelService.TrainModel:input_type -> sandgate.v1.TrainModelRequest
+	8,  // 22: sandgate.v1.ModelService.GetModel:input_type -> sandgate.v1.GetModelRequest
+	9,  // 23: sandgate.v1.ModelService.ListModels:input_type -> sandgate.v1.ListModelsRequest
+	11, // 24: sandgate.v1.ModelService.GetModelCertificate:input_type -> sandgate.v1.GetModelCertificateRequest
+	13, // 25: sandgate.v1.ModelService.DownloadModel:input_type -> sandgate.v1.DownloadModelRequest
+	15, // 26: sandgate.v1.ModelService.ScoreModel:input_type -> sandgate.v1.ScoreModelRequest
+	19, // 27: sandgate.v1.ModelService.GetModelInputs:input_type -> sandgate.v1.GetModelInputsRequest
+	21, // 28: sandgate.v1.ModelService.ScoreEncrypted:input_type -> sandgate.v1.ScoreEncryptedRequest
+	23, // 29: sandgate.v1.ModelService.UploadModule:input_type -> sandgate.v1.UploadModuleRequest
+	25, // 30: sandgate.v1.ModelService.CancelModel:input_type -> sandgate.v1.CancelModelRequest
+	3,  // 31: sandgate.v1.ModelService.ExplainModel:output_type -> sandgate.v1.ExplainModelResponse
+	31, // 32: sandgate.v1.ModelService.TrainModel:output_type -> google.longrunning.Operation
+	6,  // 33: sandgate.v1.ModelService.GetModel:output_type -> sandgate.v1.Model
+	10, // 34: sandgate.v1.ModelService.ListModels:output_type -> sandgate.v1.ListModelsResponse
+	12, // 35: sandgate.v1.ModelService.GetModelCertificate:output_type -> sandgate.v1.ModelCertificate
+	14, // 36: sandgate.v1.ModelService.DownloadModel:output_type -> sandgate.v1.ModelFile
+	17, // 37: sandgate.v1.ModelService.ScoreModel:output_type -> sandgate.v1.ScoreModelResponse
+	20, // 38: sandgate.v1.ModelService.GetModelInputs:output_type -> sandgate.v1.ModelInputs
+	22, // 39: sandgate.v1.ModelService.ScoreEncrypted:output_type -> sandgate.v1.ScoreEncryptedResponse
+	24, // 40: sandgate.v1.ModelService.UploadModule:output_type -> sandgate.v1.UploadModuleResponse
+	6,  // 41: sandgate.v1.ModelService.CancelModel:output_type -> sandgate.v1.Model
+	31, // [31:42] is the sub-list for method output_type
+	20, // [20:31] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_model_proto_init() }
@@ -1758,6 +2225,7 @@ func file_sandgate_v1_model_proto_init() {
 	if File_sandgate_v1_model_proto != nil {
 		return
 	}
+	file_sandgate_v1_rehearsal_proto_init()
 	file_sandgate_v1_types_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1765,7 +2233,7 @@ func file_sandgate_v1_model_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_model_proto_rawDesc), len(file_sandgate_v1_model_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,8 @@ const (
 	ModelService_GetModelCertificate_FullMethodName = "/sandgate.v1.ModelService/GetModelCertificate"
 	ModelService_DownloadModel_FullMethodName       = "/sandgate.v1.ModelService/DownloadModel"
 	ModelService_ScoreModel_FullMethodName          = "/sandgate.v1.ModelService/ScoreModel"
+	ModelService_GetModelInputs_FullMethodName      = "/sandgate.v1.ModelService/GetModelInputs"
+	ModelService_ScoreEncrypted_FullMethodName      = "/sandgate.v1.ModelService/ScoreEncrypted"
 	ModelService_UploadModule_FullMethodName        = "/sandgate.v1.ModelService/UploadModule"
 	ModelService_CancelModel_FullMethodName         = "/sandgate.v1.ModelService/CancelModel"
 )
@@ -61,6 +63,14 @@ type ModelServiceClient interface {
 	// ScoreModel scores rows that the caller brings. They are used and forgotten: the
 	// ledger holds their number.
 	ScoreModel(ctx context.Context, in *ScoreModelRequest, opts ...grpc.CallOption) (*ScoreModelResponse, error)
+	// GetModelInputs says how rows are coded as a linear model's inputs, and nothing that
+	// was learnt, so that they can be encrypted.
+	GetModelInputs(ctx context.Context, in *GetModelInputsRequest, opts ...grpc.CallOption) (*ModelInputs, error)
+	// ScoreEncrypted scores rows that stay encrypted under a key of the caller's. The
+	// first message begins the call; each of the others carries one input of all rows, in
+	// the order of the inputs. The rows are counted before they are looked at, and stay
+	// counted. The first answer has what is left, each other one output.
+	ScoreEncrypted(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ScoreEncryptedRequest, ScoreEncryptedResponse], error)
 	// UploadModule brings the WebAssembly file that a filed product of family module pins.
 	// The first message names the product, every one carries a piece of the file. Only the
 	// very bytes of the pinned digest are taken, and only if the module is within the rules
@@ -148,9 +158,32 @@ func (c *modelServiceClient) ScoreModel(ctx context.Context, in *ScoreModelReque
 	return out, nil
 }
 
+func (c *modelServiceClient) GetModelInputs(ctx context.Context, in *GetModelInputsRequest, opts ...grpc.CallOption) (*ModelInputs, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ModelInputs)
+	err := c.cc.Invoke(ctx, ModelService_GetModelInputs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelServiceClient) ScoreEncrypted(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ScoreEncryptedRequest, ScoreEncryptedResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ModelService_ServiceDesc.Streams[0], ModelService_ScoreEncrypted_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ScoreEncryptedRequest, ScoreEncryptedResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ModelService_ScoreEncryptedClient = grpc.BidiStreamingClient[ScoreEncryptedRequest, ScoreEncryptedResponse]
+
 func (c *modelServiceClient) UploadModule(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadModuleRequest, UploadModuleResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &ModelService_ServiceDesc.Streams[0], ModelService_UploadModule_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &ModelService_ServiceDesc.Streams[1], ModelService_UploadModule_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -201,6 +234,14 @@ type ModelServiceServer interface {
 	// ScoreModel scores rows that the caller brings. They are used and forgotten: the
 	// ledger holds their number.
 	ScoreModel(context.Context, *ScoreModelRequest) (*ScoreModelResponse, error)
+	// GetModelInputs says how rows are coded as a linear model's inputs, and nothing that
+	// was learnt, so that they can be encrypted.
+	GetModelInputs(context.Context, *GetModelInputsRequest) (*ModelInputs, error)
+	// ScoreEncrypted scores rows that stay encrypted under a key of the caller's. The
+	// first message begins the call; each of the others carries one input of all rows, in
+	// the order of the inputs. The rows are counted before they are looked at, and stay
+	// counted. The first answer has what is left, each other one output.
+	ScoreEncrypted(grpc.BidiStreamingServer[ScoreEncryptedRequest, ScoreEncryptedResponse]) error
 	// UploadModule brings the WebAssembly file that a filed product of family module pins.
 	// The first message names the product, every one carries a piece of the file. Only the
 	// very bytes of the pinned digest are taken, and only if the module is within the rules
@@ -238,6 +279,12 @@ func (UnimplementedModelServiceServer) DownloadModel(context.Context, *DownloadM
 }
 func (UnimplementedModelServiceServer) ScoreModel(context.Context, *ScoreModelRequest) (*ScoreModelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ScoreModel not implemented")
+}
+func (UnimplementedModelServiceServer) GetModelInputs(context.Context, *GetModelInputsRequest) (*ModelInputs, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetModelInputs not implemented")
+}
+func (UnimplementedModelServiceServer) ScoreEncrypted(grpc.BidiStreamingServer[ScoreEncryptedRequest, ScoreEncryptedResponse]) error {
+	return status.Error(codes.Unimplemented, "method ScoreEncrypted not implemented")
 }
 func (UnimplementedModelServiceServer) UploadModule(grpc.ClientStreamingServer[UploadModuleRequest, UploadModuleResponse]) error {
 	return status.Error(codes.Unimplemented, "method UploadModule not implemented")
@@ -392,6 +439,31 @@ func _ModelService_ScoreModel_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ModelService_GetModelInputs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetModelInputsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelServiceServer).GetModelInputs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelService_GetModelInputs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelServiceServer).GetModelInputs(ctx, req.(*GetModelInputsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelService_ScoreEncrypted_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ModelServiceServer).ScoreEncrypted(&grpc.GenericServerStream[ScoreEncryptedRequest, ScoreEncryptedResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ModelService_ScoreEncryptedServer = grpc.BidiStreamingServer[ScoreEncryptedRequest, ScoreEncryptedResponse]
+
 func _ModelService_UploadModule_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(ModelServiceServer).UploadModule(&grpc.GenericServerStream[UploadModuleRequest, UploadModuleResponse]{ServerStream: stream})
 }
@@ -453,11 +525,21 @@ var ModelService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _ModelService_ScoreModel_Handler,
 		},
 		{
+			MethodName: "GetModelInputs",
+			Handler:    _ModelService_GetModelInputs_Handler,
+		},
+		{
 			MethodName: "CancelModel",
 			Handler:    _ModelService_CancelModel_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ScoreEncrypted",
+			Handler:       _ModelService_ScoreEncrypted_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
 		{
 			StreamName:    "UploadModule",
 			Handler:       _ModelService_UploadModule_Handler,

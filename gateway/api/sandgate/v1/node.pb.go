@@ -255,7 +255,10 @@ type AttendResponse struct {
 	//	*AttendResponse_Proposal
 	//	*AttendResponse_Message
 	//	*AttendResponse_Attachment
-	Event         isAttendResponse_Event `protobuf_oneof:"event"`
+	Event isAttendResponse_Event `protobuf_oneof:"event"`
+	// What the proposal is about, beside a proposal that holds its digest: canonical JSON,
+	// at most 1 MiB.
+	Brief         []byte `protobuf:"bytes,5,opt,name=brief,proto3" json:"brief,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -327,6 +330,13 @@ func (x *AttendResponse) GetAttachment() *Attachment {
 		if x, ok := x.Event.(*AttendResponse_Attachment); ok {
 			return x.Attachment
 		}
+	}
+	return nil
+}
+
+func (x *AttendResponse) GetBrief() []byte {
+	if x != nil {
+		return x.Brief
 	}
 	return nil
 }
@@ -756,6 +766,98 @@ func (x *FetchPartsResponse) GetPart() []byte {
 	return nil
 }
 
+// DeliverRequest is the answer of a round.
+type DeliverRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Session of the round.
+	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	// The answer for the receiver, at most 8 MiB.
+	Delivery      *SignedText `protobuf:"bytes,2,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliverRequest) Reset() {
+	*x = DeliverRequest{}
+	mi := &file_sandgate_v1_node_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliverRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliverRequest) ProtoMessage() {}
+
+func (x *DeliverRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_node_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliverRequest.ProtoReflect.Descriptor instead.
+func (*DeliverRequest) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_node_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *DeliverRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *DeliverRequest) GetDelivery() *SignedText {
+	if x != nil {
+		return x.Delivery
+	}
+	return nil
+}
+
+// DeliverResponse has no fields.
+type DeliverResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliverResponse) Reset() {
+	*x = DeliverResponse{}
+	mi := &file_sandgate_v1_node_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliverResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliverResponse) ProtoMessage() {}
+
+func (x *DeliverResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_node_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliverResponse.ProtoReflect.Descriptor instead.
+func (*DeliverResponse) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_node_proto_rawDescGZIP(), []int{14}
+}
+
 var File_sandgate_v1_node_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_node_proto_rawDesc = "" +
@@ -775,14 +877,15 @@ const file_sandgate_v1_node_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\asession\x12\x18\n" +
 	"\x04from\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x04from\x12\x1a\n" +
 	"\x05share\x18\x03 \x01(\bB\x04\xe2A\x01\x01R\x05share\"\x0f\n" +
-	"\rAttendRequest\"\xda\x01\n" +
+	"\rAttendRequest\"\xf0\x01\n" +
 	"\x0eAttendResponse\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x125\n" +
 	"\bproposal\x18\x02 \x01(\v2\x17.sandgate.v1.SignedTextH\x00R\bproposal\x123\n" +
 	"\amessage\x18\x03 \x01(\v2\x17.sandgate.v1.SignedTextH\x00R\amessage\x129\n" +
 	"\n" +
 	"attachment\x18\x04 \x01(\v2\x17.sandgate.v1.AttachmentH\x00R\n" +
-	"attachmentB\a\n" +
+	"attachment\x12\x14\n" +
+	"\x05brief\x18\x05 \x01(\fR\x05briefB\a\n" +
 	"\x05event\"e\n" +
 	"\n" +
 	"SayRequest\x12\x1e\n" +
@@ -803,14 +906,19 @@ const file_sandgate_v1_node_proto_rawDesc = "" +
 	"\x11FetchPartsRequest\x125\n" +
 	"\x06stream\x18\x01 \x01(\v2\x17.sandgate.v1.PartStreamB\x04\xe2A\x01\x02R\x06stream\"(\n" +
 	"\x12FetchPartsResponse\x12\x12\n" +
-	"\x04part\x18\x01 \x01(\fR\x04part2\xee\x02\n" +
+	"\x04part\x18\x01 \x01(\fR\x04part\"k\n" +
+	"\x0eDeliverRequest\x12\x1e\n" +
+	"\asession\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\asession\x129\n" +
+	"\bdelivery\x18\x02 \x01(\v2\x17.sandgate.v1.SignedTextB\x04\xe2A\x01\x02R\bdelivery\"\x11\n" +
+	"\x0fDeliverResponse2\xb4\x03\n" +
 	"\vNodeService\x12C\n" +
 	"\x06Attend\x12\x1a.sandgate.v1.AttendRequest\x1a\x1b.sandgate.v1.AttendResponse0\x01\x128\n" +
 	"\x03Say\x12\x17.sandgate.v1.SayRequest\x1a\x18.sandgate.v1.SayResponse\x12A\n" +
 	"\x06Attach\x12\x1a.sandgate.v1.AttachRequest\x1a\x1b.sandgate.v1.AttachResponse\x12L\n" +
 	"\tSendParts\x12\x1d.sandgate.v1.SendPartsRequest\x1a\x1e.sandgate.v1.SendPartsResponse(\x01\x12O\n" +
 	"\n" +
-	"FetchParts\x12\x1e.sandgate.v1.FetchPartsRequest\x1a\x1f.sandgate.v1.FetchPartsResponse0\x01BAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
+	"FetchParts\x12\x1e.sandgate.v1.FetchPartsRequest\x1a\x1f.sandgate.v1.FetchPartsResponse0\x01\x12D\n" +
+	"\aDeliver\x12\x1b.sandgate.v1.DeliverRequest\x1a\x1c.sandgate.v1.DeliverResponseBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
 
 var (
 	file_sandgate_v1_node_proto_rawDescOnce sync.Once
@@ -824,7 +932,7 @@ func file_sandgate_v1_node_proto_rawDescGZIP() []byte {
 	return file_sandgate_v1_node_proto_rawDescData
 }
 
-var file_sandgate_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_sandgate_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_sandgate_v1_node_proto_goTypes = []any{
 	(*SignedText)(nil),         // 0: sandgate.v1.SignedText
 	(*Attachment)(nil),         // 1: sandgate.v1.Attachment
@@ -839,6 +947,8 @@ var file_sandgate_v1_node_proto_goTypes = []any{
 	(*SendPartsResponse)(nil),  // 10: sandgate.v1.SendPartsResponse
 	(*FetchPartsRequest)(nil),  // 11: sandgate.v1.FetchPartsRequest
 	(*FetchPartsResponse)(nil), // 12: sandgate.v1.FetchPartsResponse
+	(*DeliverRequest)(nil),     // 13: sandgate.v1.DeliverRequest
+	(*DeliverResponse)(nil),    // 14: sandgate.v1.DeliverResponse
 }
 var file_sandgate_v1_node_proto_depIdxs = []int32{
 	0,  // 0: sandgate.v1.AttendResponse.proposal:type_name -> sandgate.v1.SignedText
@@ -848,21 +958,24 @@ var file_sandgate_v1_node_proto_depIdxs = []int32{
 	1,  // 4: sandgate.v1.AttachRequest.attachment:type_name -> sandgate.v1.Attachment
 	2,  // 5: sandgate.v1.SendPartsRequest.stream:type_name -> sandgate.v1.PartStream
 	2,  // 6: sandgate.v1.FetchPartsRequest.stream:type_name -> sandgate.v1.PartStream
-	3,  // 7: sandgate.v1.NodeService.Attend:input_type -> sandgate.v1.AttendRequest
-	5,  // 8: sandgate.v1.NodeService.Say:input_type -> sandgate.v1.SayRequest
-	7,  // 9: sandgate.v1.NodeService.Attach:input_type -> sandgate.v1.AttachRequest
-	9,  // 10: sandgate.v1.NodeService.SendParts:input_type -> sandgate.v1.SendPartsRequest
-	11, // 11: sandgate.v1.NodeService.FetchParts:input_type -> sandgate.v1.FetchPartsRequest
-	4,  // 12: sandgate.v1.NodeService.Attend:output_type -> sandgate.v1.AttendResponse
-	6,  // 13: sandgate.v1.NodeService.Say:output_type -> sandgate.v1.SayResponse
-	8,  // 14: sandgate.v1.NodeService.Attach:output_type -> sandgate.v1.AttachResponse
-	10, // 15: sandgate.v1.NodeService.SendParts:output_type -> sandgate.v1.SendPartsResponse
-	12, // 16: sandgate.v1.NodeService.FetchParts:output_type -> sandgate.v1.FetchPartsResponse
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	0,  // 7: sandgate.v1.DeliverRequest.delivery:type_name -> sandgate.v1.SignedText
+	3,  // 8: sandgate.v1.NodeService.Attend:input_type -> sandgate.v1.AttendRequest
+	5,  // 9: sandgate.v1.NodeService.Say:input_type -> sandgate.v1.SayRequest
+	7,  // 10: sandgate.v1.NodeService.Attach:input_type -> sandgate.v1.AttachRequest
+	9,  // 11: sandgate.v1.NodeService.SendParts:input_type -> sandgate.v1.SendPartsRequest
+	11, // 12: sandgate.v1.NodeService.FetchParts:input_type -> sandgate.v1.FetchPartsRequest
+	13, // 13: sandgate.v1.NodeService.Deliver:input_type -> sandgate.v1.DeliverRequest
+	4,  // 14: sandgate.v1.NodeService.Attend:output_type -> sandgate.v1.AttendResponse
+	6,  // 15: sandgate.v1.NodeService.Say:output_type -> sandgate.v1.SayResponse
+	8,  // 16: sandgate.v1.NodeService.Attach:output_type -> sandgate.v1.AttachResponse
+	10, // 17: sandgate.v1.NodeService.SendParts:output_type -> sandgate.v1.SendPartsResponse
+	12, // 18: sandgate.v1.NodeService.FetchParts:output_type -> sandgate.v1.FetchPartsResponse
+	14, // 19: sandgate.v1.NodeService.Deliver:output_type -> sandgate.v1.DeliverResponse
+	14, // [14:20] is the sub-list for method output_type
+	8,  // [8:14] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_node_proto_init() }
@@ -885,7 +998,7 @@ func file_sandgate_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_node_proto_rawDesc), len(file_sandgate_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	NodeService_Attach_FullMethodName     = "/sandgate.v1.NodeService/Attach"
 	NodeService_SendParts_FullMethodName  = "/sandgate.v1.NodeService/SendParts"
 	NodeService_FetchParts_FullMethodName = "/sandgate.v1.NodeService/FetchParts"
+	NodeService_Deliver_FullMethodName    = "/sandgate.v1.NodeService/Deliver"
 )
 
 // NodeServiceClient is the client API for NodeService service.
@@ -47,6 +48,8 @@ type NodeServiceClient interface {
 	// FetchParts streams parts: contributions to those who decrypt, decryption shares to
 	// the regulator.
 	FetchParts(ctx context.Context, in *FetchPartsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchPartsResponse], error)
+	// Deliver hands in the answer for the receiver, before the result; the regulator's alone.
+	Deliver(ctx context.Context, in *DeliverRequest, opts ...grpc.CallOption) (*DeliverResponse, error)
 }
 
 type nodeServiceClient struct {
@@ -128,6 +131,16 @@ func (c *nodeServiceClient) FetchParts(ctx context.Context, in *FetchPartsReques
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type NodeService_FetchPartsClient = grpc.ServerStreamingClient[FetchPartsResponse]
 
+func (c *nodeServiceClient) Deliver(ctx context.Context, in *DeliverRequest, opts ...grpc.CallOption) (*DeliverResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeliverResponse)
+	err := c.cc.Invoke(ctx, NodeService_Deliver_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodeServiceServer is the server API for NodeService service.
 // All implementations must embed UnimplementedNodeServiceServer
 // for forward compatibility.
@@ -149,6 +162,8 @@ type NodeServiceServer interface {
 	// FetchParts streams parts: contributions to those who decrypt, decryption shares to
 	// the regulator.
 	FetchParts(*FetchPartsRequest, grpc.ServerStreamingServer[FetchPartsResponse]) error
+	// Deliver hands in the answer for the receiver, before the result; the regulator's alone.
+	Deliver(context.Context, *DeliverRequest) (*DeliverResponse, error)
 	mustEmbedUnimplementedNodeServiceServer()
 }
 
@@ -173,6 +188,9 @@ func (UnimplementedNodeServiceServer) SendParts(grpc.ClientStreamingServer[SendP
 }
 func (UnimplementedNodeServiceServer) FetchParts(*FetchPartsRequest, grpc.ServerStreamingServer[FetchPartsResponse]) error {
 	return status.Error(codes.Unimplemented, "method FetchParts not implemented")
+}
+func (UnimplementedNodeServiceServer) Deliver(context.Context, *DeliverRequest) (*DeliverResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Deliver not implemented")
 }
 func (UnimplementedNodeServiceServer) mustEmbedUnimplementedNodeServiceServer() {}
 func (UnimplementedNodeServiceServer) testEmbeddedByValue()                     {}
@@ -260,6 +278,24 @@ func _NodeService_FetchParts_Handler(srv interface{}, stream grpc.ServerStream) 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type NodeService_FetchPartsServer = grpc.ServerStreamingServer[FetchPartsResponse]
 
+func _NodeService_Deliver_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeliverRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Deliver(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Deliver_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Deliver(ctx, req.(*DeliverRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NodeService_ServiceDesc is the grpc.ServiceDesc for NodeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -274,6 +310,10 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Attach",
 			Handler:    _NodeService_Attach_Handler,
+		},
+		{
+			MethodName: "Deliver",
+			Handler:    _NodeService_Deliver_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -207,7 +207,10 @@ type SubmitJobRequest struct {
 	SignedRequest []byte `protobuf:"bytes,4,opt,name=signed_request,json=signedRequest,proto3" json:"signed_request,omitempty"`
 	// The 32 random bytes that the signed commitment to text, parameters and target
 	// errors is salted with. The gateway checks the commitment and keeps no salt.
-	Salt          []byte `protobuf:"bytes,5,opt,name=salt,proto3" json:"salt,omitempty"`
+	Salt []byte `protobuf:"bytes,5,opt,name=salt,proto3" json:"salt,omitempty"`
+	// Rehearse on the synthetic twins instead; signature and salt are then left out. The
+	// job is in no ledger and its Release bears a SyntheticMark.
+	Twin          *TwinRun `protobuf:"bytes,6,opt,name=twin,proto3" json:"twin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,6 +276,13 @@ func (x *SubmitJobRequest) GetSignedRequest() []byte {
 func (x *SubmitJobRequest) GetSalt() []byte {
 	if x != nil {
 		return x.Salt
+	}
+	return nil
+}
+
+func (x *SubmitJobRequest) GetTwin() *TwinRun {
+	if x != nil {
+		return x.Twin
 	}
 	return nil
 }
@@ -1108,7 +1118,7 @@ var File_sandgate_v1_operator_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_operator_proto_rawDesc = "" +
 	"\n" +
-	"\x1asandgate/v1/operator.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x17sandgate/v1/types.proto\"\x9a\x02\n" +
+	"\x1asandgate/v1/operator.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a#google/longrunning/operations.proto\x1a\x1bsandgate/v1/rehearsal.proto\x1a\x17sandgate/v1/types.proto\"\x9a\x02\n" +
 	"\tQuerySpec\x12\x1e\n" +
 	"\alicence\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\alicence\x12\x1e\n" +
 	"\apurpose\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\apurpose\x12\x16\n" +
@@ -1123,14 +1133,15 @@ const file_sandgate_v1_operator_proto_rawDesc = "" +
 	"\x06column\x18\x01 \x01(\tB\x04\xe2A\x01\x01R\x06column\x12#\n" +
 	"\n" +
 	"half_width\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\thalfWidth\x12\x1c\n" +
-	"\x06values\x18\x03 \x01(\x03B\x04\xe2A\x01\x01R\x06values\"\xdd\x01\n" +
+	"\x06values\x18\x03 \x01(\x03B\x04\xe2A\x01\x01R\x06values\"\x8d\x02\n" +
 	"\x10SubmitJobRequest\x122\n" +
 	"\x05query\x18\x01 \x01(\v2\x16.sandgate.v1.QuerySpecB\x04\xe2A\x01\x02R\x05query\x12#\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\trequestId\x12)\n" +
 	"\rvalidate_only\x18\x03 \x01(\bB\x04\xe2A\x01\x01R\fvalidateOnly\x12+\n" +
 	"\x0esigned_request\x18\x04 \x01(\fB\x04\xe2A\x01\x02R\rsignedRequest\x12\x18\n" +
-	"\x04salt\x18\x05 \x01(\fB\x04\xe2A\x01\x02R\x04salt\"G\n" +
+	"\x04salt\x18\x05 \x01(\fB\x04\xe2A\x01\x02R\x04salt\x12.\n" +
+	"\x04twin\x18\x06 \x01(\v2\x14.sandgate.v1.TwinRunB\x04\xe2A\x01\x01R\x04twin\"G\n" +
 	"\x11ExplainJobRequest\x122\n" +
 	"\x05query\x18\x01 \x01(\v2\x16.sandgate.v1.QuerySpecB\x04\xe2A\x01\x02R\x05query\"\xfd\x03\n" +
 	"\x12ExplainJobResponse\x12\x18\n" +
@@ -1232,45 +1243,47 @@ var file_sandgate_v1_operator_proto_goTypes = []any{
 	(*ListBudgetsResponse)(nil),     // 12: sandgate.v1.ListBudgetsResponse
 	(*ListDatasetsRequest)(nil),     // 13: sandgate.v1.ListDatasetsRequest
 	(*ListDatasetsResponse)(nil),    // 14: sandgate.v1.ListDatasetsResponse
-	(*Reason)(nil),                  // 15: sandgate.v1.Reason
-	(*Budget)(nil),                  // 16: sandgate.v1.Budget
-	(*ReleaseColumn)(nil),           // 17: sandgate.v1.ReleaseColumn
-	(*Job)(nil),                     // 18: sandgate.v1.Job
-	(*Dataset)(nil),                 // 19: sandgate.v1.Dataset
-	(*longrunningpb.Operation)(nil), // 20: google.longrunning.Operation
-	(*Release)(nil),                 // 21: sandgate.v1.Release
+	(*TwinRun)(nil),                 // 15: sandgate.v1.TwinRun
+	(*Reason)(nil),                  // 16: sandgate.v1.Reason
+	(*Budget)(nil),                  // 17: sandgate.v1.Budget
+	(*ReleaseColumn)(nil),           // 18: sandgate.v1.ReleaseColumn
+	(*Job)(nil),                     // 19: sandgate.v1.Job
+	(*Dataset)(nil),                 // 20: sandgate.v1.Dataset
+	(*longrunningpb.Operation)(nil), // 21: google.longrunning.Operation
+	(*Release)(nil),                 // 22: sandgate.v1.Release
 }
 var file_sandgate_v1_operator_proto_depIdxs = []int32{
 	1,  // 0: sandgate.v1.QuerySpec.target_errors:type_name -> sandgate.v1.TargetError
 	0,  // 1: sandgate.v1.SubmitJobRequest.query:type_name -> sandgate.v1.QuerySpec
-	0,  // 2: sandgate.v1.ExplainJobRequest.query:type_name -> sandgate.v1.QuerySpec
-	15, // 3: sandgate.v1.ExplainJobResponse.reasons:type_name -> sandgate.v1.Reason
-	6,  // 4: sandgate.v1.ExplainJobResponse.errors:type_name -> sandgate.v1.ExpectedError
-	16, // 5: sandgate.v1.ExplainJobResponse.budgets:type_name -> sandgate.v1.Budget
-	5,  // 6: sandgate.v1.ExplainJobResponse.boundary:type_name -> sandgate.v1.Boundary
-	17, // 7: sandgate.v1.Boundary.columns:type_name -> sandgate.v1.ReleaseColumn
-	18, // 8: sandgate.v1.ListJobsResponse.jobs:type_name -> sandgate.v1.Job
-	16, // 9: sandgate.v1.ListBudgetsResponse.budgets:type_name -> sandgate.v1.Budget
-	19, // 10: sandgate.v1.ListDatasetsResponse.datasets:type_name -> sandgate.v1.Dataset
-	2,  // 11: sandgate.v1.OperatorService.SubmitJob:input_type -> sandgate.v1.SubmitJobRequest
-	3,  // 12: sandgate.v1.OperatorService.ExplainJob:input_type -> sandgate.v1.ExplainJobRequest
-	7,  // 13: sandgate.v1.OperatorService.GetJob:input_type -> sandgate.v1.GetJobRequest
-	8,  // 14: sandgate.v1.OperatorService.ListJobs:input_type -> sandgate.v1.ListJobsRequest
-	10, // 15: sandgate.v1.OperatorService.GetRelease:input_type -> sandgate.v1.GetReleaseRequest
-	11, // 16: sandgate.v1.OperatorService.ListBudgets:input_type -> sandgate.v1.ListBudgetsRequest
-	13, // 17: sandgate.v1.OperatorService.ListDatasets:input_type -> sandgate.v1.ListDatasetsRequest
-	20, // 18: sandgate.v1.OperatorService.SubmitJob:output_type -> google.longrunning.Operation
-	4,  // 19: sandgate.v1.OperatorService.ExplainJob:output_type -> sandgate.v1.ExplainJobResponse
-	18, // 20: sandgate.v1.OperatorService.GetJob:output_type -> sandgate.v1.Job
-	9,  // 21: sandgate.v1.OperatorService.ListJobs:output_type -> sandgate.v1.ListJobsResponse
-	21, // 22: sandgate.v1.OperatorService.GetRelease:output_type -> sandgate.v1.Release
-	12, // 23: sandgate.v1.OperatorService.ListBudgets:output_type -> sandgate.v1.ListBudgetsResponse
-	14, // 24: sandgate.v1.OperatorService.ListDatasets:output_type -> sandgate.v1.ListDatasetsResponse
-	18, // [18:25] is the sub-list for method output_type
-	11, // [11:18] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	15, // 2: sandgate.v1.SubmitJobRequest.twin:type_name -> sandgate.v1.TwinRun
+	0,  // 3: sandgate.v1.ExplainJobRequest.query:type_name -> sandgate.v1.QuerySpec
+	16, // 4: sandgate.v1.ExplainJobResponse.reasons:type_name -> sandgate.v1.Reason
+	6,  // 5: sandgate.v1.ExplainJobResponse.errors:type_name -> sandgate.v1.ExpectedError
+	17, // 6: sandgate.v1.ExplainJobResponse.budgets:type_name -> sandgate.v1.Budget
+	5,  // 7: sandgate.v1.ExplainJobResponse.boundary:type_name -> sandgate.v1.Boundary
+	18, // 8: sandgate.v1.Boundary.columns:type_name -> sandgate.v1.ReleaseColumn
+	19, // 9: sandgate.v1.ListJobsResponse.jobs:type_name -> sandgate.v1.Job
+	17, // 10: sandgate.v1.ListBudgetsResponse.budgets:type_name -> sandgate.v1.Budget
+	20, // 11: sandgate.v1.ListDatasetsResponse.datasets:type_name -> sandgate.v1.Dataset
+	2,  // 12: sandgate.v1.OperatorService.SubmitJob:input_type -> sandgate.v1.SubmitJobRequest
+	3,  // 13: sandgate.v1.OperatorService.ExplainJob:input_type -> sandgate.v1.ExplainJobRequest
+	7,  // 14: sandgate.v1.OperatorService.GetJob:input_type -> sandgate.v1.GetJobRequest
+	8,  // 15: sandgate.v1.OperatorService.ListJobs:input_type -> sandgate.v1.ListJobsRequest
+	10, // 16: sandgate.v1.OperatorService.GetRelease:input_type -> sandgate.v1.GetReleaseRequest
+	11, // 17: sandgate.v1.OperatorService.ListBudgets:input_type -> sandgate.v1.ListBudgetsRequest
+	13, // 18: sandgate.v1.OperatorService.ListDatasets:input_type -> sandgate.v1.ListDatasetsRequest
+	21, // 19: sandgate.v1.OperatorService.SubmitJob:output_type -> google.longrunning.Operation
+	4,  // 20: sandgate.v1.OperatorService.ExplainJob:output_type -> sandgate.v1.ExplainJobResponse
+	19, // 21: sandgate.v1.OperatorService.GetJob:output_type -> sandgate.v1.Job
+	9,  // 22: sandgate.v1.OperatorService.ListJobs:output_type -> sandgate.v1.ListJobsResponse
+	22, // 23: sandgate.v1.OperatorService.GetRelease:output_type -> sandgate.v1.Release
+	12, // 24: sandgate.v1.OperatorService.ListBudgets:output_type -> sandgate.v1.ListBudgetsResponse
+	14, // 25: sandgate.v1.OperatorService.ListDatasets:output_type -> sandgate.v1.ListDatasetsResponse
+	19, // [19:26] is the sub-list for method output_type
+	12, // [12:19] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_operator_proto_init() }
@@ -1278,6 +1291,7 @@ func file_sandgate_v1_operator_proto_init() {
 	if File_sandgate_v1_operator_proto != nil {
 		return
 	}
+	file_sandgate_v1_rehearsal_proto_init()
 	file_sandgate_v1_types_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

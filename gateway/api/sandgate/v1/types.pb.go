@@ -502,7 +502,10 @@ type Release struct {
 	// those of the core's release, if the text has a core.
 	Derived bool `protobuf:"varint,9,opt,name=derived,proto3" json:"derived,omitempty"`
 	// Earlier releases that the text read.
-	Sources       []*ReleaseSource `protobuf:"bytes,10,rep,name=sources,proto3" json:"sources,omitempty"`
+	Sources []*ReleaseSource `protobuf:"bytes,10,rep,name=sources,proto3" json:"sources,omitempty"`
+	// Set when the rows are synthetic: a rehearsal, which no ledger knows. digest and
+	// receipt are then empty and nothing was debited.
+	Synthetic     *SyntheticMark `protobuf:"bytes,11,opt,name=synthetic,proto3" json:"synthetic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -603,6 +606,13 @@ func (x *Release) GetDerived() bool {
 func (x *Release) GetSources() []*ReleaseSource {
 	if x != nil {
 		return x.Sources
+	}
+	return nil
+}
+
+func (x *Release) GetSynthetic() *SyntheticMark {
+	if x != nil {
+		return x.Synthetic
 	}
 	return nil
 }
@@ -764,7 +774,10 @@ type Job struct {
 	// Place in the queue of a queued job, 1 being next; 0 otherwise.
 	QueuePosition int32 `protobuf:"varint,12,opt,name=queue_position,json=queuePosition,proto3" json:"queue_position,omitempty"`
 	// Product it ran under; empty for none.
-	Product       string `protobuf:"bytes,13,opt,name=product,proto3" json:"product,omitempty"`
+	Product string `protobuf:"bytes,13,opt,name=product,proto3" json:"product,omitempty"`
+	// True of a rehearsal on synthetic rows, which no ledger knows; its name begins with
+	// jobs/twin-.
+	Synthetic     bool `protobuf:"varint,14,opt,name=synthetic,proto3" json:"synthetic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -888,6 +901,13 @@ func (x *Job) GetProduct() string {
 		return x.Product
 	}
 	return ""
+}
+
+func (x *Job) GetSynthetic() bool {
+	if x != nil {
+		return x.Synthetic
+	}
+	return false
 }
 
 // Budget 隐私预算 is one scope of the privacy filter.
@@ -1624,7 +1644,7 @@ var File_sandgate_v1_types_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x17sandgate/v1/types.proto\x12\vsandgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x01\n" +
+	"\x17sandgate/v1/types.proto\x12\vsandgate.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsandgate/v1/rehearsal.proto\"\xe3\x01\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
 	"\x04rule\x18\x02 \x01(\tR\x04rule\x12\x15\n" +
@@ -1656,7 +1676,7 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\bwithheld\x18\x05 \x01(\tR\bwithheld\"<\n" +
 	"\n" +
 	"ReleaseRow\x12.\n" +
-	"\x05cells\x18\x01 \x03(\v2\x18.sandgate.v1.ReleaseCellR\x05cells\"\xef\x02\n" +
+	"\x05cells\x18\x01 \x03(\v2\x18.sandgate.v1.ReleaseCellR\x05cells\"\xa9\x03\n" +
 	"\aRelease\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
 	"\acolumns\x18\x02 \x03(\v2\x1a.sandgate.v1.ReleaseColumnR\acolumns\x12+\n" +
@@ -1668,7 +1688,8 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\areceipt\x18\b \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\x12\x18\n" +
 	"\aderived\x18\t \x01(\bR\aderived\x124\n" +
 	"\asources\x18\n" +
-	" \x03(\v2\x1a.sandgate.v1.ReleaseSourceR\asources\"k\n" +
+	" \x03(\v2\x1a.sandgate.v1.ReleaseSourceR\asources\x128\n" +
+	"\tsynthetic\x18\v \x01(\v2\x1a.sandgate.v1.SyntheticMarkR\tsynthetic\"k\n" +
 	"\rReleaseSource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12.\n" +
@@ -1676,7 +1697,7 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\aReceipt\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1b\n" +
 	"\tleaf_hash\x18\x02 \x01(\fR\bleafHash\x12\x12\n" +
-	"\x04json\x18\x03 \x01(\fR\x04json\"\xd9\x04\n" +
+	"\x04json\x18\x03 \x01(\fR\x04json\"\xf7\x04\n" +
 	"\x03Job\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x18\n" +
@@ -1693,7 +1714,8 @@ const file_sandgate_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"error_code\x18\v \x01(\tR\terrorCode\x12%\n" +
 	"\x0equeue_position\x18\f \x01(\x05R\rqueuePosition\x12\x18\n" +
-	"\aproduct\x18\r \x01(\tR\aproduct\"\x9e\x01\n" +
+	"\aproduct\x18\r \x01(\tR\aproduct\x12\x1c\n" +
+	"\tsynthetic\x18\x0e \x01(\bR\tsynthetic\"\x9e\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_RUNNING\x10\x01\x12\x13\n" +
@@ -1809,7 +1831,8 @@ var file_sandgate_v1_types_proto_goTypes = []any{
 	(*Registration)(nil),          // 13: sandgate.v1.Registration
 	(*Dataset)(nil),               // 14: sandgate.v1.Dataset
 	(*RefusalDetail)(nil),         // 15: sandgate.v1.RefusalDetail
-	(*timestamppb.Timestamp)(nil), // 16: google.protobuf.Timestamp
+	(*SyntheticMark)(nil),         // 16: sandgate.v1.SyntheticMark
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
 }
 var file_sandgate_v1_types_proto_depIdxs = []int32{
 	0,  // 0: sandgate.v1.ReleaseColumn.kind:type_name -> sandgate.v1.ReleaseColumn.Kind
@@ -1818,22 +1841,23 @@ var file_sandgate_v1_types_proto_depIdxs = []int32{
 	5,  // 3: sandgate.v1.Release.rows:type_name -> sandgate.v1.ReleaseRow
 	8,  // 4: sandgate.v1.Release.receipt:type_name -> sandgate.v1.Receipt
 	7,  // 5: sandgate.v1.Release.sources:type_name -> sandgate.v1.ReleaseSource
-	8,  // 6: sandgate.v1.ReleaseSource.receipt:type_name -> sandgate.v1.Receipt
-	1,  // 7: sandgate.v1.Job.state:type_name -> sandgate.v1.Job.State
-	2,  // 8: sandgate.v1.Job.reasons:type_name -> sandgate.v1.Reason
-	16, // 9: sandgate.v1.Job.create_time:type_name -> google.protobuf.Timestamp
-	16, // 10: sandgate.v1.Registration.valid_until:type_name -> google.protobuf.Timestamp
-	11, // 11: sandgate.v1.Dataset.columns:type_name -> sandgate.v1.DatasetColumn
-	12, // 12: sandgate.v1.Dataset.sharing:type_name -> sandgate.v1.Access
-	12, // 13: sandgate.v1.Dataset.opening:type_name -> sandgate.v1.Access
-	13, // 14: sandgate.v1.Dataset.registration:type_name -> sandgate.v1.Registration
-	2,  // 15: sandgate.v1.Dataset.withheld:type_name -> sandgate.v1.Reason
-	2,  // 16: sandgate.v1.RefusalDetail.reasons:type_name -> sandgate.v1.Reason
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	16, // 6: sandgate.v1.Release.synthetic:type_name -> sandgate.v1.SyntheticMark
+	8,  // 7: sandgate.v1.ReleaseSource.receipt:type_name -> sandgate.v1.Receipt
+	1,  // 8: sandgate.v1.Job.state:type_name -> sandgate.v1.Job.State
+	2,  // 9: sandgate.v1.Job.reasons:type_name -> sandgate.v1.Reason
+	17, // 10: sandgate.v1.Job.create_time:type_name -> google.protobuf.Timestamp
+	17, // 11: sandgate.v1.Registration.valid_until:type_name -> google.protobuf.Timestamp
+	11, // 12: sandgate.v1.Dataset.columns:type_name -> sandgate.v1.DatasetColumn
+	12, // 13: sandgate.v1.Dataset.sharing:type_name -> sandgate.v1.Access
+	12, // 14: sandgate.v1.Dataset.opening:type_name -> sandgate.v1.Access
+	13, // 15: sandgate.v1.Dataset.registration:type_name -> sandgate.v1.Registration
+	2,  // 16: sandgate.v1.Dataset.withheld:type_name -> sandgate.v1.Reason
+	2,  // 17: sandgate.v1.RefusalDetail.reasons:type_name -> sandgate.v1.Reason
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_types_proto_init() }
@@ -1841,6 +1865,7 @@ func file_sandgate_v1_types_proto_init() {
 	if File_sandgate_v1_types_proto != nil {
 		return
 	}
+	file_sandgate_v1_rehearsal_proto_init()
 	file_sandgate_v1_types_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

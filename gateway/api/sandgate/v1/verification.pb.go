@@ -158,7 +158,10 @@ type VerifyRequest struct {
 	// key; docs/requests.md lists the exact bytes. It commits to identifier and claim.
 	SignedRequest []byte `protobuf:"bytes,7,opt,name=signed_request,json=signedRequest,proto3" json:"signed_request,omitempty"`
 	// The 32 random bytes that the commitment is salted with.
-	Salt          []byte `protobuf:"bytes,8,opt,name=salt,proto3" json:"salt,omitempty"`
+	Salt []byte `protobuf:"bytes,8,opt,name=salt,proto3" json:"salt,omitempty"`
+	// Rehearse on the synthetic twin instead: subject_id is then that of a synthetic
+	// person, signature and salt are left out, and nothing is counted or ledgered.
+	Twin          *TwinRun `protobuf:"bytes,9,opt,name=twin,proto3" json:"twin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -249,6 +252,13 @@ func (x *VerifyRequest) GetSalt() []byte {
 	return nil
 }
 
+func (x *VerifyRequest) GetTwin() *TwinRun {
+	if x != nil {
+		return x.Twin
+	}
+	return nil
+}
+
 // Verification 核验 is one question about one subject as the ledger knows it.
 type Verification struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -277,7 +287,9 @@ type Verification struct {
 	// Receipt of the entry that commits to the answer.
 	Receipt *Receipt `protobuf:"bytes,12,opt,name=receipt,proto3" json:"receipt,omitempty"`
 	// For the regulator: what the operator is not shown. Unset for an operator.
-	Insight       *VerificationInsight `protobuf:"bytes,13,opt,name=insight,proto3" json:"insight,omitempty"`
+	Insight *VerificationInsight `protobuf:"bytes,13,opt,name=insight,proto3" json:"insight,omitempty"`
+	// Set when the answer is about a synthetic person: a rehearsal, which no ledger knows.
+	Synthetic     *SyntheticMark `protobuf:"bytes,14,opt,name=synthetic,proto3" json:"synthetic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -399,6 +411,13 @@ func (x *Verification) GetReceipt() *Receipt {
 func (x *Verification) GetInsight() *VerificationInsight {
 	if x != nil {
 		return x.Insight
+	}
+	return nil
+}
+
+func (x *Verification) GetSynthetic() *SyntheticMark {
+	if x != nil {
+		return x.Synthetic
 	}
 	return nil
 }
@@ -738,7 +757,7 @@ var File_sandgate_v1_verification_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_verification_proto_rawDesc = "" +
 	"\n" +
-	"\x1esandgate/v1/verification.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17sandgate/v1/types.proto\"\x9c\x02\n" +
+	"\x1esandgate/v1/verification.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsandgate/v1/rehearsal.proto\x1a\x17sandgate/v1/types.proto\"\xcc\x02\n" +
 	"\rVerifyRequest\x12#\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\trequestId\x12\x1e\n" +
@@ -749,7 +768,8 @@ const file_sandgate_v1_verification_proto_rawDesc = "" +
 	"subject_id\x18\x05 \x01(\tB\x04\xe2A\x01\x02R\tsubjectId\x12\x1a\n" +
 	"\x05claim\x18\x06 \x01(\tB\x04\xe2A\x01\x01R\x05claim\x12+\n" +
 	"\x0esigned_request\x18\a \x01(\fB\x04\xe2A\x01\x02R\rsignedRequest\x12\x18\n" +
-	"\x04salt\x18\b \x01(\fB\x04\xe2A\x01\x02R\x04salt\"\xbd\x05\n" +
+	"\x04salt\x18\b \x01(\fB\x04\xe2A\x01\x02R\x04salt\x12.\n" +
+	"\x04twin\x18\t \x01(\v2\x14.sandgate.v1.TwinRunB\x04\xe2A\x01\x01R\x04twin\"\xf7\x05\n" +
 	"\fVerification\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\boperator\x18\x02 \x01(\tR\boperator\x12\x18\n" +
@@ -765,7 +785,8 @@ const file_sandgate_v1_verification_proto_rawDesc = "" +
 	"createTime\x12\x10\n" +
 	"\x03seq\x18\v \x01(\x04R\x03seq\x12.\n" +
 	"\areceipt\x18\f \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\x12:\n" +
-	"\ainsight\x18\r \x01(\v2 .sandgate.v1.VerificationInsightR\ainsight\"j\n" +
+	"\ainsight\x18\r \x01(\v2 .sandgate.v1.VerificationInsightR\ainsight\x128\n" +
+	"\tsynthetic\x18\x0e \x01(\v2\x1a.sandgate.v1.SyntheticMarkR\tsynthetic\"j\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_REFUSED\x10\x01\x12\x11\n" +
@@ -829,31 +850,35 @@ var file_sandgate_v1_verification_proto_goTypes = []any{
 	(*ListVerificationsRequest)(nil),  // 6: sandgate.v1.ListVerificationsRequest
 	(*ListVerificationsResponse)(nil), // 7: sandgate.v1.ListVerificationsResponse
 	(*VerificationProbe)(nil),         // 8: sandgate.v1.VerificationProbe
-	(*Reason)(nil),                    // 9: sandgate.v1.Reason
-	(*timestamppb.Timestamp)(nil),     // 10: google.protobuf.Timestamp
-	(*Receipt)(nil),                   // 11: sandgate.v1.Receipt
+	(*TwinRun)(nil),                   // 9: sandgate.v1.TwinRun
+	(*Reason)(nil),                    // 10: sandgate.v1.Reason
+	(*timestamppb.Timestamp)(nil),     // 11: google.protobuf.Timestamp
+	(*Receipt)(nil),                   // 12: sandgate.v1.Receipt
+	(*SyntheticMark)(nil),             // 13: sandgate.v1.SyntheticMark
 }
 var file_sandgate_v1_verification_proto_depIdxs = []int32{
-	0,  // 0: sandgate.v1.Verification.state:type_name -> sandgate.v1.Verification.State
-	1,  // 1: sandgate.v1.Verification.answer:type_name -> sandgate.v1.Verification.Answer
-	9,  // 2: sandgate.v1.Verification.reasons:type_name -> sandgate.v1.Reason
-	10, // 3: sandgate.v1.Verification.create_time:type_name -> google.protobuf.Timestamp
-	11, // 4: sandgate.v1.Verification.receipt:type_name -> sandgate.v1.Receipt
-	4,  // 5: sandgate.v1.Verification.insight:type_name -> sandgate.v1.VerificationInsight
-	3,  // 6: sandgate.v1.ListVerificationsResponse.verifications:type_name -> sandgate.v1.Verification
-	8,  // 7: sandgate.v1.ListVerificationsResponse.probes:type_name -> sandgate.v1.VerificationProbe
-	10, // 8: sandgate.v1.VerificationProbe.time:type_name -> google.protobuf.Timestamp
-	2,  // 9: sandgate.v1.VerificationService.Verify:input_type -> sandgate.v1.VerifyRequest
-	5,  // 10: sandgate.v1.VerificationService.GetVerification:input_type -> sandgate.v1.GetVerificationRequest
-	6,  // 11: sandgate.v1.VerificationService.ListVerifications:input_type -> sandgate.v1.ListVerificationsRequest
-	3,  // 12: sandgate.v1.VerificationService.Verify:output_type -> sandgate.v1.Verification
-	3,  // 13: sandgate.v1.VerificationService.GetVerification:output_type -> sandgate.v1.Verification
-	7,  // 14: sandgate.v1.VerificationService.ListVerifications:output_type -> sandgate.v1.ListVerificationsResponse
-	12, // [12:15] is the sub-list for method output_type
-	9,  // [9:12] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	9,  // 0: sandgate.v1.VerifyRequest.twin:type_name -> sandgate.v1.TwinRun
+	0,  // 1: sandgate.v1.Verification.state:type_name -> sandgate.v1.Verification.State
+	1,  // 2: sandgate.v1.Verification.answer:type_name -> sandgate.v1.Verification.Answer
+	10, // 3: sandgate.v1.Verification.reasons:type_name -> sandgate.v1.Reason
+	11, // 4: sandgate.v1.Verification.create_time:type_name -> google.protobuf.Timestamp
+	12, // 5: sandgate.v1.Verification.receipt:type_name -> sandgate.v1.Receipt
+	4,  // 6: sandgate.v1.Verification.insight:type_name -> sandgate.v1.VerificationInsight
+	13, // 7: sandgate.v1.Verification.synthetic:type_name -> sandgate.v1.SyntheticMark
+	3,  // 8: sandgate.v1.ListVerificationsResponse.verifications:type_name -> sandgate.v1.Verification
+	8,  // 9: sandgate.v1.ListVerificationsResponse.probes:type_name -> sandgate.v1.VerificationProbe
+	11, // 10: sandgate.v1.VerificationProbe.time:type_name -> google.protobuf.Timestamp
+	2,  // 11: sandgate.v1.VerificationService.Verify:input_type -> sandgate.v1.VerifyRequest
+	5,  // 12: sandgate.v1.VerificationService.GetVerification:input_type -> sandgate.v1.GetVerificationRequest
+	6,  // 13: sandgate.v1.VerificationService.ListVerifications:input_type -> sandgate.v1.ListVerificationsRequest
+	3,  // 14: sandgate.v1.VerificationService.Verify:output_type -> sandgate.v1.Verification
+	3,  // 15: sandgate.v1.VerificationService.GetVerification:output_type -> sandgate.v1.Verification
+	7,  // 16: sandgate.v1.VerificationService.ListVerifications:output_type -> sandgate.v1.ListVerificationsResponse
+	14, // [14:17] is the sub-list for method output_type
+	11, // [11:14] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_verification_proto_init() }
@@ -861,6 +886,7 @@ func file_sandgate_v1_verification_proto_init() {
 	if File_sandgate_v1_verification_proto != nil {
 		return
 	}
+	file_sandgate_v1_rehearsal_proto_init()
 	file_sandgate_v1_types_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

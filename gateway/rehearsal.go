@@ -1,0 +1,398 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/compute/release"
+	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/ledger/state"
+	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/sandbox"
+)
+
+// rehearsalPrefix starts the ids of rehearsals. No job of the ledger has such an id.
+const rehearsalPrefix = "twin-"
+
+func isRehearsal(job string) bool { return strings.HasPrefix(job, rehearsalPrefix) }
+
+// rehearsal is a query on synthetic rows: no entry of the ledger, no reservation, no
+// stored release. It is kept in memory for its operator.
+type rehearsal struct {
+	id, operator string
+	p            *prepared
+	run          TwinRun
+	at           time.Time
+	price        budget.Nano
+	ownRepeat    bool // on the real data the operator was given the answer before
+
+	ticket *sandbox.Ticket
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	// What follows is set before done is closed.
+	rel       *release.Release // before the text's post-processing
+	snapshots []string
+	repeatOf  string
+	mark      *Mark
+	failed    *policies.Reason
+}
+
+// Mark says of an answer that it comes from synthetic rows.
+type Mark struct {
+	Sources      []MarkSource
+	Seed         string
+	Price        budget.Nano // on the real data, now
+	RepeatOnReal bool
+}
+
+// MarkSource is a twin that was drawn from.
+type MarkSource struct {
+	Dataset, Twin string
+	Units, Rows   int64
+	MadeUp        []string // columns used of which the twin learned nothing
+}
+
+func (r *rehearsal) ended() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Rehearse takes a query the way that Submit does, on the twins of its data sets: the
+// same analysis, decision and refusals, plan, worker, kernel and price. It records
+// nothing in the ledger, charges nothing and holds the answer against the operator's own
+// rehearsals alone. Calling again with the same request id and query returns the same.
+//
+// It decides on the budgets as they are: what would be refused for want of budget on
+// the real data is refused here too. That another operator was answered the same is
+// nothing to find out here, so a repeat of his release is decided as a new query.
+func (d *Domain) Rehearse(ctx context.Context, operator, requestID string, q Query, run TwinRun) (job string, err error) {
+	if err := d.Authorize(operator, policies.ActSubmitJob, policies.Resource{}); err != nil {
+		return "", err
+	}
+	if err := run.checked(requestID); err != nil {
+		return "", err
+	}
+	p, err := d.prepare(ctx, operator, rehearsalPrefix+requestID, q)
+	if err != nil {
+		return "", err
+	}
+	defer p.settle()
+	r := &rehearsal{id: rehearsalPrefix + p.request.Job, operator: operator, p: p, run: run, done: make(chan struct{})}
+	if known := d.rehearsalOf(operator, r.id); known != nil {
+		if known.p.request.Query != p.request.Query || known.run != run || known.p.request.Price != p.request.Price {
+			return "", invalid("REQUEST_ID_REUSED", "该 request_id 已用于另一请求", "the request_id was used for another request")
+		}
+		return r.id, nil
+	}
+	if r.ownRepeat = d.ownRepeat(operator, p); p.decision.Repeated != nil && !r.ownRepeat {
+		d.log.View(func() {
+			ask := p.ask
+			ask.Request.Query = r.id // a commitment that nothing was released under
+			p.decision = d.state.Decide(ask)
+		})
+	}
+	if p.decision.Refused != nil {
+		return "", &Refusal{Reasons: p.decision.Refused.Reasons}
+	}
+	if r.price = p.plan.Rho; r.ownRepeat {
+		r.price = 0
+	}
+	if err := d.rehearsable(p); err != nil {
+		return "", err
+	}
+	if _, err := d.bindPost(ctx, operator, p); err != nil {
+		return "", err
+	}
+	if err := d.admit(ctx, operator, p); err != nil {
+		return "", err
+	}
+	d.startRehearsal(r)
+	return r.id, nil
+}
+
+// rehearsable refuses what Submit would refuse before it charges, and what has no twin.
+func (d *Domain) rehearsable(p *prepared) error {
+	if err := d.store.Fits(p.snaps); err != nil {
+		return leaseRefused(err)
+	}
+	if err := d.isLeaving(p.query.Core.Datasets()...); err != nil {
+		return err
+	}
+	if err := d.exactReady(p); err != nil {
+		return err
+	}
+	for i, id := range p.query.Core.Datasets() {
+		if p.schemas[i].Public {
+			continue
+		}
+		if _, _, err := d.twins(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rehearsalOf is one of a party's own; nil for any other.
+func (d *Domain) rehearsalOf(party, id string) *rehearsal {
+	d.rehearsed.mu.Lock()
+	defer d.rehearsed.mu.Unlock()
+	if r := d.rehearsed.jobs[id]; r != nil && r.operator == party {
+		return r
+	}
+	return nil
+}
+
+func errNoRehearsal() error {
+	return refusal(policies.Reason{Code: "NOT_FOUND", Rule: "request", SetBy: "sandgate", ZH: "没有这次演练", EN: "there is no such rehearsal",
+		HintZH: "演练只保留最近的几次，网关重启后不再保留；请重新提交", HintEN: "the last ones only are kept, and none over a restart; submit it again"})
+}
+
+// startRehearsal runs one in the background.
+func (d *Domain) startRehearsal(r *rehearsal) {
+	all := &d.rehearsed
+	r.at, r.ticket = r.p.at, r.p.ticket
+	var ctx context.Context
+	ctx, r.cancel = context.WithCancel(d.ctx)
+	all.mu.Lock()
+	if all.jobs == nil {
+		all.jobs = map[string]*rehearsal{}
+	}
+	if all.jobs[r.id] != nil { // another call with this request id came first
+		all.mu.Unlock()
+		r.cancel()
+		return
+	}
+	all.jobs[r.id] = r
+	all.order = append(all.order, r.id)
+	all.forget(r.operator)
+	all.mu.Unlock()
+	r.p.started = true
+	d.jobs.Go(func() {
+		defer r.cancel()
+		defer close(r.done)
+		defer r.ticket.Close()
+		if err := d.play(ctx, r); err != nil {
+			r.failed = rehearsalFailure(ctx, err)
+			d.opt.Logger.Warn("rehearsal gave no answer", "rehearsal", r.id)
+		}
+	})
+}
+
+// forget lets go of an operator's oldest ended rehearsals.
+func (r *rehearsals) forget(operator string) {
+	held := 0
+	for _, id := range slices.Backward(r.order) {
+		if x := r.jobs[id]; x.operator == operator {
+			if held++; held > keptRehearsals && x.ended() {
+				delete(r.jobs, id)
+			}
+		}
+	}
+	r.order = slices.DeleteFunc(r.order, func(id string) bool { return r.jobs[id] == nil })
+}
+
+// rehearsalFailure says why there is no answer. Synthetic rows hold no secret, but the
+// words are those of the real path as far as they go.
+func rehearsalFailure(ctx context.Context, err error) *policies.Reason {
+	var refused *Refusal
+	var reason *policies.Reason
+	switch {
+	case ctx.Err() != nil:
+		return &policies.Reason{Code: "CANCELLED", Rule: "request", SetBy: "sandgate", ZH: "演练已取消；没有扣减", EN: "the rehearsal was cancelled; nothing was charged"}
+	case errors.As(err, &refused) && len(refused.Reasons) > 0:
+		return &refused.Reasons[0]
+	case errors.As(err, &reason):
+		return reason
+	}
+	return &policies.Reason{Code: "EXECUTION_FAILED", Rule: "execution", SetBy: "sandgate", ZH: "演练未能完成；没有扣减", EN: "the rehearsal could not be completed; nothing was charged"}
+}
+
+// play draws the rows and computes.
+func (d *Domain) play(ctx context.Context, r *rehearsal) error {
+	p := r.p
+	drawing, cancel := context.WithTimeout(ctx, drawWall)
+	defer cancel()
+	var leases []*engine.Lease
+	var draws []*draw // nil where the data set is public
+	defer func() {
+		for _, l := range leases {
+			l.Release()
+		}
+	}()
+	for i, id := range p.query.Core.Datasets() {
+		var x *draw
+		var lease *engine.Lease
+		var err error
+		snapshot := p.snaps[i]
+		if p.schemas[i].Public {
+			lease, err = d.store.Lease(drawing, []string{snapshot})
+			err = leaseRefused(err)
+		} else if x, lease, err = d.drawTwin(drawing, id, r.run); err == nil {
+			snapshot = x.snapshot
+		}
+		if err != nil {
+			return err
+		}
+		leases, draws, r.snapshots = append(leases, lease), append(draws, x), append(r.snapshots, snapshot)
+	}
+	r.mark = r.markOf(draws)
+	if of := d.rehearsedBefore(r); of != nil {
+		r.rel, r.repeatOf = of.rel, of.id
+		return nil
+	}
+	if err := r.ticket.Wait(ctx, nil); err != nil {
+		return err
+	}
+	running, stop := context.WithTimeout(sandbox.WithTicket(ctx, r.ticket), d.opt.Wall)
+	defer stop()
+	rel, err := d.computeRehearsal(running, r, leases, draws)
+	if err != nil {
+		return err
+	}
+	// Pseudonyms are given under the agreement, as in an answer.
+	var pseudonyms []int
+	d.log.View(func() { pseudonyms = d.state.Book().PseudonymKeys(*p.request.Core) })
+	j := state.Job{Request: p.request, Reserved: &entry.Reserved{Request: p.request, Pseudonyms: pseudonyms}}
+	r.rel, err = d.rekeyed(rel, j, j)
+	return err
+}
+
+func (d *Domain) computeRehearsal(ctx context.Context, r *rehearsal, leases []*engine.Lease, draws []*draw) (*release.Release, error) {
+	p := r.p
+	var subjects []engine.Subjects
+	var files []*os.File
+	var units []int64
+	for _, l := range leases {
+		f, manifests, err := l.Open()
+		if err != nil {
+			return nil, err
+		}
+		files, units = append(files, f[0]), append(units, manifests[0].Units)
+	}
+	if p.plan.Consents != nil {
+		subjects = make([]engine.Subjects, len(draws))
+		for i, x := range draws {
+			if p.plan.Consenting(i) {
+				subjects[i] = x.subjects
+			}
+		}
+	}
+	if p.plan.Exact != nil {
+		p.plan.Exact.SnapUnits = units[0]
+	}
+	return d.kernel(ctx, p, files, subjects, func(k exactKernel) (*release.Release, error) {
+		b := d.rehearsed.bookOf(r.operator, r.snapshots[0], int(p.plan.Exact.K))
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		check := b.store.Begin(r.id, r.snapshots[0], int(p.plan.Exact.SnapUnits), int(p.plan.Exact.K))
+		if check == nil {
+			return nil, errors.New("failed to open the check of earlier rehearsals")
+		}
+		defer check.Rollback()
+		rel, err := k(check)
+		if err == nil {
+			check.Commit()
+		}
+		return rel, err
+	})
+}
+
+// markOf names the twins, and of what was made up the columns that the query uses.
+func (r *rehearsal) markOf(draws []*draw) *Mark {
+	m := &Mark{Seed: r.run.Seed, Price: r.price, RepeatOnReal: r.ownRepeat}
+	used := map[string]bool{}
+	r.p.query.Core.Named(func(t algebra.Table, column string) string {
+		for _, id := range append([]string{t.Dataset}, t.Parts...) {
+			used[id+"."+policies.BaseColumn(column)] = true
+		}
+		return column
+	})
+	for _, x := range draws {
+		if x == nil || slices.ContainsFunc(m.Sources, func(s MarkSource) bool { return s.Dataset == x.dataset }) {
+			continue
+		}
+		s := MarkSource{Dataset: x.dataset, Twin: x.twin, Units: x.units, Rows: x.rows}
+		for _, c := range x.madeUp {
+			if used[x.dataset+"."+c] && !slices.Contains(s.MadeUp, c) {
+				s.MadeUp = append(s.MadeUp, c)
+			}
+		}
+		m.Sources = append(m.Sources, s)
+	}
+	return m
+}
+
+// rehearsedBefore is an earlier rehearsal whose answer stands for this one's, as a
+// release does for its repeat.
+func (d *Domain) rehearsedBefore(r *rehearsal) *rehearsal {
+	d.rehearsed.mu.Lock()
+	defer d.rehearsed.mu.Unlock()
+	for _, id := range d.rehearsed.order {
+		x := d.rehearsed.jobs[id]
+		if x != r && x.operator == r.operator && x.ended() && x.rel != nil && x.repeatOf == "" && r.p.plan.Consents == nil &&
+			x.p.request.Query == r.p.request.Query && slices.Equal(x.snapshots, r.snapshots) && x.p.plan.Mode == r.p.plan.Mode && x.p.plan.Rho >= r.p.plan.Rho {
+			return x
+		}
+	}
+	return nil
+}
+
+// RehearsalAnswer returns what came of a rehearsal, to who asked it: marked, without a
+// digest or receipt. released leaves out the text's own post-processing.
+func (d *Domain) RehearsalAnswer(ctx context.Context, party, id string, released bool) (*Answer, error) {
+	r := d.rehearsalOf(party, id)
+	if r == nil {
+		return nil, errNoRehearsal()
+	}
+	if !r.ended() {
+		return nil, refusal(policies.Reason{Code: "OUTCOME_UNKNOWN", Rule: "request", SetBy: "sandgate", ZH: "演练未完成", EN: "the rehearsal has not finished",
+			HintZH: "稍后再取", HintEN: "ask again later"})
+	}
+	if r.failed != nil {
+		return nil, refusal(*r.failed)
+	}
+	rel, err := r.rel.Apply(r.p.query.Post)
+	if err != nil {
+		return nil, err
+	}
+	a := &Answer{Job: id, Release: rel, RepeatOf: r.repeatOf, owner: r.operator, query: r.p.query.Post.Query, Mark: r.mark, Collides: rel.Collides()}
+	if released || a.query == nil {
+		return a, nil
+	}
+	return a, d.derive(ctx, party, r.operator, a, a.query)
+}
+
+// CancelRehearsal ends one; it costs nothing either way.
+func (d *Domain) CancelRehearsal(party, id string) error {
+	r := d.rehearsalOf(party, id)
+	if r == nil {
+		return errNoRehearsal()
+	}
+	if r.ended() {
+		return invalid("NOT_CANCELLABLE", "演练已有结果，不能取消", "the rehearsal has its outcome already and cannot be cancelled")
+	}
+	r.cancel()
+	return nil
+}
+
+// noRelease refuses by name what is for releases alone: a rehearsal never passes for one.
+func noRelease(job string) error {
+	if !isRehearsal(job) {
+		return nil
+	}
+	return refusal(policies.Reason{Code: "REHEARSAL_NO_RELEASE", Rule: "twin", SetBy: "sandgate",
+		ZH: "这是合成孪生上的演练，不是发布结果：账本中没有它，不出具证据", EN: "this is a rehearsal on a synthetic twin and no release: the ledger does not know it, there is no evidence of it",
+		HintZH: "去掉 --on twin 在真实数据上提交同一语句", HintEN: "submit the same text on the real data, without --on twin"})
+}

@@ -1,0 +1,22 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/sandgate/sandgate/compute/federate"
+	"github.com/sandgate/sandgate/compute/federate/query"
+	"github.com/sandgate/sandgate/compute/protect"
+	"github.com/sandgate/sandgate/ledger/state"
+)
+
+// PlanRound is the domain's own plan of a brief, and the round that it makes.
+func (d *Domain) PlanRound(ctx context.Context, receiver string, b *federate.Brief) (*protect.Plan, *query.Query, error) {
+	p, q, err := d.planRound(ctx, receiver, b)
+	if err != nil {
+		return nil, nil, err
+	}
+	return p.plan, q, nil
+}
+
+// Look runs f on the state.
+func (d *Domain) Look(f func(*state.State)) { d.log.View(func() { f(d.state) }) }

@@ -1,0 +1,93 @@
+package entry
+
+import (
+	"errors"
+
+	"github.com/sandgate/sandgate/compute/algebra"
+	"github.com/sandgate/sandgate/compute/budget"
+)
+
+// Kinds of aggregation rounds 聚合轮次 in which the domain takes part.
+const (
+	KindRoundJoined   Kind = "round.joined"
+	KindRoundAnswered Kind = "round.answered"
+	KindRoundEnded    Kind = "round.ended"
+)
+
+// MaxRoundProposal bounds a proposal in bytes, so that its entry is one.
+const MaxRoundProposal = 32 << 10
+
+// RoundJoined says that the domain does its part of a round: before a row is read, or, of
+// who has no data in it, before its share of the decryption is made.
+type RoundJoined struct {
+	Session string `json:"session"`
+	Party   string `json:"party"` // the domain's name in the round
+	// Proposal is what the hub signed, federate.Proposal in canonical form.
+	Proposal []byte `json:"proposal"`
+	Sig      []byte `json:"sig"`
+	// What follows is of the brief that the proposal holds the digest of.
+	Region   string `json:"region"`
+	Dataset  string `json:"dataset"`
+	Purpose  string `json:"purpose"`
+	Period   string `json:"period"`
+	MaxUnits int64  `json:"max_units"`
+	Overlap  int    `json:"overlap"`
+
+	Data *RoundData `json:"data,omitempty"` // of a contributor
+}
+
+// RoundData is what a contributor reads, and what that costs: the price is debited here
+// and never given back, whatever becomes of the round.
+type RoundData struct {
+	Core  *algebra.Core `json:"core"`  // redacted
+	Query string        `json:"query"` // Commit of the canonical query
+	// Epoch is that of the key that the salt of Query was derived by.
+	Epoch     int             `json:"commit_epoch,omitempty"`
+	PlanPrice budget.Nano     `json:"plan_price"` // that the brief names, which fixes the noise
+	Snapshot  string          `json:"snapshot"`
+	Price     budget.Nano     `json:"price"` // of the round
+	Charges   []budget.Charge `json:"charges"`
+}
+
+// RoundAnswered says that a decryption share is about to be made.
+type RoundAnswered struct {
+	Session  string `json:"session"`
+	Manifest string `json:"manifest"` // digest of what it opens
+}
+
+// RoundEnded is the outcome: Release, Values and Manifest of a result, or Code and Party of
+// a failure.
+type RoundEnded struct {
+	Session  string `json:"session"`
+	Release  string `json:"release,omitempty"`  // SHA-256 of the delivery to the receiver
+	Values   string `json:"values,omitempty"`   // SHA-256 of the noisy sums
+	Manifest string `json:"manifest,omitempty"` // digest
+	Code     string `json:"code,omitempty"`
+	Party    string `json:"party,omitempty"` // to blame, if it is known
+}
+
+func (e *Entry) checkRound() error {
+	switch {
+	case e.RoundJoined != nil:
+		r := e.RoundJoined
+		if !isHash(r.Session) || len(r.Proposal) == 0 || len(r.Proposal) > MaxRoundProposal || len(r.Sig) == 0 {
+			return errors.New("a round without session or proposal")
+		}
+		if d := r.Data; d != nil {
+			if d.Core == nil || !isHash(d.Query) || !isHash(d.Snapshot) || d.Price <= 0 || d.PlanPrice <= 0 {
+				return errors.New("the data of a round lack core, snapshot or price")
+			}
+			return checkCore(d.Core)
+		}
+	case e.RoundAnswered != nil && (!isHash(e.RoundAnswered.Session) || !isHash(e.RoundAnswered.Manifest)):
+		return errors.New("an answered round without session or manifest")
+	case e.RoundEnded != nil:
+		r := e.RoundEnded
+		released := isHash(r.Release) && isHash(r.Values) && isHash(r.Manifest) && r.Code == "" && r.Party == ""
+		failed := modelCode.MatchString(r.Code) && r.Release == "" && r.Values == "" && r.Manifest == ""
+		if !isHash(r.Session) || released == failed {
+			return errors.New("a round ends either with the digests of its result or with a code")
+		}
+	}
+	return nil
+}
