@@ -302,6 +302,9 @@ func TestRelationsDocument(t *testing.T) {
 
 // Whatever is read is written as it was.
 func FuzzParseRelations(f *testing.F) {
+	if testing.Short() {
+		f.Skip("arithmetic: left out of the short run under the race detector")
+	}
 	p := pooled(f, 1500, "0.5")
 	_, r := related(f, p, "0.5")
 	text, err := r.Encode()
