@@ -159,8 +159,9 @@ type Log struct {
 	newest  *batch   // batch of the newest entry, nil if there was none since Open
 	closing bool
 
-	pendingMu sync.Mutex // guards pending, which the holder of turn fills and the committer takes
+	pendingMu sync.Mutex // guards pending, which the holder of turn fills and the committer takes, and spare
 	pending   *batch
+	spare     []byte // records of a batch that is written, to be filled again
 
 	wakeCommit    chan struct{} // something is pending
 	wakeIntegrate chan struct{} // something became durable

@@ -26,7 +26,7 @@ const (
 	batchBytes   = 8 << 20
 	// gather is the shortest time between two batches that are not full: each costs some twenty calls that wait for
 	// the disk. An entry after a pause does not wait.
-	gather = 40 * time.Millisecond
+	gather = 60 * time.Millisecond
 	// batchAge is the time after which Tessera flushes a batch that is not full, counted from its first entry. The
 	// integrator hands over a whole batch within half of it, so that it is flushed in one piece: the order across
 	// two flushes is not guaranteed by Tessera.

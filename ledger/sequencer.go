@@ -9,6 +9,9 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
+// mostSpare bounds the buffer that is kept for the next batch.
+const mostSpare = 1 << 20
+
 // Do runs one command. While it holds the turn, decide looks at the machine's state and returns the entries to
 // append, or an error, and then nothing is appended. The entries are applied and numbered; once they are durable
 // Do returns their receipts, in order. All entries of a command are in the log, next to each other, or none.
@@ -111,7 +114,8 @@ func (l *Log) enqueue(entries [][]byte) {
 	l.pendingMu.Lock()
 	defer l.pendingMu.Unlock()
 	if l.pending == nil {
-		l.pending = &batch{done: make(chan struct{}), first: l.next}
+		l.pending = &batch{done: make(chan struct{}), first: l.next, records: l.spare}
+		l.spare = nil
 	}
 	b := l.pending
 	b.leaves.Add(len(entries))
@@ -180,7 +184,12 @@ func (l *Log) commit() {
 		b.err = l.Err()
 		return
 	}
-	// Callers and the barrier of later commands need done and err only.
+	// Callers and the barrier of later commands need no records any more.
+	if cap(b.records) <= mostSpare {
+		l.pendingMu.Lock()
+		l.spare = b.records[:0]
+		l.pendingMu.Unlock()
+	}
 	b.records, b.lengths = nil, nil
 	wake(l.wakeIntegrate)
 }
