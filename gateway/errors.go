@@ -91,12 +91,12 @@ func statusOf(err error) error {
 	case errors.As(err, &r):
 	case errors.As(err, &reason):
 		r = refusal(*reason)
+	case errors.Is(err, ledger.ErrOutcomeUnknown):
+		r = invalid("OUTCOME_UNKNOWN", "结果未知：请用同一请求号重试", "the outcome is unknown: retry with the same request id")
 	case errors.Is(err, context.DeadlineExceeded):
 		r = invalid("DEADLINE_EXCEEDED", "超过时限", "deadline exceeded")
 	case errors.Is(err, context.Canceled):
 		r = invalid("CANCELLED", "已取消", "cancelled")
-	case errors.Is(err, ledger.ErrOutcomeUnknown):
-		r = invalid("OUTCOME_UNKNOWN", "结果未知：请用同一请求号重试", "the outcome is unknown: retry with the same request id")
 	case errors.Is(err, ledger.ErrDisputed):
 		return statusOf(disputed())
 	case errors.Is(err, ledger.ErrStopped), errors.Is(err, ledger.ErrClosed):

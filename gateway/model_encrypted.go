@@ -27,9 +27,10 @@ import (
 
 const (
 	// encryptedSeats is how many calls on encrypted rows run at a time, one of an operator:
-	// a call holds 384 KiB for each output of its model, however many rows it has.
-	encryptedSeats = 2
-	// encryptedWall bounds one call, its sending included.
+	// a call holds 768 KiB for each output of its model, 12 MiB at most, however many rows
+	// it has.
+	encryptedSeats = 8
+	// encryptedWall bounds one call, what is sent and received included.
 	encryptedWall = 3 * time.Minute
 )
 
@@ -109,35 +110,37 @@ func (d *Domain) seat(operator string) (done func(), ok bool) {
 
 // ScoreEncrypted scores rows that an operator keeps encrypted. next gives the
 // ciphertexts, io.EOF at their end. The ledger counts the rows before one of them is
-// looked at: they stay counted when the ciphertexts turn out to be none.
-func (d *Domain) ScoreEncrypted(ctx context.Context, operator string, c EncryptedCall, next func(context.Context) ([]byte, error)) (*EncryptedScores, error) {
+// looked at: they stay counted when the ciphertexts turn out to be none. send gets the
+// scores while the operator has its seat: who does not take them holds up no memory but
+// that of a seat.
+func (d *Domain) ScoreEncrypted(ctx context.Context, operator string, c EncryptedCall, next func(context.Context) ([]byte, error), send func(context.Context, *EncryptedScores) error) error {
 	switch {
 	case !requestIDPattern.MatchString(c.RequestID):
-		return nil, invalid("REQUEST_ID", "request_id 必须是 UUID", "request_id must be a UUID")
+		return invalid("REQUEST_ID", "request_id 必须是 UUID", "request_id must be a UUID")
 	case c.Rows < 1 || c.Rows > encrypted.BlockRows:
-		return nil, refusal(policies.Reason{Code: "ROW_COUNT", Rule: "request", SetBy: "sandgate", ZH: fmt.Sprintf("一次须有 1 到 %d 行", encrypted.BlockRows), EN: fmt.Sprintf("a call holds 1 to %d rows", encrypted.BlockRows)})
+		return refusal(policies.Reason{Code: "ROW_COUNT", Rule: "request", SetBy: "sandgate", ZH: fmt.Sprintf("一次须有 1 到 %d 行", encrypted.BlockRows), EN: fmt.Sprintf("a call holds 1 to %d rows", encrypted.BlockRows)})
 	}
 	ctx, cancel := context.WithTimeout(ctx, encryptedWall)
 	defer cancel()
 	_, weights, err := d.linear(ctx, operator, c.Model)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	signed, err := d.openRequest(operator, c.RequestID, c.Envelope, c.Salt, request.CiphertextFields(hex.EncodeToString(c.Digest)))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	done, ok := d.seat(operator)
 	if !ok {
-		return nil, queueFull()
+		return queueFull()
 	}
 	defer done()
 	e, err := d.ckks.Evaluate(weights, c.Seed, c.Key, c.Rows, release.NewSource())
 	if err != nil {
-		return nil, cipherRefused(err, 0)
+		return cipherRefused(err, 0)
 	}
 	if x := d.noEncrypted(signed, operator, c); x != nil {
-		return nil, x
+		return x
 	}
 	answer := &EncryptedScores{}
 	answer.Receipt, err = d.append(ctx, func(e *entry.Entry) error {
@@ -149,7 +152,7 @@ func (d *Domain) ScoreEncrypted(ctx context.Context, operator string, c Encrypte
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	hash := sha256.New()
 	hash.Write(c.Seed)
@@ -160,25 +163,35 @@ func (d *Domain) ScoreEncrypted(ctx context.Context, operator string, c Encrypte
 			break
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		hash.Write(part)
 		if err := e.Add(part); err != nil {
-			return nil, cipherRefused(err, i)
+			return cipherRefused(err, i)
 		}
 	}
 	if subtle.ConstantTimeCompare(hash.Sum(nil), c.Digest) != 1 {
-		return nil, policies.SignatureFault(request.Mismatch("body"), operator)
+		return policies.SignatureFault(request.Mismatch("body"), operator)
+	}
+	// What came meanwhile, an order or the end of a licence, counts for these scores too.
+	var ended error
+	settled := d.settled(ctx, func() {
+		if x := d.state.UseEncrypted(operator, c.Model, d.instant()); x != nil {
+			ended = refusal(*x)
+		}
+	})
+	if err := errors.Join(settled, ended); err != nil {
+		return err
 	}
 	for k := range weights.Outputs() {
 		out, err := e.Reply(k)
 		if err != nil {
-			return nil, cipherRefused(err, 0)
+			return cipherRefused(err, 0)
 		}
 		answer.Outputs = append(answer.Outputs, out)
 	}
 	d.log.View(func() { answer.Left = d.state.ScoresLeft(c.Model, d.instant()) })
-	return answer, nil
+	return send(ctx, answer)
 }
 
 // noEncrypted says why a signed call does not go on.
@@ -224,19 +237,40 @@ func (s *modelService) ScoreEncrypted(stream grpc.BidiStreamingServer[sandgatev1
 	}
 	call := EncryptedCall{RequestID: first.GetRequestId(), Model: modelIDOf(first.GetName()), Rows: int(first.GetRows()), Seed: first.GetSeed(), Key: first.GetKey(),
 		Digest: first.GetDigest(), Envelope: first.GetSignedRequest(), Salt: first.GetSalt()}
-	a, err := s.d.ScoreEncrypted(stream.Context(), caller(stream.Context()), call, received(stream.Recv))
-	if err != nil {
-		return err
-	}
-	if err := stream.Send(&sandgatev1.ScoreEncryptedResponse{RowsLeft: a.Left, Receipt: receiptOf(a.Receipt)}); err != nil {
-		return err
-	}
-	for _, out := range a.Outputs {
-		if err := stream.Send(&sandgatev1.ScoreEncryptedResponse{Ciphertext: out}); err != nil {
+	return s.d.ScoreEncrypted(stream.Context(), caller(stream.Context()), call, received(stream.Recv), sent(stream.Send))
+}
+
+// sent hands scores over no longer than the call may last. A send under way ends with the
+// stream.
+func sent(send func(*sandgatev1.ScoreEncryptedResponse) error) func(context.Context, *EncryptedScores) error {
+	return func(ctx context.Context, a *EncryptedScores) error {
+		done := make(chan error, 1)
+		go func() {
+			err := send(&sandgatev1.ScoreEncryptedResponse{RowsLeft: a.Left, Receipt: receiptOf(a.Receipt)})
+			for _, out := range a.Outputs {
+				if err != nil || ctx.Err() != nil {
+					break
+				}
+				err = send(&sandgatev1.ScoreEncryptedResponse{Ciphertext: out})
+			}
+			done <- err
+		}()
+		select {
+		case err := <-done:
 			return err
+		case <-ctx.Done():
+			return late(ctx)
 		}
 	}
-	return nil
+}
+
+// late is a call that took longer than it may, or that its operator gave up.
+func late(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
+	return refusal(policies.Reason{Code: "SCORING_FAILED", Rule: "execution", SetBy: "sandgate", ZH: "密文或分值未在时限内传送完；行数已计", EN: "ciphertexts or scores were not carried over in time; the rows stay counted",
+		HintZH: "请在更快的网络上重试", HintEN: "try a faster network"})
 }
 
 func cipherBegins() error {
@@ -263,8 +297,7 @@ func received(recv func() (*sandgatev1.ScoreEncryptedRequest, error)) func(conte
 		case m := <-got:
 			return m.part, m.err
 		case <-ctx.Done():
-			return nil, refusal(policies.Reason{Code: "SCORING_FAILED", Rule: "execution", SetBy: "sandgate", ZH: "密文未在时限内送达；行数已计", EN: "the ciphertexts did not arrive in time; the rows stay counted",
-				HintZH: "请减少行数，或在更快的网络上重试", HintEN: "try fewer inputs, or a faster network"})
+			return nil, late(ctx)
 		}
 	}
 }

@@ -36,6 +36,8 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	s := grpc.NewServer(
 		grpc.Creds(credentials.NewTLS(tlsConfig)),
 		grpc.MaxRecvMsgSize(maxMessage),
+		// What waits to be taken by a slow caller is bounded too.
+		grpc.MaxConcurrentStreams(256),
 		// A connection that does not finish its handshake is dropped.
 		grpc.ConnectionTimeout(10*time.Second),
 		grpc.WaitForHandlers(true), // nothing may reach a ledger that is being closed

@@ -24,7 +24,7 @@ const (
 	// batchEntries and batchBytes bound one batch of the integrator.
 	batchEntries = 4096
 	batchBytes   = 8 << 20
-	// gather is the shortest time between two batches that are not full: each costs some twenty calls that wait for
+	// gather is the shortest time between two batches that are not full: each costs some forty calls that wait for
 	// the disk. An entry after a pause does not wait.
 	gather = 60 * time.Millisecond
 	// batchAge is the time after which Tessera flushes a batch that is not full, counted from its first entry. The

@@ -320,18 +320,23 @@ specification). Scores are the same and rows are counted as any others; each inp
 				return a.scores(s.Columns, s.Rows)
 			}
 			return a.withClient(func(cl *client.Client) error {
+				var heads []string
+				var out [][]string
 				if secret {
-					heads, out, err := a.scoreEncrypted(c.Context(), cl, args[0], columns, values)
-					if err != nil {
-						return err
-					}
-					return a.scores(heads, out)
+					heads, out, err = a.scoreEncrypted(c.Context(), cl, args[0], columns, values)
+				} else {
+					heads, out, err = a.scoreAt(c.Context(), cl, args[0], columns, values, confidence)
 				}
-				heads, out, err := a.scoreAt(c.Context(), cl, args[0], columns, values, confidence)
-				if err != nil {
+				if err != nil && len(out) == 0 {
 					return err
 				}
-				return a.scores(heads, out)
+				if err != nil { // what was counted is shown, whatever became of the rest
+					a.note("只打了前 %d 行的分；其余未打", "only the first %d rows were scored", len(out))
+				}
+				if shown := a.scores(heads, out); err == nil {
+					err = shown
+				}
+				return err
 			})
 		},
 	}

@@ -34,7 +34,8 @@ func Available() (int64, error) {
 }
 
 // groupMemory is what the memory limits of this process's control group and its
-// parents (version 2) leave, or limit where there is none.
+// parents (version 2) leave, or limit where there is none. In a container the group is
+// often shown as the root, and the limit stands there; a machine's own root has none.
 func groupMemory(limit int64) int64 {
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -42,12 +43,15 @@ func groupMemory(limit int64) int64 {
 	}
 	for line := range strings.Lines(string(text)) {
 		group, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
-		for ok && group != "/" && group != "." {
+		for ok && group != "." {
 			dir := filepath.Join("/sys/fs/cgroup", group)
 			most, err := readNumber(filepath.Join(dir, "memory.max"))
 			used, errUsed := readNumber(filepath.Join(dir, "memory.current"))
 			if err == nil && errUsed == nil {
 				limit = min(limit, max(most-used, 1))
+			}
+			if group == "/" {
+				break
 			}
 			group = filepath.Dir(group)
 		}
