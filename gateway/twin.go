@@ -173,7 +173,11 @@ func (d *Domain) startTwin(id string, t *likening) {
 	own := *t
 	begun := d.background(twinRun(id), id, t.ticket, func(r *run) {
 		defer own.settle()
-		if err := d.executeTwin(id, &own, r); err != nil {
+		var refused *engine.ModelRefused
+		switch err := d.executeTwin(id, &own, r); {
+		case errors.As(err, &refused): // too few units: nothing is amiss here, and the department is told
+			d.opt.Logger.Info("twin was not published", "twin", id)
+		case err != nil:
 			d.opt.Logger.Warn("twin was not published", "twin", id)
 		}
 	})
