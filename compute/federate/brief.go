@@ -28,8 +28,8 @@ type Terms struct {
 	// sensitivity of the sums is so many times that of one domain's cells, and a unit that
 	// stands in several is counted in each.
 	Overlap int `json:"overlap"`
-	// Period names the data, such as "2026-10": rounds of one query and period are about the
-	// same data.
+	// Period names the data, such as "2026-10": rounds of one data set and period are about
+	// the same data.
 	Period string `json:"period"`
 }
 

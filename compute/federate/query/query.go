@@ -36,6 +36,9 @@ func New(plan *protect.Plan, t Terms) (*Query, error) {
 	if t.MaxUnits < 1 || t.MaxUnits > 1<<40 || t.Overlap < 1 || t.Overlap > federate.MaxContributors || t.Period == "" || len(t.Period) > 64 {
 		return nil, errors.New("the terms lack a bound of units, an overlap or a period")
 	}
+	if len(plan.Core.Datasets()) != 1 {
+		return nil, errors.New("a query about one data set alone is added up over domains")
+	}
 	q := &Query{plan: plan, terms: t}
 	empty, err := release.JointCells(plan, protect.Partials{})
 	if err != nil {
@@ -109,12 +112,9 @@ func digest(label string, v any) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Query is the digest of what is asked, of which data.
+// Query is the digest of the data that the query is about (federate.DataDigest).
 func (q *Query) Query() string {
-	return digest("query", struct {
-		Core   any    `json:"core"`
-		Period string `json:"period"`
-	}{q.plan.Core, q.terms.Period})
+	return federate.DataDigest(q.plan.Core.Datasets()[0], q.terms.Period)
 }
 
 // Schema is the digest of what every domain must have alike. Ranks are each domain's own.
@@ -141,7 +141,7 @@ func (q *Query) Fits(p *federate.Proposal) bool {
 }
 
 // SameNoise says whether a proposal has this query's columns, with their bounds and noise,
-// and so its price. A plan whose literals are redacted tells as much, but not its digests,
+// and so its price. A plan whose literals are redacted tells as much, but not its schema,
 // nor the number of its cells.
 func (q *Query) SameNoise(p *federate.Proposal) bool {
 	if len(p.Columns) != len(q.columns) {

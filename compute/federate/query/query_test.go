@@ -166,8 +166,8 @@ func firstOf(q *Query, column int) int {
 	return -1
 }
 
-// R39: whatever domains do not have alike makes another schema; another period or question
-// another query.
+// R39: whatever domains do not have alike makes another schema, and so does another
+// question; the query is the data's, and another in another period alone.
 func TestR39_SchemaTellsDomainsApart(t *testing.T) {
 	base, err := New(plan(t, facts(), "gh"), terms)
 	if err != nil {
@@ -201,6 +201,9 @@ func TestR39_SchemaTellsDomainsApart(t *testing.T) {
 	again, err := New(plan(t, facts(), "gh"), terms)
 	if err != nil || again.Schema() != base.Schema() || !again.Fits(proposalOf(base)) {
 		t.Error("the same plan is another schema")
+	}
+	if other, err := New(plan(t, facts(), "g"), terms); err != nil || other.Schema() == base.Schema() || other.Query() != base.Query() || other.Fits(proposalOf(base)) {
+		t.Error("another question of the same data has the same schema, or is not about the same data")
 	}
 	later := terms
 	later.Period = "2026-11"
