@@ -153,7 +153,12 @@ func (b *Book) putFederation(f Federation, a act) error {
 	if err := b.checkFederation(f); err != nil {
 		return texts.Errorf("federation %q: %w", safeName(f.Region), err)
 	}
-	if _, again := b.federations[f.Region]; !again && len(b.federations) >= maxFederations {
+	// Two departments of one domain may agree to two things; neither ends the other's.
+	old, again := b.federations[f.Region]
+	if again && old.By != by && !a.signers[old.By] {
+		return texts.Errorf("federation %q is an agreement of %q, whose signature is missing: take another region, or sign together", safeName(f.Region), old.By)
+	}
+	if !again && len(b.federations) >= maxFederations {
 		return texts.Errorf("there are %d federations; no more can be kept", maxFederations)
 	}
 	b.federations[f.Region] = federated{f, by}
@@ -171,6 +176,14 @@ func (b *Book) checkFederation(f Federation) error {
 	}
 	if err := f.checkParties(); err != nil {
 		return err
+	}
+	for _, id := range f.With(FederationReceiver) {
+		if p, ok := b.parties[id]; ok && p.Key != "" {
+			theirs, err := ParsePartyKey(p.Key)
+			if mine, ok := f.KeyOf(id); err != nil || !ok || !slices.Equal(theirs, mine) {
+				return texts.Errorf("receiver %q has another key in the registry: whom orders on that name are to stop must be one party", id)
+			}
+		}
 	}
 	for region, other := range b.federations {
 		for _, p := range append(slices.Clone(f.Parties), FederationParty{Party: f.Hub.Party, Key: f.Hub.Key}) {
@@ -316,6 +329,7 @@ func (b *Book) DecideRound(r Round) []Reason {
 		out = append(out, refuse("FEDERATION_OUTSIDE", "跨域协议“%s”不含：%s", "federation %q does not have: %s", r.Region, x))
 	}
 	add(b.Suspended(Target{Kind: TargetGateway}))
+	add(b.receives(r.Receiver))
 	if round, period, err := f.Prices(); err != nil || r.Price <= 0 || r.Price > round || r.Spent > period-r.Price {
 		out = append(out, refuse("FEDERATION_PRICE", "跨域协议“%s”：本轮价格 ρ %s 超出每轮 %s 或本期次 %s（已用 %s）", "federation %q: the price ρ %s of the round is beyond %s a round or %s a period (%s spent)", r.Region, r.Price.String(), f.Rho.Round, f.Rho.Period, r.Spent.String()))
 	}
@@ -324,6 +338,21 @@ func (b *Book) DecideRound(r Round) []Reason {
 	}
 	out = append(out, b.decideRoundData(r, rec)...)
 	return out[:min(len(out), maxReasons)]
+}
+
+// receives says what the domain's own registry and orders have against a receiver. One that
+// is not registered here is known by the agreement alone.
+func (b *Book) receives(party string) *Reason {
+	if x := b.Suspended(Target{TargetOperator, party}); x != nil {
+		return x
+	}
+	switch p, ok := b.parties[party]; {
+	case ok && p.Withdrawn:
+		return reasonf("PARTY_WITHDRAWN", b.endedBy(Target{TargetOperator, party}, "R37"), b.root, "“%s”的账号已停用", "the account of %q was withdrawn", party)
+	case ok && p.Abroad:
+		return reasonf("RECIPIENT_ABROAD", "R38", b.root, "“%s”在境外，未经评估不得向境外提供", "%q is outside the border; nothing is exported without its assessment", party)
+	}
+	return nil
 }
 
 // outside names what a round has and the agreement has not.

@@ -49,6 +49,19 @@ func TestR39_FederationDocument(t *testing.T) {
 	if _, ok := b.Federation("delta"); ok {
 		t.Error("the book before has it too")
 	}
+	// Another department of the domain does not end it: not alone, and not for its own data.
+	grab := strings.NewReplacer("dataset: housing_fund", "dataset: grabbed", "[district, month, deposit_yuan]", "[age]").Replace(text)
+	if got := refused(t, in, grab, "data_bureau"); !strings.Contains(got, "housing_fund_centre") {
+		t.Error(got)
+	}
+	apply(t, in, grab, "data_bureau", "housing_fund_centre")
+	apply(t, in, strings.Replace(grab, "region: delta", "region: coast", 1), "data_bureau")
+	// A receiver is the operator of that name, whom orders stop.
+	named := strings.Replace(text, "party: institute", "party: alpha", 1)
+	if got := refused(t, b, named, "housing_fund_centre"); !strings.Contains(got, "another key in the registry") {
+		t.Error(got)
+	}
+	apply(t, b, strings.Replace(named, publicText("institute"), publicText("alpha"), 1), "housing_fund_centre")
 	elsewhere := strings.Replace(text, "dataset: housing_fund", "dataset: elsewhere", 1)
 	if got := refused(t, b, elsewhere, "health"); !strings.Contains(got, "data_bureau") {
 		t.Error(got)
@@ -143,6 +156,28 @@ func TestR39_DecideRound(t *testing.T) {
 	held.suspend(Target{TargetDataset, "housing_fund"}, Hold{By: "housing_fund_centre", Cause: "stop"})
 	if x := held.DecideRound(good()); len(x) != 1 || x[0].Code != "DATASET_SUSPENDED" {
 		t.Errorf("%+v", x)
+	}
+	// The domain's own orders on the receiver, and its own registry, hold in rounds too; of who
+	// has no data as well.
+	alpha := apply(t, city(t), strings.NewReplacer("party: institute", "party: alpha", publicText("institute"), publicText("alpha")).Replace(withKeys(federationText)), "housing_fund_centre")
+	to := func() Round { r := good(); r.Receiver = "alpha"; return r }
+	if x := alpha.DecideRound(to()); len(x) > 0 {
+		t.Fatal(x[0].EN)
+	}
+	for code, change := range map[string]func(b *Book){
+		"OPERATOR_SUSPENDED": func(b *Book) { b.suspend(Target{TargetOperator, "alpha"}, Hold{By: "data_bureau", Cause: "stop"}) },
+		"PARTY_WITHDRAWN":    func(b *Book) { p := b.parties["alpha"]; p.Withdrawn = true; b.parties["alpha"] = p },
+		"RECIPIENT_ABROAD":   func(b *Book) { p := b.parties["alpha"]; p.Abroad = true; b.parties["alpha"] = p },
+	} {
+		stopped := alpha.clone()
+		change(stopped)
+		bare := to()
+		bare.Core = nil
+		for _, r := range []Round{to(), bare} {
+			if x := stopped.DecideRound(r); len(x) != 1 || x[0].Code != code {
+				t.Errorf("%s: %+v", code, x)
+			}
+		}
 	}
 	// Signed where there was no such data set, it opens none that comes later.
 	late := apply(t, b, withKeys(federationText)+"# again\n", "housing_fund_centre")
