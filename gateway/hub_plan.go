@@ -221,6 +221,14 @@ func (d *Domain) beginRound(ctx context.Context, p *proposing) error {
 	if err = d.savePost(id, p.post); err == nil {
 		_, err = a.hub.Propose(&p.proposal, p.brief)
 	}
+	// One that was cancelled, or ended otherwise, between ledger and hub must not run on there.
+	var now state.HubRound
+	if d.log.View(func() { now, _ = d.state.HubRound(id) }); err == nil && now.Phase != state.PhaseReserved {
+		why := &federate.Fault{Reason: &policies.Reason{Code: "FEDERATION_CANCELLED", Rule: "federation", SetBy: "sandgate", ZH: "轮次开始之前已结束", EN: "the round ended before it began"}}
+		if cerr := a.hub.Cancel(session, why); cerr != nil {
+			d.opt.Logger.Info("a cancelled round had ended at the hub", "round", id)
+		}
+	}
 	if err != nil {
 		var f *federate.Fault
 		if !errors.As(err, &f) {

@@ -61,14 +61,21 @@ func (h *Hub) leave(party string) {
 	}
 	for _, g := range all {
 		g.mu.Lock()
-		if !g.ended && g.needs(party) {
-			g.r.Fail(&federate.Fault{Party: party, Reason: &policies.Reason{Code: codeGone, Rule: "federation", SetBy: party,
-				ZH: "“" + party + "”：轮次进行中断线，其密钥已失；须另起一轮", EN: party + ": it left while the round ran and its keys are gone; start another round"}})
-			h.end(g)
-		}
+		h.gone(g, party)
 		g.mu.Unlock()
 	}
 	h.notify()
+}
+
+// gone ends a round if it needs what a party lost with its connection. One that has done
+// its part may go. The caller holds g.mu.
+func (h *Hub) gone(g *gathering, party string) {
+	if g.ended || !g.needs(party) {
+		return
+	}
+	g.r.Fail(&federate.Fault{Party: party, Reason: &policies.Reason{Code: codeGone, Rule: "federation", SetBy: party,
+		ZH: "“" + party + "”：轮次进行中断线，其密钥已失；须另起一轮", EN: party + ": it left while the round ran and its keys are gone; start another round"}})
+	h.end(g)
 }
 
 // codeGone is the fault of a party that left in mid-round.

@@ -384,6 +384,9 @@ func (s *State) applyHubReleased(e *entry.Entry) error {
 	if !ok || r.Phase != PhaseReserved {
 		return errors.New("round is not under way")
 	}
+	if e.At >= r.Proposed.Deadline*1000 {
+		return errors.New("the deadline of the round is over")
+	}
 	if x := s.StoppedHubRound(s.book, p.Round, e.Time()); x != nil {
 		return fmt.Errorf("the round may no longer go on (%s)", x.Code)
 	}

@@ -123,7 +123,10 @@ func TestR39_HubRoundsAreDecidedAgain(t *testing.T) {
 		t.Error("a request id was used twice")
 	}
 	id, session := good.HubProposed.Request.Round, good.HubProposed.Session
+	late := w.hubReleased(id, session, "data_bureau")
+	late.At = good.HubProposed.Deadline * 1000
 	for what, bad := range map[string]*entry.Entry{
+		"after the deadline":   late,
 		"not the regulator's":  w.hubReleased(id, session, "city_a"),
 		"of another session":   w.hubReleased(id, commitment("x"), "data_bureau"),
 		"of an unknown round":  w.hubReleased(HubRoundID("alpha", "x"), session, "data_bureau"),

@@ -70,6 +70,9 @@ func (s *State) DecideRound(j entry.RoundJoined, at time.Time) (*entry.RoundJoin
 	case !slices.Contains(p.Parties(), j.Party) || slices.Contains(p.Contributors, j.Party) != (j.Data != nil):
 		return refuse("FEDERATION_PARTY", "本域不是本轮的一方，或角色不符", "the domain has no such part in the round")
 	}
+	if at.Unix() >= p.Deadline {
+		return refuse("FEDERATION_LATE", "提案已过截止时刻", "the deadline of the proposal is over")
+	}
 	// Earlier rounds about the same data are found by this digest: a proposal of another would
 	// be held against none of them.
 	if p.Query != federate.DataDigest(j.Dataset, j.Period) {

@@ -217,6 +217,7 @@ func TestR39_RoundsOfWrongProposals(t *testing.T) {
 		"more noise":       {"FEDERATION_SCHEMA", func(p *federate.Proposal) { p.Columns[0].Sigma2.Lsh(p.Columns[0].Sigma2, 1) }},
 		"wider bounds":     {"FEDERATION_SCHEMA", func(p *federate.Proposal) { p.Columns[0].High++ }},
 		"other data":       {"FEDERATION_DATA", func(p *federate.Proposal) { p.Query = commitment("query") }},
+		"too late":         {"FEDERATION_LATE", func(p *federate.Proposal) { p.Deadline = w.now.Unix() }},
 		"no brief":         {"FEDERATION_PROPOSAL", func(p *federate.Proposal) { p.Brief = "" }},
 		"another receiver": {"FEDERATION_OUTSIDE", func(p *federate.Proposal) { p.Receiver = "city_c" }},
 		"another hub":      {"FEDERATION_SIGNATURE", func(p *federate.Proposal) { p.Aggregator = "relay" }},
