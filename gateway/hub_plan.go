@@ -141,6 +141,10 @@ func (p *proposing) propose(text string, decided state.HubDecision, e policies.E
 	if err != nil {
 		return refusal(policies.Reason{Code: "ROUND_QUERY", Rule: "federation/" + decided.Agreement.Region, SetBy: "sandgate", ZH: "此查询不能跨域相加", EN: err.Error()})
 	}
+	if !q.Deliverable() {
+		return refusal(policies.Reason{Code: "ROUND_TOO_LARGE", Rule: "federation/" + decided.Agreement.Region, SetBy: "sandgate", ZH: "结果行数过多，一次交付放不下", EN: "the answer has too many rows for one delivery",
+			HintZH: "减少分组列，或采用较粗的分组列", HintEN: "take fewer keys, or coarser ones"})
+	}
 	planText, err := query.Encode(plan)
 	if err != nil {
 		return fmt.Errorf("failed to encode the plan: %w", err)

@@ -123,6 +123,8 @@ func (x *partner) decide(ctx context.Context, p *federate.Proposal, signed feder
 	switch {
 	case err != nil:
 		return nil, "", err
+	case !t.query.Deliverable():
+		return nil, "", invalid("FEDERATION_TOO_LARGE", "结果行数过多，一次交付放不下；请减少分组列", "the answer has too many rows for one delivery; take fewer keys")
 	case t.query.Schema() != p.Schema:
 		return nil, t.query.Schema(), nil
 	case !t.query.Fits(p):

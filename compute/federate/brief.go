@@ -102,6 +102,13 @@ func DecodeBrief(text []byte) (*Brief, *Fault) {
 	return b, nil
 }
 
+// MaxDelivery bounds a delivery, in bytes: a hub takes messages of 16 MiB.
+const MaxDelivery = 15 << 20
+
+// MaxRelease bounds the encoded release of a round, in bytes: it is in base64 in its
+// delivery.
+const MaxRelease = (MaxDelivery - 4096) / 4 * 3
+
 // Delivery is the answer of a round as the regulator's node signs it (SigningBytes) for the
 // receiver.
 type Delivery struct {
@@ -127,7 +134,7 @@ func DeliveryDigest(text []byte) string { return hashOf(text) }
 
 // DecodeDelivery reads canonical bytes and checks their form. It verifies no signature.
 func DecodeDelivery(text []byte) (*Delivery, error) {
-	d, err := decode[Delivery](text)
+	d, err := decodeUpTo[Delivery](text, MaxDelivery)
 	if err != nil {
 		return nil, err
 	}

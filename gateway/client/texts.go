@@ -5,6 +5,7 @@ import "github.com/sandgate/sandgate/internal/bilingual"
 // texts are the errors of a client in Chinese.
 var texts = bilingual.Book{
 	"failed to read model: %w":                                        "读取模型失败：%w",
+	"no gateway address: the kit names none; pass --hub HOST:PORT":    "没有汇聚方地址：密钥包中未写；请用 --hub HOST:PORT",
 	"no gateway address: the kit names none; pass --server HOST:PORT": "没有网关地址：密钥包中未写；请用 --server HOST:PORT",
 	"failed to dial gateway: %w":                                      "连接网关失败：%w",
 	"failed to read job: %w":                                          "读取作业失败：%w",

@@ -157,6 +157,28 @@ func (q *Query) SameNoise(p *federate.Proposal) bool {
 	return true
 }
 
+// Bytes that a cell of a release takes at most beside a key's text, and that a column's
+// head does.
+const (
+	numberBytes = 160 // a value and its interval: three integers of 40 digits, and their names
+	keyBytes    = 48
+	headBytes   = 1024
+)
+
+// Deliverable says whether the release is certain to fit into a delivery, whatever the sums
+// are. It is asked before anybody pays.
+func (q *Query) Deliverable() bool {
+	row := numberBytes * len(q.plan.Outputs)
+	for _, k := range q.plan.Keys {
+		longest := 0
+		for _, c := range k.Codes {
+			longest = max(longest, len(c.S))
+		}
+		row += keyBytes + 6*longest // an escaped character takes six bytes
+	}
+	return headBytes*(1+len(q.plan.Outputs)+len(q.plan.Keys))+q.cells*row <= federate.MaxRelease
+}
+
 // Cells are a domain's, from its exact partials. The error is release.ErrKernel.
 func (q *Query) Cells(p protect.Partials) ([]int64, error) { return release.JointCells(q.plan, p) }
 

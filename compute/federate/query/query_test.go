@@ -328,3 +328,57 @@ func TestR39_DistinctUnitsAcrossDomains(t *testing.T) {
 		}
 	}
 }
+
+// R39: whether an answer fits into its delivery is known before anybody pays: what counts
+// as fitting does with the widest sums that there can be, and a delivery of that size is
+// read.
+func TestR39_AnswersFitTheirDelivery(t *testing.T) {
+	made := func(codes int) *Query {
+		f := facts()
+		c := f.Columns["g"]
+		c.Codes = nil
+		for i := range codes {
+			c.Codes = append(c.Codes, algebra.Value{Type: textType, S: fmt.Sprintf("%05d\x01", i)})
+		}
+		f.Columns["g"] = c
+		pay := col(f, "pay")
+		p, r := protect.Build(algebra.Core{Tables: []algebra.Table{{Dataset: "t"}}, Keys: []algebra.Col{col(f, "g")}, Aggs: []algebra.Agg{{Func: algebra.Avg, Arg: &pay}, {Func: algebra.VarPop, Arg: &pay}, {Func: algebra.CountRows}}}, []protect.Facts{f}, 100_000_000)
+		if r != nil {
+			t.Fatal(r)
+		}
+		q, err := New(p, Terms{MaxUnits: 1 << 10, Overlap: 64, Period: "2026-10"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	const codes = 2000
+	q := made(codes)
+	prop := proposalOf(q)
+	for _, sign := range []int64{1, -1} {
+		var sums []int64
+		for _, c := range prop.Columns {
+			for range c.Cells {
+				sums = append(sums, sign*c.High*federate.MaxContributors)
+			}
+		}
+		rel, err := q.Release(prop, sums)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, most := len(rel.Encode())/codes, numberBytes*3+keyBytes+6*6; got > most {
+			t.Errorf("a row takes %d bytes, counted on are %d", got, most)
+		}
+	}
+	if !q.Deliverable() || made(40_000).Deliverable() {
+		t.Error("2000 rows do not fit, or 40 000 do")
+	}
+	d := federate.Delivery{V: federate.Version, Session: strings.Repeat("0", 64), From: "r", Receiver: "operator", At: 1, Brief: strings.Repeat("0", 64), Values: strings.Repeat("0", 64), Release: make([]byte, federate.MaxRelease)}
+	if _, err := federate.DecodeDelivery(d.Encode()); err != nil {
+		t.Errorf("the largest delivery is not read: %v", err)
+	}
+	d.Release = make([]byte, federate.MaxDelivery)
+	if _, err := federate.DecodeDelivery(d.Encode()); err == nil {
+		t.Error("a delivery beyond all bounds is read")
+	}
+}
