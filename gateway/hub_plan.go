@@ -137,7 +137,12 @@ func (p *proposing) propose(text string, decided state.HubDecision, e policies.E
 	if x != nil {
 		return refusal(*x)
 	}
-	q, err := query.New(plan, decided.Terms)
+	random := make([]byte, 64)
+	if _, err := rand.Read(random); err != nil {
+		return fmt.Errorf("failed to draw salt and nonce: %w", err)
+	}
+	nonce, salt := hex.EncodeToString(random[:32]), hex.EncodeToString(random[32:])
+	q, err := query.New(plan, decided.Terms, salt)
 	if err != nil {
 		return refusal(policies.Reason{Code: "ROUND_QUERY", Rule: "federation/" + decided.Agreement.Region, SetBy: "sandgate", ZH: "此查询不能跨域相加", EN: err.Error()})
 	}
@@ -150,18 +155,14 @@ func (p *proposing) propose(text string, decided state.HubDecision, e policies.E
 		return fmt.Errorf("failed to encode the plan: %w", err)
 	}
 	f, r := decided.Agreement, p.ask.Request
-	brief := federate.Brief{V: federate.Version, Kind: federate.BriefQuery, Region: f.Region, Dataset: f.Dataset, Purpose: r.Purpose, Terms: decided.Terms,
+	brief := federate.Brief{V: federate.Version, Kind: federate.BriefQuery, Region: f.Region, Dataset: f.Dataset, Purpose: r.Purpose, Terms: decided.Terms, Salt: salt,
 		Query: &federate.QueryBrief{SQL: text, Price: int64(price), Plan: planText}}
 	p.brief = brief.Encode()
 	if _, f := federate.DecodeBrief(p.brief); f != nil {
 		return refusal(*f.Reason)
 	}
-	nonce := make([]byte, 32)
-	if _, err := rand.Read(nonce); err != nil {
-		return fmt.Errorf("failed to draw a nonce: %w", err)
-	}
 	p.planned = *decided.Proposed
-	p.proposal = federate.Proposal{V: federate.Version, Nonce: hex.EncodeToString(nonce), Scheme: p.planned.Scheme, Query: q.Query(), Schema: q.Schema(), Columns: q.Columns(),
+	p.proposal = federate.Proposal{V: federate.Version, Nonce: nonce, Scheme: p.planned.Scheme, Query: q.Query(), Schema: q.Schema(), Columns: q.Columns(),
 		Contributors: p.planned.Contributors, Regulator: f.With(policies.FederationRegulator)[0], Departments: f.With(policies.FederationKey), Threshold: f.Threshold,
 		Aggregator: f.Hub.Party, Receiver: p.ask.Operator, MinContributors: f.K, Dishonest: f.Dishonest, Brief: federate.BriefDigest(p.brief)}
 	if p.planned.Scheme == federate.Mask { // every holder's mask must come off

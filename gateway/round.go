@@ -157,7 +157,7 @@ func foreign(b *federate.Brief) (*query.Query, error) {
 	}
 	var q *query.Query
 	if err == nil {
-		q, err = query.New(plan, b.Terms)
+		q, err = query.New(plan, b.Terms, b.Salt)
 	}
 	if err != nil {
 		return nil, invalid("FEDERATION_BRIEF", "任务书的计划有误，或属于另一数据集", "the plan of the brief is malformed, or of another data set")

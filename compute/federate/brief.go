@@ -43,6 +43,10 @@ type Brief struct {
 	Dataset string `json:"dataset"`
 	Purpose string `json:"purpose"`
 	Terms   Terms  `json:"terms"`
+	// Salt is 32 random bytes, hex. It goes into the digests of the brief and of the schema,
+	// which stand in ledgers, and stands in none itself: nobody can test a guess at the
+	// statement by them.
+	Salt string `json:"salt"`
 
 	Query *QueryBrief `json:"query,omitempty"` // exactly the body of the kind is there
 	Model *ModelBrief `json:"model,omitempty"`
@@ -96,6 +100,8 @@ func DecodeBrief(text []byte) (*Brief, *Fault) {
 		return bad("期次须为年（2026）或月（2026-10）", "the period is a year (2026) or a month (2026-10)")
 	case b.Terms.MaxUnits < 1 || b.Terms.MaxUnits > 1<<40 || b.Terms.Overlap < 1 || b.Terms.Overlap > MaxContributors:
 		return bad("任务书的单元数上限或重叠数超出范围", "the bound of units or the overlap of the brief is out of range")
+	case !isHash(b.Salt):
+		return bad("任务书缺少 32 字节的随机盐", "the brief lacks a salt of 32 random bytes")
 	case b.Query != nil && (b.Query.SQL == "" || len(b.Query.SQL) > maxText || b.Query.Price <= 0 || len(b.Query.Plan) == 0):
 		return bad("查询任务书缺少语句、价格或计划，或过长", "the brief of a query lacks its statement, price or plan, or is too long")
 	}

@@ -28,7 +28,7 @@ func asked(t *testing.T, more bool) *query.Query {
 	if refused != nil {
 		t.Fatal(refused)
 	}
-	q, err := query.New(p, query.Terms{MaxUnits: 1 << 20, Overlap: 1, Period: "2026-10"})
+	q, err := query.New(p, query.Terms{MaxUnits: 1 << 20, Overlap: 1, Period: "2026-10"}, hash("salt"))
 	if err != nil {
 		t.Fatal(err)
 	}

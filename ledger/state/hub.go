@@ -241,7 +241,7 @@ func (s *State) hubPrice(r entry.HubRequest, f policies.Federation, terms query.
 	if x != nil {
 		return 0, x
 	}
-	q, err := query.New(plan, terms)
+	q, err := query.New(plan, terms, "")
 	if err != nil {
 		return 0, hubReason("ROUND_QUERY", "federation/"+f.Region, "sandgate", "不能跨域相加：须为 dp 方式、每个度量都有噪声、每个分组键都有公开代码表，且单元数上限与取值范围相称",
 			"this cannot be added up across domains: it takes dp mode, noise on every measure, a public code list for every key, and a bound of units that fits the values' range")

@@ -138,7 +138,7 @@ func (s *State) roundData(p *federate.Proposal, j entry.RoundJoined, at time.Tim
 		return nil, reason
 	}
 	e, _ := s.book.Dataset(j.Dataset)
-	q, err := query.New(plan, federate.Terms{MaxUnits: j.MaxUnits, Overlap: j.Overlap, Period: j.Period})
+	q, err := query.New(plan, federate.Terms{MaxUnits: j.MaxUnits, Overlap: j.Overlap, Period: j.Period}, "")
 	if err != nil || !q.SameNoise(p) {
 		return nil, &policies.Reason{Code: "FEDERATION_SCHEMA", Rule: "disclosure/" + j.Dataset, SetBy: e.Department, ZH: "提案的列、上下限或噪声与本域的计划不同",
 			EN: "columns, bounds or noise of the proposal differ from this domain's plan", HintZH: "各域的目录、脱敏与披露规则须一致", HintEN: "catalogue, masking and disclosure of all domains must agree"}

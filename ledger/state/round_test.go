@@ -59,7 +59,7 @@ func (w *world) joiningIn(period, nonce, party string, change func(*federate.Pro
 	if reason != nil {
 		w.t.Fatal(reason)
 	}
-	q, err := query.New(plan, federate.Terms{MaxUnits: 4096, Overlap: 2, Period: period})
+	q, err := query.New(plan, federate.Terms{MaxUnits: 4096, Overlap: 2, Period: period}, commitment("salt"))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -226,7 +226,8 @@ func (m *Model) Query() string {
 }
 
 // Base is the digest of everything that the domains must have alike before the first
-// round.
+// round. The run in it is random and stands in briefs alone: no guess at the design can be
+// tested by the schemas that ledgers hold.
 func (m *Model) Base() (string, error) {
 	return digest("base", struct {
 		Design model.Design `json:"design"`

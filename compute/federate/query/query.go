@@ -25,21 +25,23 @@ type Terms = federate.Terms
 type Query struct {
 	plan    *protect.Plan
 	terms   Terms
+	salt    string
 	columns []federate.Column
 	of      []int // the column of each measure; −1: without noise
 	cells   int   // combinations of the keys
 }
 
 // New checks that several domains can add the plan up: in dp mode, over keys with public
-// code lists.
-func New(plan *protect.Plan, t Terms) (*Query, error) {
+// code lists. salt is the brief's (federate.Brief.Salt); whoever has none, as at replay, has
+// the round's data, columns and noise, and not its schema.
+func New(plan *protect.Plan, t Terms, salt string) (*Query, error) {
 	if t.MaxUnits < 1 || t.MaxUnits > 1<<40 || t.Overlap < 1 || t.Overlap > federate.MaxContributors || t.Period == "" || len(t.Period) > 64 {
 		return nil, errors.New("the terms lack a bound of units, an overlap or a period")
 	}
 	if len(plan.Core.Datasets()) != 1 {
 		return nil, errors.New("a query about one data set alone is added up over domains")
 	}
-	q := &Query{plan: plan, terms: t}
+	q := &Query{plan: plan, terms: t, salt: salt}
 	empty, err := release.JointCells(plan, protect.Partials{})
 	if err != nil {
 		return nil, errors.New("only a query in dp mode, with noise on every measure and code lists for every key, is added up over domains")
@@ -117,14 +119,17 @@ func (q *Query) Query() string {
 	return federate.DataDigest(q.plan.Core.Datasets()[0], q.terms.Period)
 }
 
-// Schema is the digest of what every domain must have alike. Ranks are each domain's own.
+// Schema is the digest of what every domain must have alike. Ranks are each domain's own. It
+// is salted: ledgers hold it, and a digest of a plan's literals would let a guess at them
+// be tested.
 func (q *Query) Schema() string {
 	p := *q.plan
 	p.Ranks = nil
 	return digest("schema", struct {
 		Plan  protect.Plan `json:"plan"`
 		Terms Terms        `json:"terms"`
-	}{p, q.terms})
+		Salt  string       `json:"salt"`
+	}{p, q.terms, q.salt})
 }
 
 // Fits says whether a proposal is this query's.
@@ -172,9 +177,13 @@ func (q *Query) Deliverable() bool {
 	for _, k := range q.plan.Keys {
 		longest := 0
 		for _, c := range k.Codes {
-			longest = max(longest, len(c.S))
+			text, err := json.Marshal(c.S)
+			if err != nil {
+				return false
+			}
+			longest = max(longest, len(text))
 		}
-		row += keyBytes + 6*longest // an escaped character takes six bytes
+		row += keyBytes + longest
 	}
 	return headBytes*(1+len(q.plan.Outputs)+len(q.plan.Keys))+q.cells*row <= federate.MaxRelease
 }
