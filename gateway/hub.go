@@ -216,7 +216,7 @@ func (a *aggregator) done(session string, m *federate.Message, s federate.Signed
 	if err != nil {
 		return err
 	}
-	if g.delivery == nil || m.Result.Release != g.digest || m.Result.Values != g.delivery.Values {
+	if g.delivery == nil || m.Result.Release != g.digest || m.Result.Content != g.delivery.Content() || m.Result.Values != g.delivery.Values {
 		return &federate.Fault{Party: m.From, Reason: &policies.Reason{Code: "ROUND_UNDELIVERED", Rule: "federation", SetBy: m.From,
 			ZH: "“" + m.From + "”：结果没有交付与之相符的答复", EN: m.From + ": no answer was handed in that fits the result"}}
 	}

@@ -135,6 +135,9 @@ func (d *Delivery) Encode() []byte { return canonical(d) }
 // Digest is what a Result holds of a delivery's canonical bytes.
 func (d *Delivery) Digest() string { return DeliveryDigest(d.Encode()) }
 
+// Content is the SHA-256 of the encoded release, in hex.
+func (d *Delivery) Content() string { return hashOf(d.Release) }
+
 // DeliveryDigest is the SHA-256 of the bytes, in hex.
 func DeliveryDigest(text []byte) string { return hashOf(text) }
 

@@ -81,6 +81,7 @@ type Round struct {
 	adding        adding
 	opening       *opening
 	release       string // digest of the delivery, at the regulator
+	content       string // digest of the release in it
 	outcome       *Result
 }
 

@@ -463,6 +463,10 @@ func (x *run) release(ctx context.Context) error {
 		return err
 	}
 	if delivery != nil {
+		d, err := federate.DecodeDelivery(delivery)
+		if err != nil {
+			return err
+		}
 		sig, err := x.n.c.Sign(federate.SigningBytes(delivery))
 		if err != nil {
 			return err
@@ -470,7 +474,7 @@ func (x *run) release(ctx context.Context) error {
 		if err := x.n.carrier.Deliver(ctx, x.session, federate.Signed{Text: delivery, Sig: sig}); err != nil {
 			return err
 		}
-		x.r.Delivered(federate.DeliveryDigest(delivery))
+		x.r.Delivered(d)
 	}
 	text, f := x.r.Result(x.n.at())
 	return x.said(ctx, text, f)

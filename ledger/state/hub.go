@@ -394,6 +394,9 @@ func (s *State) applyHubReleased(e *entry.Entry) error {
 	if err != nil || m.Kind != federate.KindResult || m.Session != r.Proposed.Session || m.From != r.Regulator || m.Result.Release == "" {
 		return errors.New("the result is not that of the round")
 	}
+	if m.Result.Content != p.Digest {
+		return errors.New("the digest of the release is not the one that the regulator signed")
+	}
 	key, ok := s.book.PartyKey(r.Regulator)
 	if !ok || !signature.Verify(key, federate.SigningBytes(p.Result), p.Sig) {
 		return errors.New("the result is not signed by the regulator's key in force")
