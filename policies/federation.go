@@ -2,6 +2,7 @@ package policies
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"time"
 
@@ -52,6 +53,9 @@ type Federation struct {
 	Dataset   string   `yaml:"dataset" json:"dataset"`
 	Columns   []string `yaml:"columns" json:"columns"`
 	Purposes  []string `yaml:"purposes" json:"purposes"`
+	// Periods are those that rounds may be about; empty leaves them open, and a mistyped one
+	// then holds a snapshot for good.
+	Periods []string `yaml:"periods,omitempty" json:"periods,omitempty"`
 	// MaxUnits is the bound of each domain's privacy units, Overlap the number of domains that
 	// one may stand in. Rounds are proposed under these very terms.
 	MaxUnits  int64         `yaml:"max_units" json:"max_units"`
@@ -207,6 +211,14 @@ func (b *Book) checkFederation(f Federation) error {
 			return texts.Errorf("purpose %q is not registered", safeName(p))
 		}
 	}
+	if len(f.Periods) > maxFederationPeriods {
+		return texts.Errorf("a federation names at most %d periods", maxFederationPeriods)
+	}
+	for _, p := range f.Periods {
+		if !federationPeriod.MatchString(p) {
+			return texts.Errorf("period %q is neither a year (2026) nor a month (2026-10)", safeName(p))
+		}
+	}
 	if e, ok := b.datasets[f.Dataset]; ok {
 		for _, c := range f.Columns {
 			if !slices.ContainsFunc(e.Dataset.Columns, func(x Column) bool { return x.Name == c }) {
@@ -278,6 +290,12 @@ func (f Federation) checkNumbers() error {
 	return nil
 }
 
+// maxFederationPeriods bounds the list of periods: five years of months.
+const maxFederationPeriods = 60
+
+// federationPeriod is a year or a month.
+var federationPeriod = regexp.MustCompile(`^[0-9]{4}(-(0[1-9]|1[0-2]))?$`)
+
 // Round is a proposed round as far as policy is concerned: names and numbers, so that the
 // ledger can keep them and an auditor decide again.
 type Round struct {
@@ -294,6 +312,7 @@ type Round struct {
 	Scheme       string
 	Dataset      string
 	Purpose      string
+	Period       string
 	MaxUnits     int64
 	Overlap      int
 	Price        budget.Nano
@@ -381,6 +400,7 @@ func (f Federation) outside(r Round) []string {
 	need(slices.Contains(f.Schemes, r.Scheme), "scheme "+r.Scheme)
 	need(r.Dataset == f.Dataset, "dataset "+r.Dataset)
 	need(slices.Contains(f.Purposes, r.Purpose), "purpose "+r.Purpose)
+	need(len(f.Periods) == 0 || slices.Contains(f.Periods, r.Period), "period "+safeName(r.Period))
 	need(r.MaxUnits == f.MaxUnits, "max_units")
 	need(r.Overlap == f.Overlap, "overlap")
 	return out

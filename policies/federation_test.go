@@ -68,7 +68,7 @@ func TestR39_FederationDocument(t *testing.T) {
 	}
 	apply(t, b, elsewhere, "data_bureau")
 	for _, c := range []struct{ from, to, says string }{
-		{"k: 3", "k: 2", "k is at least 3"}, {"k: 3", "k: 4", "k is at least 3"}, {"threshold: 2", "threshold: 3", "threshold"}, {"dishonest: 1", "dishonest: 3", "dishonest"},
+		{"k: 3", "k: 2", "k is at least 3"}, {"k: 3", "k: 4", "k is at least 3"}, {"threshold: 2", "threshold: 3", "threshold"}, {"k: 3", "periods: [\"2026-13\"]\nk: 3", "2026-13"}, {"dishonest: 1", "dishonest: 3", "dishonest"},
 		{"[mask]", "[paillier]", "paillier"}, {"[mask]", "[]", "must not be empty"}, {"[urban_planning]", "[weather]", "weather"}, {"deposit_yuan]", "colour]", "colour"},
 		{"max_units: 4096", "max_units: 0", "max_units"}, {"overlap: 2", "overlap: 65", "overlap"}, {`period: "0.002"`, `period: "0.0001"`, "rho"}, {`round: "0.001"`, `round: "-1"`, "rho"},
 		{"roles: [regulator]", "roles: [regulator, key]", "overseer"}, {"roles: [regulator]", "roles: [key]", "exactly one"}, {"roles: [receiver]", "roles: [reader]", "reader"},
@@ -145,6 +145,14 @@ func TestR39_DecideRound(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("%s: %+v", name, reasons)
+		}
+	}
+	named := apply(t, city(t), withKeys(federationText)+"periods: [\"2026-01\", \"2026-02\"]\n", "housing_fund_centre")
+	for period, ok := range map[string]bool{"2026-02": true, "2026-20": false, "2025": false} {
+		r := good()
+		r.Period = period
+		if x := named.DecideRound(r); (len(x) == 0) != ok || !ok && (x[0].Code != "FEDERATION_OUTSIDE" || !strings.Contains(x[0].EN, "period "+period)) {
+			t.Errorf("period %s: %+v", period, x)
 		}
 	}
 	key := good() // who holds a key and no data

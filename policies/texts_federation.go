@@ -11,6 +11,8 @@ var federationTexts = bilingual.Book{
 	"party %q has another key in federation %q: a party signs with one":                                      "参与方“%s”在跨域协议“%s”中是另一把公钥：一方只用一把",
 	"receiver %q has another key in the registry: whom orders on that name are to stop must be one party":    "接收方“%s”的公钥与登记表中的不同：对此名称的决定须能止住同一方",
 	"federation %q is an agreement of %q, whose signature is missing: take another region, or sign together": "跨域协议“%s”由“%s”签署，缺其签名：请换一个 region，或共同签署",
+	"a federation names at most %d periods":                                                                  "跨域协议至多列 %d 个期次",
+	"period %q is neither a year (2026) nor a month (2026-10)":                                               "期次“%s”须为年（2026）或月（2026-10）",
 	"unknown scheme %q; known: bgv, mask":                                                                    "未知方案“%s”；已知：bgv、mask",
 	"schemes, purposes and columns must not be empty: what is not named is refused":                          "schemes、purposes、columns 不得为空：未写明的一律拒绝",
 	"purpose %q is not registered":                                                                           "用途“%s”未登记",

@@ -227,20 +227,6 @@ func (h *Hub) end(g *gathering) {
 	}
 }
 
-// drop lets go of the megabytes of shares of the key and deals of a round that has ended:
-// at once if it failed, else at its deadline, since a slow party may still be on its way to
-// the result. Who is being told of them goes on with the slice of before. The caller holds
-// g.mu.
-func (g *gathering) drop() {
-	events := make([]Event, len(g.events))
-	for i, e := range g.events {
-		if e.Message != nil {
-			events[i] = e
-		}
-	}
-	g.events = events
-}
-
 // As is the hub as one party sees it, whose identity the caller has established.
 func (h *Hub) As(party string) Carrier { return &local{h, party} }
 

@@ -78,6 +78,20 @@ func (h *Hub) gone(g *gathering, party string) {
 	h.end(g)
 }
 
+// drop lets go of the megabytes of shares of the key and deals of a round that has ended:
+// at once if it failed, else at its deadline, since a slow party may still be on its way to
+// the result. Who is being told of them goes on with the slice of before. The caller holds
+// g.mu.
+func (g *gathering) drop() {
+	events := make([]Event, len(g.events))
+	for i, e := range g.events {
+		if e.Message != nil {
+			events[i] = e
+		}
+	}
+	g.events = events
+}
+
 // codeGone is the fault of a party that left in mid-round.
 const codeGone = "FEDERATION_GONE"
 

@@ -220,7 +220,7 @@ func (s *State) hubReasons(a HubAsk, f policies.Federation, p *entry.HubProposed
 	}
 	return book.DecideRound(policies.Round{Region: f.Region, Self: a.Operator, Hub: f.Hub.Party, Regulator: f.With(policies.FederationRegulator)[0], Receiver: a.Operator,
 		Contributors: p.Contributors, Departments: f.With(policies.FederationKey), Threshold: f.Threshold, K: f.K, Dishonest: f.Dishonest, Scheme: p.Scheme,
-		Dataset: f.Dataset, Purpose: r.Purpose, MaxUnits: f.MaxUnits, Overlap: f.Overlap, Price: p.Price, At: at, Core: r.Core})
+		Dataset: f.Dataset, Purpose: r.Purpose, Period: r.Period, MaxUnits: f.MaxUnits, Overlap: f.Overlap, Price: p.Price, At: at, Core: r.Core})
 }
 
 // hubPrice is what every domain charges, by the policy that is in force here.

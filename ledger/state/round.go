@@ -100,7 +100,7 @@ func (s *State) DecideRound(j entry.RoundJoined, at time.Time) (*entry.RoundJoin
 // roundOf is a round as the policy sees it.
 func roundOf(p *federate.Proposal, j *entry.RoundJoined, spent budget.Nano, at time.Time) policies.Round {
 	r := policies.Round{Region: j.Region, Self: j.Party, Hub: p.Aggregator, Regulator: p.Regulator, Receiver: p.Receiver, Contributors: p.Contributors, Departments: p.Departments,
-		Threshold: p.Threshold, K: p.MinContributors, Dishonest: p.Dishonest, Scheme: p.Scheme, Dataset: j.Dataset, Purpose: j.Purpose, MaxUnits: j.MaxUnits, Overlap: j.Overlap,
+		Threshold: p.Threshold, K: p.MinContributors, Dishonest: p.Dishonest, Scheme: p.Scheme, Dataset: j.Dataset, Purpose: j.Purpose, Period: j.Period, MaxUnits: j.MaxUnits, Overlap: j.Overlap,
 		Price: p.Price(), Spent: spent, At: at}
 	if j.Data != nil {
 		r.Core = j.Data.Core
