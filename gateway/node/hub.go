@@ -250,17 +250,21 @@ func (l *local) Attend(ctx context.Context, take func(Event) error) error {
 			if err != nil {
 				continue
 			}
+			over := false
 			g.mu.Lock()
 			if seen[session] == 0 && g.ended {
 				seen[session] = len(g.events) // it was over before
 			}
 			if seen[session] == 0 && g.spoke[l.party] { // it dialled again: see leave
-				l.h.gone(g, l.party)
+				over = l.h.gone(g, l.party)
 				seen[session] = len(g.events)
 			}
 			events := g.events[seen[session]:]
 			seen[session] = len(g.events)
 			g.mu.Unlock()
+			if over {
+				l.h.notify()
+			}
 			for _, e := range events {
 				if e.Proposal == nil && e.Message == nil && e.Attachment == nil {
 					continue // of a round that has ended

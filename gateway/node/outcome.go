@@ -68,14 +68,15 @@ func (h *Hub) leave(party string) {
 }
 
 // gone ends a round if it needs what a party lost with its connection. One that has done
-// its part may go. The caller holds g.mu.
-func (h *Hub) gone(g *gathering, party string) {
+// its part may go. It says whether it ended the round. The caller holds g.mu.
+func (h *Hub) gone(g *gathering, party string) bool {
 	if g.ended || !g.needs(party) {
-		return
+		return false
 	}
 	g.r.Fail(&federate.Fault{Party: party, Reason: &policies.Reason{Code: codeGone, Rule: "federation", SetBy: party,
 		ZH: "“" + party + "”：轮次进行中断线，其密钥已失；须另起一轮", EN: party + ": it left while the round ran and its keys are gone; start another round"}})
 	h.end(g)
+	return true
 }
 
 // drop lets go of the megabytes of shares of the key and deals of a round that has ended:
