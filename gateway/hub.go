@@ -216,7 +216,7 @@ func (a *aggregator) done(session string, m *federate.Message, s federate.Signed
 	if err != nil {
 		return err
 	}
-	if g.delivery == nil || m.Result.Release != g.digest || m.Result.Values != g.delivery.Values {
+	if g.delivery == nil || m.Result.Release != g.digest || m.Result.Content != g.delivery.Content() || m.Result.Values != g.delivery.Values {
 		return &federate.Fault{Party: m.From, Reason: &policies.Reason{Code: "ROUND_UNDELIVERED", Rule: "federation", SetBy: m.From,
 			ZH: "“" + m.From + "”：结果没有交付与之相符的答复", EN: m.From + ": no answer was handed in that fits the result"}}
 	}
@@ -230,8 +230,13 @@ func (a *aggregator) done(session string, m *federate.Message, s federate.Signed
 		if stopped = d.state.StoppedHubRound(d.state.Book(), g.round, e.Time()); stopped != nil {
 			return errEnded
 		}
-		if r, _ := d.state.HubRound(g.round); r.Phase != state.PhaseReserved {
+		r, _ := d.state.HubRound(g.round)
+		if r.Phase != state.PhaseReserved {
 			return errEnded
+		}
+		if e.At >= r.Proposed.Deadline*1000 {
+			return &federate.Fault{Party: m.From, Reason: &policies.Reason{Code: "FEDERATION_LATE", Rule: "federation", SetBy: m.From,
+				ZH: "“" + m.From + "”：结果在截止时刻之后", EN: m.From + ": the result came after the deadline"}}
 		}
 		e.Kind, e.Actor = entry.KindHubReleased, "gateway"
 		e.HubReleased = &entry.HubReleased{Round: g.round, Result: s.Text, Sig: s.Sig, Digest: hex.EncodeToString(digest[:]), Rows: int64(rel.Len()), Bytes: int64(len(g.delivery.Release))}

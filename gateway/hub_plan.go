@@ -137,27 +137,32 @@ func (p *proposing) propose(text string, decided state.HubDecision, e policies.E
 	if x != nil {
 		return refusal(*x)
 	}
-	q, err := query.New(plan, decided.Terms)
+	random := make([]byte, 64)
+	if _, err := rand.Read(random); err != nil {
+		return fmt.Errorf("failed to draw salt and nonce: %w", err)
+	}
+	nonce, salt := hex.EncodeToString(random[:32]), hex.EncodeToString(random[32:])
+	q, err := query.New(plan, decided.Terms, salt)
 	if err != nil {
 		return refusal(policies.Reason{Code: "ROUND_QUERY", Rule: "federation/" + decided.Agreement.Region, SetBy: "sandgate", ZH: "此查询不能跨域相加", EN: err.Error()})
+	}
+	if !q.Deliverable() {
+		return refusal(policies.Reason{Code: "ROUND_TOO_LARGE", Rule: "federation/" + decided.Agreement.Region, SetBy: "sandgate", ZH: "结果行数过多，一次交付放不下", EN: "the answer has too many rows for one delivery",
+			HintZH: "减少分组列，或采用较粗的分组列", HintEN: "take fewer keys, or coarser ones"})
 	}
 	planText, err := query.Encode(plan)
 	if err != nil {
 		return fmt.Errorf("failed to encode the plan: %w", err)
 	}
 	f, r := decided.Agreement, p.ask.Request
-	brief := federate.Brief{V: federate.Version, Kind: federate.BriefQuery, Region: f.Region, Dataset: f.Dataset, Purpose: r.Purpose, Terms: decided.Terms,
+	brief := federate.Brief{V: federate.Version, Kind: federate.BriefQuery, Region: f.Region, Dataset: f.Dataset, Purpose: r.Purpose, Terms: decided.Terms, Salt: salt,
 		Query: &federate.QueryBrief{SQL: text, Price: int64(price), Plan: planText}}
 	p.brief = brief.Encode()
 	if _, f := federate.DecodeBrief(p.brief); f != nil {
 		return refusal(*f.Reason)
 	}
-	nonce := make([]byte, 32)
-	if _, err := rand.Read(nonce); err != nil {
-		return fmt.Errorf("failed to draw a nonce: %w", err)
-	}
 	p.planned = *decided.Proposed
-	p.proposal = federate.Proposal{V: federate.Version, Nonce: hex.EncodeToString(nonce), Scheme: p.planned.Scheme, Query: q.Query(), Schema: q.Schema(), Columns: q.Columns(),
+	p.proposal = federate.Proposal{V: federate.Version, Nonce: nonce, Scheme: p.planned.Scheme, Query: q.Query(), Schema: q.Schema(), Columns: q.Columns(),
 		Contributors: p.planned.Contributors, Regulator: f.With(policies.FederationRegulator)[0], Departments: f.With(policies.FederationKey), Threshold: f.Threshold,
 		Aggregator: f.Hub.Party, Receiver: p.ask.Operator, MinContributors: f.K, Dishonest: f.Dishonest, Brief: federate.BriefDigest(p.brief)}
 	if p.planned.Scheme == federate.Mask { // every holder's mask must come off
@@ -220,6 +225,14 @@ func (d *Domain) beginRound(ctx context.Context, p *proposing) error {
 	// The names and the order that the text gives its columns are not in the ledger.
 	if err = d.savePost(id, p.post); err == nil {
 		_, err = a.hub.Propose(&p.proposal, p.brief)
+	}
+	// One that was cancelled, or ended otherwise, between ledger and hub must not run on there.
+	var now state.HubRound
+	if d.log.View(func() { now, _ = d.state.HubRound(id) }); err == nil && now.Phase != state.PhaseReserved {
+		why := &federate.Fault{Reason: &policies.Reason{Code: "FEDERATION_CANCELLED", Rule: "federation", SetBy: "sandgate", ZH: "轮次开始之前已结束", EN: "the round ended before it began"}}
+		if cerr := a.hub.Cancel(session, why); cerr != nil {
+			d.opt.Logger.Info("a cancelled round had ended at the hub", "round", id)
+		}
 	}
 	if err != nil {
 		var f *federate.Fault

@@ -198,7 +198,7 @@ func (m *hubMember) Deliver(_ context.Context, session string, p *federate.Propo
 	if err != nil {
 		return nil, err
 	}
-	q, err := query.New(plan, b.Terms)
+	q, err := query.New(plan, b.Terms, b.Salt)
 	if err != nil {
 		return nil, err
 	}

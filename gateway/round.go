@@ -123,6 +123,8 @@ func (x *partner) decide(ctx context.Context, p *federate.Proposal, signed feder
 	switch {
 	case err != nil:
 		return nil, "", err
+	case !t.query.Deliverable():
+		return nil, "", invalid("FEDERATION_TOO_LARGE", "结果行数过多，一次交付放不下；请减少分组列", "the answer has too many rows for one delivery; take fewer keys")
 	case t.query.Schema() != p.Schema:
 		return nil, t.query.Schema(), nil
 	case !t.query.Fits(p):
@@ -155,7 +157,7 @@ func foreign(b *federate.Brief) (*query.Query, error) {
 	}
 	var q *query.Query
 	if err == nil {
-		q, err = query.New(plan, b.Terms)
+		q, err = query.New(plan, b.Terms, b.Salt)
 	}
 	if err != nil {
 		return nil, invalid("FEDERATION_BRIEF", "任务书的计划有误，或属于另一数据集", "the plan of the brief is malformed, or of another data set")

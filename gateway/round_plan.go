@@ -69,7 +69,7 @@ func (d *Domain) planRound(ctx context.Context, receiver string, b *federate.Bri
 	if p.outline, err = outlineOf(p.plan, redacted); err != nil {
 		return nil, nil, err
 	}
-	q, err := query.New(p.plan, b.Terms)
+	q, err := query.New(p.plan, b.Terms, b.Salt)
 	if err != nil {
 		return nil, nil, invalid("FEDERATION_QUERY", "此查询不能跨域相加：须为 dp 方式，每个聚合都加噪，分组列都有公开代码表，且值在范围之内",
 			"this query cannot be added up over domains: it is to be in dp mode, with noise on every aggregate, public code lists for every key, and cells within the range")

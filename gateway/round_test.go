@@ -176,7 +176,9 @@ const roundSQL = "SELECT district, COUNT(*) AS n, SUM(fee) AS total FROM visits 
 // propose makes a proposal as an honest hub does; change alters it.
 func (r *region) propose(scheme, sql string, change func(p *federate.Proposal, b *federate.Brief)) (*federate.Proposal, []byte) {
 	r.t.Helper()
-	b := &federate.Brief{V: federate.Version, Kind: federate.BriefQuery, Region: "delta", Dataset: "visits", Purpose: attack.Purpose, Terms: federate.Terms{MaxUnits: 4096, Overlap: 1, Period: "2026-10"},
+	random := make([]byte, 64)
+	rand.Read(random)
+	b := &federate.Brief{V: federate.Version, Kind: federate.BriefQuery, Salt: hex.EncodeToString(random[:32]), Region: "delta", Dataset: "visits", Purpose: attack.Purpose, Terms: federate.Terms{MaxUnits: 4096, Overlap: 1, Period: "2026-10"},
 		Query: &federate.QueryBrief{SQL: sql, Price: int64(budget.DefaultQuery)}}
 	plan, q, err := r.arenas["city_a"].Domain.PlanRound(r.t.Context(), "institute", b)
 	if err != nil {
@@ -185,9 +187,7 @@ func (r *region) propose(scheme, sql string, change func(p *federate.Proposal, b
 	if b.Query.Plan, err = query.Encode(plan); err != nil {
 		r.t.Fatal(err)
 	}
-	nonce := make([]byte, 32)
-	rand.Read(nonce)
-	p := &federate.Proposal{V: federate.Version, Nonce: hex.EncodeToString(nonce), Scheme: scheme, Query: q.Query(), Schema: q.Schema(), Columns: q.Columns(), Contributors: roundCities,
+	p := &federate.Proposal{V: federate.Version, Nonce: hex.EncodeToString(random[32:]), Scheme: scheme, Query: q.Query(), Schema: q.Schema(), Columns: q.Columns(), Contributors: roundCities,
 		Regulator: "overseer", Departments: roundCities[:2], Threshold: 2, Aggregator: "hub", Receiver: "institute", MinContributors: 3, Dishonest: 1, Deadline: time.Now().Add(3 * time.Minute).Unix()}
 	if change != nil {
 		change(p, b)

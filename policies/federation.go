@@ -2,6 +2,7 @@ package policies
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"time"
 
@@ -52,6 +53,9 @@ type Federation struct {
 	Dataset   string   `yaml:"dataset" json:"dataset"`
 	Columns   []string `yaml:"columns" json:"columns"`
 	Purposes  []string `yaml:"purposes" json:"purposes"`
+	// Periods are those that rounds may be about; empty leaves them open, and a mistyped one
+	// then holds a snapshot for good.
+	Periods []string `yaml:"periods,omitempty" json:"periods,omitempty"`
 	// MaxUnits is the bound of each domain's privacy units, Overlap the number of domains that
 	// one may stand in. Rounds are proposed under these very terms.
 	MaxUnits  int64         `yaml:"max_units" json:"max_units"`
@@ -153,7 +157,12 @@ func (b *Book) putFederation(f Federation, a act) error {
 	if err := b.checkFederation(f); err != nil {
 		return texts.Errorf("federation %q: %w", safeName(f.Region), err)
 	}
-	if _, again := b.federations[f.Region]; !again && len(b.federations) >= maxFederations {
+	// Two departments of one domain may agree to two things; neither ends the other's.
+	old, again := b.federations[f.Region]
+	if again && old.By != by && !a.signers[old.By] {
+		return texts.Errorf("federation %q is an agreement of %q, whose signature is missing: take another region, or sign together", safeName(f.Region), old.By)
+	}
+	if !again && len(b.federations) >= maxFederations {
 		return texts.Errorf("there are %d federations; no more can be kept", maxFederations)
 	}
 	b.federations[f.Region] = federated{f, by}
@@ -171,6 +180,14 @@ func (b *Book) checkFederation(f Federation) error {
 	}
 	if err := f.checkParties(); err != nil {
 		return err
+	}
+	for _, id := range f.With(FederationReceiver) {
+		if p, ok := b.parties[id]; ok && p.Key != "" {
+			theirs, err := ParsePartyKey(p.Key)
+			if mine, ok := f.KeyOf(id); err != nil || !ok || !slices.Equal(theirs, mine) {
+				return texts.Errorf("receiver %q has another key in the registry: whom orders on that name are to stop must be one party", id)
+			}
+		}
 	}
 	for region, other := range b.federations {
 		for _, p := range append(slices.Clone(f.Parties), FederationParty{Party: f.Hub.Party, Key: f.Hub.Key}) {
@@ -192,6 +209,14 @@ func (b *Book) checkFederation(f Federation) error {
 	for _, p := range f.Purposes {
 		if _, ok := b.purposes[p]; !ok {
 			return texts.Errorf("purpose %q is not registered", safeName(p))
+		}
+	}
+	if len(f.Periods) > maxFederationPeriods {
+		return texts.Errorf("a federation names at most %d periods", maxFederationPeriods)
+	}
+	for _, p := range f.Periods {
+		if !federationPeriod.MatchString(p) {
+			return texts.Errorf("period %q is neither a year (2026) nor a month (2026-10)", safeName(p))
 		}
 	}
 	if e, ok := b.datasets[f.Dataset]; ok {
@@ -265,6 +290,12 @@ func (f Federation) checkNumbers() error {
 	return nil
 }
 
+// maxFederationPeriods bounds the list of periods: five years of months.
+const maxFederationPeriods = 60
+
+// federationPeriod is a year or a month.
+var federationPeriod = regexp.MustCompile(`^[0-9]{4}(-(0[1-9]|1[0-2]))?$`)
+
 // Round is a proposed round as far as policy is concerned: names and numbers, so that the
 // ledger can keep them and an auditor decide again.
 type Round struct {
@@ -281,6 +312,7 @@ type Round struct {
 	Scheme       string
 	Dataset      string
 	Purpose      string
+	Period       string
 	MaxUnits     int64
 	Overlap      int
 	Price        budget.Nano
@@ -316,6 +348,7 @@ func (b *Book) DecideRound(r Round) []Reason {
 		out = append(out, refuse("FEDERATION_OUTSIDE", "跨域协议“%s”不含：%s", "federation %q does not have: %s", r.Region, x))
 	}
 	add(b.Suspended(Target{Kind: TargetGateway}))
+	add(b.receives(r.Receiver))
 	if round, period, err := f.Prices(); err != nil || r.Price <= 0 || r.Price > round || r.Spent > period-r.Price {
 		out = append(out, refuse("FEDERATION_PRICE", "跨域协议“%s”：本轮价格 ρ %s 超出每轮 %s 或本期次 %s（已用 %s）", "federation %q: the price ρ %s of the round is beyond %s a round or %s a period (%s spent)", r.Region, r.Price.String(), f.Rho.Round, f.Rho.Period, r.Spent.String()))
 	}
@@ -324,6 +357,21 @@ func (b *Book) DecideRound(r Round) []Reason {
 	}
 	out = append(out, b.decideRoundData(r, rec)...)
 	return out[:min(len(out), maxReasons)]
+}
+
+// receives says what the domain's own registry and orders have against a receiver. One that
+// is not registered here is known by the agreement alone.
+func (b *Book) receives(party string) *Reason {
+	if x := b.Suspended(Target{TargetOperator, party}); x != nil {
+		return x
+	}
+	switch p, ok := b.parties[party]; {
+	case ok && p.Withdrawn:
+		return reasonf("PARTY_WITHDRAWN", b.endedBy(Target{TargetOperator, party}, "R37"), b.root, "“%s”的账号已停用", "the account of %q was withdrawn", party)
+	case ok && p.Abroad:
+		return reasonf("RECIPIENT_ABROAD", "R38", b.root, "“%s”在境外，未经评估不得向境外提供", "%q is outside the border; nothing is exported without its assessment", party)
+	}
+	return nil
 }
 
 // outside names what a round has and the agreement has not.
@@ -352,6 +400,7 @@ func (f Federation) outside(r Round) []string {
 	need(slices.Contains(f.Schemes, r.Scheme), "scheme "+r.Scheme)
 	need(r.Dataset == f.Dataset, "dataset "+r.Dataset)
 	need(slices.Contains(f.Purposes, r.Purpose), "purpose "+r.Purpose)
+	need(len(f.Periods) == 0 || slices.Contains(f.Periods, r.Period), "period "+safeName(r.Period))
 	need(r.MaxUnits == f.MaxUnits, "max_units")
 	need(r.Overlap == f.Overlap, "overlap")
 	return out

@@ -49,13 +49,26 @@ func TestR39_FederationDocument(t *testing.T) {
 	if _, ok := b.Federation("delta"); ok {
 		t.Error("the book before has it too")
 	}
+	// Another department of the domain does not end it: not alone, and not for its own data.
+	grab := strings.NewReplacer("dataset: housing_fund", "dataset: grabbed", "[district, month, deposit_yuan]", "[age]").Replace(text)
+	if got := refused(t, in, grab, "data_bureau"); !strings.Contains(got, "housing_fund_centre") {
+		t.Error(got)
+	}
+	apply(t, in, grab, "data_bureau", "housing_fund_centre")
+	apply(t, in, strings.Replace(grab, "region: delta", "region: coast", 1), "data_bureau")
+	// A receiver is the operator of that name, whom orders stop.
+	named := strings.Replace(text, "party: institute", "party: alpha", 1)
+	if got := refused(t, b, named, "housing_fund_centre"); !strings.Contains(got, "another key in the registry") {
+		t.Error(got)
+	}
+	apply(t, b, strings.Replace(named, publicText("institute"), publicText("alpha"), 1), "housing_fund_centre")
 	elsewhere := strings.Replace(text, "dataset: housing_fund", "dataset: elsewhere", 1)
 	if got := refused(t, b, elsewhere, "health"); !strings.Contains(got, "data_bureau") {
 		t.Error(got)
 	}
 	apply(t, b, elsewhere, "data_bureau")
 	for _, c := range []struct{ from, to, says string }{
-		{"k: 3", "k: 2", "k is at least 3"}, {"k: 3", "k: 4", "k is at least 3"}, {"threshold: 2", "threshold: 3", "threshold"}, {"dishonest: 1", "dishonest: 3", "dishonest"},
+		{"k: 3", "k: 2", "k is at least 3"}, {"k: 3", "k: 4", "k is at least 3"}, {"threshold: 2", "threshold: 3", "threshold"}, {"k: 3", "periods: [\"2026-13\"]\nk: 3", "2026-13"}, {"dishonest: 1", "dishonest: 3", "dishonest"},
 		{"[mask]", "[paillier]", "paillier"}, {"[mask]", "[]", "must not be empty"}, {"[urban_planning]", "[weather]", "weather"}, {"deposit_yuan]", "colour]", "colour"},
 		{"max_units: 4096", "max_units: 0", "max_units"}, {"overlap: 2", "overlap: 65", "overlap"}, {`period: "0.002"`, `period: "0.0001"`, "rho"}, {`round: "0.001"`, `round: "-1"`, "rho"},
 		{"roles: [regulator]", "roles: [regulator, key]", "overseer"}, {"roles: [regulator]", "roles: [key]", "exactly one"}, {"roles: [receiver]", "roles: [reader]", "reader"},
@@ -134,6 +147,14 @@ func TestR39_DecideRound(t *testing.T) {
 			t.Errorf("%s: %+v", name, reasons)
 		}
 	}
+	named := apply(t, city(t), withKeys(federationText)+"periods: [\"2026-01\", \"2026-02\"]\n", "housing_fund_centre")
+	for period, ok := range map[string]bool{"2026-02": true, "2026-20": false, "2025": false} {
+		r := good()
+		r.Period = period
+		if x := named.DecideRound(r); (len(x) == 0) != ok || !ok && (x[0].Code != "FEDERATION_OUTSIDE" || !strings.Contains(x[0].EN, "period "+period)) {
+			t.Errorf("period %s: %+v", period, x)
+		}
+	}
 	key := good() // who holds a key and no data
 	key.Self, key.Core, key.Dataset = "overseer", nil, "housing_fund"
 	if x := b.DecideRound(key); len(x) > 0 {
@@ -143,6 +164,28 @@ func TestR39_DecideRound(t *testing.T) {
 	held.suspend(Target{TargetDataset, "housing_fund"}, Hold{By: "housing_fund_centre", Cause: "stop"})
 	if x := held.DecideRound(good()); len(x) != 1 || x[0].Code != "DATASET_SUSPENDED" {
 		t.Errorf("%+v", x)
+	}
+	// The domain's own orders on the receiver, and its own registry, hold in rounds too; of who
+	// has no data as well.
+	alpha := apply(t, city(t), strings.NewReplacer("party: institute", "party: alpha", publicText("institute"), publicText("alpha")).Replace(withKeys(federationText)), "housing_fund_centre")
+	to := func() Round { r := good(); r.Receiver = "alpha"; return r }
+	if x := alpha.DecideRound(to()); len(x) > 0 {
+		t.Fatal(x[0].EN)
+	}
+	for code, change := range map[string]func(b *Book){
+		"OPERATOR_SUSPENDED": func(b *Book) { b.suspend(Target{TargetOperator, "alpha"}, Hold{By: "data_bureau", Cause: "stop"}) },
+		"PARTY_WITHDRAWN":    func(b *Book) { p := b.parties["alpha"]; p.Withdrawn = true; b.parties["alpha"] = p },
+		"RECIPIENT_ABROAD":   func(b *Book) { p := b.parties["alpha"]; p.Abroad = true; b.parties["alpha"] = p },
+	} {
+		stopped := alpha.clone()
+		change(stopped)
+		bare := to()
+		bare.Core = nil
+		for _, r := range []Round{to(), bare} {
+			if x := stopped.DecideRound(r); len(x) != 1 || x[0].Code != code {
+				t.Errorf("%s: %+v", code, x)
+			}
+		}
 	}
 	// Signed where there was no such data set, it opens none that comes later.
 	late := apply(t, b, withKeys(federationText)+"# again\n", "housing_fund_centre")

@@ -81,9 +81,6 @@ func (a *app) node(ctx context.Context, dir, hub, listen string, opt gateway.Opt
 	if err != nil {
 		return err
 	}
-	if hub == "" {
-		hub = a.server
-	}
 	carrier, hangUp, err := client.Hub(kit, hub)
 	if err != nil {
 		return err

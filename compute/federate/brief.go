@@ -28,8 +28,8 @@ type Terms struct {
 	// sensitivity of the sums is so many times that of one domain's cells, and a unit that
 	// stands in several is counted in each.
 	Overlap int `json:"overlap"`
-	// Period names the data, such as "2026-10": rounds of one query and period are about the
-	// same data.
+	// Period names the data, such as "2026-10": rounds of one data set and period are about
+	// the same data.
 	Period string `json:"period"`
 }
 
@@ -43,6 +43,10 @@ type Brief struct {
 	Dataset string `json:"dataset"`
 	Purpose string `json:"purpose"`
 	Terms   Terms  `json:"terms"`
+	// Salt is 32 random bytes, hex. It goes into the digests of the brief and of the schema,
+	// which stand in ledgers, and stands in none itself: nobody can test a guess at the
+	// statement by them.
+	Salt string `json:"salt"`
 
 	Query *QueryBrief `json:"query,omitempty"` // exactly the body of the kind is there
 	Model *ModelBrief `json:"model,omitempty"`
@@ -96,11 +100,20 @@ func DecodeBrief(text []byte) (*Brief, *Fault) {
 		return bad("期次须为年（2026）或月（2026-10）", "the period is a year (2026) or a month (2026-10)")
 	case b.Terms.MaxUnits < 1 || b.Terms.MaxUnits > 1<<40 || b.Terms.Overlap < 1 || b.Terms.Overlap > MaxContributors:
 		return bad("任务书的单元数上限或重叠数超出范围", "the bound of units or the overlap of the brief is out of range")
+	case !isHash(b.Salt):
+		return bad("任务书缺少 32 字节的随机盐", "the brief lacks a salt of 32 random bytes")
 	case b.Query != nil && (b.Query.SQL == "" || len(b.Query.SQL) > maxText || b.Query.Price <= 0 || len(b.Query.Plan) == 0):
 		return bad("查询任务书缺少语句、价格或计划，或过长", "the brief of a query lacks its statement, price or plan, or is too long")
 	}
 	return b, nil
 }
+
+// MaxDelivery bounds a delivery, in bytes: a hub takes messages of 16 MiB.
+const MaxDelivery = 15 << 20
+
+// MaxRelease bounds the encoded release of a round, in bytes: it is in base64 in its
+// delivery.
+const MaxRelease = (MaxDelivery - 4096) / 4 * 3
 
 // Delivery is the answer of a round as the regulator's node signs it (SigningBytes) for the
 // receiver.
@@ -122,12 +135,15 @@ func (d *Delivery) Encode() []byte { return canonical(d) }
 // Digest is what a Result holds of a delivery's canonical bytes.
 func (d *Delivery) Digest() string { return DeliveryDigest(d.Encode()) }
 
+// Content is the SHA-256 of the encoded release, in hex.
+func (d *Delivery) Content() string { return hashOf(d.Release) }
+
 // DeliveryDigest is the SHA-256 of the bytes, in hex.
 func DeliveryDigest(text []byte) string { return hashOf(text) }
 
 // DecodeDelivery reads canonical bytes and checks their form. It verifies no signature.
 func DecodeDelivery(text []byte) (*Delivery, error) {
-	d, err := decode[Delivery](text)
+	d, err := decodeUpTo[Delivery](text, MaxDelivery)
 	if err != nil {
 		return nil, err
 	}

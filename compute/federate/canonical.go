@@ -47,8 +47,10 @@ var errForm = errors.New("not in canonical form")
 
 // decode reads what canonical wrote and nothing else: unknown fields, other spellings
 // and trailing bytes are refused.
-func decode[T any](text []byte) (*T, error) {
-	if len(text) > MaxMessage {
+func decode[T any](text []byte) (*T, error) { return decodeUpTo[T](text, MaxMessage) }
+
+func decodeUpTo[T any](text []byte, most int) (*T, error) {
+	if len(text) > most {
 		return nil, errForm
 	}
 	dec := json.NewDecoder(bytes.NewReader(text))

@@ -31,8 +31,8 @@ func (r *Round) Contribute(write func(text []byte) error, at int64) (*Writing, *
 }
 
 // Part appends the next part to dst: the next Shape.ChunkCells values, or what is left of
-// all cells. A value outside its column's bounds ends the round; the fault names the
-// column and not the value.
+// all cells. A value outside its column's bounds ends the round; the fault that is returned
+// names the column and not the value, that of the round not even the column.
 func (w *Writing) Part(dst []byte, values []int64) ([]byte, *Fault) {
 	r := w.r
 	if r.failed != nil {
@@ -49,7 +49,10 @@ func (w *Writing) Part(dst []byte, values []int64) ([]byte, *Fault) {
 		}
 		w.left--
 		if c := w.ranges[0]; v < c.Low || v > c.High {
-			return nil, r.Fail(fault(r.setup.Self, codeRange, "列 %s 有值超出声明的范围", "a value of column %s lies outside the declared range", c.Name))
+			// Rows were read: that one is out of range is an exact bit of them. The others are told
+			// the one code of every failure from here on; the column is for who reads this.
+			r.Fail(executionFailed(r.setup.Self))
+			return nil, fault(r.setup.Self, codeRange, "列 %s 有值超出声明的范围", "a value of column %s lies outside the declared range", c.Name)
 		}
 	}
 	from := len(dst)

@@ -79,6 +79,13 @@ func Unable(party string, why *policies.Reason) *Fault {
 	return fault(party, why.Code, "%s", "%s", why.ZH, why.EN)
 }
 
+// executionFailed is the fault of a contributor that read its rows and has nothing to give.
+// Its code is that of every such failure, in jobs as well: what went wrong may depend on a
+// person.
+func executionFailed(party string) *Fault {
+	return Unable(party, &policies.Reason{Code: "EXECUTION_FAILED", ZH: "执行未得出结果", EN: "the execution gave no result"})
+}
+
 func defectFault(party, code string, d *Defect) *Fault {
 	f := fault(party, code, "", "")
 	f.Reason.ZH += d.ZH

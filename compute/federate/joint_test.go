@@ -31,7 +31,7 @@ func TestR39_FromQueryToRelease(t *testing.T) {
 		if refused != nil {
 			t.Fatal(refused)
 		}
-		q, err := query.New(p, terms)
+		q, err := query.New(p, terms, hash("salt"))
 		if err != nil {
 			t.Fatal(err)
 		}

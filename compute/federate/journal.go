@@ -105,7 +105,7 @@ func (j *Journal) enter(r *Record, k int, write func(text []byte) error) *Fault 
 		return fault("", codeAgain, "本节点已为此轮次作答；同一密钥不作第二次解密，须另起一轮", "this node has answered this round: no key opens a second sum; start another round")
 	}
 	if r.Deed == Answered {
-		if f := j.distinguishes(r, k); f != nil {
+		if f := j.distinguishes(r.Query, r.Contributors, k); f != nil {
 			return f
 		}
 	}
@@ -138,13 +138,23 @@ func (j *Journal) Restore(p *Proposal, manifest string, at int64, write func(tex
 	return nil
 }
 
+// Admits says what the journal has against a sum over these contributors about the data of
+// this digest (DataDigest), nil if nothing. It is asked before a round is joined, so that
+// nobody pays for one that no holder would open; a sum that was opened meanwhile is seen
+// when the deed is entered.
+func (j *Journal) Admits(query string, contributors []string, k int) *Fault {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.distinguishes(query, contributors, k)
+}
+
 // distinguishes says whether the sums about the same data, with the new one, would tell
 // fewer than k contributors apart: by any combination of them, not only by the difference
 // of two.
-func (j *Journal) distinguishes(r *Record, k int) *Fault {
-	sets := [][]string{r.Contributors}
+func (j *Journal) distinguishes(query string, contributors []string, k int) *Fault {
+	sets := [][]string{contributors}
 	for _, a := range j.answers {
-		if a.Query == r.Query && !slices.ContainsFunc(sets, func(s []string) bool { return slices.Equal(s, a.Contributors) }) {
+		if a.Query == query && !slices.ContainsFunc(sets, func(s []string) bool { return slices.Equal(s, a.Contributors) }) {
 			sets = append(sets, a.Contributors)
 		}
 	}

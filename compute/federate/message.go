@@ -112,6 +112,9 @@ type Result struct {
 	Values   string `json:"values"` // SHA-256 of the noisy sums as 64-bit little-endian numbers, hex
 	// Release is the digest of the delivery that the regulator handed in; empty if it did not.
 	Release string `json:"release,omitempty"`
+	// Content is the SHA-256 of the encoded release in that delivery: what a ledger commits to
+	// is what the regulator signed.
+	Content string `json:"content,omitempty"`
 }
 
 // Abort ends a round for a reason.
@@ -155,7 +158,7 @@ func (m *Message) check() bool {
 	case KindShare:
 		return hashes(m.Share.Manifest) && hashes(m.Share.Parts...) && (m.Share.Sum == "" || isHash(m.Share.Sum))
 	case KindResult:
-		return hashes(m.Result.Manifest, m.Result.Sum, m.Result.Values) && (m.Result.Release == "" || isHash(m.Result.Release))
+		return hashes(m.Result.Manifest, m.Result.Sum, m.Result.Values) && (m.Result.Release == "" && m.Result.Content == "" || hashes(m.Result.Release, m.Result.Content))
 	}
 	return len(m.Abort.Code) <= 63 && (m.Abort.Party == "" || partyPattern.MatchString(m.Abort.Party))
 }

@@ -282,7 +282,7 @@ func (r *Round) Result(at int64) ([]byte, *Fault) {
 	if f := r.ready(at, Opened, r.opening != nil && r.opening.values == r.shape.Chunks); f != nil {
 		return nil, f
 	}
-	return r.say(&Message{Kind: KindResult, Result: &Result{Manifest: r.manifest, Sum: r.sumHash, Values: r.ValuesDigest(), Release: r.release}}, at)
+	return r.say(&Message{Kind: KindResult, Result: &Result{Manifest: r.manifest, Sum: r.sumHash, Values: r.ValuesDigest(), Release: r.release, Content: r.content}}, at)
 }
 
 // ValuesDigest is that of the values read so far, at the regulator; empty elsewhere.
@@ -293,8 +293,8 @@ func (r *Round) ValuesDigest() string {
 	return hex.EncodeToString(r.opening.h.Sum(nil))
 }
 
-// Delivered says the digest of the delivery that was handed in, for the Result.
-func (r *Round) Delivered(digest string) { r.release = digest }
+// Delivered says what was handed in, for the Result.
+func (r *Round) Delivered(d *Delivery) { r.release, r.content = d.Digest(), d.Content() }
 
 // Outcome is what the regulator said the round ended with, nil before Done.
 func (r *Round) Outcome() *Result { return r.outcome }

@@ -56,8 +56,8 @@ type Proposal struct {
 	Nonce string `json:"nonce"` // 32 random bytes, hex
 	// Scheme is BGV or Mask.
 	Scheme string `json:"scheme"`
-	// Query is the digest of the protected aggregation and of the period it is about: rounds
-	// of one query are rounds about the same data.
+	// Query is the DataDigest of what the round is about: rounds of one digest are held
+	// against each other, whatever they ask.
 	Query string `json:"query"`
 	// Schema is the digest of the common columns, code lists and clamps. A domain whose own
 	// differs refuses.
@@ -83,6 +83,13 @@ type Proposal struct {
 	Deadline int64 `json:"deadline"`
 	// Brief is the BriefDigest of what travels beside the proposal; empty if nothing does.
 	Brief string `json:"brief,omitempty"`
+}
+
+// DataDigest names data: a data set in a period. What is asked of them is not in it: the
+// difference of two sums over nearly the same contributors is that of who is missing,
+// whether or not the two were asked for in the same words.
+func DataDigest(dataset, period string) string {
+	return digest("data", []byte(dataset), []byte(period))
 }
 
 // Encode is the proposal in its canonical form.

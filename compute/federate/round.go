@@ -81,6 +81,7 @@ type Round struct {
 	adding        adding
 	opening       *opening
 	release       string // digest of the delivery, at the regulator
+	content       string // digest of the release in it
 	outcome       *Result
 }
 
@@ -112,6 +113,11 @@ func Open(s Setup, proposal Signed, at int64) (*Round, *Fault) {
 	}
 	if s.Journal.Has(Answered, r.session) || s.Journal.Has(Contributed, r.session) {
 		return nil, fault(p.Aggregator, codeAgain, "本节点已参加过此轮次，密钥已失；须另起一轮", "this node has taken part in this round and its keys are gone; start another round")
+	}
+	if r.Holds() {
+		if f := s.Journal.Admits(p.Query, p.Contributors, r.k()); f != nil {
+			return nil, f
+		}
 	}
 	return r, nil
 }

@@ -361,6 +361,11 @@ func TestR39_ValuesOutsideTheRangeAreNotSent(t *testing.T) {
 			if !bytes.Contains([]byte(f.Reason.EN), []byte(column)) {
 				t.Error(f)
 			}
+			// Rows were read by now: the others are told no more than of any other failure.
+			blamed(t, w.rounds["city_c"].Fault(), "EXECUTION_FAILED", "city_c")
+			if told := w.rounds["city_c"].Abort(w.now); bytes.Contains(told, []byte("RANGE")) || bytes.Contains(told, []byte(column)) || !bytes.Contains(told, []byte("EXECUTION_FAILED")) {
+				t.Errorf("the others are told %s", told)
+			}
 		}
 		w := newWorld(t, scheme, 30)
 		w.values["city_c"] = w.values["city_c"][:29]

@@ -26,7 +26,7 @@ func Hub(kit *home.Kit, server string) (node.Carrier, func() error, error) {
 		server = kit.Server
 	}
 	if server == "" {
-		return nil, nil, texts.Errorf("no gateway address: the kit names none; pass --server HOST:PORT")
+		return nil, nil, texts.Errorf("no gateway address: the kit names none; pass --hub HOST:PORT")
 	}
 	conn, err := grpc.NewClient(server, grpc.WithTransportCredentials(credentials.NewTLS(conf)), grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: hubPings}))
 	if err != nil {

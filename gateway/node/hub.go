@@ -63,7 +63,8 @@ type gathering struct {
 	proposal federate.Signed
 	events   []Event
 	spools   map[Stream]*spool
-	release  string // digest of the delivery; empty until it came
+	release  string          // digest of the delivery; empty until it came
+	spoke    map[string]bool // parties that said something
 	ended    bool
 }
 
@@ -104,7 +105,7 @@ func (h *Hub) Propose(p *federate.Proposal, brief []byte) (session string, err e
 		return "", errors.New("too many rounds run, or this one ran before: wait, or take another nonce")
 	}
 	h.forget()
-	g := &gathering{r: r, proposal: s, spools: map[Stream]*spool{}}
+	g := &gathering{r: r, proposal: s, spools: map[Stream]*spool{}, spoke: map[string]bool{}}
 	g.events = []Event{{Session: r.Session(), Proposal: &s, Brief: brief}}
 	h.rounds[r.Session()], h.order = g, append(h.order, r.Session())
 	h.wake()
@@ -180,6 +181,8 @@ func (h *Hub) tick() {
 		g.mu.Lock()
 		if f := g.r.Tick(h.at()); f != nil && !g.ended {
 			h.end(g)
+		} else if f == nil && g.ended && h.at() >= g.r.Proposal().Deadline {
+			g.drop()
 		}
 		g.mu.Unlock()
 	}
@@ -214,6 +217,7 @@ func (h *Hub) end(g *gathering) {
 	if f == nil {
 		return
 	}
+	g.drop()
 	if h.c.Failed != nil {
 		h.c.Failed(g.r.Session(), f)
 	}
@@ -246,14 +250,25 @@ func (l *local) Attend(ctx context.Context, take func(Event) error) error {
 			if err != nil {
 				continue
 			}
+			over := false
 			g.mu.Lock()
 			if seen[session] == 0 && g.ended {
 				seen[session] = len(g.events) // it was over before
 			}
+			if seen[session] == 0 && g.spoke[l.party] { // it dialled again: see leave
+				over = l.h.gone(g, l.party)
+				seen[session] = len(g.events)
+			}
 			events := g.events[seen[session]:]
 			seen[session] = len(g.events)
 			g.mu.Unlock()
+			if over {
+				l.h.notify()
+			}
 			for _, e := range events {
+				if e.Proposal == nil && e.Message == nil && e.Attachment == nil {
+					continue // of a round that has ended
+				}
 				if a := e.Attachment; a != nil && a.To != "" && a.To != l.party {
 					continue
 				}
@@ -301,6 +316,7 @@ func (l *local) Say(_ context.Context, session string, s federate.Signed) error 
 		}
 		return f
 	}
+	g.spoke[l.party] = true
 	if g.r.Phase() == federate.Done && l.h.c.Done != nil {
 		if err := l.h.c.Done(session, m, s); err != nil {
 			f := federate.Stopped(g.r.Proposal().Aggregator)

@@ -72,6 +72,14 @@ func New(c Config, carrier Carrier) *Node {
 // party of the largest.
 const laneEvents = 1024
 
+// laneRounds bounds the rounds of a node: those that a hub runs at a time, and as many that
+// it has ended and this node has not yet.
+const laneRounds = 2 * MaxRounds
+
+// lateSlack is how long after its deadline a round's step may take, for what the hub says
+// at the deadline.
+var lateSlack = 5 * time.Second
+
 // Run takes part in rounds until ctx ends or the connection fails. Rounds that run then
 // are over for this node: a later Run begins with those proposed anew.
 func (n *Node) Run(ctx context.Context) error {
@@ -82,6 +90,11 @@ func (n *Node) Run(ctx context.Context) error {
 		n.mu.Lock()
 		lane := n.lanes[e.Session]
 		if lane == nil && e.Proposal != nil {
+			if len(n.lanes) >= laneRounds {
+				n.mu.Unlock()
+				n.c.Logger.Warn("a proposal was dropped: too many rounds run", "session", e.Session)
+				return nil
+			}
 			lane = make(chan Event, laneEvents)
 			n.lanes[e.Session] = lane
 			n.all.Go(func() {
@@ -149,6 +162,12 @@ func (n *Node) round(ctx context.Context, session string, lane <-chan Event) {
 			}
 		}
 		var f *federate.Fault
+		var reason *policies.Reason
+		if err != nil && x.r != nil && !errors.As(err, &f) && !errors.As(err, &reason) {
+			if late := x.r.Tick(n.at()); late != nil { // the step was broken off, see until
+				err = late
+			}
+		}
 		switch {
 		case errors.As(err, &f) && f.Dropped():
 			log.Warn("a message was dropped", "code", f.Reason.Code, "party", f.Party)
@@ -161,7 +180,6 @@ func (n *Node) round(ctx context.Context, session string, lane <-chan Event) {
 			return
 		case err != nil:
 			f = federate.Stopped(n.c.Party)
-			var reason *policies.Reason
 			if errors.As(err, &reason) {
 				f = federate.Unable(n.c.Party, reason)
 			}
@@ -200,8 +218,19 @@ func (x *run) said(ctx context.Context, text []byte, f *federate.Fault) error {
 	return nil
 }
 
+// until is the context of a step, which ends soon after the round does: a hub that holds a
+// stream up, or a worker that does not return, holds no round's keys and rows for longer.
+func (x *run) until(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, time.Unix(x.r.Proposal().Deadline, 0).Sub(x.n.c.Now())+lateSlack)
+}
+
 // take hands an event to the round, and then does what is this party's to do.
 func (x *run) take(ctx context.Context, e Event) error {
+	if x.r != nil {
+		step, done := x.until(ctx)
+		defer done()
+		ctx = step
+	}
 	switch {
 	case e.Proposal != nil && x.r == nil:
 		if err := x.open(ctx, *e.Proposal, e.Brief); err != nil {
@@ -241,6 +270,8 @@ func (x *run) open(ctx context.Context, proposal federate.Signed, brief []byte) 
 		return errors.New("the hub calls the round by another name")
 	}
 	x.r = r
+	ctx, done := x.until(ctx)
+	defer done()
 	if p := r.Proposal(); p.Brief != "" && p.Brief != federate.BriefDigest(brief) || p.Brief == "" && brief != nil {
 		return errors.New("the brief is not the one that the proposal holds the digest of")
 	}
@@ -432,6 +463,10 @@ func (x *run) release(ctx context.Context) error {
 		return err
 	}
 	if delivery != nil {
+		d, err := federate.DecodeDelivery(delivery)
+		if err != nil {
+			return err
+		}
 		sig, err := x.n.c.Sign(federate.SigningBytes(delivery))
 		if err != nil {
 			return err
@@ -439,7 +474,7 @@ func (x *run) release(ctx context.Context) error {
 		if err := x.n.carrier.Deliver(ctx, x.session, federate.Signed{Text: delivery, Sig: sig}); err != nil {
 			return err
 		}
-		x.r.Delivered(federate.DeliveryDigest(delivery))
+		x.r.Delivered(d)
 	}
 	text, f := x.r.Result(x.n.at())
 	return x.said(ctx, text, f)

@@ -61,14 +61,36 @@ func (h *Hub) leave(party string) {
 	}
 	for _, g := range all {
 		g.mu.Lock()
-		if !g.ended && g.needs(party) {
-			g.r.Fail(&federate.Fault{Party: party, Reason: &policies.Reason{Code: codeGone, Rule: "federation", SetBy: party,
-				ZH: "“" + party + "”：轮次进行中断线，其密钥已失；须另起一轮", EN: party + ": it left while the round ran and its keys are gone; start another round"}})
-			h.end(g)
-		}
+		h.gone(g, party)
 		g.mu.Unlock()
 	}
 	h.notify()
+}
+
+// gone ends a round if it needs what a party lost with its connection. One that has done
+// its part may go. It says whether it ended the round. The caller holds g.mu.
+func (h *Hub) gone(g *gathering, party string) bool {
+	if g.ended || !g.needs(party) {
+		return false
+	}
+	g.r.Fail(&federate.Fault{Party: party, Reason: &policies.Reason{Code: codeGone, Rule: "federation", SetBy: party,
+		ZH: "“" + party + "”：轮次进行中断线，其密钥已失；须另起一轮", EN: party + ": it left while the round ran and its keys are gone; start another round"}})
+	h.end(g)
+	return true
+}
+
+// drop lets go of the megabytes of shares of the key and deals of a round that has ended:
+// at once if it failed, else at its deadline, since a slow party may still be on its way to
+// the result. Who is being told of them goes on with the slice of before. The caller holds
+// g.mu.
+func (g *gathering) drop() {
+	events := make([]Event, len(g.events))
+	for i, e := range g.events {
+		if e.Message != nil {
+			events[i] = e
+		}
+	}
+	g.events = events
 }
 
 // codeGone is the fault of a party that left in mid-round.

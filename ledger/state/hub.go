@@ -220,7 +220,7 @@ func (s *State) hubReasons(a HubAsk, f policies.Federation, p *entry.HubProposed
 	}
 	return book.DecideRound(policies.Round{Region: f.Region, Self: a.Operator, Hub: f.Hub.Party, Regulator: f.With(policies.FederationRegulator)[0], Receiver: a.Operator,
 		Contributors: p.Contributors, Departments: f.With(policies.FederationKey), Threshold: f.Threshold, K: f.K, Dishonest: f.Dishonest, Scheme: p.Scheme,
-		Dataset: f.Dataset, Purpose: r.Purpose, MaxUnits: f.MaxUnits, Overlap: f.Overlap, Price: p.Price, At: at, Core: r.Core})
+		Dataset: f.Dataset, Purpose: r.Purpose, Period: r.Period, MaxUnits: f.MaxUnits, Overlap: f.Overlap, Price: p.Price, At: at, Core: r.Core})
 }
 
 // hubPrice is what every domain charges, by the policy that is in force here.
@@ -241,7 +241,7 @@ func (s *State) hubPrice(r entry.HubRequest, f policies.Federation, terms query.
 	if x != nil {
 		return 0, x
 	}
-	q, err := query.New(plan, terms)
+	q, err := query.New(plan, terms, "")
 	if err != nil {
 		return 0, hubReason("ROUND_QUERY", "federation/"+f.Region, "sandgate", "不能跨域相加：须为 dp 方式、每个度量都有噪声、每个分组键都有公开代码表，且单元数上限与取值范围相称",
 			"this cannot be added up across domains: it takes dp mode, noise on every measure, a public code list for every key, and a bound of units that fits the values' range")
@@ -384,12 +384,18 @@ func (s *State) applyHubReleased(e *entry.Entry) error {
 	if !ok || r.Phase != PhaseReserved {
 		return errors.New("round is not under way")
 	}
+	if e.At >= r.Proposed.Deadline*1000 {
+		return errors.New("the deadline of the round is over")
+	}
 	if x := s.StoppedHubRound(s.book, p.Round, e.Time()); x != nil {
 		return fmt.Errorf("the round may no longer go on (%s)", x.Code)
 	}
 	m, err := federate.DecodeMessage(p.Result)
 	if err != nil || m.Kind != federate.KindResult || m.Session != r.Proposed.Session || m.From != r.Regulator || m.Result.Release == "" {
 		return errors.New("the result is not that of the round")
+	}
+	if m.Result.Content != p.Digest {
+		return errors.New("the digest of the release is not the one that the regulator signed")
 	}
 	key, ok := s.book.PartyKey(r.Regulator)
 	if !ok || !signature.Verify(key, federate.SigningBytes(p.Result), p.Sig) {

@@ -68,7 +68,7 @@ func (w *world) asksRound(party string, r entry.HubRequest) *request.Signed {
 // released is the entry of a round's answer, signed by a party.
 func (w *world) hubReleased(round, session, from string) *entry.Entry {
 	m := &federate.Message{V: federate.Version, Session: session, Kind: federate.KindResult, From: "data_bureau", At: w.now.Unix(),
-		Result: &federate.Result{Manifest: commitment("manifest"), Sum: commitment("sum"), Values: commitment("values"), Release: commitment("release")}}
+		Result: &federate.Result{Manifest: commitment("manifest"), Sum: commitment("sum"), Values: commitment("values"), Release: commitment("release"), Content: commitment("encoded")}}
 	text := m.Encode()
 	e := w.next(entry.KindHubReleased, "gateway")
 	e.HubReleased = &entry.HubReleased{Round: round, Result: text, Sig: ed25519.Sign(keyOf(from), federate.SigningBytes(text)), Digest: commitment("encoded"), Rows: 3, Bytes: 100}
@@ -123,7 +123,13 @@ func TestR39_HubRoundsAreDecidedAgain(t *testing.T) {
 		t.Error("a request id was used twice")
 	}
 	id, session := good.HubProposed.Request.Round, good.HubProposed.Session
+	late := w.hubReleased(id, session, "data_bureau")
+	forged := w.hubReleased(id, session, "data_bureau")
+	forged.HubReleased.Digest = commitment("another release")
+	late.At = good.HubProposed.Deadline * 1000
 	for what, bad := range map[string]*entry.Entry{
+		"after the deadline":   late,
+		"another release":      forged,
 		"not the regulator's":  w.hubReleased(id, session, "city_a"),
 		"of another session":   w.hubReleased(id, commitment("x"), "data_bureau"),
 		"of an unknown round":  w.hubReleased(HubRoundID("alpha", "x"), session, "data_bureau"),

@@ -70,6 +70,14 @@ func (s *State) DecideRound(j entry.RoundJoined, at time.Time) (*entry.RoundJoin
 	case !slices.Contains(p.Parties(), j.Party) || slices.Contains(p.Contributors, j.Party) != (j.Data != nil):
 		return refuse("FEDERATION_PARTY", "本域不是本轮的一方，或角色不符", "the domain has no such part in the round")
 	}
+	if at.Unix() >= p.Deadline {
+		return refuse("FEDERATION_LATE", "提案已过截止时刻", "the deadline of the proposal is over")
+	}
+	// Earlier rounds about the same data are found by this digest: a proposal of another would
+	// be held against none of them.
+	if p.Query != federate.DataDigest(j.Dataset, j.Period) {
+		return refuse("FEDERATION_DATA", "提案所称的数据不是此数据集与期次的数据", "the proposal is of other data than this data set and period")
+	}
 	if fed, ok := s.book.Federation(j.Region); ok {
 		if key, ok := fed.KeyOf(p.Aggregator); !ok || !signature.Verify(key, federate.SigningBytes(j.Proposal), j.Sig) {
 			return refuse("FEDERATION_SIGNATURE", "提案没有跨域协议所列汇聚方的有效签名", "the proposal is not signed by the hub that the federation names")
@@ -92,7 +100,7 @@ func (s *State) DecideRound(j entry.RoundJoined, at time.Time) (*entry.RoundJoin
 // roundOf is a round as the policy sees it.
 func roundOf(p *federate.Proposal, j *entry.RoundJoined, spent budget.Nano, at time.Time) policies.Round {
 	r := policies.Round{Region: j.Region, Self: j.Party, Hub: p.Aggregator, Regulator: p.Regulator, Receiver: p.Receiver, Contributors: p.Contributors, Departments: p.Departments,
-		Threshold: p.Threshold, K: p.MinContributors, Dishonest: p.Dishonest, Scheme: p.Scheme, Dataset: j.Dataset, Purpose: j.Purpose, MaxUnits: j.MaxUnits, Overlap: j.Overlap,
+		Threshold: p.Threshold, K: p.MinContributors, Dishonest: p.Dishonest, Scheme: p.Scheme, Dataset: j.Dataset, Purpose: j.Purpose, Period: j.Period, MaxUnits: j.MaxUnits, Overlap: j.Overlap,
 		Price: p.Price(), Spent: spent, At: at}
 	if j.Data != nil {
 		r.Core = j.Data.Core
@@ -100,13 +108,13 @@ func roundOf(p *federate.Proposal, j *entry.RoundJoined, spent budget.Nano, at t
 	return r
 }
 
-// otherPeriod refuses to give one snapshot out under two names: rounds are held against
-// earlier ones about the same query and period, so that whoever names periods could
-// otherwise ask with all contributors, and again without one.
+// otherPeriod refuses to give one snapshot out under two names, in one region or in two:
+// rounds are held against earlier ones about the same data set and period, so that whoever
+// names periods could otherwise ask with all contributors, and again without one.
 func (s *State) otherPeriod(j entry.RoundJoined, snapshot string) *policies.Reason {
 	for _, id := range s.rounds.order {
 		x := s.rounds.all[id].Joined
-		if x.Data != nil && x.Region == j.Region && x.Data.Snapshot == snapshot && x.Period != j.Period {
+		if x.Data != nil && x.Data.Snapshot == snapshot && x.Period != j.Period {
 			return &policies.Reason{Code: "FEDERATION_PERIOD", Rule: "federation/" + j.Region, SetBy: "sandgate", ZH: "同一快照已用于期次 " + x.Period + "，不能再作为 " + j.Period,
 				EN: "the snapshot was used as period " + x.Period + " and cannot be " + j.Period + " as well", HintZH: "沿用该期次，或待新数据入库", HintEN: "keep the period, or wait for a new snapshot"}
 		}
@@ -130,7 +138,7 @@ func (s *State) roundData(p *federate.Proposal, j entry.RoundJoined, at time.Tim
 		return nil, reason
 	}
 	e, _ := s.book.Dataset(j.Dataset)
-	q, err := query.New(plan, federate.Terms{MaxUnits: j.MaxUnits, Overlap: j.Overlap, Period: j.Period})
+	q, err := query.New(plan, federate.Terms{MaxUnits: j.MaxUnits, Overlap: j.Overlap, Period: j.Period}, "")
 	if err != nil || !q.SameNoise(p) {
 		return nil, &policies.Reason{Code: "FEDERATION_SCHEMA", Rule: "disclosure/" + j.Dataset, SetBy: e.Department, ZH: "提案的列、上下限或噪声与本域的计划不同",
 			EN: "columns, bounds or noise of the proposal differ from this domain's plan", HintZH: "各域的目录、脱敏与披露规则须一致", HintEN: "catalogue, masking and disclosure of all domains must agree"}

@@ -45,6 +45,11 @@ const roundPrice = 880_000
 // before the hub signs it.
 func (w *world) joining(nonce, party string, change func(*federate.Proposal)) *entry.RoundJoined {
 	w.t.Helper()
+	return w.joiningIn("2026-02", nonce, party, change)
+}
+
+func (w *world) joiningIn(period, nonce, party string, change func(*federate.Proposal)) *entry.RoundJoined {
+	w.t.Helper()
 	core := counted("housing_fund")
 	facts, _, reason := w.s.Facts(*core)
 	if reason != nil {
@@ -54,7 +59,7 @@ func (w *world) joining(nonce, party string, change func(*federate.Proposal)) *e
 	if reason != nil {
 		w.t.Fatal(reason)
 	}
-	q, err := query.New(plan, federate.Terms{MaxUnits: 4096, Overlap: 2, Period: "2026-02"})
+	q, err := query.New(plan, federate.Terms{MaxUnits: 4096, Overlap: 2, Period: period}, commitment("salt"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -66,7 +71,7 @@ func (w *world) joining(nonce, party string, change func(*federate.Proposal)) *e
 	}
 	text := p.Encode()
 	j := &entry.RoundJoined{Session: p.Session(), Party: party, Proposal: text, Sig: ed25519.Sign(keyOf("hub"), federate.SigningBytes(text)), Region: "delta", Dataset: "housing_fund",
-		Purpose: "urban_planning", Period: "2026-02", MaxUnits: 4096, Overlap: 2}
+		Purpose: "urban_planning", Period: period, MaxUnits: 4096, Overlap: 2}
 	if strings.HasPrefix(party, "city") {
 		j.Data = &entry.RoundData{Core: core, Query: commitment("query"), PlanPrice: roundPrice}
 	}
@@ -119,7 +124,8 @@ func TestR39_RoundsAreDecidedAgain(t *testing.T) {
 		"another snapshot":    func(j *entry.RoundJoined) { j.Data.Snapshot = commitment("x") },
 		"another plan's rho":  func(j *entry.RoundJoined) { j.Data.PlanPrice /= 2 },
 		"no data":             func(j *entry.RoundJoined) { j.Data = nil },
-		"another period":      func(j *entry.RoundJoined) { j.MaxUnits++ },
+		"other terms":         func(j *entry.RoundJoined) { j.MaxUnits++ },
+		"another period":      func(j *entry.RoundJoined) { j.Period = "2026-03" },
 		"an unnamed purpose":  func(j *entry.RoundJoined) { j.Purpose = "inclusive_finance" },
 		"another's signature": func(j *entry.RoundJoined) { j.Sig = ed25519.Sign(keyOf("city_b"), federate.SigningBytes(j.Proposal)) },
 		"another session":     func(j *entry.RoundJoined) { j.Session = commitment("x") },
@@ -172,10 +178,17 @@ func TestR39_RoundsAreDecidedAgain(t *testing.T) {
 	if _, reasons := w.s.DecideRound(*w.joining("three", "city_a", nil), w.now); len(reasons) != 1 || reasons[0].Code != "FEDERATION_PRICE" {
 		t.Errorf("the period's budget: %v", reasons)
 	}
-	next := w.joining("four", "city_a", nil)
-	next.Period = "2026-03"
+	next := w.joiningIn("2026-03", "four", "city_a", nil)
 	if _, reasons := w.s.DecideRound(*next, w.now); len(reasons) != 1 || reasons[0].Code != "FEDERATION_PERIOD" {
 		t.Errorf("one snapshot under two periods: %v", reasons)
+	}
+	// Nor in another region, whose agreement is about the same data set.
+	elsewhere := w.forked(t)
+	elsewhere.policy(strings.Replace(federation("institute"), "region: delta", "region: coast", 1), "housing_fund_centre")
+	coast := *next
+	coast.Region = "coast"
+	if _, reasons := elsewhere.s.DecideRound(coast, elsewhere.now); len(reasons) != 1 || reasons[0].Code != "FEDERATION_PERIOD" {
+		t.Errorf("one snapshot under two periods in two regions: %v", reasons)
 	}
 	w.must(w.snapshotOf("housing_fund"))
 	w.must(w.joined(w.agreed(next)))
@@ -203,6 +216,8 @@ func TestR39_RoundsOfWrongProposals(t *testing.T) {
 		"less noise":       {"FEDERATION_PRICE", func(p *federate.Proposal) { p.Columns[0].Sigma2.Rsh(p.Columns[0].Sigma2, 2) }},
 		"more noise":       {"FEDERATION_SCHEMA", func(p *federate.Proposal) { p.Columns[0].Sigma2.Lsh(p.Columns[0].Sigma2, 1) }},
 		"wider bounds":     {"FEDERATION_SCHEMA", func(p *federate.Proposal) { p.Columns[0].High++ }},
+		"other data":       {"FEDERATION_DATA", func(p *federate.Proposal) { p.Query = commitment("query") }},
+		"too late":         {"FEDERATION_LATE", func(p *federate.Proposal) { p.Deadline = w.now.Unix() }},
 		"no brief":         {"FEDERATION_PROPOSAL", func(p *federate.Proposal) { p.Brief = "" }},
 		"another receiver": {"FEDERATION_OUTSIDE", func(p *federate.Proposal) { p.Receiver = "city_c" }},
 		"another hub":      {"FEDERATION_SIGNATURE", func(p *federate.Proposal) { p.Aggregator = "relay" }},

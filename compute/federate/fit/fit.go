@@ -217,19 +217,17 @@ func digest(label string, v any) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// Query is the digest of what data the rounds are about. It is the same for all passes of
-// all models of a data set and period: passes look at the same units, so the journal's rule
-// on sets of contributors holds over all of them.
+// Query is the digest of what data the rounds are about (federate.DataDigest). It is the
+// same for all passes of all models, and for all queries, of a data set and period: they
+// look at the same units, so the journal's rule on sets of contributors holds over all of
+// them.
 func (m *Model) Query() string {
-	s, err := digest("query", []string{m.joint.Spec.Dataset, m.terms.Period})
-	if err != nil {
-		panic("fit: two strings did not marshal")
-	}
-	return s
+	return federate.DataDigest(m.joint.Spec.Dataset, m.terms.Period)
 }
 
 // Base is the digest of everything that the domains must have alike before the first
-// round.
+// round. The run in it is random and stands in briefs alone: no guess at the design can be
+// tested by the schemas that ledgers hold.
 func (m *Model) Base() (string, error) {
 	return digest("base", struct {
 		Design model.Design `json:"design"`

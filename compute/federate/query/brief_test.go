@@ -13,7 +13,7 @@ import (
 func TestR39_PlanOfABrief(t *testing.T) {
 	for _, keys := range []string{"g", "gh"} {
 		p := plan(t, facts(), keys)
-		mine, err := New(p, terms)
+		mine, err := New(p, terms, "salt")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,7 +28,7 @@ func TestR39_PlanOfABrief(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		theirs, err := New(back, terms)
+		theirs, err := New(back, terms, "salt")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +42,7 @@ func TestR39_PlanOfABrief(t *testing.T) {
 				t.Fatalf("the plan has no %s", change[0])
 			}
 			if changed, err := Decode([]byte(other)); err == nil {
-				if q, err := New(changed, terms); err == nil && q.Fits(proposalOf(mine)) {
+				if q, err := New(changed, terms, "salt"); err == nil && q.Fits(proposalOf(mine)) {
 					t.Errorf("%s went unseen", change[1])
 				}
 			}
@@ -81,7 +81,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if q, err := New(p, terms); err == nil && len(q.Columns()) == 0 {
+		if q, err := New(p, terms, "salt"); err == nil && len(q.Columns()) == 0 {
 			t.Error("a round without columns")
 		}
 	})

@@ -25,18 +25,23 @@ type Terms = federate.Terms
 type Query struct {
 	plan    *protect.Plan
 	terms   Terms
+	salt    string
 	columns []federate.Column
 	of      []int // the column of each measure; −1: without noise
 	cells   int   // combinations of the keys
 }
 
 // New checks that several domains can add the plan up: in dp mode, over keys with public
-// code lists.
-func New(plan *protect.Plan, t Terms) (*Query, error) {
+// code lists. salt is the brief's (federate.Brief.Salt); whoever has none, as at replay, has
+// the round's data, columns and noise, and not its schema.
+func New(plan *protect.Plan, t Terms, salt string) (*Query, error) {
 	if t.MaxUnits < 1 || t.MaxUnits > 1<<40 || t.Overlap < 1 || t.Overlap > federate.MaxContributors || t.Period == "" || len(t.Period) > 64 {
 		return nil, errors.New("the terms lack a bound of units, an overlap or a period")
 	}
-	q := &Query{plan: plan, terms: t}
+	if len(plan.Core.Datasets()) != 1 {
+		return nil, errors.New("a query about one data set alone is added up over domains")
+	}
+	q := &Query{plan: plan, terms: t, salt: salt}
 	empty, err := release.JointCells(plan, protect.Partials{})
 	if err != nil {
 		return nil, errors.New("only a query in dp mode, with noise on every measure and code lists for every key, is added up over domains")
@@ -109,22 +114,22 @@ func digest(label string, v any) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Query is the digest of what is asked, of which data.
+// Query is the digest of the data that the query is about (federate.DataDigest).
 func (q *Query) Query() string {
-	return digest("query", struct {
-		Core   any    `json:"core"`
-		Period string `json:"period"`
-	}{q.plan.Core, q.terms.Period})
+	return federate.DataDigest(q.plan.Core.Datasets()[0], q.terms.Period)
 }
 
-// Schema is the digest of what every domain must have alike. Ranks are each domain's own.
+// Schema is the digest of what every domain must have alike. Ranks are each domain's own. It
+// is salted: ledgers hold it, and a digest of a plan's literals would let a guess at them
+// be tested.
 func (q *Query) Schema() string {
 	p := *q.plan
 	p.Ranks = nil
 	return digest("schema", struct {
 		Plan  protect.Plan `json:"plan"`
 		Terms Terms        `json:"terms"`
-	}{p, q.terms})
+		Salt  string       `json:"salt"`
+	}{p, q.terms, q.salt})
 }
 
 // Fits says whether a proposal is this query's.
@@ -141,7 +146,7 @@ func (q *Query) Fits(p *federate.Proposal) bool {
 }
 
 // SameNoise says whether a proposal has this query's columns, with their bounds and noise,
-// and so its price. A plan whose literals are redacted tells as much, but not its digests,
+// and so its price. A plan whose literals are redacted tells as much, but not its schema,
 // nor the number of its cells.
 func (q *Query) SameNoise(p *federate.Proposal) bool {
 	if len(p.Columns) != len(q.columns) {
@@ -155,6 +160,32 @@ func (q *Query) SameNoise(p *federate.Proposal) bool {
 		}
 	}
 	return true
+}
+
+// Bytes that a cell of a release takes at most beside a key's text, and that a column's
+// head does.
+const (
+	numberBytes = 160 // a value and its interval: three integers of 40 digits, and their names
+	keyBytes    = 48
+	headBytes   = 1024
+)
+
+// Deliverable says whether the release is certain to fit into a delivery, whatever the sums
+// are. It is asked before anybody pays.
+func (q *Query) Deliverable() bool {
+	row := numberBytes * len(q.plan.Outputs)
+	for _, k := range q.plan.Keys {
+		longest := 0
+		for _, c := range k.Codes {
+			text, err := json.Marshal(c.S)
+			if err != nil {
+				return false
+			}
+			longest = max(longest, len(text))
+		}
+		row += keyBytes + longest
+	}
+	return headBytes*(1+len(q.plan.Outputs)+len(q.plan.Keys))+q.cells*row <= federate.MaxRelease
 }
 
 // Cells are a domain's, from its exact partials. The error is release.ErrKernel.

@@ -77,7 +77,7 @@ func proposalOf(q *Query) *federate.Proposal {
 // domain that it may stand in.
 func TestR39_JointReleaseIsThatOfAllRows(t *testing.T) {
 	p := plan(t, facts(), "gh")
-	q, err := New(p, terms)
+	q, err := New(p, terms, "salt")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,10 +166,10 @@ func firstOf(q *Query, column int) int {
 	return -1
 }
 
-// R39: whatever domains do not have alike makes another schema; another period or question
-// another query.
+// R39: whatever domains do not have alike makes another schema, and so does another
+// question; the query is the data's, and another in another period alone.
 func TestR39_SchemaTellsDomainsApart(t *testing.T) {
-	base, err := New(plan(t, facts(), "gh"), terms)
+	base, err := New(plan(t, facts(), "gh"), terms, "salt")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestR39_SchemaTellsDomainsApart(t *testing.T) {
 	} {
 		f := facts()
 		change(&f)
-		q, err := New(plan(t, f, "gh"), terms)
+		q, err := New(plan(t, f, "gh"), terms, "salt")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,13 +198,20 @@ func TestR39_SchemaTellsDomainsApart(t *testing.T) {
 			t.Errorf("%s: the schema is the same, or the query is not", name)
 		}
 	}
-	again, err := New(plan(t, facts(), "gh"), terms)
+	again, err := New(plan(t, facts(), "gh"), terms, "salt")
 	if err != nil || again.Schema() != base.Schema() || !again.Fits(proposalOf(base)) {
 		t.Error("the same plan is another schema")
 	}
+	if other, err := New(plan(t, facts(), "g"), terms, "salt"); err != nil || other.Schema() == base.Schema() || other.Query() != base.Query() || other.Fits(proposalOf(base)) {
+		t.Error("another question of the same data has the same schema, or is not about the same data")
+	}
+	// What ledgers hold of the schema is salted; the data's digest tells the data alone.
+	if other, err := New(plan(t, facts(), "gh"), terms, "another"); err != nil || other.Schema() == base.Schema() || other.Query() != base.Query() || other.Fits(proposalOf(base)) || !other.SameNoise(proposalOf(base)) {
+		t.Error("a guess at the query could be tested by its schema, or replay needs the salt")
+	}
 	later := terms
 	later.Period = "2026-11"
-	if q, err := New(plan(t, facts(), "gh"), later); err != nil || q.Query() == base.Query() {
+	if q, err := New(plan(t, facts(), "gh"), later, "salt"); err != nil || q.Query() == base.Query() {
 		t.Error("another period is the same query")
 	}
 }
@@ -212,23 +219,23 @@ func TestR39_SchemaTellsDomainsApart(t *testing.T) {
 // Keys from data, and terms without bounds, are not added up.
 func TestR39_WhatCannotBeAddedUp(t *testing.T) {
 	f := facts()
-	if _, err := New(plan(t, f, "gw"), terms); err == nil {
+	if _, err := New(plan(t, f, "gw"), terms, "salt"); err == nil {
 		t.Error("keys from data")
 	}
 	exact := *plan(t, f, "g")
 	exact.Mode = protect.ModeExact
-	if _, err := New(&exact, terms); err == nil {
+	if _, err := New(&exact, terms, "salt"); err == nil {
 		t.Error("an exact plan")
 	}
 	cheap := *plan(t, f, "g")
 	cheap.Measures = append([]protect.Measure(nil), cheap.Measures...)
 	cheap.Measures[0].Sigma2 = big.NewInt(0).Rsh(cheap.Measures[0].Sigma2, 1)
-	if _, err := New(&cheap, terms); err == nil && cheap.Measures[0].Sigma2.Sign() > 0 {
+	if _, err := New(&cheap, terms, "salt"); err == nil && cheap.Measures[0].Sigma2.Sign() > 0 {
 		t.Error("a plan that does not pay")
 	}
 	p := plan(t, f, "g")
 	for _, bad := range []Terms{{}, {MaxUnits: 1, Period: "p"}, {Overlap: 1, Period: "p"}, {MaxUnits: 1, Overlap: 1}, {MaxUnits: 1<<40 + 1, Overlap: 1, Period: "p"}, {MaxUnits: 1 << 40, Overlap: 1, Period: "p"}} {
-		if _, err := New(p, bad); err == nil {
+		if _, err := New(p, bad, "salt"); err == nil {
 			t.Errorf("%+v", bad)
 		}
 	}
@@ -271,7 +278,7 @@ func TestR39_DistinctUnitsAcrossDomains(t *testing.T) {
 		holds := func(overlap int) (all bool) {
 			at := terms
 			at.Overlap = overlap
-			q, err := New(p, at)
+			q, err := New(p, at, "salt")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -323,5 +330,59 @@ func TestR39_DistinctUnitsAcrossDomains(t *testing.T) {
 		if holds(1) {
 			t.Error("control: the interval holds the true number without an overlap")
 		}
+	}
+}
+
+// R39: whether an answer fits into its delivery is known before anybody pays: what counts
+// as fitting does with the widest sums that there can be, and a delivery of that size is
+// read.
+func TestR39_AnswersFitTheirDelivery(t *testing.T) {
+	made := func(codes int, pad string) *Query {
+		f := facts()
+		c := f.Columns["g"]
+		c.Codes = nil
+		for i := range codes {
+			c.Codes = append(c.Codes, algebra.Value{Type: textType, S: fmt.Sprintf("%05d\x01", i) + pad})
+		}
+		f.Columns["g"] = c
+		pay := col(f, "pay")
+		p, r := protect.Build(algebra.Core{Tables: []algebra.Table{{Dataset: "t"}}, Keys: []algebra.Col{col(f, "g")}, Aggs: []algebra.Agg{{Func: algebra.Avg, Arg: &pay}, {Func: algebra.VarPop, Arg: &pay}, {Func: algebra.CountRows}}}, []protect.Facts{f}, 100_000_000)
+		if r != nil {
+			t.Fatal(r)
+		}
+		q, err := New(p, Terms{MaxUnits: 1 << 10, Overlap: 64, Period: "2026-10"}, "salt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	const codes = 2000
+	q := made(codes, "")
+	prop := proposalOf(q)
+	for _, sign := range []int64{1, -1} {
+		var sums []int64
+		for _, c := range prop.Columns {
+			for range c.Cells {
+				sums = append(sums, sign*c.High*federate.MaxContributors)
+			}
+		}
+		rel, err := q.Release(prop, sums)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, most := len(rel.Encode())/codes, numberBytes*3+keyBytes+13; got > most {
+			t.Errorf("a row takes %d bytes, counted on are %d", got, most)
+		}
+	}
+	if !q.Deliverable() || made(9000, strings.Repeat("长", 300)).Deliverable() {
+		t.Error("2000 short rows do not fit, or 9000 long ones do")
+	}
+	d := federate.Delivery{V: federate.Version, Session: strings.Repeat("0", 64), From: "r", Receiver: "operator", At: 1, Brief: strings.Repeat("0", 64), Values: strings.Repeat("0", 64), Release: make([]byte, federate.MaxRelease)}
+	if _, err := federate.DecodeDelivery(d.Encode()); err != nil {
+		t.Errorf("the largest delivery is not read: %v", err)
+	}
+	d.Release = make([]byte, federate.MaxDelivery)
+	if _, err := federate.DecodeDelivery(d.Encode()); err == nil {
+		t.Error("a delivery beyond all bounds is read")
 	}
 }
