@@ -115,7 +115,9 @@ func (d *Domain) ParseWithin(ctx context.Context, wall time.Duration) (restore f
 }
 
 // UseTwins has rehearsals find these twins, each under its digest.
-func (d *Domain) UseTwins(find func(dataset string) (*twin.Twin, string, error)) { d.twins = find }
+func (d *Domain) UseTwins(find func(dataset string) (*twin.Twin, string, error)) {
+	d.twins = func(_ context.Context, _, dataset string) (*twin.Twin, string, error) { return find(dataset) }
+}
 
 // EntryOf is a data set as the book has it.
 func (d *Domain) EntryOf(dataset string) (e policies.Entry) {

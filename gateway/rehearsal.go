@@ -81,6 +81,9 @@ func (d *Domain) Rehearse(ctx context.Context, operator, requestID string, q Que
 	if err := d.Authorize(operator, policies.ActSubmitJob, policies.Resource{}); err != nil {
 		return "", err
 	}
+	if d.log.Disputed() != nil {
+		return "", disputed()
+	}
 	if err := run.checked(requestID); err != nil {
 		return "", err
 	}
@@ -109,7 +112,7 @@ func (d *Domain) Rehearse(ctx context.Context, operator, requestID string, q Que
 	if r.price = p.plan.Rho; r.ownRepeat {
 		r.price = 0
 	}
-	if err := d.rehearsable(p); err != nil {
+	if err := d.rehearsable(ctx, operator, p); err != nil {
 		return "", err
 	}
 	if _, err := d.bindPost(ctx, operator, p); err != nil {
@@ -122,8 +125,9 @@ func (d *Domain) Rehearse(ctx context.Context, operator, requestID string, q Que
 	return r.id, nil
 }
 
-// rehearsable refuses what Submit would refuse before it charges, and what has no twin.
-func (d *Domain) rehearsable(p *prepared) error {
+// rehearsable refuses what Submit would refuse before it charges, and what has no twin
+// that the operator may have, its entry being published and witnessed as the data asks.
+func (d *Domain) rehearsable(ctx context.Context, operator string, p *prepared) error {
 	if err := d.store.Fits(p.snaps); err != nil {
 		return leaseRefused(err)
 	}
@@ -137,7 +141,7 @@ func (d *Domain) rehearsable(p *prepared) error {
 		if p.schemas[i].Public {
 			continue
 		}
-		if _, _, err := d.twins(id); err != nil {
+		if _, _, err := d.twins(ctx, operator, id); err != nil {
 			return err
 		}
 	}
@@ -247,7 +251,7 @@ func (d *Domain) play(ctx context.Context, r *rehearsal) error {
 		if p.schemas[i].Public {
 			lease, err = d.store.Lease(drawing, []string{snapshot})
 			err = leaseRefused(err)
-		} else if x, lease, err = d.drawTwin(drawing, id, r.run); err == nil {
+		} else if x, lease, err = d.drawTwin(drawing, r.operator, id, r.run); err == nil {
 			snapshot = x.snapshot
 		}
 		if err != nil {

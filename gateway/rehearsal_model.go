@@ -47,6 +47,9 @@ func (d *Domain) RehearseModel(ctx context.Context, operator, requestID string, 
 	if err := d.Authorize(operator, policies.ActTrainModel, policies.Resource{}); err != nil {
 		return nil, err
 	}
+	if d.log.Disputed() != nil {
+		return nil, disputed()
+	}
 	if err := run.checked(requestID); err != nil {
 		return nil, err
 	}
@@ -75,7 +78,7 @@ func (d *Domain) RehearseModel(ctx context.Context, operator, requestID string, 
 		return nil, err
 	}
 	spec := t.job.Design.Spec
-	x, lease, err := d.drawTwin(ctx, spec.Dataset, run)
+	x, lease, err := d.drawTwin(ctx, operator, spec.Dataset, run)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +159,9 @@ func (d *Domain) RehearseVerification(ctx context.Context, operator, requestID s
 	if err := d.Authorize(operator, policies.ActVerify, policies.Resource{}); err != nil {
 		return false, nil, err
 	}
+	if d.log.Disputed() != nil {
+		return false, nil, disputed()
+	}
 	if err := run.checked(requestID); err != nil {
 		return false, nil, err
 	}
@@ -190,7 +196,7 @@ func (d *Domain) RehearseVerification(ctx context.Context, operator, requestID s
 	if len(reasons) > 0 {
 		return false, nil, &Refusal{Reasons: reasons}
 	}
-	x, lease, err := d.drawTwin(ctx, e.Dataset.ID, run)
+	x, lease, err := d.drawTwin(ctx, operator, e.Dataset.ID, run)
 	if err != nil {
 		return false, nil, err
 	}

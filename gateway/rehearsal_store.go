@@ -72,34 +72,20 @@ type book struct {
 	store *disclosure.Store
 }
 
-// rehearsalTwin is a data set's published twin and the digest of its document, or the
-// refusal that says why there is none to rehearse on.
-func (d *Domain) rehearsalTwin(dataset string) (*twin.Twin, string, error) {
-	r := &d.rehearsed
-	digest := ""
-	d.log.View(func() {
-		if p, ok := d.state.PublishedTwin(dataset); ok && d.state.StaleTwin(p.Request.Twin) == nil {
-			digest = p.Published.Certificate.Document
-		}
-	})
+// parsed is a twin whose document was read before; nil for any other.
+func (r *rehearsals) parsed(digest string) *twin.Twin {
 	r.mu.Lock()
-	known := r.twins[digest]
-	r.mu.Unlock()
-	if known != nil {
-		return known, digest, nil
-	}
-	t, published, err := d.publishedTwin(dataset)
-	if err != nil {
-		return nil, "", err
-	}
-	digest = published.Published.Certificate.Document
+	defer r.mu.Unlock()
+	return r.twins[digest]
+}
+
+func (r *rehearsals) keepParsed(digest string, t *twin.Twin) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.twins == nil || len(r.twins) >= keptTwins {
 		r.twins = map[string]*twin.Twin{}
 	}
 	r.twins[digest] = t
-	return t, digest, nil
 }
 
 func errTwinSize() error {
@@ -172,8 +158,8 @@ func (d *Domain) rehearsalKeys(e policies.Entry) ingest.Keys {
 
 // drawTwin returns a synthetic snapshot of a data set and a lease of it, from what is
 // kept or drawn anew. It goes through an ingest worker like a department's file.
-func (d *Domain) drawTwin(ctx context.Context, dataset string, run TwinRun) (*draw, *engine.Lease, error) {
-	t, digest, err := d.twins(dataset)
+func (d *Domain) drawTwin(ctx context.Context, operator, dataset string, run TwinRun) (*draw, *engine.Lease, error) {
+	t, digest, err := d.twins(ctx, operator, dataset)
 	if err != nil {
 		return nil, nil, err
 	}
