@@ -78,7 +78,7 @@ func (d *Domain) RehearseModel(ctx context.Context, operator, requestID string, 
 		return nil, err
 	}
 	spec := t.job.Design.Spec
-	x, lease, err := d.drawTwin(ctx, operator, spec.Dataset, run)
+	x, lease, err := d.drawOne(ctx, operator, spec.Dataset, run)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +196,7 @@ func (d *Domain) RehearseVerification(ctx context.Context, operator, requestID s
 	if len(reasons) > 0 {
 		return false, nil, &Refusal{Reasons: reasons}
 	}
-	x, lease, err := d.drawTwin(ctx, operator, e.Dataset.ID, run)
+	x, lease, err := d.drawOne(ctx, operator, e.Dataset.ID, run)
 	if err != nil {
 		return false, nil, err
 	}
@@ -204,9 +204,7 @@ func (d *Domain) RehearseVerification(ctx context.Context, operator, requestID s
 	if err := d.seatRehearsal(ctx, operator, engine.ExecuteHandler, &v.ticket); err != nil {
 		return false, nil, err
 	}
-	d.rehearsed.drawing.Lock()
 	keys := d.rehearsalKeys(e)
-	d.rehearsed.drawing.Unlock()
 	token, ok := ingest.UnitTokenOf(keys.Unit, string(e.Dataset.Unit.Kind), q.Subject)
 	if !ok {
 		return false, nil, invalid("SUBJECT_ID", "标识的格式不对", "the identifier is malformed")

@@ -1,7 +1,10 @@
 package gateway_test
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -45,5 +48,66 @@ func TestRehearsalOnAPublishedTwin(t *testing.T) {
 	}
 	if _, err := a.Run(op, "folk", sql, 0); err != nil {
 		t.Errorf("the query on the data, which does not touch the column: %v", err)
+	}
+}
+
+func codeOf(err error) string {
+	var r *gateway.Refusal
+	if errors.As(err, &r) {
+		return r.Reasons[0].Code
+	}
+	return ""
+}
+
+// Memory for the snapshots of a query is had for all of them or refused at once: one
+// after the other, the first would be held while the second waits for it.
+func TestRehearsalsHoldAllOrNothing(t *testing.T) {
+	a := onTwins(t, "folk", "whole")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	op := attack.Op(0)
+	if err := a.Domain.HoldDraws(ctx, op, false, "folk", "whole"); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Domain.HoldDraws(ctx, op, true, "folk", "whole"); codeOf(err) != "TWIN_SIZE" {
+		t.Errorf("two that do not fit together: %v", err)
+	}
+	for _, id := range []string{"folk", "whole"} {
+		if err := a.Domain.HoldDraws(ctx, op, false, id); err != nil {
+			t.Errorf("%s alone: %v", id, err)
+		}
+	}
+}
+
+// One draw stands and the others wait for it: one of each operator, and no longer than
+// whoever asked.
+func TestRehearsalsDrawInTurn(t *testing.T) {
+	a := onTwins(t, "folk", "whole")
+	end := a.Domain.DrawsStand()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	outcome := make(chan error, 2)
+	for _, id := range []string{"folk", "whole"} {
+		go func() { outcome <- a.Domain.HoldDraws(ctx, attack.Op(0), false, id) }()
+	}
+	next := func() (err error) {
+		t.Helper()
+		select {
+		case err = <-outcome:
+		case <-time.After(30 * time.Second):
+			t.Error("it waits for ever")
+		}
+		return err
+	}
+	if err := next(); codeOf(err) != "BUSY" {
+		t.Errorf("a second that waits: %v", err)
+	}
+	cancel()
+	if err := next(); !errors.Is(err, context.Canceled) {
+		t.Errorf("one whose caller is gone: %v", err)
+	}
+	end()
+	if err := a.Domain.HoldDraws(t.Context(), attack.Op(0), false, "folk", "whole"); err != nil {
+		t.Errorf("once it has ended: %v", err)
 	}
 }
