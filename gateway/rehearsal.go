@@ -12,6 +12,7 @@ import (
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/compute/release"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
@@ -113,7 +114,7 @@ func (d *Domain) Rehearse(ctx context.Context, operator, requestID string, q Que
 	if r.price = p.plan.Rho; r.ownRepeat {
 		r.price = 0
 	}
-	if err := d.rehearsable(ctx, operator, p); err != nil {
+	if err := d.rehearsable(ctx, r); err != nil {
 		return "", err
 	}
 	if _, err := d.bindPost(ctx, operator, p); err != nil {
@@ -124,7 +125,8 @@ func (d *Domain) Rehearse(ctx context.Context, operator, requestID string, q Que
 
 // rehearsable refuses what Submit would refuse before it charges, and what has no twin
 // that the operator may have, its entry being published and witnessed as the data asks.
-func (d *Domain) rehearsable(ctx context.Context, operator string, p *prepared) error {
+func (d *Domain) rehearsable(ctx context.Context, r *rehearsal) error {
+	p := r.p
 	if err := d.store.Fits(p.snaps); err != nil {
 		return leaseRefused(err)
 	}
@@ -138,8 +140,12 @@ func (d *Domain) rehearsable(ctx context.Context, operator string, p *prepared) 
 		if p.schemas[i].Public {
 			continue
 		}
-		if _, _, err := d.twins(ctx, operator, id); err != nil {
+		t, _, err := d.twins(ctx, r.operator, id)
+		if err != nil {
 			return err
+		}
+		if p.plan.Mode == protect.ModeExact && r.run.units(t) > exactUnits {
+			return errExactSize()
 		}
 	}
 	return nil
@@ -373,7 +379,7 @@ func (d *Domain) computeRehearsal(ctx context.Context, r *rehearsal, on *staged)
 		p.plan.Exact.SnapUnits = units
 	}
 	return d.kernel(ctx, p, files, subjects, func(k exactKernel) (*release.Release, error) {
-		b := d.rehearsed.bookOf(r.operator, r.snapshots[0], int(p.plan.Exact.K))
+		b := d.rehearsed.bookOf(r.operator, r.snapshots[0], int(p.plan.Exact.K), int(units))
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		check := b.store.Begin(r.id, r.snapshots[0], int(p.plan.Exact.SnapUnits), int(p.plan.Exact.K))

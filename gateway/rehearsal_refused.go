@@ -14,6 +14,14 @@ func errTwinSize() error {
 	return invalid("TWIN_SIZE", fmt.Sprintf("合成单元数须在 1 到 %d 之间，种子至多 64 字节", syntheticUnits), fmt.Sprintf("the number of synthetic units is 1 to %d and a seed has 64 bytes at most", syntheticUnits))
 }
 
+// errExactSize is a draw whose every unit exact mode would have to remember.
+func errExactSize() error {
+	r := policies.Reason{Code: "TWIN_SIZE", Rule: "twin", SetBy: "sandgate",
+		ZH: fmt.Sprintf("精确方式的演练至多 %d 个合成单元", exactUnits), EN: fmt.Sprintf("in exact mode a rehearsal has %d synthetic units at most", exactUnits),
+		HintZH: "用 --units 抽取较少的单元", HintEN: "draw fewer with --units"}
+	return refusal(r)
+}
+
 // drawsBusy is an operator with as many rehearsals before this one as may be.
 func drawsBusy() error {
 	return refusal(policies.Reason{Code: "BUSY", Rule: "twin", SetBy: "sandgate",

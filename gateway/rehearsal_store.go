@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sandgate/sandgate/compute/disclosure"
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/ingest"
 	"github.com/sandgate/sandgate/compute/twin"
@@ -26,7 +25,6 @@ const (
 	keptDraws      = 16      // synthetic snapshots
 	keptRehearsals = 32      // of one operator, the last ones
 	keptRows       = 200_000 // of an operator's answers, in all
-	keptBooks      = 64      // of differencing, of all operators
 	keptTwins      = 16      // parsed documents
 	drawWall       = 10 * time.Minute
 	// pendingRehearsals is how many of an operator's draw, wait or run at once.
@@ -43,9 +41,8 @@ const (
 type rehearsals struct {
 	mu    sync.Mutex
 	jobs  map[string]*rehearsal
-	order []string // of jobs, oldest first
-	books map[string]*book
-	aged  []string              // of books, oldest first
+	order []string              // of jobs, oldest first
+	books []*book               // oldest first
 	twins map[string]*twin.Twin // by the digest of the document
 
 	store  *engine.Store
@@ -72,13 +69,6 @@ type draw struct {
 	units, rows   int64
 	madeUp        []string
 	subjects      engine.Subjects // all of its units, where the data set needs consents
-}
-
-// book holds one operator's rehearsed releases in exact mode from one snapshot against
-// each other.
-type book struct {
-	mu    sync.Mutex
-	store *disclosure.Store
 }
 
 // parsed is a twin whose document was read before; nil for any other.
@@ -397,32 +387,9 @@ func (d *Domain) dropDraws() {
 	for snapshot := range r.held {
 		keep[snapshot] = true
 	}
+	r.dropBooks(keep)
 	r.mu.Unlock()
 	if _, err := r.store.Prune(keep); err != nil {
 		d.opt.Logger.Warn("old synthetic snapshots could not be deleted")
 	}
-}
-
-// bookOf is an operator's book of a snapshot, for thresholds up to k. One that is full
-// age goes, and with it what it held: a rehearsal protects nobody.
-func (r *rehearsals) bookOf(operator, snapshot string, k int) *book {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	name := operator + "\x00" + snapshot
-	b := r.books[name]
-	if b != nil && b.store.K() >= k {
-		return b
-	}
-	if r.books == nil {
-		r.books = map[string]*book{}
-	}
-	if b == nil {
-		if r.aged = append(r.aged, name); len(r.aged) > keptBooks {
-			delete(r.books, r.aged[0])
-			r.aged = r.aged[1:]
-		}
-	}
-	b = &book{store: disclosure.NewStore(k)}
-	r.books[name] = b
-	return b
 }
