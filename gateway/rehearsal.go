@@ -30,6 +30,7 @@ func isRehearsal(job string) bool { return strings.HasPrefix(job, rehearsalPrefi
 type rehearsal struct {
 	id, operator string
 	p            *prepared
+	parameters   []string
 	run          TwinRun
 	at           time.Time
 	price        budget.Nano
@@ -60,6 +61,14 @@ type MarkSource struct {
 	Dataset, Twin string
 	Units, Rows   int64
 	MadeUp        []string // columns used of which the twin learned nothing
+}
+
+// same says whether two rehearsals under one request id ask for the same: the core, and
+// what is made of it, on what ground.
+func (r *rehearsal) same(as *rehearsal) bool {
+	a, b := r.p.request, as.p.request
+	return a.Query == b.Query && a.Price == b.Price && a.Licence == b.Licence && a.Purpose == b.Purpose && a.Product == b.Product &&
+		r.p.text == as.p.text && slices.Equal(r.parameters, as.parameters) && r.run == as.run
 }
 
 func (r *rehearsal) ended() bool {
@@ -94,9 +103,9 @@ func (d *Domain) Rehearse(ctx context.Context, operator, requestID string, q Que
 		return "", err
 	}
 	defer p.settle()
-	r := &rehearsal{id: rehearsalPrefix + p.request.Job, operator: operator, p: p, run: run, done: make(chan struct{})}
+	r := &rehearsal{id: rehearsalPrefix + p.request.Job, operator: operator, p: p, parameters: q.Parameters, run: run, done: make(chan struct{})}
 	if known := d.rehearsalOf(operator, r.id); known != nil {
-		if known.p.request.Query != p.request.Query || known.run != run || known.p.request.Price != p.request.Price {
+		if !known.same(r) {
 			return "", invalid("REQUEST_ID_REUSED", "该 request_id 已用于另一请求", "the request_id was used for another request")
 		}
 		return r.id, nil
@@ -428,7 +437,7 @@ func (d *Domain) rehearsedBefore(r *rehearsal) *rehearsal {
 	for _, id := range d.rehearsed.order {
 		x := d.rehearsed.jobs[id]
 		if x != r && x.operator == r.operator && x.ended() && x.rel != nil && x.repeatOf == "" && r.p.plan.Consents == nil &&
-			x.p.request.Query == r.p.request.Query && slices.Equal(x.snapshots, r.snapshots) && x.p.plan.Mode == r.p.plan.Mode && x.p.plan.Rho >= r.p.plan.Rho {
+			x.p.request.Query == r.p.request.Query && x.p.request.Licence == r.p.request.Licence && x.p.request.Purpose == r.p.request.Purpose && slices.Equal(x.snapshots, r.snapshots) && x.p.plan.Mode == r.p.plan.Mode && x.p.plan.Rho >= r.p.plan.Rho {
 			return x
 		}
 	}
