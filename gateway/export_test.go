@@ -170,3 +170,11 @@ func (d *Domain) DrawsStand() (end func()) {
 	d.rehearsed.drawing <- struct{}{}
 	return func() { <-d.rehearsed.drawing }
 }
+
+// ForgetRehearsals lets go of all that have ended, as later ones would.
+func (d *Domain) ForgetRehearsals() {
+	r := &d.rehearsed
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.jobs, r.order = nil, nil
+}

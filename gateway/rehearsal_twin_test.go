@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -109,5 +110,25 @@ func TestRehearsalsDrawInTurn(t *testing.T) {
 	end()
 	if err := a.Domain.HoldDraws(t.Context(), attack.Op(0), false, "folk", "whole"); err != nil {
 		t.Errorf("once it has ended: %v", err)
+	}
+}
+
+// A request id may come again once its rehearsal is forgotten: what was made of the old
+// rows does not stand for the new ones.
+func TestRehearsalThatComesAgain(t *testing.T) {
+	a := onTwins(t, "folk")
+	op := attack.Op(0)
+	req := onTwin(op, "folk", "SELECT district, COUNT(*) AS n, ROUND(100.0 * COUNT(*) / SUM(COUNT(*)) OVER (), 1) AS share FROM folk GROUP BY district ORDER BY district", nil)
+	for _, units := range []int64{600, 6000} {
+		req.Twin = &sandgatev1.TwinRun{Units: units}
+		r, err := a.Client(op).Run(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.ParseFloat(r.GetRows()[0].GetCells()[1].GetValue(), 64)
+		if err != nil || n < float64(units)/3-200 || n > float64(units)/3+200 {
+			t.Errorf("of %d units a third are %v, %v", units, n, err)
+		}
+		a.Domain.ForgetRehearsals()
 	}
 }
