@@ -87,8 +87,11 @@ func (r *rehearsal) ended() bool {
 //
 // It decides on the budgets as they are: what would be refused for want of budget on
 // the real data is refused here too. That another operator was answered the same is
-// nothing to find out here, so a repeat of his release is decided as a new query.
+// nothing to find out here, so a repeat of his release is decided as a new query. Of
+// exact mode the real record is asked for, which waits while a real answer is held
+// against it: the call then ends on a tick, so that it cannot time that.
 func (d *Domain) Rehearse(ctx context.Context, operator, requestID string, q Query, run TwinRun) (job string, err error) {
+	begin := time.Now()
 	if err := d.Authorize(operator, policies.ActSubmitJob, policies.Resource{}); err != nil {
 		return "", err
 	}
@@ -103,6 +106,9 @@ func (d *Domain) Rehearse(ctx context.Context, operator, requestID string, q Que
 		return "", err
 	}
 	defer p.settle()
+	if p.plan != nil && p.plan.Mode == protect.ModeExact {
+		defer func() { pause(begin.Add(ticks(d.opt.Tick).after(time.Since(begin))), ctx, d.ctx) }()
+	}
 	r := &rehearsal{id: rehearsalPrefix + p.request.Job, operator: operator, p: p, parameters: q.Parameters, run: run, done: make(chan struct{})}
 	if known := d.rehearsalOf(operator, r.id); known != nil {
 		if !known.same(r) {
