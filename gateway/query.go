@@ -300,7 +300,9 @@ func (d *Domain) Explain(ctx context.Context, operator string, q Query) (*Explan
 	if err != nil {
 		return nil, err
 	}
-	x := &Explanation{Allowed: p.decision.Refused == nil, SQL: p.sql, Plan: p.plan, Repeat: d.ownRepeat(operator, p)}
+	own := d.ownRepeat(operator, p)
+	d.hideRepeat(p, own)
+	x := &Explanation{Allowed: p.decision.Refused == nil, SQL: p.sql, Plan: p.plan, Repeat: own}
 	if p.request.Core != nil {
 		x.Form = string(p.request.Core.Bytes())
 	}
@@ -346,6 +348,20 @@ func (d *Domain) ownRepeat(operator string, p *prepared) (own bool) {
 		}
 	})
 	return own
+}
+
+// hideRepeat decides a query anew, as one that was never answered, where only another
+// operator was given its release: that it would be free, whatever is left of the budget,
+// tells that he asked.
+func (d *Domain) hideRepeat(p *prepared, own bool) {
+	if p.decision.Repeated == nil || own {
+		return
+	}
+	d.log.View(func() {
+		ask := p.ask
+		ask.Request.Query = rehearsalPrefix + p.request.Job // a commitment that nothing was released under
+		p.decision = d.state.Decide(ask)
+	})
 }
 
 // outputName is the name the operator gave a core output, or a description of a

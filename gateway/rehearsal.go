@@ -116,13 +116,8 @@ func (d *Domain) Rehearse(ctx context.Context, operator, requestID string, q Que
 		}
 		return r.id, nil
 	}
-	if r.ownRepeat = d.ownRepeat(operator, p); p.decision.Repeated != nil && !r.ownRepeat {
-		d.log.View(func() {
-			ask := p.ask
-			ask.Request.Query = r.id // a commitment that nothing was released under
-			p.decision = d.state.Decide(ask)
-		})
-	}
+	r.ownRepeat = d.ownRepeat(operator, p)
+	d.hideRepeat(p, r.ownRepeat)
 	if p.decision.Refused != nil {
 		return "", &Refusal{Reasons: p.decision.Refused.Reasons}
 	}
