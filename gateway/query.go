@@ -362,6 +362,9 @@ func (d *Domain) hideRepeat(p *prepared, own bool) {
 		ask.Request.Query = rehearsalPrefix + p.request.Job // a commitment that nothing was released under
 		p.decision = d.state.Decide(ask)
 	})
+	if p.decision.Refused != nil {
+		p.plan, p.sql = nil, "" // a refused query has none
+	}
 }
 
 // outputName is the name the operator gave a core output, or a description of a

@@ -249,6 +249,20 @@ func TestRehearsalIsNoRelease(t *testing.T) {
 	if err != nil || theirs.GetSynthetic().GetRepeatOnReal() || theirs.GetSynthetic().GetPriceNanoRho() == 0 || theirs.GetRepeatOf() != "" {
 		t.Errorf("another operator: %v, %v", theirs, err)
 	}
+	// Nor by explaining, whether its budget lasts or not.
+	x, err := a.Client(attack.Op(1)).Operator.ExplainJob(t.Context(), explain(attack.Op(1), "folk", sql))
+	if err != nil || !x.GetAllowed() || x.GetRepeat() || len(x.GetBudgets()) == 0 {
+		t.Errorf("explained to another operator: %v, %v", x, err)
+	}
+	for i := range 5 {
+		a.MustRun(t, attack.Op(1), "folk", fmt.Sprintf("SELECT COUNT(*) AS n FROM folk WHERE age > %d", 20+i), 10_000_000)
+	}
+	for _, text := range []string{sql, "SELECT COUNT(*) AS n FROM folk WHERE age > 60"} {
+		x, err = a.Client(attack.Op(1)).Operator.ExplainJob(t.Context(), explain(attack.Op(1), "folk", text))
+		if err != nil || x.GetAllowed() || x.GetEngineSql() != "" || len(x.GetReasons()) == 0 || x.GetReasons()[0].GetCode() != "BUDGET_EXHAUSTED" {
+			t.Errorf("explained when its budget is spent: %v, %v", x, err)
+		}
+	}
 }
 
 // Exact mode withholds on the twin what it withholds on the data, in a book of the
