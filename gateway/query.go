@@ -112,7 +112,8 @@ func (d *Domain) prepare(ctx context.Context, operator, requestID string, q Quer
 		return nil, err
 	}
 	if p.free() {
-		return nil, invalid("POST_WITHOUT_CORE", "此语句只读取已有的发布结果，无须作为作业受理", "this text reads earlier releases only; it is no job")
+		return nil, refusal(policies.Reason{Code: "POST_WITHOUT_CORE", Rule: "request", SetBy: "sandgate", ZH: "此语句只读取已有的发布结果，无须作为作业受理", EN: "this text reads earlier releases only; it is no job",
+			HintZH: "去掉 --on twin 提交；读取发布结果不收费", HintEN: "submit it without --on twin: reading releases costs nothing"})
 	}
 	p.request.Query, p.request.Epoch = d.commitment(canonical, p.request.Core)
 	if err := d.priceTargets(p, q.Targets); err != nil {
