@@ -26,7 +26,7 @@ func TestRehearsalOnAPublishedTwin(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	a.Add(t, people("folk", 3000, `twin: {rho: "0.03"}`))
+	a.Add(t, people("folk", 3000, `budget: {query: "0.001", query_max: "0.01", operator_year: "0.05", dataset_year: "1", lifetime: "1"}, twin: {rho: "0.03"}`))
 	op := attack.Op(0)
 	const sql = "SELECT COUNT(*) AS n FROM folk WHERE age < 40"
 	if _, err := a.Client(op).Run(t.Context(), onTwin(op, "folk", sql, nil)); attack.Reason(err) != "TWIN_NONE" {
