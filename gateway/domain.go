@@ -114,8 +114,9 @@ type Domain struct {
 
 	modelKeys sync.Mutex // keys of models are made, wrapped anew and erased one at a time
 
-	// twins finds the published twin of a data set and its digest.
-	twins     func(dataset string) (*twin.Twin, string, error)
+	// twins finds the published twin of a data set, as a party may have it, and its
+	// digest.
+	twins     func(ctx context.Context, party, dataset string) (*twin.Twin, string, error)
 	rehearsed rehearsals
 
 	health  *health.Server
@@ -198,7 +199,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 		return nil, fmt.Errorf("failed to prove worker isolation: %w", err)
 	}
 	d := &Domain{home: h, opt: opt, pool: pool, state: state.New(), storage: "aes-256-gcm", running: map[string]*run{}, progress: map[string]engine.ModelProgress{}, kept: map[string]int{}, leaving: map[string]bool{}, uploading: map[string]bool{}, scoring: map[string]bool{}, health: newHealth()}
-	d.twins = d.rehearsalTwin
+	d.twins, d.rehearsed.drawing = d.publishedTwin, make(chan struct{}, 1)
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	if d.ckks, err = encrypted.New(); err != nil {
 		return nil, errors.Join(err, d.abandon())

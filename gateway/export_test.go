@@ -115,10 +115,66 @@ func (d *Domain) ParseWithin(ctx context.Context, wall time.Duration) (restore f
 }
 
 // UseTwins has rehearsals find these twins, each under its digest.
-func (d *Domain) UseTwins(find func(dataset string) (*twin.Twin, string, error)) { d.twins = find }
+func (d *Domain) UseTwins(find func(dataset string) (*twin.Twin, string, error)) {
+	d.twins = func(_ context.Context, _, dataset string) (*twin.Twin, string, error) { return find(dataset) }
+}
 
 // EntryOf is a data set as the book has it.
 func (d *Domain) EntryOf(dataset string) (e policies.Entry) {
 	d.log.View(func() { e, _ = d.state.Book().Dataset(dataset) })
 	return e
+}
+
+// HoldDraws draws several data sets and sets memory aside for all of them, in a store of
+// synthetic snapshots that is a byte too small when short is true.
+func (d *Domain) HoldDraws(ctx context.Context, operator string, short bool, datasets ...string) error {
+	var draws []*draw
+	for _, id := range datasets {
+		x, err := d.drawTwin(ctx, operator, id, TwinRun{Seed: "held"})
+		if err != nil {
+			return err
+		}
+		defer d.rehearsed.letGo(x)
+		draws = append(draws, x)
+	}
+	if short {
+		if err := d.shrinkDraws(draws); err != nil {
+			return err
+		}
+	}
+	lease, err := d.leaseDraws(ctx, draws...)
+	lease.Release()
+	return err
+}
+
+func (d *Domain) shrinkDraws(draws []*draw) error {
+	r := &d.rehearsed
+	need := int64(-1)
+	for _, x := range draws {
+		m, err := r.store.Manifest(x.snapshot)
+		if err != nil {
+			return err
+		}
+		need += (m.Data + 4095) / 4096 * 4096
+	}
+	if err := r.store.Close(); err != nil {
+		return err
+	}
+	var err error
+	r.store, err = engine.OpenStore(d.home.Rehearsals(), engine.StoreOptions{Key: rehearsalKey(r.token, "store"), Memory: need})
+	return err
+}
+
+// DrawsStand has a draw stand until the returned function is called.
+func (d *Domain) DrawsStand() (end func()) {
+	d.rehearsed.drawing <- struct{}{}
+	return func() { <-d.rehearsed.drawing }
+}
+
+// ForgetRehearsals lets go of all that have ended, as later ones would.
+func (d *Domain) ForgetRehearsals() {
+	r := &d.rehearsed
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.jobs, r.order = nil, nil
 }

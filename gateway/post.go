@@ -129,7 +129,11 @@ func (d *Domain) derive(ctx context.Context, party, owner string, a *Answer, q *
 		return err
 	}
 	a.Sources = sources
-	if a.Derived = d.derived.get(a.Job); a.Derived != nil {
+	job := a.Job
+	if a.Mark != nil {
+		job = "" // not kept: the id of a rehearsal may come again for other rows
+	}
+	if a.Derived = d.derived.get(job); a.Derived != nil {
 		return nil
 	}
 	if err := d.pool.Restart(ctx); err != nil {
@@ -143,7 +147,7 @@ func (d *Domain) derive(ctx context.Context, party, owner string, a *Answer, q *
 	if a.Derived, err = d.post.Run(ctx, owner, q, append(tables, named...)); err != nil {
 		return postRefused(err, a.Job, "")
 	}
-	d.derived.put(a.Job, a.Derived)
+	d.derived.put(job, a.Derived)
 	return nil
 }
 
@@ -260,6 +264,7 @@ const (
 	keptDerivedCells = 20_000
 )
 
+// get is a kept answer, nil for a job of which none is kept and for none, "".
 func (c *derivedAnswers) get(job string) *engine.Derived {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -112,7 +112,8 @@ func (d *Domain) prepare(ctx context.Context, operator, requestID string, q Quer
 		return nil, err
 	}
 	if p.free() {
-		return nil, invalid("POST_WITHOUT_CORE", "此语句只读取已有的发布结果，无须作为作业受理", "this text reads earlier releases only; it is no job")
+		return nil, refusal(policies.Reason{Code: "POST_WITHOUT_CORE", Rule: "request", SetBy: "sandgate", ZH: "此语句只读取已有的发布结果，无须作为作业受理", EN: "this text reads earlier releases only; it is no job",
+			HintZH: "去掉 --on twin 提交；读取发布结果不收费", HintEN: "submit it without --on twin: reading releases costs nothing"})
 	}
 	p.request.Query, p.request.Epoch = d.commitment(canonical, p.request.Core)
 	if err := d.priceTargets(p, q.Targets); err != nil {
@@ -300,7 +301,9 @@ func (d *Domain) Explain(ctx context.Context, operator string, q Query) (*Explan
 	if err != nil {
 		return nil, err
 	}
-	x := &Explanation{Allowed: p.decision.Refused == nil, SQL: p.sql, Plan: p.plan, Repeat: d.ownRepeat(operator, p)}
+	own := d.ownRepeat(operator, p)
+	d.hideRepeat(p, own)
+	x := &Explanation{Allowed: p.decision.Refused == nil, SQL: p.sql, Plan: p.plan, Repeat: own}
 	if p.request.Core != nil {
 		x.Form = string(p.request.Core.Bytes())
 	}
@@ -346,6 +349,23 @@ func (d *Domain) ownRepeat(operator string, p *prepared) (own bool) {
 		}
 	})
 	return own
+}
+
+// hideRepeat decides a query anew, as one that was never answered, where only another
+// operator was given its release: that it would be free, whatever is left of the budget,
+// tells that he asked.
+func (d *Domain) hideRepeat(p *prepared, own bool) {
+	if p.decision.Repeated == nil || own {
+		return
+	}
+	d.log.View(func() {
+		ask := p.ask
+		ask.Request.Query = rehearsalPrefix + p.request.Job // a commitment that nothing was released under
+		p.decision = d.state.Decide(ask)
+	})
+	if p.decision.Refused != nil {
+		p.plan, p.sql = nil, "" // a refused query has none
+	}
 }
 
 // outputName is the name the operator gave a core output, or a description of a

@@ -6,11 +6,13 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/engine"
+	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/compute/release"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
@@ -28,12 +30,13 @@ func isRehearsal(job string) bool { return strings.HasPrefix(job, rehearsalPrefi
 type rehearsal struct {
 	id, operator string
 	p            *prepared
+	parameters   []string
 	run          TwinRun
 	at           time.Time
 	price        budget.Nano
 	ownRepeat    bool // on the real data the operator was given the answer before
 
-	ticket *sandbox.Ticket
+	ticket atomic.Pointer[sandbox.Ticket] // nil while its rows are drawn
 	cancel context.CancelFunc
 	done   chan struct{}
 
@@ -60,6 +63,14 @@ type MarkSource struct {
 	MadeUp        []string // columns used of which the twin learned nothing
 }
 
+// same says whether two rehearsals under one request id ask for the same: the core, and
+// what is made of it, on what ground.
+func (r *rehearsal) same(as *rehearsal) bool {
+	a, b := r.p.request, as.p.request
+	return a.Query == b.Query && a.Price == b.Price && a.Licence == b.Licence && a.Purpose == b.Purpose && a.Product == b.Product &&
+		r.p.text == as.p.text && slices.Equal(r.parameters, as.parameters) && r.run == as.run
+}
+
 func (r *rehearsal) ended() bool {
 	select {
 	case <-r.done:
@@ -76,10 +87,16 @@ func (r *rehearsal) ended() bool {
 //
 // It decides on the budgets as they are: what would be refused for want of budget on
 // the real data is refused here too. That another operator was answered the same is
-// nothing to find out here, so a repeat of his release is decided as a new query.
+// nothing to find out here, so a repeat of his release is decided as a new query. Of
+// exact mode the real record is asked for, which waits while a real answer is held
+// against it: the call then ends on a tick, so that it cannot time that.
 func (d *Domain) Rehearse(ctx context.Context, operator, requestID string, q Query, run TwinRun) (job string, err error) {
+	begin := time.Now()
 	if err := d.Authorize(operator, policies.ActSubmitJob, policies.Resource{}); err != nil {
 		return "", err
+	}
+	if d.log.Disputed() != nil {
+		return "", disputed()
 	}
 	if err := run.checked(requestID); err != nil {
 		return "", err
@@ -89,41 +106,37 @@ func (d *Domain) Rehearse(ctx context.Context, operator, requestID string, q Que
 		return "", err
 	}
 	defer p.settle()
-	r := &rehearsal{id: rehearsalPrefix + p.request.Job, operator: operator, p: p, run: run, done: make(chan struct{})}
+	if p.plan != nil && p.plan.Mode == protect.ModeExact {
+		defer func() { pause(begin.Add(ticks(d.opt.Tick).after(time.Since(begin))), ctx, d.ctx) }()
+	}
+	r := &rehearsal{id: rehearsalPrefix + p.request.Job, operator: operator, p: p, parameters: q.Parameters, run: run, done: make(chan struct{})}
 	if known := d.rehearsalOf(operator, r.id); known != nil {
-		if known.p.request.Query != p.request.Query || known.run != run || known.p.request.Price != p.request.Price {
+		if !known.same(r) {
 			return "", invalid("REQUEST_ID_REUSED", "该 request_id 已用于另一请求", "the request_id was used for another request")
 		}
 		return r.id, nil
 	}
-	if r.ownRepeat = d.ownRepeat(operator, p); p.decision.Repeated != nil && !r.ownRepeat {
-		d.log.View(func() {
-			ask := p.ask
-			ask.Request.Query = r.id // a commitment that nothing was released under
-			p.decision = d.state.Decide(ask)
-		})
-	}
+	r.ownRepeat = d.ownRepeat(operator, p)
+	d.hideRepeat(p, r.ownRepeat)
 	if p.decision.Refused != nil {
 		return "", &Refusal{Reasons: p.decision.Refused.Reasons}
 	}
 	if r.price = p.plan.Rho; r.ownRepeat {
 		r.price = 0
 	}
-	if err := d.rehearsable(p); err != nil {
+	if err := d.rehearsable(ctx, r); err != nil {
 		return "", err
 	}
 	if _, err := d.bindPost(ctx, operator, p); err != nil {
 		return "", err
 	}
-	if err := d.admit(ctx, operator, p); err != nil {
-		return "", err
-	}
-	d.startRehearsal(r)
-	return r.id, nil
+	return r.id, d.startRehearsal(r)
 }
 
-// rehearsable refuses what Submit would refuse before it charges, and what has no twin.
-func (d *Domain) rehearsable(p *prepared) error {
+// rehearsable refuses what Submit would refuse before it charges, and what has no twin
+// that the operator may have, its entry being published and witnessed as the data asks.
+func (d *Domain) rehearsable(ctx context.Context, r *rehearsal) error {
+	p := r.p
 	if err := d.store.Fits(p.snaps); err != nil {
 		return leaseRefused(err)
 	}
@@ -137,8 +150,12 @@ func (d *Domain) rehearsable(p *prepared) error {
 		if p.schemas[i].Public {
 			continue
 		}
-		if _, _, err := d.twins(id); err != nil {
+		t, _, err := d.twins(ctx, r.operator, id)
+		if err != nil {
 			return err
+		}
+		if p.plan.Mode == protect.ModeExact && r.run.units(t) > exactUnits {
+			return errExactSize()
 		}
 	}
 	return nil
@@ -159,10 +176,11 @@ func errNoRehearsal() error {
 		HintZH: "演练只保留最近的几次，网关重启后不再保留；请重新提交", HintEN: "the last ones only are kept, and none over a restart; submit it again"})
 }
 
-// startRehearsal runs one in the background.
-func (d *Domain) startRehearsal(r *rehearsal) {
+// startRehearsal runs one in the background. It takes a place in the queue of jobs once
+// its rows are drawn.
+func (d *Domain) startRehearsal(r *rehearsal) error {
 	all := &d.rehearsed
-	r.at, r.ticket = r.p.at, r.p.ticket
+	r.at = r.p.at
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(d.ctx)
 	all.mu.Lock()
@@ -172,7 +190,12 @@ func (d *Domain) startRehearsal(r *rehearsal) {
 	if all.jobs[r.id] != nil { // another call with this request id came first
 		all.mu.Unlock()
 		r.cancel()
-		return
+		return nil
+	}
+	if all.pending(r.operator) >= pendingRehearsals {
+		all.mu.Unlock()
+		r.cancel()
+		return drawsBusy()
 	}
 	all.jobs[r.id] = r
 	all.order = append(all.order, r.id)
@@ -182,12 +205,27 @@ func (d *Domain) startRehearsal(r *rehearsal) {
 	d.jobs.Go(func() {
 		defer r.cancel()
 		defer close(r.done)
-		defer r.ticket.Close()
+		defer func() {
+			if t := r.ticket.Load(); t != nil {
+				t.Close()
+			}
+		}()
 		if err := d.play(ctx, r); err != nil {
 			r.failed = rehearsalFailure(ctx, err)
 			d.opt.Logger.Warn("rehearsal gave no answer", "rehearsal", r.id)
 		}
 	})
+	return nil
+}
+
+// pending counts an operator's rehearsals that have not ended. Call it locked.
+func (r *rehearsals) pending(operator string) (n int) {
+	for _, x := range r.jobs {
+		if x.operator == operator && !x.ended() {
+			n++
+		}
+	}
+	return n
 }
 
 // forget lets go of an operator's oldest ended rehearsals.
@@ -227,45 +265,100 @@ func rehearsalFailure(ctx context.Context, err error) *policies.Reason {
 	return &policies.Reason{Code: "EXECUTION_FAILED", Rule: "execution", SetBy: "sandgate", ZH: "演练未能完成；没有扣减", EN: "the rehearsal could not be completed; nothing was charged"}
 }
 
-// play draws the rows and computes.
-func (d *Domain) play(ctx context.Context, r *rehearsal) error {
-	p := r.p
-	drawing, cancel := context.WithTimeout(ctx, drawWall)
+// staged is what a rehearsal computes on.
+type staged struct {
+	draws             []*draw // nil where the data set is public
+	synthetic, public *engine.Lease
+}
+
+func (s *staged) release() {
+	s.synthetic.Release()
+	s.public.Release()
+}
+
+// stage draws the rows of every data set and then sets memory aside for all of them.
+func (d *Domain) stage(ctx context.Context, r *rehearsal) (s *staged, err error) {
+	ctx, cancel := context.WithTimeout(ctx, drawWall)
 	defer cancel()
-	var leases []*engine.Lease
-	var draws []*draw // nil where the data set is public
+	p := r.p
+	s = &staged{}
+	var public []string
 	defer func() {
-		for _, l := range leases {
-			l.Release()
+		for _, x := range s.draws {
+			d.rehearsed.letGo(x)
 		}
 	}()
 	for i, id := range p.query.Core.Datasets() {
 		var x *draw
-		var lease *engine.Lease
-		var err error
 		snapshot := p.snaps[i]
 		if p.schemas[i].Public {
-			lease, err = d.store.Lease(drawing, []string{snapshot})
-			err = leaseRefused(err)
-		} else if x, lease, err = d.drawTwin(drawing, id, r.run); err == nil {
+			public = append(public, snapshot)
+		} else if x, err = d.drawTwin(ctx, r.operator, id, r.run); err != nil {
+			return s, err
+		} else {
 			snapshot = x.snapshot
 		}
-		if err != nil {
-			return err
-		}
-		leases, draws, r.snapshots = append(leases, lease), append(draws, x), append(r.snapshots, snapshot)
+		s.draws, r.snapshots = append(s.draws, x), append(r.snapshots, snapshot)
 	}
-	r.mark = r.markOf(draws)
+	if s.synthetic, err = d.leaseDraws(ctx, s.draws...); err != nil {
+		return s, err
+	}
+	if s.public, err = d.store.Lease(ctx, public); err != nil {
+		return s, leaseRefused(err)
+	}
+	return s, nil
+}
+
+// open returns the files in the order of the query's data sets, and of the first how
+// many units it has.
+func (s *staged) open() (files []*os.File, units int64, err error) {
+	var made []*os.File
+	var of []engine.Manifest
+	if s.synthetic != nil {
+		if made, of, err = s.synthetic.Open(); err != nil {
+			return nil, 0, err
+		}
+	}
+	real, realOf, err := s.public.Open()
+	if err != nil {
+		return nil, 0, err
+	}
+	for i, x := range s.draws {
+		from, manifests := &made, &of
+		if x == nil {
+			from, manifests = &real, &realOf
+		}
+		if i == 0 {
+			units = (*manifests)[0].Units
+		}
+		files, *from, *manifests = append(files, (*from)[0]), (*from)[1:], (*manifests)[1:]
+	}
+	return files, units, nil
+}
+
+// play draws the rows and computes.
+func (d *Domain) play(ctx context.Context, r *rehearsal) error {
+	p := r.p
+	on, err := d.stage(ctx, r)
+	defer on.release()
+	if err != nil {
+		return err
+	}
+	r.mark = r.markOf(on.draws)
 	if of := d.rehearsedBefore(r); of != nil {
 		r.rel, r.repeatOf = of.rel, of.id
 		return nil
 	}
-	if err := r.ticket.Wait(ctx, nil); err != nil {
+	if err := d.admit(ctx, r.operator, p); err != nil {
 		return err
 	}
-	running, stop := context.WithTimeout(sandbox.WithTicket(ctx, r.ticket), d.opt.Wall)
+	r.ticket.Store(p.ticket)
+	if err := p.ticket.Wait(ctx, nil); err != nil {
+		return err
+	}
+	running, stop := context.WithTimeout(sandbox.WithTicket(ctx, p.ticket), d.opt.Wall)
 	defer stop()
-	rel, err := d.computeRehearsal(running, r, leases, draws)
+	rel, err := d.computeRehearsal(running, r, on)
 	if err != nil {
 		return err
 	}
@@ -277,31 +370,26 @@ func (d *Domain) play(ctx context.Context, r *rehearsal) error {
 	return err
 }
 
-func (d *Domain) computeRehearsal(ctx context.Context, r *rehearsal, leases []*engine.Lease, draws []*draw) (*release.Release, error) {
+func (d *Domain) computeRehearsal(ctx context.Context, r *rehearsal, on *staged) (*release.Release, error) {
 	p := r.p
-	var subjects []engine.Subjects
-	var files []*os.File
-	var units []int64
-	for _, l := range leases {
-		f, manifests, err := l.Open()
-		if err != nil {
-			return nil, err
-		}
-		files, units = append(files, f[0]), append(units, manifests[0].Units)
+	files, units, err := on.open()
+	if err != nil {
+		return nil, err
 	}
+	var subjects []engine.Subjects
 	if p.plan.Consents != nil {
-		subjects = make([]engine.Subjects, len(draws))
-		for i, x := range draws {
+		subjects = make([]engine.Subjects, len(on.draws))
+		for i, x := range on.draws {
 			if p.plan.Consenting(i) {
 				subjects[i] = x.subjects
 			}
 		}
 	}
 	if p.plan.Exact != nil {
-		p.plan.Exact.SnapUnits = units[0]
+		p.plan.Exact.SnapUnits = units
 	}
 	return d.kernel(ctx, p, files, subjects, func(k exactKernel) (*release.Release, error) {
-		b := d.rehearsed.bookOf(r.operator, r.snapshots[0], int(p.plan.Exact.K))
+		b := d.rehearsed.bookOf(r.operator, r.snapshots[0], int(p.plan.Exact.K), int(units))
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		check := b.store.Begin(r.id, r.snapshots[0], int(p.plan.Exact.SnapUnits), int(p.plan.Exact.K))
@@ -350,7 +438,7 @@ func (d *Domain) rehearsedBefore(r *rehearsal) *rehearsal {
 	for _, id := range d.rehearsed.order {
 		x := d.rehearsed.jobs[id]
 		if x != r && x.operator == r.operator && x.ended() && x.rel != nil && x.repeatOf == "" && r.p.plan.Consents == nil &&
-			x.p.request.Query == r.p.request.Query && slices.Equal(x.snapshots, r.snapshots) && x.p.plan.Mode == r.p.plan.Mode && x.p.plan.Rho >= r.p.plan.Rho {
+			x.p.request.Query == r.p.request.Query && x.p.request.Licence == r.p.request.Licence && x.p.request.Purpose == r.p.request.Purpose && slices.Equal(x.snapshots, r.snapshots) && x.p.plan.Mode == r.p.plan.Mode && x.p.plan.Rho >= r.p.plan.Rho {
 			return x
 		}
 	}

@@ -47,6 +47,9 @@ func (d *Domain) RehearseModel(ctx context.Context, operator, requestID string, 
 	if err := d.Authorize(operator, policies.ActTrainModel, policies.Resource{}); err != nil {
 		return nil, err
 	}
+	if d.log.Disputed() != nil {
+		return nil, disputed()
+	}
 	if err := run.checked(requestID); err != nil {
 		return nil, err
 	}
@@ -75,7 +78,7 @@ func (d *Domain) RehearseModel(ctx context.Context, operator, requestID string, 
 		return nil, err
 	}
 	spec := t.job.Design.Spec
-	x, lease, err := d.drawTwin(ctx, spec.Dataset, run)
+	x, lease, err := d.drawOne(ctx, operator, spec.Dataset, run)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +159,9 @@ func (d *Domain) RehearseVerification(ctx context.Context, operator, requestID s
 	if err := d.Authorize(operator, policies.ActVerify, policies.Resource{}); err != nil {
 		return false, nil, err
 	}
+	if d.log.Disputed() != nil {
+		return false, nil, disputed()
+	}
 	if err := run.checked(requestID); err != nil {
 		return false, nil, err
 	}
@@ -190,7 +196,7 @@ func (d *Domain) RehearseVerification(ctx context.Context, operator, requestID s
 	if len(reasons) > 0 {
 		return false, nil, &Refusal{Reasons: reasons}
 	}
-	x, lease, err := d.drawTwin(ctx, e.Dataset.ID, run)
+	x, lease, err := d.drawOne(ctx, operator, e.Dataset.ID, run)
 	if err != nil {
 		return false, nil, err
 	}
@@ -198,9 +204,7 @@ func (d *Domain) RehearseVerification(ctx context.Context, operator, requestID s
 	if err := d.seatRehearsal(ctx, operator, engine.ExecuteHandler, &v.ticket); err != nil {
 		return false, nil, err
 	}
-	d.rehearsed.drawing.Lock()
 	keys := d.rehearsalKeys(e)
-	d.rehearsed.drawing.Unlock()
 	token, ok := ingest.UnitTokenOf(keys.Unit, string(e.Dataset.Unit.Kind), q.Subject)
 	if !ok {
 		return false, nil, invalid("SUBJECT_ID", "标识的格式不对", "the identifier is malformed")

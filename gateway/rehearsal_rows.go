@@ -107,7 +107,8 @@ func (s *synthesis) write(to io.Writer, t *twin.Twin, seed []byte, units int64) 
 	if err := w.Write(record); err != nil {
 		return err
 	}
-	const part = 4096
+	// A unit has as many rows as the twin has lengths, at most.
+	part := int64(max(1, min(4096, 65_536/max(1, len(t.Lengths)))))
 	for from := int64(0); from < units; from += part {
 		rows, err := draw.Rows(uint64(from), int(min(part, units-from)))
 		if err != nil {

@@ -37,8 +37,8 @@ func (r *rehearsal) jobOf() *sandgatev1.Job {
 		CreateTime: timestamppb.New(r.at), Synthetic: true, State: sandgatev1.Job_STATE_RUNNING}
 	switch {
 	case !r.ended():
-		if place := r.ticket.Position(); place > 0 {
-			out.State, out.QueuePosition = sandgatev1.Job_STATE_QUEUED, int32(place)
+		if t := r.ticket.Load(); t != nil && t.Position() > 0 {
+			out.State, out.QueuePosition = sandgatev1.Job_STATE_QUEUED, int32(t.Position())
 		}
 	case r.failed != nil:
 		out.State, out.ErrorCode = sandgatev1.Job_STATE_FAILED, r.failed.Code

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sandgate/sandgate/compute/disclosure"
 	"github.com/sandgate/sandgate/compute/engine"
 	"github.com/sandgate/sandgate/compute/engine/ingest"
 	"github.com/sandgate/sandgate/compute/twin"
@@ -26,9 +25,13 @@ const (
 	keptDraws      = 16      // synthetic snapshots
 	keptRehearsals = 32      // of one operator, the last ones
 	keptRows       = 200_000 // of an operator's answers, in all
-	keptBooks      = 64      // of differencing, of all operators
 	keptTwins      = 16      // parsed documents
 	drawWall       = 10 * time.Minute
+	// pendingRehearsals is how many of an operator's draw, wait or run at once.
+	pendingRehearsals = 8
+	// leastDrawMemory is the least that synthetic snapshots share: an ingest claims
+	// 64 MiB beyond what it writes.
+	leastDrawMemory = 256 << 20
 )
 
 // rehearsals 演练 is everything that operators do on twins: synthetic snapshots in a store
@@ -38,16 +41,19 @@ const (
 type rehearsals struct {
 	mu    sync.Mutex
 	jobs  map[string]*rehearsal
-	order []string // of jobs, oldest first
-	books map[string]*book
-	aged  []string              // of books, oldest first
+	order []string              // of jobs, oldest first
+	books []*book               // oldest first
 	twins map[string]*twin.Twin // by the digest of the document
 
-	drawing sync.Mutex // one draw at a time; guards the rest
-	store   *engine.Store
-	token   []byte
-	drawn   map[string]*draw
-	recent  []string // of draws, the last used last
+	store  *engine.Store
+	token  []byte // all keys of synthetic rows are derived of it
+	drawn  map[string]*draw
+	recent []string                 // of draws, the last used last
+	making map[string]chan struct{} // draws under way, closed when they end
+	held   map[string]int           // snapshots that are looked up and not leased yet
+	waits  map[string]bool          // operators that wait for their turn to draw
+
+	drawing chan struct{} // holds the one draw that is under way
 }
 
 // TwinRun asks for synthetic rows: so many units, or as many as the twin counts.
@@ -65,45 +71,20 @@ type draw struct {
 	subjects      engine.Subjects // all of its units, where the data set needs consents
 }
 
-// book holds one operator's rehearsed releases in exact mode from one snapshot against
-// each other.
-type book struct {
-	mu    sync.Mutex
-	store *disclosure.Store
+// parsed is a twin whose document was read before; nil for any other.
+func (r *rehearsals) parsed(digest string) *twin.Twin {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.twins[digest]
 }
 
-// rehearsalTwin is a data set's published twin and the digest of its document, or the
-// refusal that says why there is none to rehearse on.
-func (d *Domain) rehearsalTwin(dataset string) (*twin.Twin, string, error) {
-	r := &d.rehearsed
-	digest := ""
-	d.log.View(func() {
-		if p, ok := d.state.PublishedTwin(dataset); ok && d.state.StaleTwin(p.Request.Twin) == nil {
-			digest = p.Published.Certificate.Document
-		}
-	})
-	r.mu.Lock()
-	known := r.twins[digest]
-	r.mu.Unlock()
-	if known != nil {
-		return known, digest, nil
-	}
-	t, published, err := d.publishedTwin(dataset)
-	if err != nil {
-		return nil, "", err
-	}
-	digest = published.Published.Certificate.Document
+func (r *rehearsals) keepParsed(digest string, t *twin.Twin) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.twins == nil || len(r.twins) >= keptTwins {
 		r.twins = map[string]*twin.Twin{}
 	}
 	r.twins[digest] = t
-	return t, digest, nil
-}
-
-func errTwinSize() error {
-	return invalid("TWIN_SIZE", fmt.Sprintf("合成单元数须在 1 到 %d 之间，种子至多 64 字节", syntheticUnits), fmt.Sprintf("the number of synthetic units is 1 to %d and a seed has 64 bytes at most", syntheticUnits))
 }
 
 // checked refuses a request id that is none, and a size or seed that no draw has.
@@ -126,33 +107,42 @@ func (r TwinRun) units(t *twin.Twin) int64 {
 }
 
 // open makes the store at the first use. What an earlier run left there is ciphertext
-// under a key that is gone.
+// under a key that is gone. Call it in the turn to draw.
 func (d *Domain) openRehearsals() error {
 	r := &d.rehearsed
-	if r.store != nil {
+	if r.opened() != nil {
 		return nil
 	}
 	dir := d.home.Rehearsals()
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("failed to clear synthetic snapshots: %w", err)
 	}
-	key, token := make([]byte, 32), make([]byte, 32)
-	for _, b := range [][]byte{key, token} {
-		if _, err := rand.Read(b); err != nil {
-			return fmt.Errorf("failed to make the key of synthetic snapshots: %w", err)
-		}
+	token := make([]byte, 32)
+	if _, err := rand.Read(token); err != nil {
+		return fmt.Errorf("failed to make the key of synthetic snapshots: %w", err)
 	}
-	store, err := engine.OpenStore(dir, engine.StoreOptions{Key: key, Memory: max(d.opt.SnapshotMemory/4, 1<<20)})
+	store, err := engine.OpenStore(dir, engine.StoreOptions{Key: rehearsalKey(token, "store"), Memory: max(d.opt.SnapshotMemory/4, leastDrawMemory)})
 	if err != nil {
 		return err
 	}
-	r.store, r.token, r.drawn = store, token, map[string]*draw{}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.store, r.token = store, token
 	return nil
 }
 
+// opened is the store of synthetic snapshots, nil before the first and after the end.
+func (r *rehearsals) opened() *engine.Store {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.store
+}
+
 func (r *rehearsals) close() error {
-	r.drawing.Lock()
-	defer r.drawing.Unlock()
+	r.drawing <- struct{}{}
+	defer func() { <-r.drawing }()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.store == nil {
 		return nil
 	}
@@ -161,47 +151,185 @@ func (r *rehearsals) close() error {
 	return err
 }
 
-// keys of synthetic units and pseudonyms: those of the data are never used on a twin.
+func rehearsalKey(token []byte, of string) []byte {
+	mac := hmac.New(sha256.New, token)
+	mac.Write([]byte(of))
+	return mac.Sum(nil)
+}
+
+// rehearsalKeys are those of synthetic units and pseudonyms: those of the data are never
+// used on a twin. Call it once the store is open.
 func (d *Domain) rehearsalKeys(e policies.Entry) ingest.Keys {
-	keys := ingestKeysFrom(e, d.rehearsed.token)
-	mac := hmac.New(sha256.New, d.rehearsed.token)
-	mac.Write([]byte("consent"))
-	keys.Consent = mac.Sum(nil)
+	d.rehearsed.mu.Lock()
+	token := d.rehearsed.token
+	d.rehearsed.mu.Unlock()
+	keys := ingestKeysFrom(e, token)
+	keys.Consent = rehearsalKey(token, "consent")
 	return keys
 }
 
-// drawTwin returns a synthetic snapshot of a data set and a lease of it, from what is
-// kept or drawn anew. It goes through an ingest worker like a department's file.
-func (d *Domain) drawTwin(ctx context.Context, dataset string, run TwinRun) (*draw, *engine.Lease, error) {
-	t, digest, err := d.twins(dataset)
+// turn waits for the one turn to draw, until ctx ends. An operator waits once at a time,
+// so that nobody's draws are all that others wait for.
+func (r *rehearsals) turn(ctx context.Context, operator string) (leave func(), err error) {
+	r.mu.Lock()
+	if r.waits[operator] {
+		r.mu.Unlock()
+		return nil, drawsBusy()
+	}
+	if r.waits == nil {
+		r.waits = map[string]bool{}
+	}
+	r.waits[operator] = true
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		delete(r.waits, operator)
+		r.mu.Unlock()
+	}()
+	select {
+	case r.drawing <- struct{}{}:
+		return func() { <-r.drawing }, nil
+	case <-ctx.Done():
+		return nil, drawWaited(ctx)
+	}
+}
+
+// lookUp returns a draw that is kept, held until letGo. Otherwise making is the draw of
+// that name under way, to wait for, or nil: then the caller is to make it and to call
+// made.
+func (r *rehearsals) lookUp(name string) (x *draw, making chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if x = r.drawn[name]; x != nil {
+		r.recent = append(slices.DeleteFunc(r.recent, func(n string) bool { return n == name }), name)
+		r.hold(x)
+		return x, nil
+	}
+	if making = r.making[name]; making != nil {
+		return nil, making
+	}
+	if r.making == nil {
+		r.making = map[string]chan struct{}{}
+	}
+	r.making[name] = make(chan struct{})
+	return nil, nil
+}
+
+// made ends the making of a draw and holds it; x is nil when there is none.
+func (r *rehearsals) made(name string, x *draw) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.making[name])
+	delete(r.making, name)
+	if x == nil {
+		return
+	}
+	if r.drawn == nil {
+		r.drawn = map[string]*draw{}
+	}
+	r.drawn[name], r.recent = x, append(r.recent, name)
+	r.hold(x)
+}
+
+// hold keeps a snapshot from being dropped before it is leased. Call it locked.
+func (r *rehearsals) hold(x *draw) {
+	if r.held == nil {
+		r.held = map[string]int{}
+	}
+	r.held[x.snapshot]++
+}
+
+// letGo ends the hold of a draw, or of nil.
+func (r *rehearsals) letGo(x *draw) {
+	if x == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.held[x.snapshot]--; r.held[x.snapshot] == 0 {
+		delete(r.held, x.snapshot)
+	}
+}
+
+// drawTwin returns a synthetic snapshot of a data set, from what is kept or drawn anew,
+// held until letGo. It goes through an ingest worker like a department's file. No memory
+// is set aside yet: that is for all snapshots of a query at once, see leaseDraws.
+func (d *Domain) drawTwin(ctx context.Context, operator, dataset string, run TwinRun) (*draw, error) {
+	t, digest, err := d.twins(ctx, operator, dataset)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var e policies.Entry
 	d.log.View(func() { e, _ = d.state.Book().Dataset(dataset) })
 	r := &d.rehearsed
-	r.drawing.Lock()
-	defer r.drawing.Unlock()
-	if err := d.openRehearsals(); err != nil {
-		return nil, nil, err
-	}
 	units := run.units(t)
 	// The catalogue is part of the name: hidden columns come and go without the twin.
 	name := fmt.Sprintf("%s %s %s %d %q", digest, e.SpecDigest(), e.VariantNames(), units, run.Seed)
-	x := r.drawn[name]
-	if x == nil {
-		if x, err = d.synthesiseInto(ctx, e, t, digest, run.Seed, units); err != nil {
-			return nil, nil, err
+	for {
+		x, making := r.lookUp(name)
+		if x != nil {
+			return x, nil
 		}
-		r.drawn[name] = x
+		if making == nil {
+			break
+		}
+		select {
+		case <-making:
+		case <-ctx.Done():
+			return nil, drawWaited(ctx)
+		}
 	}
-	r.recent = append(slices.DeleteFunc(r.recent, func(n string) bool { return n == name }), name)
-	lease, err := r.store.Lease(ctx, []string{x.snapshot})
+	leave, err := r.turn(ctx, operator)
 	if err != nil {
-		return nil, nil, leaseRefused(err)
+		r.made(name, nil)
+		return nil, err
+	}
+	defer leave()
+	if err = d.openRehearsals(); err != nil {
+		r.made(name, nil)
+		return nil, err
 	}
 	d.dropDraws()
-	return x, lease, nil
+	x, err := d.synthesiseInto(ctx, e, t, digest, run.Seed, units)
+	r.made(name, x)
+	return x, err
+}
+
+// leaseDraws sets memory aside for all synthetic snapshots of a query at once: taken one
+// by one, two queries would hold half of what they need and wait for each other, and
+// what can never be held together would wait for itself.
+func (d *Domain) leaseDraws(ctx context.Context, draws ...*draw) (*engine.Lease, error) {
+	var ids []string
+	for _, x := range draws {
+		if x != nil {
+			ids = append(ids, x.snapshot)
+		}
+	}
+	store := d.rehearsed.opened()
+	switch {
+	case len(ids) == 0:
+		return nil, nil
+	case store == nil:
+		return nil, errors.New("failed to lease synthetic snapshots: the store is closed")
+	}
+	lease, err := store.Lease(ctx, ids)
+	if err != nil {
+		return nil, drawRefused(err)
+	}
+	return lease, nil
+}
+
+// drawOne is drawTwin and leaseDraws of a single data set.
+func (d *Domain) drawOne(ctx context.Context, operator, dataset string, run TwinRun) (*draw, *engine.Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, drawWall)
+	defer cancel()
+	x, err := d.drawTwin(ctx, operator, dataset, run)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer d.rehearsed.letGo(x)
+	lease, err := d.leaseDraws(ctx, x)
+	return x, lease, err
 }
 
 func (d *Domain) synthesiseInto(ctx context.Context, e policies.Entry, t *twin.Twin, digest, seed string, units int64) (*draw, error) {
@@ -226,7 +354,7 @@ func (d *Domain) synthesiseInto(ctx context.Context, e policies.Entry, t *twin.T
 	_ = pr.CloseWithError(errors.New("the ingest has ended"))
 	werr := <-written
 	if err != nil {
-		return nil, ingestRefused(err)
+		return nil, drawRefused(err)
 	}
 	if werr != nil {
 		return nil, werr
@@ -243,10 +371,12 @@ func (d *Domain) synthesiseInto(ctx context.Context, e policies.Entry, t *twin.T
 	return out, nil
 }
 
-// dropDraws removes the synthetic snapshots that were not used for longest.
+// dropDraws makes room for one more: it removes the synthetic snapshots that were not
+// used for longest, and the books of what is gone. Call it in the turn to draw.
 func (d *Domain) dropDraws() {
 	r := &d.rehearsed
-	for len(r.recent) > keptDraws {
+	r.mu.Lock()
+	for len(r.recent) >= keptDraws {
 		delete(r.drawn, r.recent[0])
 		r.recent = r.recent[1:]
 	}
@@ -254,31 +384,12 @@ func (d *Domain) dropDraws() {
 	for _, x := range r.drawn {
 		keep[x.snapshot] = true
 	}
+	for snapshot := range r.held {
+		keep[snapshot] = true
+	}
+	r.dropBooks(keep)
+	r.mu.Unlock()
 	if _, err := r.store.Prune(keep); err != nil {
 		d.opt.Logger.Warn("old synthetic snapshots could not be deleted")
 	}
-}
-
-// bookOf is an operator's book of a snapshot, for thresholds up to k. One that is full
-// age goes, and with it what it held: a rehearsal protects nobody.
-func (r *rehearsals) bookOf(operator, snapshot string, k int) *book {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	name := operator + "\x00" + snapshot
-	b := r.books[name]
-	if b != nil && b.store.K() >= k {
-		return b
-	}
-	if r.books == nil {
-		r.books = map[string]*book{}
-	}
-	if b == nil {
-		if r.aged = append(r.aged, name); len(r.aged) > keptBooks {
-			delete(r.books, r.aged[0])
-			r.aged = r.aged[1:]
-		}
-	}
-	b = &book{store: disclosure.NewStore(k)}
-	r.books[name] = b
-	return b
 }

@@ -207,13 +207,14 @@ func TestRehearsalIsNoRelease(t *testing.T) {
 		t.Errorf("asked again: %v, %v", again, err)
 	}
 	other := proto.CloneOf(req)
-	other.Query.Sql += " ORDER BY n"
-	if _, err := c.Run(t.Context(), other); err != nil {
-		t.Errorf("another order of the same: %v", err)
-	}
-	other.Query.Sql = "SELECT COUNT(*) AS n FROM folk"
-	if _, err := c.Run(t.Context(), other); attack.Reason(err) != "REQUEST_ID_REUSED" {
-		t.Errorf("another query under the id: %v", err)
+	for what, change := range map[string]func(q *sandgatev1.QuerySpec){
+		"order": func(q *sandgatev1.QuerySpec) { q.Sql += " ORDER BY n" }, "query": func(q *sandgatev1.QuerySpec) { q.Sql = "SELECT COUNT(*) AS n FROM folk" },
+	} {
+		other.Query = proto.CloneOf(req.GetQuery())
+		change(other.Query)
+		if _, err := c.Run(t.Context(), other); attack.Reason(err) != "REQUEST_ID_REUSED" {
+			t.Errorf("another %s under the id: %v", what, err)
+		}
 	}
 	id := strings.TrimSuffix(r.GetName(), "/releases/1")
 	if _, err := c.Witness.GetEvidence(t.Context(), &sandgatev1.GetEvidenceRequest{Name: id}); attack.Reason(err) != "REHEARSAL_NO_RELEASE" {
@@ -247,6 +248,20 @@ func TestRehearsalIsNoRelease(t *testing.T) {
 	theirs, err := a.Client(attack.Op(1)).Run(t.Context(), onTwin(attack.Op(1), "folk", sql, nil))
 	if err != nil || theirs.GetSynthetic().GetRepeatOnReal() || theirs.GetSynthetic().GetPriceNanoRho() == 0 || theirs.GetRepeatOf() != "" {
 		t.Errorf("another operator: %v, %v", theirs, err)
+	}
+	// Nor by explaining, whether its budget lasts or not.
+	x, err := a.Client(attack.Op(1)).Operator.ExplainJob(t.Context(), explain(attack.Op(1), "folk", sql))
+	if err != nil || !x.GetAllowed() || x.GetRepeat() || len(x.GetBudgets()) == 0 {
+		t.Errorf("explained to another operator: %v, %v", x, err)
+	}
+	for i := range 5 {
+		a.MustRun(t, attack.Op(1), "folk", fmt.Sprintf("SELECT COUNT(*) AS n FROM folk WHERE age > %d", 20+i), 10_000_000)
+	}
+	for _, text := range []string{sql, "SELECT COUNT(*) AS n FROM folk WHERE age > 60"} {
+		x, err = a.Client(attack.Op(1)).Operator.ExplainJob(t.Context(), explain(attack.Op(1), "folk", text))
+		if err != nil || x.GetAllowed() || x.GetEngineSql() != "" || len(x.GetReasons()) == 0 || x.GetReasons()[0].GetCode() != "BUDGET_EXHAUSTED" {
+			t.Errorf("explained when its budget is spent: %v, %v", x, err)
+		}
 	}
 }
 

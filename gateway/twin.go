@@ -272,33 +272,34 @@ func (d *Domain) endTwinsOn(ctx context.Context, dataset string) error {
 	return nil
 }
 
-// publishedTwin is the twin of a data set that was published last, held against the
-// ledger's digest. One that is stale is refused: what is tried on it would not run on
-// the data. It takes the sequencer itself.
-func (d *Domain) publishedTwin(dataset string) (*twin.Twin, state.Twin, error) {
-	var t state.Twin
-	var ok bool
-	var stale *policies.Reason
-	d.log.View(func() {
-		if t, ok = d.state.PublishedTwin(dataset); ok {
-			stale = d.state.StaleTwin(t.Request.Twin)
-		}
-	})
-	if !ok {
-		return nil, t, refusal(noTwin(dataset))
+// publishedTwin is the twin of a data set that was published last, as a party may have
+// it: held against the ledger's digest, and not before the ledger is as far as the data's
+// level asks. One that is stale is refused: what is tried on it would not run on the
+// data. It takes the sequencer itself.
+func (d *Domain) publishedTwin(ctx context.Context, party, dataset string) (*twin.Twin, string, error) {
+	t, err := d.settledTwin(ctx, party, "datasets/"+dataset)
+	if err != nil {
+		return nil, "", err
 	}
+	var stale *policies.Reason
+	d.log.View(func() { stale = d.state.StaleTwin(t.Request.Twin) })
 	if stale != nil {
-		return nil, t, refusal(*stale)
+		return nil, "", refusal(*stale)
+	}
+	digest := t.Published.Certificate.Document
+	if known := d.rehearsed.parsed(digest); known != nil {
+		return known, digest, nil
 	}
 	text, err := d.twinDocument(t)
 	if err != nil {
-		return nil, t, err
+		return nil, "", err
 	}
 	parsed, err := twin.Parse(text)
 	if err != nil {
-		return nil, t, refusal(damagedTwin)
+		return nil, "", refusal(damagedTwin)
 	}
-	return parsed, t, nil
+	d.rehearsed.keepParsed(digest, parsed)
+	return parsed, digest, nil
 }
 
 func noTwin(dataset string) policies.Reason {

@@ -76,7 +76,7 @@ func (s *twinService) get(ctx context.Context, name string) (*sandgatev1.Twin, e
 }
 
 // twinFor finds a twin that a party may see: an operator those published, of data sets
-// that it holds a licence on. One that is not there and one that is not its look the
+// that it holds a licence on, unless they are withheld since. One that is not there and one that is not its look the
 // same. Call it in the sequencer.
 func (d *Domain) twinFor(party, name string) (state.Twin, error) {
 	var t state.Twin
@@ -97,6 +97,11 @@ func (d *Domain) twinFor(party, name string) (state.Twin, error) {
 	who, _ := b.Party(party)
 	if ok && who.Role == policies.RoleOperator && t.Phase != state.PhaseReleased {
 		ok = false
+	}
+	if ok && who.Role == policies.RoleOperator {
+		if x := b.TwinWithheld(dataset, d.learnedOf(t), d.instant()); x != nil {
+			return t, refusal(*x)
+		}
 	}
 	switch {
 	case ok:
@@ -138,6 +143,15 @@ func (d *Domain) schemaOf(t state.Twin) (twin.Schema, bool) {
 	e, _ := d.state.Book().Dataset(t.Request.Spec.Dataset)
 	schema, err := twin.NewSchema(t.Request.Spec, e)
 	return schema, err == nil && schema.Digest() == t.Reserved.Schema
+}
+
+// learnedOf are the columns that a twin was learned of; of one whose catalogue changed,
+// those that were asked for by name. Call it in the sequencer.
+func (d *Domain) learnedOf(t state.Twin) []string {
+	if schema, ok := d.schemaOf(t); ok {
+		return schema.Reads()
+	}
+	return t.Request.Spec.Columns
 }
 
 // ListTwins implements sandgatev1.TwinServiceServer.

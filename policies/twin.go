@@ -91,6 +91,42 @@ func (b *Book) WaitOfTwin(dataset string, columns []string) string {
 	return b.WaitOf(b.twinCore(dataset, columns))
 }
 
+// TwinWithheld says why a published twin, learned of these stored columns, is not handed
+// to operators any more: what is not shared, listed or registered now may not be asked
+// for, and a column whose level or whose department's rule closed it to twins since goes
+// to nobody new. nil when it may be handed out.
+func (b *Book) TwinWithheld(dataset string, columns []string, at time.Time) *Reason {
+	if x := b.Withheld(b.twinCore(dataset, columns), at); len(x) > 0 {
+		return &x[0]
+	}
+	e := b.datasets[dataset]
+	_, level, ok := e.Twins()
+	if !ok {
+		return e.twinNotAllowed()
+	}
+	for _, name := range columns {
+		if x := e.twinLevel(name, level); x != nil {
+			return x
+		}
+	}
+	return nil
+}
+
+func (e Entry) twinNotAllowed() *Reason {
+	return reasonf("TWIN_NOT_ALLOWED", "disclosure/"+e.Dataset.ID, e.Department, "数据集“%s”的披露规则不允许发布孪生", "the disclosure rule of data set %q lets no twin be published", e.Dataset.ID).
+		hint("在 Disclosure 中写 twin: {}，或 twin: {rho: …, level: …}，签名后 policy apply", "write twin: {}, or twin: {rho: …, level: …}, into the Disclosure, sign and apply it")
+}
+
+// twinLevel refuses a column above the level that the rule opens to twins.
+func (e Entry) twinLevel(name string, level int) *Reason {
+	l := levelOr(e.Levels[name])
+	if l <= level {
+		return nil
+	}
+	return reasonf("TWIN_LEVEL", "grading/"+e.Dataset.ID, e.Department, "列“%s.%s”为 %d 级，规则只允许由不高于 %d 级的列学成孪生", "column %q.%q is graded %d, and the rule lets a twin be learned of columns of level %d at most", e.Dataset.ID, name, l, level).
+		hint("用 --column 只列较低级别的列；确需第 4 级时由部门写明 twin.level: 4", "list the columns of lower levels with --column; for level 4 the department writes twin.level: 4")
+}
+
 // OpenToTwins says why a department may publish no twin of a data set at all,
 // whatever its columns and price; nil when it may.
 func (b *Book) OpenToTwins(department, dataset string) *Reason {
@@ -108,8 +144,7 @@ func (b *Book) OpenToTwins(department, dataset string) *Reason {
 		return x
 	}
 	if _, _, ok := e.Twins(); !ok {
-		return reasonf("TWIN_NOT_ALLOWED", "disclosure/"+dataset, e.Department, "数据集“%s”的披露规则不允许发布孪生", "the disclosure rule of data set %q lets no twin be published", dataset).
-			hint("在 Disclosure 中写 twin: {}，或 twin: {rho: …, level: …}，签名后 policy apply", "write twin: {}, or twin: {rho: …, level: …}, into the Disclosure, sign and apply it")
+		return e.twinNotAllowed()
 	}
 	return nil
 }
@@ -134,10 +169,7 @@ func (b *Book) DecideTwin(dataset string, columns []string, rho budget.Nano, at 
 		add(&x)
 	}
 	for _, name := range columns {
-		if l := levelOr(e.Levels[name]); l > level {
-			add(reasonf("TWIN_LEVEL", "grading/"+dataset, e.Department, "列“%s.%s”为 %d 级，规则只允许由不高于 %d 级的列学成孪生", "column %q.%q is graded %d, and the rule lets a twin be learned of columns of level %d at most", dataset, name, l, level).
-				hint("用 --column 只列较低级别的列；确需第 4 级时由部门写明 twin.level: 4", "list the columns of lower levels with --column; for level 4 the department writes twin.level: 4"))
-		}
+		add(e.twinLevel(name, level))
 		add(e.twinMask(name))
 	}
 	if len(out) == 0 {

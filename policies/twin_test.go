@@ -82,6 +82,16 @@ func TestR19_TwinsKeepTheStrictestRule(t *testing.T) {
 	if got := codes(listed); !strings.Contains(got, "NEGATIVE_LIST") {
 		t.Errorf("the negative list: %q", got)
 	}
+	for what, x := range map[string]*Reason{"": b.TwinWithheld("social_insurance", columns, at), "NEGATIVE_LIST": listed.TwinWithheld("social_insurance", columns, at),
+		"TWIN_LEVEL":       apply(t, b, twinRule(t, `{level: 2}`), "hrss").TwinWithheld("social_insurance", columns, at),
+		"TWIN_NOT_ALLOWED": apply(t, b, strings.Replace(twinRule(t, `{}`), "    twin: {}\n", "", 1), "hrss").TwinWithheld("social_insurance", columns, at)} {
+		if got := twinCode(x); got != what {
+			t.Errorf("handed out, %q: %+v", what, x)
+		}
+	}
+	if x := listed.TwinWithheld("social_insurance", []string{"scheme"}, at); x != nil {
+		t.Errorf("a twin without the listed column: %+v", x)
+	}
 	e := b.datasets["social_insurance"]
 	for _, mode := range []string{"dp", "exact"} {
 		shuffled := e
@@ -114,4 +124,11 @@ func TestR19_TwinsKeepTheStrictestRule(t *testing.T) {
 	if !slices.Contains([]string{WaitPublished, WaitWitnessed}, b.WaitOfTwin("social_insurance", columns)) {
 		t.Error("a twin of level 3 waits for nothing")
 	}
+}
+
+func twinCode(x *Reason) string {
+	if x == nil {
+		return ""
+	}
+	return x.Code
 }

@@ -288,6 +288,10 @@ jobs, the regulator any.`,
 			if a.format == "json" {
 				return a.proto(j)
 			}
+			if j.GetSynthetic() {
+				a.say("%s 已取消；演练不扣减", "%s is cancelled; a rehearsal costs nothing", j.GetName())
+				return nil
+			}
 			a.say("%s 已取消；已扣的 ρ %s 不退还", "%s is cancelled; its price, ρ %s, stays debited", j.GetName(), rho(j.GetPriceNanoRho()))
 			return nil
 		},

@@ -27,9 +27,12 @@ import (
 	"github.com/sandgate/sandgate/gateway/certificate"
 )
 
-// sampleUnits is how many units are drawn at a time. It decides the row groups of the
-// files, so that they are the same on every machine.
-const sampleUnits = 1 << 14
+// sampleUnits is how many units of a twin are drawn at a time: fewer, where one has many
+// rows. It decides the row groups of the files, so that it follows from the twin alone
+// and they are the same on every machine.
+func sampleUnits(t *twin.Twin) int64 {
+	return int64(max(1, min(1<<14, (1<<18)/max(1, len(t.Lengths)))))
+}
 
 // maxSampled bounds one file.
 const maxSampled = 1 << 32
@@ -187,8 +190,9 @@ func (a *app) sample(d *drawing, kind, out string) (n int64, err error) {
 
 // draw draws part by part, the last cut to the rows that were asked.
 func (d *drawing) draw(s *twin.Sampler, sink rowSink) (n int64, err error) {
-	for from := int64(0); d.units > 0 && from < d.units || d.units == 0 && n < d.rows; from += sampleUnits {
-		part := int64(sampleUnits)
+	step := sampleUnits(d.twin)
+	for from := int64(0); d.units > 0 && from < d.units || d.units == 0 && n < d.rows; from += step {
+		part := step
 		if d.units > 0 {
 			part = min(part, d.units-from)
 		} else {

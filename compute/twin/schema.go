@@ -204,7 +204,12 @@ func (b *builder) column(c policies.StoredColumn) error {
 	default:
 		return reason(CodeColumn, "列 %s 既没有登记的取值范围，也没有代码表", "column %s has neither registered bounds nor a code list", "请数源部门登记 bounds 或 codes，或不把它列入 columns", "ask the department to register bounds or codes, or list columns without it", c.Name)
 	}
-	b.out.Columns = append(b.out.Columns, Column{Feature: f})
+	col := Column{Feature: f}
+	// A document with such a column would be refused once it is learned and paid for.
+	if !col.valid() {
+		return reason(CodeColumn, "列 %s 的代码超过 256 字节，或取值范围过大", "a code of column %s is longer than 256 bytes, or its bounds are too wide", "请数源部门改用较短的代码或较窄的范围，或不把它列入 columns", "ask the department for shorter codes or narrower bounds, or list columns without it", c.Name)
+	}
+	b.out.Columns = append(b.out.Columns, col)
 	return nil
 }
 

@@ -50,6 +50,7 @@ func TestSchemaRefusals(t *testing.T) {
 				e.Dataset.Columns[1].Codes = append(e.Dataset.Columns[1].Codes, policies.Code{Value: strings.Repeat("a", i%32) + strings.Repeat("b", i/32)})
 			}
 		}, CodeColumn, "sex"},
+		{"a code of 257 bytes", func(s *Spec, e *policies.Entry) { e.Dataset.Columns[1].Codes[0].Value = strings.Repeat("x", 257) }, CodeColumn, "sex"},
 		{"constant in a unit, but not in the twin", func(s *Spec, _ *policies.Entry) { s.PerUnit = []string{"free"} }, CodeSpec, "free"},
 		{"rows above the rule", func(s *Spec, _ *policies.Entry) { s.RowsPerUnit = 6 }, CodeSpec, ""},
 		{"negative rows", func(s *Spec, _ *policies.Entry) { s.RowsPerUnit = -1 }, CodeSpec, ""},
