@@ -46,7 +46,9 @@ var fileKinds = []struct {
 	{"ledger/wal.log", []string{atStart}, []string{atStart}, `write-ahead file`},
 	{"ledger/checkpoint", []string{atStart, mended, byAudit}, []string{atStart, mended, byAudit}, `checkpoint`},
 	{"ledger/.state/*.lock", []string{idle}, []string{idle}, ``},
-	{"ledger/.state/*", []string{atStart}, []string{atStart}, `\.state`},
+	// A root that is not the tiles' is refused when it is about to be signed, or written over
+	// with the right one when an entry is integrated before that.
+	{"ledger/.state/*", []string{atStart, mended}, []string{atStart}, `\.state`},
 	{"ledger/tile/entries/*/*", []string{byAudit, mended, idle}, []string{byAudit, mended, idle}, `tile`},
 	{"ledger/tile/*/*/*", []string{atStart, byAudit, mended, idle}, []string{atStart, byAudit, mended, idle}, `tile`},
 	{"guard/last-checkpoint", []string{atStart}, []string{atStart}, `guard file|signed`},
