@@ -303,7 +303,10 @@ func (d *Domain) Explain(ctx context.Context, operator string, q Query) (*Explan
 	}
 	own := d.ownRepeat(operator, p)
 	d.hideRepeat(p, own)
-	x := &Explanation{Allowed: p.decision.Refused == nil, SQL: p.sql, Plan: p.plan, Repeat: own}
+	x := &Explanation{Allowed: p.decision.Refused == nil, Plan: p.plan, Repeat: own}
+	if p.plan != nil {
+		x.SQL = p.sql
+	}
 	if p.request.Core != nil {
 		x.Form = string(p.request.Core.Bytes())
 	}
@@ -364,7 +367,7 @@ func (d *Domain) hideRepeat(p *prepared, own bool) {
 		p.decision = d.state.Decide(ask)
 	})
 	if p.decision.Refused != nil {
-		p.plan, p.sql = nil, "" // a refused query has none
+		p.plan = nil // a refused query has none
 	}
 }
 
