@@ -1,13 +1,6 @@
 package twin
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"fmt"
-	"io"
-
 	"github.com/sandgate/sandgate/compute/budget"
 )
 
@@ -75,36 +68,15 @@ type document struct {
 	Digest string `json:"digest,omitempty"`
 }
 
+func (t *Twin) with(digest string) any { return document{t, digest} }
+
 // Digest is the SHA-256 of the canonical encoding without its digest field, in
 // hexadecimal.
-func (t *Twin) Digest() (string, error) {
-	text, err := json.Marshal(document{Twin: t})
-	if err != nil {
-		return "", fmt.Errorf("failed to encode a twin: %w", err)
-	}
-	sum := sha256.Sum256(append([]byte(Format+"\n"), text...))
-	return hex.EncodeToString(sum[:]), nil
-}
+func (t *Twin) Digest() (string, error) { return digestOf(Format, t) }
 
 // Encode writes the document: one line of canonical JSON that ends with the digest of
 // the rest. Equal twins give equal bytes.
-func (t *Twin) Encode() ([]byte, error) {
-	if err := t.check(); err != nil {
-		return nil, err
-	}
-	digest, err := t.Digest()
-	if err != nil {
-		return nil, err
-	}
-	text, err := json.Marshal(document{t, digest})
-	if err != nil {
-		return nil, fmt.Errorf("failed to encode a twin: %w", err)
-	}
-	if len(text) >= MaxFile {
-		return nil, badFile("文件过大", "it is too large")
-	}
-	return append(text, '\n'), nil
-}
+func (t *Twin) Encode() ([]byte, error) { return encode(t) }
 
 func badFile(zh, en string) error {
 	return reason(CodeFile, "不是有效的孪生文件："+zh, "this is no valid twin document: "+en, "向发布方重新取得文件，不要改动", "get the file again from who released it, and do not change it")
@@ -114,27 +86,9 @@ func badFile(zh, en string) error {
 // another spelling or order, a number out of range, a digest that does not fit is a
 // *policies.Reason with CodeFile.
 func Parse(text []byte) (*Twin, error) {
-	if len(text) > MaxFile {
-		return nil, badFile("文件过大", "it is too large")
-	}
 	f := document{Twin: &Twin{}}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil {
-		return nil, badFile("不是规定的 JSON，或有未知字段", "it is not the JSON laid down, or has an unknown field")
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, badFile("文件尾部有多余内容", "something follows the twin")
-	}
-	again, err := f.Encode()
-	if err != nil {
+	if err := parse(text, &f, f.Twin, &f.Digest); err != nil {
 		return nil, err
-	}
-	if digest, _ := f.Twin.Digest(); digest != f.Digest {
-		return nil, badFile("摘要不符，文件已被改动", "the digest does not fit: the file was changed")
-	}
-	if !bytes.Equal(again, text) {
-		return nil, badFile("不是规范写法", "it is not spelled canonically")
 	}
 	return f.Twin, nil
 }

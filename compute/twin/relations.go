@@ -1,13 +1,6 @@
 package twin
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"fmt"
-	"io"
-
 	"github.com/sandgate/sandgate/compute/budget"
 )
 
@@ -46,60 +39,21 @@ type relationsDocument struct {
 	Digest string `json:"digest,omitempty"`
 }
 
+func (r *Relations) with(digest string) any { return relationsDocument{r, digest} }
+
 // Digest is the SHA-256 of the canonical encoding without its digest field, in
 // hexadecimal.
-func (r *Relations) Digest() (string, error) {
-	text, err := json.Marshal(relationsDocument{Relations: r})
-	if err != nil {
-		return "", fmt.Errorf("failed to encode relations: %w", err)
-	}
-	sum := sha256.Sum256(append([]byte(RelationsFormat+"\n"), text...))
-	return hex.EncodeToString(sum[:]), nil
-}
+func (r *Relations) Digest() (string, error) { return digestOf(RelationsFormat, r) }
 
 // Encode writes the document: one line of canonical JSON that ends with the digest of
 // the rest. Equal relations give equal bytes.
-func (r *Relations) Encode() ([]byte, error) {
-	if err := r.check(); err != nil {
-		return nil, err
-	}
-	digest, err := r.Digest()
-	if err != nil {
-		return nil, err
-	}
-	text, err := json.Marshal(relationsDocument{r, digest})
-	if err != nil {
-		return nil, fmt.Errorf("failed to encode relations: %w", err)
-	}
-	if len(text) >= MaxFile {
-		return nil, badFile("文件过大", "it is too large")
-	}
-	return append(text, '\n'), nil
-}
+func (r *Relations) Encode() ([]byte, error) { return encode(r) }
 
 // ParseRelations reads a document, as Parse reads a twin: the canonical encoding alone.
 func ParseRelations(text []byte) (*Relations, error) {
-	if len(text) > MaxFile {
-		return nil, badFile("文件过大", "it is too large")
-	}
 	f := relationsDocument{Relations: &Relations{}}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil || f.Relations == nil {
-		return nil, badFile("不是规定的 JSON，或有未知字段", "it is not the JSON laid down, or has an unknown field")
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, badFile("文件尾部有多余内容", "something follows the document")
-	}
-	again, err := f.Relations.Encode()
-	if err != nil {
+	if err := parse(text, &f, f.Relations, &f.Digest); err != nil {
 		return nil, err
-	}
-	if digest, _ := f.Relations.Digest(); digest != f.Digest {
-		return nil, badFile("摘要不符，文件已被改动", "the digest does not fit: the file was changed")
-	}
-	if !bytes.Equal(again, text) {
-		return nil, badFile("不是规范写法", "it is not spelled canonically")
 	}
 	return f.Relations, nil
 }
