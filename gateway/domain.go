@@ -168,12 +168,14 @@ type Domain struct {
 const maxIngests = 8
 
 // Sessions of analysers, and what one request may take of them. The parse of an
-// operator's text takes milliseconds; what takes a second is meant to.
+// operator's text takes milliseconds; what takes a second of processor time is meant to.
+// The wall clock is for a machine that gives the analyser none.
 const (
 	parserSessions = 2
 	gateSessions   = 2
-	parseWall      = time.Second
-	gateWall       = 5 * time.Second
+	parseCPU       = time.Second
+	gateCPU        = 5 * time.Second
+	analyserWall   = 30 * time.Second
 	analyserMemory = 512 << 20
 )
 
@@ -271,10 +273,10 @@ func (d *Domain) open(ctx context.Context) (err error) {
 		return fmt.Errorf("failed to open snapshots: %w", err)
 	}
 	d.runner, d.post = &engine.Runner{Pool: d.pool}, &engine.PostRunner{Pool: d.pool}
-	if d.parsers, err = d.pool.Sessions(ctx, engine.AnalyseHandler, parserSessions, sandbox.Limits{Wall: parseWall, Memory: analyserMemory}); err != nil {
+	if d.parsers, err = d.pool.Sessions(ctx, engine.AnalyseHandler, parserSessions, sandbox.Limits{Wall: analyserWall, CPU: parseCPU, Memory: analyserMemory}); err != nil {
 		return fmt.Errorf("failed to start the analyser: %w", err)
 	}
-	if d.gates, err = d.pool.Sessions(ctx, engine.AnalyseHandler, gateSessions, sandbox.Limits{Wall: gateWall, Memory: analyserMemory}); err != nil {
+	if d.gates, err = d.pool.Sessions(ctx, engine.AnalyseHandler, gateSessions, sandbox.Limits{Wall: analyserWall, CPU: gateCPU, Memory: analyserMemory}); err != nil {
 		return fmt.Errorf("failed to start the gate: %w", err)
 	}
 	if d.opt.Tick < 0 {

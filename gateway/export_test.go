@@ -38,7 +38,7 @@ func (d *Domain) RunOn(p *sandbox.Pool) { d.runner = &engine.Runner{Pool: p} }
 
 // ParseOn gives operators' texts to another pool's analysers.
 func (d *Domain) ParseOn(ctx context.Context, p *sandbox.Pool) error {
-	s, err := p.Sessions(ctx, engine.AnalyseHandler, parserSessions, sandbox.Limits{Wall: parseWall, Memory: analyserMemory})
+	s, err := p.Sessions(ctx, engine.AnalyseHandler, parserSessions, sandbox.Limits{Wall: analyserWall, CPU: parseCPU, Memory: analyserMemory})
 	if err != nil {
 		return err
 	}

@@ -89,6 +89,8 @@ func (d *Domain) parse(ctx context.Context, sessions *sandbox.Sessions, operator
 		return nil, queueFull()
 	case errors.Is(err, sandbox.ErrSpawner):
 		return nil, workersDown()
+	case errors.As(err, &killed) && killed.Cause == sandbox.CauseStarved:
+		return nil, refusal(starved)
 	}
 	return nil, fmt.Errorf("failed to analyse: %w", err)
 }
@@ -96,6 +98,11 @@ func (d *Domain) parse(ctx context.Context, sessions *sandbox.Sessions, operator
 var tooComplex = policies.Reason{Code: "TOO_COMPLEX", Rule: "core language", SetBy: "sandgate",
 	ZH: "语句过于复杂，分析未在时限内完成", EN: "the statement is too complex: its analysis did not finish in time",
 	HintZH: "请拆成更小的查询", HintEN: "split it into smaller queries"}
+
+// starved is a text that the machine did not get to: nothing is known of it.
+var starved = policies.Reason{Code: "BUSY", Rule: "analyser", SetBy: "sandgate",
+	ZH: "网关繁忙，未能分析该语句；没有受理，也不扣减预算", EN: "the gateway was too busy to analyse the text; nothing was taken in or charged",
+	HintZH: "请稍后用同一 request_id 重试", HintEN: "retry with the same request_id a little later"}
 
 // prepare takes an operator's text through the closed language to a plan and a
 // rendered statement. Refusals of the language are kept in analysis, so that the

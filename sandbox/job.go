@@ -11,6 +11,7 @@ import (
 // Limits of one job. Zero fields take the pool's defaults.
 type Limits struct {
 	Wall    time.Duration // wall clock from job sent to worker done
+	CPU     time.Duration // processor time of the job; 0: the wall clock alone counts
 	Memory  int64         // bytes of private memory beyond the worker's own 300 MiB
 	Result  int64         // bytes in all frames together
 	Threads int           // engine threads
@@ -20,6 +21,9 @@ type Limits struct {
 func (l Limits) withDefaults(d Limits) Limits {
 	if l.Wall <= 0 {
 		l.Wall = d.Wall
+	}
+	if l.CPU <= 0 {
+		l.CPU = d.CPU
 	}
 	if l.Memory <= 0 {
 		l.Memory = d.Memory
@@ -60,7 +64,8 @@ type Cause string
 
 // Causes of ErrKilled.
 const (
-	CauseTimeout   Cause = "TIMEOUT"    // wall clock
+	CauseTimeout   Cause = "TIMEOUT"    // processor time, or the wall clock of a job without such a limit
+	CauseStarved   Cause = "STARVED"    // the wall clock, before the processor time the job was given
 	CauseMemory    Cause = "MEMORY"     // memory limit
 	CauseResultCap Cause = "RESULT_CAP" // more result bytes than allowed
 	CauseCrashed   Cause = "CRASHED"    // the process died

@@ -295,14 +295,24 @@ func (p *Pool) Run(ctx context.Context, job Job, recv func(frame []byte) error) 
 	return p.converse(ctx, proc, job.Payload, job.Files, limits, recv)
 }
 
-// converse sends one job and reads its frames under the wall clock.
+// converse sends one job and reads its frames under the wall clock and the limit of
+// processor time.
 func (p *Pool) converse(ctx context.Context, proc *process, payload []byte, files []*os.File, limits Limits, recv func([]byte) error) error {
 	var cause Cause
 	var once sync.Once
 	stop := func(c Cause) {
 		once.Do(func() { cause = c; proc.signal() })
 	}
-	timer := time.AfterFunc(limits.Wall, func() { stop(CauseTimeout) })
+	late := CauseTimeout
+	if limits.CPU > 0 {
+		if before, ok := processorTime(proc.pid); ok {
+			late = CauseStarved
+			spent := make(chan struct{})
+			defer close(spent)
+			go spend(proc.pid, before+limits.CPU, spent, stop)
+		}
+	}
+	timer := time.AfterFunc(limits.Wall, func() { stop(late) })
 	defer timer.Stop()
 	unwatch := context.AfterFunc(ctx, func() { stop(CauseCancelled) })
 	defer unwatch()

@@ -198,6 +198,8 @@ func TestR01_DeathIsOneConstant(t *testing.T) {
 	limits := Limits{Wall: 10 * time.Second, Memory: 64 << 20, Result: 1 << 20, Threads: 1}
 	short := limits
 	short.Wall = 400 * time.Millisecond
+	busy, waiting := limits, short
+	busy.CPU, waiting.CPU = 200*time.Millisecond, 5*time.Second
 	for _, c := range []struct {
 		what   string
 		limits Limits
@@ -205,6 +207,8 @@ func TestR01_DeathIsOneConstant(t *testing.T) {
 	}{
 		{"spin", short, CauseTimeout},
 		{"sleep", short, CauseTimeout},
+		{"spin", busy, CauseTimeout},
+		{"sleep", waiting, CauseStarved},
 		{"memory", limits, CauseMemory},
 		{"flood", limits, CauseResultCap},
 		{"rawflood", limits, CauseResultCap},

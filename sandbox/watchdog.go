@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxThreads is how many threads a worker may have. RLIMIT_NPROC says the same
@@ -58,4 +60,37 @@ func usage(status string) (threads int, anonymous int64) {
 		}
 	}
 	return threads, anonymous
+}
+
+// processorTime is what a process has had of the processors, all its threads together.
+// Where the kernel does not tell, the wall clock is the only limit.
+func processorTime(pid int) (time.Duration, bool) {
+	// The clock of another process, as clock_getcpuclockid(3) makes its number.
+	const scheduled = 2
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|scheduled), &t); err != nil {
+		return 0, false
+	}
+	return time.Duration(t.Nano()), true
+}
+
+// spend ends a worker that has had more than until of the processors, until done is
+// closed. What a job may compute must not depend on what else the machine does: an
+// honest job that had to wait would be taken for one that never ends.
+func spend(pid int, until time.Duration, done <-chan struct{}, stop func(Cause)) {
+	for {
+		had, ok := processorTime(pid)
+		switch {
+		case !ok:
+			return // the worker is gone; its reader notices
+		case had >= until:
+			stop(CauseTimeout)
+			return
+		}
+		select {
+		case <-done:
+			return
+		case <-time.After(max(until-had, watchInterval)):
+		}
+	}
 }
