@@ -139,6 +139,7 @@ type Entry struct {
 	RoundJoined   *RoundJoined   `json:"round_joined,omitempty"`
 	RoundAnswered *RoundAnswered `json:"round_answered,omitempty"`
 	RoundEnded    *RoundEnded    `json:"round_ended,omitempty"`
+	RoundVerdict  *RoundVerdict  `json:"round_verdict,omitempty"`
 
 	// carried:
 	Marked   *Marked   `json:"marked,omitempty"`
@@ -398,7 +399,7 @@ func (e *Entry) check() error {
 		KindHubProposed: e.HubProposed != nil, KindHubReleased: e.HubReleased != nil, KindHubFailed: e.HubFailed != nil,
 
 		// round:
-		KindRoundJoined: e.RoundJoined != nil, KindRoundAnswered: e.RoundAnswered != nil, KindRoundEnded: e.RoundEnded != nil,
+		KindRoundJoined: e.RoundJoined != nil, KindRoundAnswered: e.RoundAnswered != nil, KindRoundEnded: e.RoundEnded != nil, KindRoundVerdict: e.RoundVerdict != nil,
 
 		// carried:
 		KindMarked: e.Marked != nil, KindRecorded: e.Recorded != nil,
