@@ -25,17 +25,21 @@ type Brief struct {
 	Decryptors int    `json:"decryptors"`
 	Dishonest  int    `json:"dishonest"`
 	Retries    int    `json:"retries"`
+	// Spec is the specification as its operator signed it, without the defaults that a
+	// design fills in.
+	Spec policies.ModelSpec `json:"spec"`
 	// Design is the asked one as the proposer has it. A domain makes its own of
-	// Design.Spec and its own catalogue; only who has no catalogue goes by this one, which the
+	// Spec and its own catalogue; only who has no catalogue goes by this one, which the
 	// schema binds.
 	Design model.Design `json:"design"`
 	// Answers of all rounds so far, in the order of the passes.
 	Answers []Answer `json:"answers"`
 }
 
-// Brief is that of the round after these answers.
+// Brief is that of the round after these answers. Its Spec is that of the design; whoever
+// knows how the operator signed it puts that in its place.
 func (m *Model) Brief(answers []Answer) Brief {
-	return Brief{Run: m.run, Decryptors: m.terms.Decryptors, Dishonest: m.terms.Dishonest, Retries: m.terms.Retries, Design: m.joint, Answers: answers}
+	return Brief{Spec: m.joint.Spec, Run: m.run, Decryptors: m.terms.Decryptors, Dishonest: m.terms.Dishonest, Retries: m.terms.Retries, Design: m.joint, Answers: answers}
 }
 
 // Encode writes the brief the one way it is written.
