@@ -148,6 +148,7 @@ type Entry struct {
 	RoundJoined   *RoundJoined   `json:"round_joined,omitempty"`
 	RoundAnswered *RoundAnswered `json:"round_answered,omitempty"`
 	RoundEnded    *RoundEnded    `json:"round_ended,omitempty"`
+	RoundVerdict  *RoundVerdict  `json:"round_verdict,omitempty"`
 
 	// carried:
 	Marked   *Marked   `json:"marked,omitempty"`
@@ -411,7 +412,7 @@ func (e *Entry) check() error {
 		KindHubModelJudged: e.HubModelJudged != nil, KindHubModelCertified: e.HubModelCertified != nil, KindHubModelEnded: e.HubModelEnded != nil,
 
 		// round:
-		KindRoundJoined: e.RoundJoined != nil, KindRoundAnswered: e.RoundAnswered != nil, KindRoundEnded: e.RoundEnded != nil,
+		KindRoundJoined: e.RoundJoined != nil, KindRoundAnswered: e.RoundAnswered != nil, KindRoundEnded: e.RoundEnded != nil, KindRoundVerdict: e.RoundVerdict != nil,
 
 		// carried:
 		KindMarked: e.Marked != nil, KindRecorded: e.Recorded != nil,

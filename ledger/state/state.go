@@ -329,6 +329,8 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyRoundAnswered(e)
 	case entry.KindRoundEnded:
 		return s.applyRoundEnded(e)
+	case entry.KindRoundVerdict:
+		return s.applyRoundVerdict(e)
 
 	// carried:
 	case entry.KindMarked:
