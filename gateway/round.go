@@ -113,6 +113,9 @@ func (x *partner) decide(ctx context.Context, p *federate.Proposal, signed feder
 		return nil, "", err
 	}
 	var err error
+	if t.joined.Request, err = askedIn(p, b); err != nil {
+		return nil, "", err
+	}
 	if slices.Contains(p.Contributors, x.party) {
 		if t.plan, t.query, err = x.d.planRound(ctx, p.Receiver, b); err == nil {
 			t.joined.Data = roundData(t.plan, b)

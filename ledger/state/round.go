@@ -86,6 +86,9 @@ func (s *State) DecideRound(j entry.RoundJoined, at time.Time) (*entry.RoundJoin
 	if reasons := s.book.DecideRound(roundOf(p, &j, s.rounds.spent[periodKey(&j)], at)); len(reasons) > 0 {
 		return nil, reasons
 	}
+	if x := s.asked(p, &j); x != nil {
+		return nil, []policies.Reason{*x}
+	}
 	out := j
 	if j.Data != nil {
 		data, reason := s.roundData(p, j, at)
@@ -131,6 +134,9 @@ func (s *State) roundData(p *federate.Proposal, j entry.RoundJoined, at time.Tim
 		return nil, reason
 	}
 	if x := s.otherPeriod(j, snapshots[0]); x != nil {
+		return nil, x
+	}
+	if x := askedPrice(p, j, facts[0].QueryRho); x != nil {
 		return nil, x
 	}
 	plan, reason := protect.Build(*j.Data.Core, facts, j.Data.PlanPrice)
