@@ -63,7 +63,14 @@ func TestR39_ReceiversAskThemselves(t *testing.T) {
 			if got := strings.Replace(refused(j), "  ", " ", 1); got != c.want {
 				t.Errorf("%s: %s: %q, want %q", party, what, got, c.want)
 			}
-			if j.Data != nil && c.want != "" { // replay is the same function
+			if j.Data != nil && c.want != "" {
+				// The control: nothing but this check stands in the way.
+				p, _ := federate.DecodeProposal(j.Proposal)
+				_, reason := w.s.roundData(p, *j, w.now)
+				if reasons := w.s.book.DecideRound(roundOf(p, j, 0, w.now)); len(reasons) > 0 || reason != nil {
+					t.Errorf("%s: %s: refused for another reason: %v %v", party, what, reasons, reason)
+				}
+				// Replay is the same function.
 				forged := w.agreed(w.joining("asked", party, nil))
 				forged.Request = j.Request
 				if err := w.try(w.joined(forged)); err == nil {
