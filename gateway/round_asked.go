@@ -16,6 +16,9 @@ func askedIn(p *federate.Proposal, b *federate.Brief) (*request.Signed, error) {
 	if err != nil {
 		return nil, state.Unasked(p, b.Region, "signature")
 	}
+	if b.Query == nil { // a model's specification stands in the ledger, whose rules check it
+		return signed, nil
+	}
 	if err := signed.Statement.CheckBody(b.Asked.Salt, request.Query{SQL: b.Query.SQL}.Fields()); err != nil {
 		return nil, state.Unasked(p, b.Region, "sql")
 	}

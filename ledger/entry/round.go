@@ -37,20 +37,24 @@ type RoundJoined struct {
 	// ledger.
 	Request *request.Signed `json:"request"`
 
-	Data *RoundData `json:"data,omitempty"` // of a contributor
+	Data  *RoundData  `json:"data,omitempty"`  // of a contributor
+	Model *RoundModel `json:"model,omitempty"` // of a pass of a training; nil of a query
 }
 
 // RoundData is what a contributor reads, and what that costs: the price is debited here
 // and never given back, whatever becomes of the round.
 type RoundData struct {
-	Core  *algebra.Core `json:"core"`  // redacted
-	Query string        `json:"query"` // Commit of the canonical query
-	// Epoch is that of the key that the salt of Query was derived by.
-	Epoch     int             `json:"commit_epoch,omitempty"`
-	PlanPrice budget.Nano     `json:"plan_price"` // that the brief names, which fixes the noise
-	Snapshot  string          `json:"snapshot"`
-	Price     budget.Nano     `json:"price"` // of the round
-	Charges   []budget.Charge `json:"charges"`
+	// Of a query alone: the redacted core, Commit of the canonical query, and the price that
+	// the brief names, which fixes the noise.
+	Core      *algebra.Core `json:"core,omitempty"`
+	Query     string        `json:"query,omitempty"`
+	PlanPrice budget.Nano   `json:"plan_price,omitempty"`
+	// Epoch is that of the key that the salt of Query was derived by; of a pass of a training,
+	// that of the key that its split was.
+	Epoch    int             `json:"commit_epoch,omitempty"`
+	Snapshot string          `json:"snapshot"`
+	Price    budget.Nano     `json:"price"` // of the round
+	Charges  []budget.Charge `json:"charges"`
 }
 
 // RoundAnswered says that a decryption share is about to be made.
@@ -80,12 +84,25 @@ func (e *Entry) checkRound() error {
 		if r.Request == nil || len(r.Request.Sig) == 0 || r.Request.Statement.Check() != nil {
 			return errors.New("a round without the request that its receiver signed")
 		}
-		if d := r.Data; d != nil {
-			if d.Core == nil || !isHash(d.Query) || !isHash(d.Snapshot) || d.Price <= 0 || d.PlanPrice <= 0 {
-				return errors.New("the data of a round lack core, snapshot or price")
+		if r.Model != nil {
+			if err := r.Model.check(); err != nil {
+				return err
 			}
-			return checkCore(d.Core)
 		}
+		if d := r.Data; d != nil {
+			of := d.Core != nil && isHash(d.Query) && d.PlanPrice > 0
+			if r.Model != nil {
+				of = d.Core == nil && d.Query == "" && d.PlanPrice == 0
+			}
+			if !of || !isHash(d.Snapshot) || d.Price <= 0 {
+				return errors.New("the data of a round lack core, snapshot or price, or have what is not theirs")
+			}
+			if d.Core != nil {
+				return checkCore(d.Core)
+			}
+		}
+	case e.RoundVerdict != nil:
+		return e.RoundVerdict.check()
 	case e.RoundAnswered != nil && (!isHash(e.RoundAnswered.Session) || !isHash(e.RoundAnswered.Manifest)):
 		return errors.New("an answered round without session or manifest")
 	case e.RoundEnded != nil:

@@ -24,7 +24,7 @@ func Unasked(p *federate.Proposal, region, what string) *policies.Reason {
 // asked holds a round against the request that its receiver signed, by the receiver's key
 // of the agreement: a hub asks nothing of its own. What the request leaves open is what
 // the agreement has. The body is another matter: neither SQL nor salt are in this ledger.
-func (s *State) asked(p *federate.Proposal, j *entry.RoundJoined) *policies.Reason {
+func (s *State) asked(p *federate.Proposal, j *entry.RoundJoined, at time.Time) *policies.Reason {
 	f, _ := s.book.Federation(j.Region) // it is there: the policy has decided by it
 	if j.Request == nil {
 		return Unasked(p, j.Region, "signature")
@@ -39,12 +39,13 @@ func (s *State) asked(p *federate.Proposal, j *entry.RoundJoined) *policies.Reas
 	if x := policies.CheckSignedBy(j.Request, key, origin, p.Receiver, time.UnixMilli(st.IssuedAt)); x != nil {
 		return Unasked(p, j.Region, x.Code)
 	}
-	if what := askedOtherwise(st, p, j, f); what != "" {
+	if what := s.askedOtherwise(st, p, j, f, at); what != "" {
 		return Unasked(p, j.Region, what)
 	}
 	for _, id := range s.rounds.order {
 		x := s.rounds.all[id].Joined.Request.Statement
-		if x.Request == st.Request && x.Party == st.Party {
+		// One that covers all rounds of a training names it.
+		if x.Request == st.Request && x.Party == st.Party && st.Method == request.MethodRound {
 			return &policies.Reason{Code: "FEDERATION_REPLAYED", Rule: "federation/" + j.Region, SetBy: p.Aggregator, ZH: "“" + p.Receiver + "”的同一请求已用于另一轮次；一次签名只问一次",
 				EN: "the same request of " + p.Receiver + " was used for another round: one signature asks once", HintZH: "由接收方用新的 request_id 另行提出", HintEN: "have the receiver propose it under another request_id"}
 		}
@@ -63,7 +64,7 @@ func askedPrice(p *federate.Proposal, j entry.RoundJoined, otherwise budget.Nano
 }
 
 // askedOtherwise names what of a round its receiver did not sign; empty if nothing.
-func askedOtherwise(st request.Statement, p *federate.Proposal, j *entry.RoundJoined, f policies.Federation) string {
+func (s *State) askedOtherwise(st request.Statement, p *federate.Proposal, j *entry.RoundJoined, f policies.Federation, at time.Time) string {
 	terms := maps.Clone(st.Terms)
 	take := func(name, otherwise string) string {
 		v, ok := terms[name]
@@ -74,10 +75,19 @@ func askedOtherwise(st request.Statement, p *federate.Proposal, j *entry.RoundJo
 	}
 	domains := DomainsDigest(f.With(policies.FederationContributor))
 	seconds, err := strconv.Atoi(take(request.TermSeconds, strconv.Itoa(hubTime)))
+	until := st.NotAfter + request.Tolerance.Milliseconds()
+	method, model := request.MethodRound, j.Model
+	if model != nil {
+		method = request.MethodTrain
+		// The request is fresh when the training begins, which takes as long as it takes.
+		if s.rounds.runs[model.Run] != nil {
+			until = at.Add(request.Tolerance).UnixMilli()
+		}
+	}
 	_, priced := terms[request.TermPrice]
 	price, perr := strconv.ParseInt(take(request.TermPrice, "0"), 10, 64)
 	switch {
-	case st.Method != request.MethodRound:
+	case st.Method != method:
 		return "method"
 	case st.Purpose != j.Purpose:
 		return "purpose"
@@ -89,10 +99,16 @@ func askedOtherwise(st request.Statement, p *federate.Proposal, j *entry.RoundJo
 		return request.TermScheme
 	case take(request.TermDomains, domains) != DomainsDigest(p.Contributors):
 		return request.TermDomains
-	case err != nil || seconds < hubTimeLeast || seconds > hubTimeMost || p.Deadline > (st.NotAfter+request.Tolerance.Milliseconds())/1000+int64(seconds):
+	case err != nil || seconds < hubTimeLeast || seconds > hubTimeMost || p.Deadline > until/1000+int64(seconds):
 		return "deadline"
-	case perr != nil || priced && j.Data != nil && price != int64(j.Data.PlanPrice):
+	case perr != nil || priced && (model != nil || j.Data != nil && price != int64(j.Data.PlanPrice)):
 		return request.TermPrice
+	case model != nil && model.Run != HubTrainingID(st.Party, st.Request):
+		return request.TermTraining
+	case model != nil && take(request.TermRetries, strconv.Itoa(hubRetries)) != strconv.Itoa(model.Retries):
+		return request.TermRetries
+	case model != nil && st.Body != request.Commit(nil, request.TrainFields(model.Spec.Text())):
+		return "specification"
 	case st.Body == "":
 		return "body"
 	case len(terms) > 0:

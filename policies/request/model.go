@@ -31,12 +31,6 @@ func TwinFields(columns, perUnit []string, rowsPerUnit int, rho string) []Field 
 	return out
 }
 
-// TrainFields is the body of a training over domains, which ledgers show: the
-// specification, committed to without a salt.
-func TrainFields(specification string) []Field {
-	return []Field{{"specification", specification}}
-}
-
 // CiphertextFields is the body of a scoring call on encrypted rows: the SHA-256, in
 // hexadecimal, of seed, public key and all ciphertexts in the order they are sent.
 func CiphertextFields(digest string) []Field { return []Field{{"ciphertexts", digest}} }

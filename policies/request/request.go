@@ -63,14 +63,10 @@ const (
 	// of scheme, price, domains and seconds. MethodCancelRound ends it; terms round.
 	MethodRound       = "round.propose"
 	MethodCancelRound = "round.cancel"
-	// MethodTrain has a model trained over domains, in as many rounds as it takes; terms
-	// region, period and what is asked for of scheme, domains, seconds (of each) and retries;
-	// the specification in the body.
-	MethodTrain   = "round.train"
-	MethodIngest  = "snapshot.ingest"
-	MethodDestroy = "snapshot.destroy"
-	MethodRisk    = "risk.assess"
-	MethodTwin    = "twin.publish" // terms dataset; the specification in the body
+	MethodIngest      = "snapshot.ingest"
+	MethodDestroy     = "snapshot.destroy"
+	MethodRisk        = "risk.assess"
+	MethodTwin        = "twin.publish" // terms dataset; the specification in the body
 	// MethodScoreEncrypted has encrypted rows scored; terms model, rows.
 	MethodScoreEncrypted = "model.score_encrypted"
 )
@@ -91,7 +87,6 @@ const (
 	TermScheme  = "scheme"         // bgv or mask; absent for the agreement's first
 	TermDomains = "domains"        // SHA-256 of the party ids in order, a line each; absent for all
 	TermSeconds = "seconds"        // until the deadline; absent for the default
-	TermRetries = "retries"        // failed rounds of a training to make up for; absent for the default
 )
 
 // Statement is what a party says it asks for. Every text in it is printable
