@@ -11,10 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/federate"
@@ -28,6 +31,7 @@ import (
 	"github.com/sandgate/sandgate/gateway/node"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 var roundCities = []string{"city_a", "city_b", "city_c"}
@@ -208,9 +212,30 @@ func (r *region) propose(scheme, sql string, change func(p *federate.Proposal, b
 	if change != nil {
 		change(p, b)
 	}
+	if b.Asked.Request == nil {
+		r.sign("institute", p, b)
+	}
 	text := b.Encode()
 	p.Brief = federate.BriefDigest(text)
 	return p, text
+}
+
+// sign has a party sign what proposal and brief say, as the receiver.
+func (r *region) sign(party string, p *federate.Proposal, b *federate.Brief) {
+	r.t.Helper()
+	b.Asked.Salt = make([]byte, request.SaltBytes)
+	rand.Read(b.Asked.Salt)
+	st := request.Statement{V: request.Version, Origin: "hub.example/log", Party: p.Receiver, Method: request.MethodRound, Request: uuid.NewString(), Purpose: b.Purpose,
+		Terms: map[string]string{request.TermRegion: b.Region, request.TermPeriod: b.Terms.Period, request.TermScheme: p.Scheme,
+			request.TermDomains: state.DomainsDigest(p.Contributors), request.TermPrice: strconv.FormatInt(b.Query.Price, 10), request.TermSeconds: "180"},
+		IssuedAt: time.Now().UnixMilli(), NotAfter: time.Now().Add(request.Validity).UnixMilli(), Body: request.Commit(b.Asked.Salt, request.Query{SQL: b.Query.SQL}.Fields())}
+	signed, err := request.Sign(st, r.keys[party])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if b.Asked.Request, err = signed.Envelope(); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // settled proposes and waits for the end.

@@ -71,6 +71,8 @@ type Federation struct {
 type FederationHub struct {
 	Party string `yaml:"party" json:"party"`
 	Key   string `yaml:"key" json:"key"`
+	// Origin is that of its ledger, which receivers sign their requests for; empty takes any.
+	Origin string `yaml:"origin,omitempty" json:"origin,omitempty"`
 }
 
 // FederationParty is a party by its key, as in a Registry.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 // Kinds of aggregation rounds 聚合轮次 in which the domain takes part.
@@ -32,6 +33,9 @@ type RoundJoined struct {
 	Period   string `json:"period"`
 	MaxUnits int64  `json:"max_units"`
 	Overlap  int    `json:"overlap"`
+	// Request is what the receiver signed. What it commits to of the body is in no domain's
+	// ledger.
+	Request *request.Signed `json:"request"`
 
 	Data  *RoundData  `json:"data,omitempty"`  // of a contributor
 	Model *RoundModel `json:"model,omitempty"` // of a pass of a training; nil of a query
@@ -76,6 +80,9 @@ func (e *Entry) checkRound() error {
 		r := e.RoundJoined
 		if !isHash(r.Session) || len(r.Proposal) == 0 || len(r.Proposal) > MaxRoundProposal || len(r.Sig) == 0 {
 			return errors.New("a round without session or proposal")
+		}
+		if r.Request == nil || len(r.Request.Sig) == 0 || r.Request.Statement.Check() != nil {
+			return errors.New("a round without the request that its receiver signed")
 		}
 		if r.Model != nil {
 			if err := r.Model.check(); err != nil {

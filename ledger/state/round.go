@@ -92,6 +92,9 @@ func (s *State) DecideRound(j entry.RoundJoined, at time.Time) (*entry.RoundJoin
 	if reasons := s.book.DecideRound(s.roundOf(p, &j, s.rounds.spent[periodKey(&j)], at)); len(reasons) > 0 {
 		return nil, reasons
 	}
+	if x := s.asked(p, &j, at); x != nil {
+		return nil, []policies.Reason{*x}
+	}
 	if j.Model != nil {
 		if x := s.nextPass(p, &j); x != nil {
 			return nil, []policies.Reason{*x}
@@ -147,6 +150,9 @@ func (s *State) roundData(p *federate.Proposal, j entry.RoundJoined, at time.Tim
 		return nil, reason
 	}
 	if x := s.otherPeriod(j, snapshots[0]); x != nil {
+		return nil, x
+	}
+	if x := askedPrice(p, j, facts[0].QueryRho); x != nil {
 		return nil, x
 	}
 	plan, reason := protect.Build(*j.Data.Core, facts, j.Data.PlanPrice)
