@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/federate"
 	"github.com/sandgate/sandgate/compute/federate/fit"
@@ -24,6 +25,7 @@ import (
 	"github.com/sandgate/sandgate/gateway/node"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 // patients of a city: the fee is near 200 + 6·age, and who is flagged is old.
@@ -62,15 +64,27 @@ type course struct {
 	m       *fit.Model
 	spec    policies.ModelSpec
 	run     string
+	asked   []byte // what the receiver signed
 	answers []fit.Answer
 }
 
-func (r *region) course(run string, spec policies.ModelSpec) *course {
+func (r *region) course(spec policies.ModelSpec) *course {
 	r.t.Helper()
+	id := uuid.NewString()
 	var e policies.Entry
 	r.arenas["city_a"].Domain.Look(func(s *state.State) { e, _ = s.Book().Dataset("visits") })
-	c := &course{r: r, spec: spec, run: strings.Repeat(run, 32)}
-	var err error
+	c := &course{r: r, spec: spec, run: state.HubTrainingID("institute", id)}
+	st := request.Statement{V: request.Version, Origin: "hub.example/log", Party: "institute", Method: request.MethodTrain, Request: id, Purpose: attack.Purpose,
+		Terms: map[string]string{request.TermRegion: "delta", request.TermPeriod: "2026-10", request.TermScheme: federate.Mask,
+			request.TermDomains: state.DomainsDigest(roundCities), request.TermSeconds: "180", request.TermRetries: "1"},
+		IssuedAt: time.Now().UnixMilli(), NotAfter: time.Now().Add(request.Validity).UnixMilli(), Body: request.Commit(nil, request.TrainFields(spec.Text()))}
+	signed, err := request.Sign(st, r.keys["institute"])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if c.asked, err = signed.Envelope(); err != nil {
+		r.t.Fatal(err)
+	}
 	c.m, err = fit.Own(spec, e, fit.Terms{Terms: federate.Terms{MaxUnits: 4096, Overlap: 1, Period: "2026-10"}, Decryptors: 3, Dishonest: 1, Retries: 1}, c.run)
 	if err != nil {
 		r.t.Fatal(err)
@@ -93,7 +107,7 @@ func (c *course) brief(answers []fit.Answer, change func(*fit.Brief)) *federate.
 	salt := make([]byte, 32)
 	rand.Read(salt)
 	return &federate.Brief{V: federate.Version, Kind: federate.BriefModel, Salt: hex.EncodeToString(salt), Region: "delta", Dataset: "visits", Purpose: attack.Purpose,
-		Terms: federate.Terms{MaxUnits: 4096, Overlap: 1, Period: "2026-10"}, Model: &federate.ModelBrief{Step: text}}
+		Terms: federate.Terms{MaxUnits: 4096, Overlap: 1, Period: "2026-10"}, Asked: federate.Asked{Request: c.asked}, Model: &federate.ModelBrief{Step: text}}
 }
 
 // ask proposes the pass after answers, and waits for its end.
@@ -120,6 +134,11 @@ func (c *course) pass() {
 	c.r.t.Helper()
 	session, st := c.ask(c.answers, nil, nil)
 	if st.Phase != federate.Done {
+		for _, party := range c.r.all() {
+			if reasons, _ := c.r.toldNow(party, session, "refused"); len(reasons) > 0 {
+				c.r.t.Errorf("%s: %+v", party, reasons)
+			}
+		}
 		c.r.t.Fatalf("pass %d: %v", len(c.answers), st.Fault)
 	}
 	c.r.mu.Lock()
@@ -221,7 +240,7 @@ func (c *course) certify(out *fit.Outcome, all map[string]node.Judgement) (*fit.
 func TestR39_CitiesTrainModels(t *testing.T) {
 	r := newRegionOf(t, func(party string) attack.Table { return patients(700, uint64(party[len(party)-1])) }, models)
 	r.start()
-	linear := r.course("1", linearSpec)
+	linear := r.course(linearSpec)
 	linear.pass()
 	first := slices.Clone(linear.answers)
 	paid := r.spent("city_a")
@@ -250,7 +269,7 @@ func TestR39_CitiesTrainModels(t *testing.T) {
 	}
 	linear.judged(out)
 
-	logistic := r.course("2", logisticSpec)
+	logistic := r.course(logisticSpec)
 	for range logistic.m.Rounds() {
 		logistic.pass()
 	}
@@ -271,12 +290,12 @@ func TestR39_CitiesTrainModels(t *testing.T) {
 
 	// The same passes under another run are other rounds, with other noise: they cost again, and
 	// the period's bound holds.
-	again := r.course("3", linearSpec)
+	again := r.course(linearSpec)
 	again.pass()
 	if got := r.spent("city_b"); got != linear.m.Price()+logistic.m.Price()+again.m.Training() {
 		t.Errorf("a fresh run was charged %s in all", got)
 	}
-	r.course("4", linearSpec).refused("beyond the period", "FEDERATION_PRICE", nil, nil, nil)
+	r.course(linearSpec).refused("beyond the period", "FEDERATION_PRICE", nil, nil, nil)
 	r.narrowed()
 	r.stop()
 	for _, party := range r.all() {
@@ -304,8 +323,8 @@ func (c *course) lies(first []fit.Answer) {
 	c.refused("a false theta", "FEDERATION_SCHEMA", first, nil, func(p *federate.Proposal) { p.Schema = strings.Repeat("ab", 32) })
 	c.refused("less noise", "FEDERATION_SCHEMA", first, nil, func(p *federate.Proposal) { p.Columns[0].Sigma2.Rsh(p.Columns[0].Sigma2, 1) })
 	c.refused("a family beyond the agreement", "FEDERATION_MODELS", first, func(b *fit.Brief) { b.Spec.Family, b.Design.Spec.Family = policies.FamilyForest, policies.FamilyForest }, nil)
-	c.refused("other retries", "FEDERATION_RUN", first, func(b *fit.Brief) { b.Retries = 5 }, nil)
-	c.refused("another specification", "FEDERATION_RUN", first, func(b *fit.Brief) { b.Spec.HoldOut = 30 }, nil)
+	c.refused("other retries", "FEDERATION_UNASKED", first, func(b *fit.Brief) { b.Retries = 5 }, nil)
+	c.refused("another specification", "FEDERATION_UNASKED", first, func(b *fit.Brief) { b.Spec.HoldOut = 30 }, nil)
 	c.refused("too dear", "FEDERATION_MODELS", nil, func(b *fit.Brief) { b.Run, b.Spec.Rho = strings.Repeat("9", 32), "0.023" }, nil)
 	c.refused("a column beyond the agreement", "MODEL_INVALID", nil, func(b *fit.Brief) {
 		b.Run, b.Spec.Features = strings.Repeat("9", 32), []policies.ModelFeature{{Column: "id"}}
@@ -365,7 +384,7 @@ func (r *region) narrowed() {
 	r.arenas["city_b"].Ingest(t, "visits", other.CSV)
 	small := linearSpec
 	small.Rho, small.RhoEvaluation = "0.0005", "0.0005"
-	r.course("5", small).refused("another design", "FEDERATION_SCHEMA", nil, nil, nil)
+	r.course(small).refused("another design", "FEDERATION_SCHEMA", nil, nil, nil)
 }
 
 // R39: a city whose gate cannot pass the model says so by name, and nobody certifies it.
@@ -374,7 +393,7 @@ func TestR39_ACityThatDoesNotPassAModel(t *testing.T) {
 		return patients(map[string]int{"city_a": 700, "city_b": 700, "city_c": 60}[party], uint64(party[len(party)-1]))
 	}, models)
 	r.start()
-	c := r.course("1", linearSpec)
+	c := r.course(linearSpec)
 	for range c.m.Rounds() {
 		c.pass()
 	}
