@@ -30,7 +30,8 @@ fi
 # Engine workers hold several hundred MB each: two packages at a time.
 status=0
 tests() {
-	go test -tags "$TAGS" -shuffle=on -count=1 -p "${PKGS_AT_ONCE:-2}" -timeout 30m "$@" 2>&1 | tee -a "$LOGS/test.log" | grep -v -e 'no test files' -e 'warning: Using' -e 'in function `'
+	# The log's library writes two lines for each new ledger, which would hide a failure.
+	go test -tags "$TAGS" -shuffle=on -count=1 -p "${PKGS_AT_ONCE:-2}" -timeout 30m "$@" 2>&1 | grep -v -e '^[IW][0-9]\{4\} .*\(files\|append_lifecycle\)\.go:' | tee -a "$LOGS/test.log" | grep -v -e 'no test files' -e 'warning: Using' -e 'in function `'
 	[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
 }
 # Packages of arithmetic take ten times as long under the race detector: there they run
@@ -47,6 +48,12 @@ tests "${sums[@]}"
 tests -race -short $(printf '%s\n' "${sums[@]}" | grep -e /model -e /twin)
 if [ "$status" -ne 0 ]; then
 	echo "== failures, last lines =="
+	# A story tells where it stopped at its end, any other test after its name.
+	{
+		grep -B 12 -e 'FAIL: .*txtar:' "$LOGS/test.log"
+		grep -A 12 -e '--- FAIL' -e '^panic:' -e 'DATA RACE' "$LOGS/test.log" | grep -v txtar
+	} | cut -c 1-300 | tail -n 150
+	echo "== what failed =="
 	grep -n -e '--- FAIL' -e '^FAIL' -e 'panic:' -e 'DATA RACE' "$LOGS/test.log" | tail -n 40
 fi
 exit "$status"
