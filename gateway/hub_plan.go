@@ -62,10 +62,9 @@ func (d *Domain) ProposeRound(ctx context.Context, operator, requestID string, q
 	}
 	for range 3 {
 		var p *proposing
-		if p, err = d.planRoundAtHub(ctx, operator, requestID, q); err != nil {
+		if p, err = d.planRoundAtHub(ctx, operator, requestID, q, signed); err != nil {
 			return "", err
 		}
-		p.signed = signed
 		if x := state.SameHubRound(signed.Statement, operator, p.ask.Request); x != nil {
 			return "", x
 		}
@@ -82,7 +81,7 @@ func (d *Domain) ProposeRound(ctx context.Context, operator, requestID string, q
 
 // planRoundAtHub takes a text through the closed language to a proposal, by the catalogue
 // and the rules that this gateway has of data that it does not have.
-func (d *Domain) planRoundAtHub(ctx context.Context, operator, requestID string, q RoundQuery) (*proposing, error) {
+func (d *Domain) planRoundAtHub(ctx context.Context, operator, requestID string, q RoundQuery, signed *request.Signed) (*proposing, error) {
 	text := &prepared{}
 	canonical, err := d.analyse(ctx, operator, text, Query{Licence: q.Licence, Purpose: q.Purpose, SQL: q.SQL})
 	if err != nil {
@@ -94,7 +93,7 @@ func (d *Domain) planRoundAtHub(ctx context.Context, operator, requestID string,
 	if text.free() || text.parts.Post != nil {
 		return nil, invalid("ROUND_POST", "跨域轮次只收核心查询，不收其外的后处理", "a round takes a query alone, without post-processing around it")
 	}
-	p := &proposing{core: text.query.Core, post: text.query.Post}
+	p := &proposing{signed: signed, core: text.query.Core, post: text.query.Post}
 	commitment, epoch := d.commitment(canonical, text.request.Core)
 	p.ask = state.HubAsk{Operator: operator, Request: entry.HubRequest{Round: state.HubRoundID(operator, requestID), Request: requestID, Licence: q.Licence, Purpose: q.Purpose,
 		Region: q.Region, Period: q.Period, Core: text.request.Core, Query: commitment, Epoch: epoch, Price: q.Price, Scheme: q.Scheme, Contributors: q.Contributors, Seconds: q.Seconds}}
@@ -116,15 +115,20 @@ func (d *Domain) planRoundAtHub(ctx context.Context, operator, requestID string,
 		return nil, &Refusal{Reasons: decided.Reasons}
 	}
 	if decided.Agreement.Hub.Key != d.hubPublicKey() {
-		return nil, refusal(policies.Reason{Code: "ROUND_HUB_KEY", Rule: "federation/" + q.Region, SetBy: decided.Agreement.Hub.Party,
-			ZH: "协议所列的汇聚方公钥不是本网关的现行公钥", EN: "the agreement's key of the hub is not the one that this gateway has in force",
-			HintZH: "用 sandgate round hub 查看公钥，各方重签协议", HintEN: "see sandgate round hub for the key, and have every party sign the agreement anew"})
+		return nil, refusal(hubKeyChanged(decided.Agreement))
 	}
-	return p, p.propose(q.SQL, decided, e)
+	return p, p.propose(q.SQL, q.Salt, decided, e)
+}
+
+// hubKeyChanged is of an agreement that names this gateway by a key that it had before.
+func hubKeyChanged(f policies.Federation) policies.Reason {
+	return policies.Reason{Code: "ROUND_HUB_KEY", Rule: "federation/" + f.Region, SetBy: f.Hub.Party,
+		ZH: "协议所列的汇聚方公钥不是本网关的现行公钥", EN: "the agreement's key of the hub is not the one that this gateway has in force",
+		HintZH: "用 sandgate round hub 查看公钥，各方重签协议", HintEN: "see sandgate round hub for the key, and have every party sign the agreement anew"}
 }
 
 // propose makes the proposal and its brief.
-func (p *proposing) propose(text string, decided state.HubDecision, e policies.Entry) error {
+func (p *proposing) propose(text string, asked []byte, decided state.HubDecision, e policies.Entry) error {
 	facts, err := protect.FactsOf(e)
 	if err != nil {
 		return fmt.Errorf("failed to read the rules of the data set: %w", err)
@@ -154,8 +158,12 @@ func (p *proposing) propose(text string, decided state.HubDecision, e policies.E
 	if err != nil {
 		return fmt.Errorf("failed to encode the plan: %w", err)
 	}
+	envelope, err := p.signed.Envelope()
+	if err != nil {
+		return fmt.Errorf("failed to encode the request: %w", err)
+	}
 	f, r := decided.Agreement, p.ask.Request
-	brief := federate.Brief{V: federate.Version, Kind: federate.BriefQuery, Region: f.Region, Dataset: f.Dataset, Purpose: r.Purpose, Terms: decided.Terms, Salt: salt,
+	brief := federate.Brief{V: federate.Version, Kind: federate.BriefQuery, Region: f.Region, Dataset: f.Dataset, Purpose: r.Purpose, Terms: decided.Terms, Salt: salt, Asked: federate.Asked{Request: envelope, Salt: asked},
 		Query: &federate.QueryBrief{SQL: text, Price: int64(price), Plan: planText}}
 	p.brief = brief.Encode()
 	if _, f := federate.DecodeBrief(p.brief); f != nil {

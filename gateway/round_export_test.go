@@ -7,6 +7,7 @@ import (
 	"github.com/sandgate/sandgate/compute/federate/query"
 	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/ledger/state"
+	"github.com/sandgate/sandgate/policies"
 )
 
 // PlanRound is the domain's own plan of a brief, and the round that it makes.
@@ -16,6 +17,12 @@ func (d *Domain) PlanRound(ctx context.Context, receiver string, b *federate.Bri
 		return nil, nil, err
 	}
 	return p.plan, q, nil
+}
+
+// Deciding is what a party's node answers a proposal.
+func (d *Domain) Deciding(ctx context.Context, party string, p *federate.Proposal, signed federate.Signed, brief []byte) (string, []policies.Reason) {
+	x := &partner{d: d, party: party, told: func(RoundEvent) {}, open: map[string]*partaking{}}
+	return x.Decide(ctx, p, signed, brief)
 }
 
 // Look runs f on the state.

@@ -11,10 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/federate"
@@ -28,6 +31,7 @@ import (
 	"github.com/sandgate/sandgate/gateway/node"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 var roundCities = []string{"city_a", "city_b", "city_c"}
@@ -41,17 +45,24 @@ type region struct {
 	hub    *node.Hub
 	stops  map[string]func() error
 	carry  func(party string) node.Carrier // nil: the hub itself
+	table  func(party string) attack.Table
+	agreed func(text string) string // what becomes of the agreement
 
 	mu        sync.Mutex
 	events    map[string][]gateway.RoundEvent
 	delivered map[string]*federate.Delivery
 	texts     map[string][]byte
+	judged    map[string]map[string]node.Judgement // by trial and party
 }
 
 const units = 300 // of each city
 
 func newRegion(t *testing.T) *region {
-	r := &region{t: t, arenas: map[string]*attack.Arena{}, keys: map[string]ed25519.PrivateKey{}, stops: map[string]func() error{}, events: map[string][]gateway.RoundEvent{}, delivered: map[string]*federate.Delivery{}, texts: map[string][]byte{}}
+	return newRegionOf(t, func(string) attack.Table { return people("visits", units, "") }, func(text string) string { return text })
+}
+
+func newRegionOf(t *testing.T, table func(party string) attack.Table, agreed func(text string) string) *region {
+	r := &region{t: t, table: table, agreed: agreed, judged: map[string]map[string]node.Judgement{}, arenas: map[string]*attack.Arena{}, keys: map[string]ed25519.PrivateKey{}, stops: map[string]func() error{}, events: map[string][]gateway.RoundEvent{}, delivered: map[string]*federate.Delivery{}, texts: map[string][]byte{}}
 	for _, p := range append([]string{"hub", "overseer", "institute"}, roundCities...) {
 		_, key, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
@@ -74,7 +85,7 @@ func newRegion(t *testing.T) *region {
 			a.Must(t, r.federation("", ""), attack.Regulator)
 			continue
 		}
-		a.Add(t, people("visits", units, ""))
+		a.Add(t, r.table(p))
 		a.Must(t, r.federation("", ""), attack.Department)
 	}
 	large, err := bgv.New()
@@ -93,6 +104,15 @@ func newRegion(t *testing.T) *region {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.delivered[session], r.texts[session] = d, s.Text
+			return nil
+		},
+		Judged: func(trial, party string, j node.Judgement) error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.judged[trial] == nil {
+				r.judged[trial] = map[string]node.Judgement{}
+			}
+			r.judged[trial][party] = j
 			return nil
 		}})
 	t.Cleanup(r.stop) // before the arenas are
@@ -123,7 +143,7 @@ rho: {round: "0.001", period: "0.003"}
 not_before: %s
 not_after: %s
 `, key("hub"), key("city_a"), key("city_b"), key("city_c"), key("overseer"), key("institute"), attack.Purpose, time.Now().AddDate(-1, 0, 0).UTC().Format(time.RFC3339), time.Now().AddDate(1, 0, 0).UTC().Format(time.RFC3339))
-	return strings.Replace(text, from, to, 1)
+	return r.agreed(strings.Replace(text, from, to, 1))
 }
 
 // run starts a node.
@@ -192,9 +212,30 @@ func (r *region) propose(scheme, sql string, change func(p *federate.Proposal, b
 	if change != nil {
 		change(p, b)
 	}
+	if b.Asked.Request == nil {
+		r.sign("institute", p, b)
+	}
 	text := b.Encode()
 	p.Brief = federate.BriefDigest(text)
 	return p, text
+}
+
+// sign has a party sign what proposal and brief say, as the receiver.
+func (r *region) sign(party string, p *federate.Proposal, b *federate.Brief) {
+	r.t.Helper()
+	b.Asked.Salt = make([]byte, request.SaltBytes)
+	rand.Read(b.Asked.Salt)
+	st := request.Statement{V: request.Version, Origin: "hub.example/log", Party: p.Receiver, Method: request.MethodRound, Request: uuid.NewString(), Purpose: b.Purpose,
+		Terms: map[string]string{request.TermRegion: b.Region, request.TermPeriod: b.Terms.Period, request.TermScheme: p.Scheme,
+			request.TermDomains: state.DomainsDigest(p.Contributors), request.TermPrice: strconv.FormatInt(b.Query.Price, 10), request.TermSeconds: "180"},
+		IssuedAt: time.Now().UnixMilli(), NotAfter: time.Now().Add(request.Validity).UnixMilli(), Body: request.Commit(b.Asked.Salt, request.Query{SQL: b.Query.SQL}.Fields())}
+	signed, err := request.Sign(st, r.keys[party])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if b.Asked.Request, err = signed.Envelope(); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // settled proposes and waits for the end.

@@ -58,17 +58,21 @@ type Federation struct {
 	Periods []string `yaml:"periods,omitempty" json:"periods,omitempty"`
 	// MaxUnits is the bound of each domain's privacy units, Overlap the number of domains that
 	// one may stand in. Rounds are proposed under these very terms.
-	MaxUnits  int64         `yaml:"max_units" json:"max_units"`
-	Overlap   int           `yaml:"overlap" json:"overlap"`
-	Rho       FederationRho `yaml:"rho" json:"rho"`
-	NotBefore time.Time     `yaml:"not_before" json:"not_before"`
-	NotAfter  time.Time     `yaml:"not_after" json:"not_after"` // exclusive
+	MaxUnits int64         `yaml:"max_units" json:"max_units"`
+	Overlap  int           `yaml:"overlap" json:"overlap"`
+	Rho      FederationRho `yaml:"rho" json:"rho"`
+	// Models lets models be trained over rounds; without it no round of one is joined.
+	Models    *FederationModels `yaml:"models,omitempty" json:"models,omitempty"`
+	NotBefore time.Time         `yaml:"not_before" json:"not_before"`
+	NotAfter  time.Time         `yaml:"not_after" json:"not_after"` // exclusive
 }
 
 // FederationHub is the aggregator: a gateway by its receipt key.
 type FederationHub struct {
 	Party string `yaml:"party" json:"party"`
 	Key   string `yaml:"key" json:"key"`
+	// Origin is that of its ledger, which receivers sign their requests for; empty takes any.
+	Origin string `yaml:"origin,omitempty" json:"origin,omitempty"`
 }
 
 // FederationParty is a party by its key, as in a Registry.
@@ -284,6 +288,9 @@ func (f Federation) checkNumbers() error {
 	if err != nil || round <= 0 || period < round {
 		return texts.Errorf("rho.round and rho.period are positive decimal numbers, and the period's is no less than the round's")
 	}
+	if err := f.checkModels(period); err != nil {
+		return err
+	}
 	if f.NotBefore.IsZero() || !f.NotAfter.After(f.NotBefore) || f.NotAfter.After(f.NotBefore.AddDate(maxTerm, 0, 0)) {
 		return texts.Errorf("not_before and not_after must span a term of at most %d years", maxTerm)
 	}
@@ -318,8 +325,11 @@ type Round struct {
 	Price        budget.Nano
 	Spent        budget.Nano // by earlier rounds about the period
 	At           time.Time
-	// Core is the redacted core, of a contributor; nil of who has no data in the round.
+	// Core is the redacted core, of a contributor; nil of who has no data in the round, and of
+	// a round of a model.
 	Core *algebra.Core
+	// Model is the training that the round is a pass of; nil of a query.
+	Model *RoundModel
 }
 
 // DecideRound says whether a domain takes part in a round, and if not, every reason.
@@ -349,10 +359,17 @@ func (b *Book) DecideRound(r Round) []Reason {
 	}
 	add(b.Suspended(Target{Kind: TargetGateway}))
 	add(b.receives(r.Receiver))
-	if round, period, err := f.Prices(); err != nil || r.Price <= 0 || r.Price > round || r.Spent > period-r.Price {
-		out = append(out, refuse("FEDERATION_PRICE", "跨域协议“%s”：本轮价格 ρ %s 超出每轮 %s 或本期次 %s（已用 %s）", "federation %q: the price ρ %s of the round is beyond %s a round or %s a period (%s spent)", r.Region, r.Price.String(), f.Rho.Round, f.Rho.Period, r.Spent.String()))
+	most, period, err := f.Prices()
+	named := true
+	if r.Model != nil {
+		var x []Reason
+		most, x = f.decideTraining(*r.Model, rec.By)
+		out, named = append(out, x...), f.Models != nil
 	}
-	if r.Core == nil {
+	if named && (err != nil || r.Price <= 0 || r.Price > most || r.Spent > period-r.Price) {
+		out = append(out, refuse("FEDERATION_PRICE", "跨域协议“%s”：本轮价格 ρ %s 超出每轮 %s 或本期次 %s（已用 %s）", "federation %q: the price ρ %s of the round is beyond %s a round or %s a period (%s spent)", r.Region, r.Price.String(), most.String(), f.Rho.Period, r.Spent.String()))
+	}
+	if r.Core == nil && (r.Model == nil || !r.Model.Data) {
 		return out[:min(len(out), maxReasons)]
 	}
 	out = append(out, b.decideRoundData(r, rec)...)
@@ -425,7 +442,17 @@ func (b *Book) decideRoundData(r Round, rec federated) []Reason {
 		return []Reason{*reasonf("FEDERATION_UNSIGNED", "federation/"+r.Region, e.Department, "数源部门“%s”未签署跨域协议“%s”", "the department %q of the data set has not signed federation %q", e.Department, r.Region)}
 	}
 	add(b.Suspended(Target{TargetDataset, id}))
-	if !slices.Equal(r.Core.Datasets(), []string{id}) {
+	core := algebra.Core{Tables: []algebra.Table{{Dataset: id}}}
+	switch {
+	case r.Model == nil:
+		core = *r.Core
+	case r.Model.Spec.Dataset == id:
+		core = b.modelCore(r.Model.Spec)
+		out = append(out, b.decideTrainingData(r.Model.Spec, e, rec)...)
+	default:
+		core.Tables[0].Dataset = r.Model.Spec.Dataset
+	}
+	if !slices.Equal(core.Datasets(), []string{id}) {
 		add(reasonf("FEDERATION_OUTSIDE", "federation/"+r.Region, e.Department, "查询使用了跨域协议“%s”之外的数据集", "the query uses a data set that is not in federation %q", r.Region))
 	}
 	if !slices.Contains(e.Rule.Purposes, r.Purpose) {
@@ -434,18 +461,22 @@ func (b *Book) decideRoundData(r Round, rec federated) []Reason {
 	if e.Dataset.Consent == ConsentRequired || e.Dataset.SharedFrom != "" {
 		add(reasonf("CONSENT_REQUIRED", "catalogue/"+id, e.Department, "数据集“%s”须经数据主体或提供方同意，不参加跨域聚合", "data set %q needs the consent of its subjects or its provider and takes no part in rounds", id))
 	}
-	for _, u := range Uses(*r.Core) {
+	uses := Uses(core)
+	if r.Model != nil {
+		uses = nil // see decideTrainingData
+	}
+	for _, u := range uses {
 		if !slices.Contains(rec.Federation.Columns, u.Column) {
 			add(reasonf("FEDERATION_OUTSIDE", "federation/"+r.Region, e.Department, "跨域协议“%s”不含列“%s”", "federation %q does not have column %q", r.Region, u.Column))
 		} else if !slices.Contains(e.Rule.Uses[u.Column], u.Use) {
 			add(reasonf("USE_NOT_ALLOWED", "disclosure/"+u.Dataset, e.Department, "数源部门未允许把列“%s.%s”用作 %s", "the department does not allow column %q.%q as a %s", u.Dataset, u.Column, string(u.Use)))
 		}
 	}
-	out = append(out, b.Withheld(*r.Core, r.At)...)
-	q := Request{Operator: r.Receiver, Purpose: r.Purpose, At: r.At, Core: *r.Core}
+	out = append(out, b.Withheld(core, r.At)...)
+	q := Request{Operator: r.Receiver, Purpose: r.Purpose, At: r.At, Core: core}
 	if len(out) == 0 {
-		add(b.decideLevel(*r.Core))
-		add(b.decideWitnesses(b.WaitOf(*r.Core)))
+		add(b.decideLevel(core))
+		add(b.decideWitnesses(b.WaitOf(core)))
 	}
 	for _, x := range slices.Concat(b.decideMasks(q), b.decidePseudonyms(q.Core), b.decideOfTable(q)) {
 		add(x)

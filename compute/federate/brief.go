@@ -47,10 +47,24 @@ type Brief struct {
 	// which stand in ledgers, and stands in none itself: nobody can test a guess at the
 	// statement by them.
 	Salt string `json:"salt"`
+	// Asked is what the receiver signed: every party holds the round against it.
+	Asked Asked `json:"asked"`
 
 	Query *QueryBrief `json:"query,omitempty"` // exactly the body of the kind is there
 	Model *ModelBrief `json:"model,omitempty"`
 }
+
+// Asked is the receiver's own request, which the aggregator passes on and cannot make.
+type Asked struct {
+	// Request is the DSSE envelope of its request.Statement.
+	Request []byte `json:"request"`
+	// Salt is that of the statement's commitment to its body: of a query 32 bytes; of a model,
+	// whose specification ledgers show, empty.
+	Salt []byte `json:"salt,omitempty"`
+}
+
+// maxAsked bounds the receiver's envelope, in bytes.
+const maxAsked = 16 << 10
 
 // QueryBrief is the brief of a query.
 type QueryBrief struct {
@@ -102,6 +116,8 @@ func DecodeBrief(text []byte) (*Brief, *Fault) {
 		return bad("任务书的单元数上限或重叠数超出范围", "the bound of units or the overlap of the brief is out of range")
 	case !isHash(b.Salt):
 		return bad("任务书缺少 32 字节的随机盐", "the brief lacks a salt of 32 random bytes")
+	case len(b.Asked.Request) == 0 || len(b.Asked.Request) > maxAsked || len(b.Asked.Salt) > 64:
+		return bad("任务书缺少接收方签名的请求，或其过长", "the brief lacks the request that the receiver signed, or it is too long")
 	case b.Query != nil && (b.Query.SQL == "" || len(b.Query.SQL) > maxText || b.Query.Price <= 0 || len(b.Query.Plan) == 0):
 		return bad("查询任务书缺少语句、价格或计划，或过长", "the brief of a query lacks its statement, price or plan, or is too long")
 	}

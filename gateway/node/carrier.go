@@ -14,11 +14,19 @@ import (
 // Event is something of a round that a party is told, in the order in which the hub took
 // it. Exactly one of the pointers is set.
 type Event struct {
-	Session    string
+	Session    string // or id of a trial
 	Proposal   *federate.Signed
-	Brief      []byte // beside a proposal that has one
+	Brief      []byte // beside a proposal that has one, and a trial
 	Message    *federate.Signed
 	Attachment *federate.Attachment
+	Trial      *federate.Signed // of a contributor
+}
+
+// Judgement is what a domain says of a model that it was asked to try: a verdict, signed
+// over fit.VerdictBytes, or a federate.TrialRefusal, signed over federate.SigningBytes.
+type Judgement struct {
+	Verdict *federate.Signed
+	Refusal *federate.Signed
 }
 
 // Stream names the parts that a party sends in a round.
@@ -48,4 +56,6 @@ type Carrier interface {
 	// Deliver hands in the answer for the receiver (federate.Delivery), at the regulator and
 	// before its result: the hub has kept it when it returns.
 	Deliver(ctx context.Context, session string, s federate.Signed) error
+	// Judge answers a trial, once.
+	Judge(ctx context.Context, trial string, j Judgement) error
 }

@@ -93,11 +93,11 @@ func TestR39_OnlyTheRegulatorDelivers(t *testing.T) {
 }
 
 func FuzzDecodeBrief(f *testing.F) {
-	good := &federate.Brief{V: 1, Kind: federate.BriefQuery, Salt: hash("salt"), Region: "delta", Dataset: "funds", Purpose: "statistics", Terms: federate.Terms{MaxUnits: 9, Overlap: 1, Period: "2026-10"},
+	good := &federate.Brief{V: 1, Kind: federate.BriefQuery, Salt: hash("salt"), Region: "delta", Dataset: "funds", Purpose: "statistics", Asked: federate.Asked{Request: []byte("signed"), Salt: []byte("salt")}, Terms: federate.Terms{MaxUnits: 9, Overlap: 1, Period: "2026-10"},
 		Query: &federate.QueryBrief{SQL: "SELECT 1", Price: 1, Plan: []byte(`{"a":1}`)}}
 	text := string(good.Encode())
 	f.Add(text)
-	for _, change := range []string{`"kind":"query"=>"kind":"poem"`, `"2026-10"=>"soon"`, `"max_units":9=>"max_units":0`, `"price":1=>"price":0`, `"v":1=>"v":2`, `"salt":"=>"salt":"0`, `"region":"delta"=>"region":"Δ"`, `{"v"=>{ "v"`, `"query":{=>"model":{`} {
+	for _, change := range []string{`"kind":"query"=>"kind":"poem"`, `"2026-10"=>"soon"`, `"max_units":9=>"max_units":0`, `"price":1=>"price":0`, `"v":1=>"v":2`, `"salt":"=>"salt":"0`, `"region":"delta"=>"region":"Δ"`, `{"v"=>{ "v"`, `"query":{=>"model":{`, `"request":"c2lnbmVk"=>"request":""`} {
 		from, to, _ := strings.Cut(change, "=>")
 		bad := strings.Replace(text, from, to, 1)
 		if _, fault := federate.DecodeBrief([]byte(bad)); bad == text || fault == nil {

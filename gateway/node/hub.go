@@ -29,6 +29,11 @@ type HubConfig struct {
 	// must not call the hub.
 	Done   func(session string, m *federate.Message, s federate.Signed) error
 	Failed func(session string, f *federate.Fault)
+	// Judged keeps what a contributor says of a model, once for each trial and party; nil
+	// refuses all. It must not call the hub. The answer is the party's own, by its connection;
+	// whether a verdict is, by its signature, and what it is of, is for who certifies: so that
+	// a false one ends the training in its name.
+	Judged func(trial, party string, j Judgement) error
 }
 
 // MaxRounds is how many rounds run at a time.
@@ -49,7 +54,8 @@ type Hub struct {
 	mu      sync.Mutex
 	rounds  map[string]*gathering
 	order   []string
-	changed chan struct{} // closed when something happened
+	trials  map[string]*trial // by id
+	changed chan struct{}     // closed when something happened
 
 	attending map[string]int // connections of each party
 	closing   sync.Once
@@ -70,7 +76,7 @@ type gathering struct {
 
 // NewHub returns a hub without rounds.
 func NewHub(c HubConfig) *Hub {
-	return &Hub{c: c, rounds: map[string]*gathering{}, changed: make(chan struct{}), closed: make(chan struct{}), attending: map[string]int{}}
+	return &Hub{c: c, rounds: map[string]*gathering{}, trials: map[string]*trial{}, changed: make(chan struct{}), closed: make(chan struct{}), attending: map[string]int{}}
 }
 
 // Propose signs a proposal and begins its round. brief is what it holds the digest of, nil
@@ -237,7 +243,7 @@ type local struct {
 
 // Attend implements Carrier.
 func (l *local) Attend(ctx context.Context, take func(Event) error) error {
-	seen := map[string]int{}
+	seen, asked := map[string]int{}, map[string]bool{}
 	l.h.come(l.party)
 	defer l.h.leave(l.party)
 	for {
@@ -275,6 +281,11 @@ func (l *local) Attend(ctx context.Context, take func(Event) error) error {
 				if err := take(e); err != nil {
 					return err
 				}
+			}
+		}
+		for _, e := range l.h.asked(l.party, asked) {
+			if err := take(e); err != nil {
+				return err
 			}
 		}
 		select {

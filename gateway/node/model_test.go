@@ -197,7 +197,7 @@ func TestR39_DomainsTrainAModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		brief := (&federate.Brief{V: federate.Version, Kind: federate.BriefModel, Salt: hash("salt"), Region: "region", Dataset: "shop", Purpose: "trade", Terms: common, Model: &federate.ModelBrief{Step: text}}).Encode()
+		brief := (&federate.Brief{V: federate.Version, Kind: federate.BriefModel, Salt: hash("salt"), Region: "region", Dataset: "shop", Purpose: "trade", Asked: federate.Asked{Request: []byte("signed")}, Terms: common, Model: &federate.ModelBrief{Step: text}}).Encode()
 		p := proposal(federate.Mask, nonce)
 		p.Query, p.Schema, p.Columns, p.Brief = step.Query, step.Schema, step.Columns, federate.BriefDigest(brief)
 		session, err := hub.Propose(p, brief)

@@ -58,14 +58,15 @@ type Node struct {
 	c       Config
 	carrier Carrier
 
-	mu    sync.Mutex
-	lanes map[string]chan Event
-	all   sync.WaitGroup
+	mu     sync.Mutex
+	lanes  map[string]chan Event
+	trials map[string]bool // that are being answered
+	all    sync.WaitGroup
 }
 
 // New returns a node that speaks over a carrier.
 func New(c Config, carrier Carrier) *Node {
-	return &Node{c: c, carrier: carrier, lanes: map[string]chan Event{}}
+	return &Node{c: c, carrier: carrier, lanes: map[string]chan Event{}, trials: map[string]bool{}}
 }
 
 // laneEvents bounds what waits in a round: more than all messages and attachments to one
@@ -87,6 +88,10 @@ func (n *Node) Run(ctx context.Context) error {
 	defer n.all.Wait()
 	defer stop()
 	return n.carrier.Attend(ctx, func(e Event) error {
+		if e.Trial != nil {
+			n.begin(ctx, e)
+			return nil
+		}
 		n.mu.Lock()
 		lane := n.lanes[e.Session]
 		if lane == nil && e.Proposal != nil {

@@ -43,6 +43,9 @@ func (r *remote) Attend(ctx context.Context, take func(Event) error) error {
 			e.Message = &s
 		case *sandgatev1.AttendResponse_Attachment:
 			e.Attachment = &federate.Attachment{From: x.Attachment.GetFrom(), To: x.Attachment.GetTo(), Bytes: x.Attachment.GetContent()}
+		case *sandgatev1.AttendResponse_Trial:
+			s := signedOf(x.Trial)
+			e.Trial, e.Brief = &s, m.GetBrief()
 		default:
 			continue // of a later version
 		}
@@ -67,6 +70,19 @@ func (r *remote) Attach(ctx context.Context, session string, a federate.Attachme
 // Deliver implements Carrier.
 func (r *remote) Deliver(ctx context.Context, session string, s federate.Signed) error {
 	_, err := r.c.Deliver(ctx, &sandgatev1.DeliverRequest{Session: session, Delivery: textOf(&s)})
+	return err
+}
+
+// Judge implements Carrier.
+func (r *remote) Judge(ctx context.Context, trial string, j Judgement) error {
+	m := &sandgatev1.JudgeRequest{Trial: trial}
+	switch {
+	case j.Verdict != nil:
+		m.Judgement = &sandgatev1.JudgeRequest_Verdict{Verdict: textOf(j.Verdict)}
+	case j.Refusal != nil:
+		m.Judgement = &sandgatev1.JudgeRequest_Refusal{Refusal: textOf(j.Refusal)}
+	}
+	_, err := r.c.Judge(ctx, m)
 	return err
 }
 

@@ -91,6 +91,8 @@ func (s *Service) Attend(_ *sandgatev1.AttendRequest, out grpc.ServerStreamingSe
 			m.Event = &sandgatev1.AttendResponse_Message{Message: textOf(e.Message)}
 		case e.Attachment != nil:
 			m.Event = &sandgatev1.AttendResponse_Attachment{Attachment: &sandgatev1.Attachment{From: e.Attachment.From, To: e.Attachment.To, Content: e.Attachment.Bytes}}
+		case e.Trial != nil:
+			m.Event, m.Brief = &sandgatev1.AttendResponse_Trial{Trial: textOf(e.Trial)}, e.Brief
 		}
 		return out.Send(m)
 	}))
@@ -182,4 +184,25 @@ func (s *Service) Deliver(ctx context.Context, r *sandgatev1.DeliverRequest) (*s
 		return nil, answer(err)
 	}
 	return &sandgatev1.DeliverResponse{}, nil
+}
+
+// Judge implements NodeServiceServer.
+func (s *Service) Judge(ctx context.Context, r *sandgatev1.JudgeRequest) (*sandgatev1.JudgeResponse, error) {
+	c, err := s.carrier(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var j Judgement
+	switch x := r.GetJudgement().(type) {
+	case *sandgatev1.JudgeRequest_Verdict:
+		v := signedOf(x.Verdict)
+		j.Verdict = &v
+	case *sandgatev1.JudgeRequest_Refusal:
+		v := signedOf(x.Refusal)
+		j.Refusal = &v
+	}
+	if err := c.Judge(ctx, r.GetTrial(), j); err != nil {
+		return nil, answer(err)
+	}
+	return &sandgatev1.JudgeResponse{}, nil
 }

@@ -135,10 +135,20 @@ type Entry struct {
 	HubReleased *HubReleased `json:"hub_released,omitempty"`
 	HubFailed   *HubFailed   `json:"hub_failed,omitempty"`
 
+	// hub model:
+	HubModelAsked     *HubModelAsked     `json:"hub_model_asked,omitempty"`
+	HubModelPass      *HubModelPass      `json:"hub_model_pass,omitempty"`
+	HubModelAnswered  *HubModelAnswered  `json:"hub_model_answered,omitempty"`
+	HubModelMissed    *HubModelMissed    `json:"hub_model_missed,omitempty"`
+	HubModelJudged    *HubModelJudged    `json:"hub_model_judged,omitempty"`
+	HubModelCertified *HubModelCertified `json:"hub_model_certified,omitempty"`
+	HubModelEnded     *HubModelEnded     `json:"hub_model_ended,omitempty"`
+
 	// round:
 	RoundJoined   *RoundJoined   `json:"round_joined,omitempty"`
 	RoundAnswered *RoundAnswered `json:"round_answered,omitempty"`
 	RoundEnded    *RoundEnded    `json:"round_ended,omitempty"`
+	RoundVerdict  *RoundVerdict  `json:"round_verdict,omitempty"`
 
 	// carried:
 	Marked   *Marked   `json:"marked,omitempty"`
@@ -397,8 +407,12 @@ func (e *Entry) check() error {
 		// hub:
 		KindHubProposed: e.HubProposed != nil, KindHubReleased: e.HubReleased != nil, KindHubFailed: e.HubFailed != nil,
 
+		// hub model:
+		KindHubModelAsked: e.HubModelAsked != nil, KindHubModelPass: e.HubModelPass != nil, KindHubModelAnswered: e.HubModelAnswered != nil, KindHubModelMissed: e.HubModelMissed != nil,
+		KindHubModelJudged: e.HubModelJudged != nil, KindHubModelCertified: e.HubModelCertified != nil, KindHubModelEnded: e.HubModelEnded != nil,
+
 		// round:
-		KindRoundJoined: e.RoundJoined != nil, KindRoundAnswered: e.RoundAnswered != nil, KindRoundEnded: e.RoundEnded != nil,
+		KindRoundJoined: e.RoundJoined != nil, KindRoundAnswered: e.RoundAnswered != nil, KindRoundEnded: e.RoundEnded != nil, KindRoundVerdict: e.RoundVerdict != nil,
 
 		// carried:
 		KindMarked: e.Marked != nil, KindRecorded: e.Recorded != nil,
@@ -436,6 +450,9 @@ func (e *Entry) check() error {
 		return err
 	}
 	// hub:
+	if err := e.checkHubModel(); err != nil {
+		return err
+	}
 	if err := e.checkHub(); err != nil {
 		return err
 	}

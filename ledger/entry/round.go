@@ -5,6 +5,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 // Kinds of aggregation rounds 聚合轮次 in which the domain takes part.
@@ -32,21 +33,28 @@ type RoundJoined struct {
 	Period   string `json:"period"`
 	MaxUnits int64  `json:"max_units"`
 	Overlap  int    `json:"overlap"`
+	// Request is what the receiver signed. What it commits to of the body is in no domain's
+	// ledger.
+	Request *request.Signed `json:"request"`
 
-	Data *RoundData `json:"data,omitempty"` // of a contributor
+	Data  *RoundData  `json:"data,omitempty"`  // of a contributor
+	Model *RoundModel `json:"model,omitempty"` // of a pass of a training; nil of a query
 }
 
 // RoundData is what a contributor reads, and what that costs: the price is debited here
 // and never given back, whatever becomes of the round.
 type RoundData struct {
-	Core  *algebra.Core `json:"core"`  // redacted
-	Query string        `json:"query"` // Commit of the canonical query
-	// Epoch is that of the key that the salt of Query was derived by.
-	Epoch     int             `json:"commit_epoch,omitempty"`
-	PlanPrice budget.Nano     `json:"plan_price"` // that the brief names, which fixes the noise
-	Snapshot  string          `json:"snapshot"`
-	Price     budget.Nano     `json:"price"` // of the round
-	Charges   []budget.Charge `json:"charges"`
+	// Of a query alone: the redacted core, Commit of the canonical query, and the price that
+	// the brief names, which fixes the noise.
+	Core      *algebra.Core `json:"core,omitempty"`
+	Query     string        `json:"query,omitempty"`
+	PlanPrice budget.Nano   `json:"plan_price,omitempty"`
+	// Epoch is that of the key that the salt of Query was derived by; of a pass of a training,
+	// that of the key that its split was.
+	Epoch    int             `json:"commit_epoch,omitempty"`
+	Snapshot string          `json:"snapshot"`
+	Price    budget.Nano     `json:"price"` // of the round
+	Charges  []budget.Charge `json:"charges"`
 }
 
 // RoundAnswered says that a decryption share is about to be made.
@@ -73,12 +81,28 @@ func (e *Entry) checkRound() error {
 		if !isHash(r.Session) || len(r.Proposal) == 0 || len(r.Proposal) > MaxRoundProposal || len(r.Sig) == 0 {
 			return errors.New("a round without session or proposal")
 		}
-		if d := r.Data; d != nil {
-			if d.Core == nil || !isHash(d.Query) || !isHash(d.Snapshot) || d.Price <= 0 || d.PlanPrice <= 0 {
-				return errors.New("the data of a round lack core, snapshot or price")
-			}
-			return checkCore(d.Core)
+		if r.Request == nil || len(r.Request.Sig) == 0 || r.Request.Statement.Check() != nil {
+			return errors.New("a round without the request that its receiver signed")
 		}
+		if r.Model != nil {
+			if err := r.Model.check(); err != nil {
+				return err
+			}
+		}
+		if d := r.Data; d != nil {
+			of := d.Core != nil && isHash(d.Query) && d.PlanPrice > 0
+			if r.Model != nil {
+				of = d.Core == nil && d.Query == "" && d.PlanPrice == 0
+			}
+			if !of || !isHash(d.Snapshot) || d.Price <= 0 {
+				return errors.New("the data of a round lack core, snapshot or price, or have what is not theirs")
+			}
+			if d.Core != nil {
+				return checkCore(d.Core)
+			}
+		}
+	case e.RoundVerdict != nil:
+		return e.RoundVerdict.check()
 	case e.RoundAnswered != nil && (!isHash(e.RoundAnswered.Session) || !isHash(e.RoundAnswered.Manifest)):
 		return errors.New("an answered round without session or manifest")
 	case e.RoundEnded != nil:

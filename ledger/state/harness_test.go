@@ -170,7 +170,12 @@ func (w *world) forked(t testing.TB) *world {
 	s.models = s.models.clone()
 	s.synthetics = s.synthetics.clone()
 	s.hub = s.hub.clone()
-	s.rounds = rounds{map[string]*Round{}, slices.Clone(s.rounds.order), maps.Clone(s.rounds.spent)}
+	s.rounds = rounds{map[string]*Round{}, slices.Clone(s.rounds.order), maps.Clone(s.rounds.spent), map[string]*TrainingRun{}}
+	for run, r := range w.s.rounds.runs {
+		own := *r
+		own.Sessions = slices.Clone(r.Sessions)
+		s.rounds.runs[run] = &own
+	}
 	for id, r := range w.s.rounds.all {
 		own := *r
 		s.rounds.all[id] = &own
@@ -357,7 +362,7 @@ func picture(t testing.TB, s *State) string {
 		}
 	}
 	raw, err := json.Marshal([]any{s.Size(), s.At(), s.Genesis(), book, jobs, s.Released(), s.filter, s.answers, s.requests, s.Open(), fmt.Sprint(s.used), s.desk.used, s.desk.stray, s.desk.noted, s.Noted(),
-		s.conduct.refused, fmt.Sprint(s.conduct.asked), fmt.Sprint(s.starts, s.tier), s.acts, s.models.all, s.models.order, s.models.rows, s.models.calls, s.models.modules, s.models.month, s.rounds.all, s.rounds.order, s.rounds.spent})
+		s.conduct.refused, fmt.Sprint(s.conduct.asked), fmt.Sprint(s.starts, s.tier), s.acts, s.models.all, s.models.order, s.models.rows, s.models.calls, s.models.modules, s.models.month, s.rounds.all, s.rounds.order, s.rounds.spent, s.rounds.runs})
 	if err != nil {
 		t.Fatal(err)
 	}

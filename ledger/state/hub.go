@@ -47,9 +47,14 @@ type hub struct {
 	all      map[string]*HubRound
 	order    []string
 	sessions map[string]bool
+
+	trainings     map[string]*HubTraining
+	trainingOrder []string
 }
 
-func newHub() hub { return hub{all: map[string]*HubRound{}, sessions: map[string]bool{}} }
+func newHub() hub {
+	return hub{all: map[string]*HubRound{}, sessions: map[string]bool{}, trainings: map[string]*HubTraining{}}
+}
 
 func (h hub) clone() hub {
 	all := map[string]*HubRound{}
@@ -57,7 +62,13 @@ func (h hub) clone() hub {
 		own := *r
 		all[id] = &own
 	}
-	return hub{all, slices.Clone(h.order), maps.Clone(h.sessions)}
+	trainings := map[string]*HubTraining{}
+	for id, t := range h.trainings {
+		own := *t
+		own.Passes, own.Verdicts = slices.Clone(t.Passes), slices.Clone(t.Verdicts)
+		trainings[id] = &own
+	}
+	return hub{all, slices.Clone(h.order), maps.Clone(h.sessions), trainings, slices.Clone(h.trainingOrder)}
 }
 
 // Limits of rounds under way, of all operators and of one.
@@ -141,17 +152,31 @@ func (s *State) DecideHubRound(a HubAsk) HubDecision {
 	if reasons := s.hubReasons(a, f, out, s.book, a.At); len(reasons) > 0 {
 		return refuse(reasons...)
 	}
+	if x := s.hubBusy(a.Operator); x != nil {
+		return refuse(*x)
+	}
+	return HubDecision{Proposed: out, Agreement: f, Terms: terms}
+}
+
+// hubBusy refuses what is more than a hub or an operator may have under way: rounds, and
+// trainings, each of which has a round at a time.
+func (s *State) hubBusy(operator string) *policies.Reason {
 	open, own := 0, 0
-	for _, id := range s.OpenHubRounds() {
-		open++
-		if s.hub.all[id].Operator == a.Operator {
+	count := func(by string) {
+		if open++; by == operator {
 			own++
 		}
 	}
-	if open >= hubRounds || own >= hubRoundsOfOne {
-		return refuse(*hubReason("ROUNDS_BUSY", "federation", "sandgate", "进行中的轮次已满：一家机构至多 %d 个，全部至多 %d 个；请稍后再提", "as many rounds run as may: %d of one operator, %d in all; propose it later", hubRoundsOfOne, hubRounds))
+	for _, id := range s.OpenHubRounds() {
+		count(s.hub.all[id].Operator)
 	}
-	return HubDecision{Proposed: out, Agreement: f, Terms: terms}
+	for _, id := range s.OpenHubTrainings() {
+		count(s.hub.trainings[id].Operator)
+	}
+	if open < hubRounds && own < hubRoundsOfOne {
+		return nil
+	}
+	return hubReason("ROUNDS_BUSY", "federation", "sandgate", "进行中的轮次与训练已满：一家机构至多 %d 个，全部至多 %d 个；请稍后再提", "as many rounds and trainings run as may: %d of one operator, %d in all; propose it later", hubRoundsOfOne, hubRounds)
 }
 
 // agreement finds the agreement of an ask, and holds who stands in it against the

@@ -31,9 +31,12 @@ type rounds struct {
 	all   map[string]*Round // by session
 	order []string
 	spent map[string]budget.Nano // by region, data set and period
+	runs  map[string]*TrainingRun
 }
 
-func newRounds() rounds { return rounds{all: map[string]*Round{}, spent: map[string]budget.Nano{}} }
+func newRounds() rounds {
+	return rounds{all: map[string]*Round{}, spent: map[string]budget.Nano{}, runs: map[string]*TrainingRun{}}
+}
 
 // Round returns a copy of what is known of a session.
 func (s *State) Round(session string) (Round, bool) {
@@ -70,6 +73,9 @@ func (s *State) DecideRound(j entry.RoundJoined, at time.Time) (*entry.RoundJoin
 	case !slices.Contains(p.Parties(), j.Party) || slices.Contains(p.Contributors, j.Party) != (j.Data != nil):
 		return refuse("FEDERATION_PARTY", "本域不是本轮的一方，或角色不符", "the domain has no such part in the round")
 	}
+	if j.Data != nil && (j.Data.Core == nil) != (j.Model != nil) {
+		return refuse("FEDERATION_PROPOSAL", "一轮或为查询，或为模型的一遍", "a round is either a query or a pass of a model")
+	}
 	if at.Unix() >= p.Deadline {
 		return refuse("FEDERATION_LATE", "提案已过截止时刻", "the deadline of the proposal is over")
 	}
@@ -83,12 +89,24 @@ func (s *State) DecideRound(j entry.RoundJoined, at time.Time) (*entry.RoundJoin
 			return refuse("FEDERATION_SIGNATURE", "提案没有跨域协议所列汇聚方的有效签名", "the proposal is not signed by the hub that the federation names")
 		}
 	}
-	if reasons := s.book.DecideRound(roundOf(p, &j, s.rounds.spent[periodKey(&j)], at)); len(reasons) > 0 {
+	if reasons := s.book.DecideRound(s.roundOf(p, &j, s.rounds.spent[periodKey(&j)], at)); len(reasons) > 0 {
 		return nil, reasons
+	}
+	if x := s.asked(p, &j, at); x != nil {
+		return nil, []policies.Reason{*x}
+	}
+	if j.Model != nil {
+		if x := s.nextPass(p, &j); x != nil {
+			return nil, []policies.Reason{*x}
+		}
 	}
 	out := j
 	if j.Data != nil {
-		data, reason := s.roundData(p, j, at)
+		find := s.roundData
+		if j.Model != nil {
+			find = s.trainingData
+		}
+		data, reason := find(p, j, at)
 		if reason != nil {
 			return nil, []policies.Reason{*reason}
 		}
@@ -98,13 +116,14 @@ func (s *State) DecideRound(j entry.RoundJoined, at time.Time) (*entry.RoundJoin
 }
 
 // roundOf is a round as the policy sees it.
-func roundOf(p *federate.Proposal, j *entry.RoundJoined, spent budget.Nano, at time.Time) policies.Round {
+func (s *State) roundOf(p *federate.Proposal, j *entry.RoundJoined, spent budget.Nano, at time.Time) policies.Round {
 	r := policies.Round{Region: j.Region, Self: j.Party, Hub: p.Aggregator, Regulator: p.Regulator, Receiver: p.Receiver, Contributors: p.Contributors, Departments: p.Departments,
 		Threshold: p.Threshold, K: p.MinContributors, Dishonest: p.Dishonest, Scheme: p.Scheme, Dataset: j.Dataset, Purpose: j.Purpose, Period: j.Period, MaxUnits: j.MaxUnits, Overlap: j.Overlap,
 		Price: p.Price(), Spent: spent, At: at}
 	if j.Data != nil {
 		r.Core = j.Data.Core
 	}
+	r.Model = s.roundModel(j)
 	return r
 }
 
@@ -133,6 +152,9 @@ func (s *State) roundData(p *federate.Proposal, j entry.RoundJoined, at time.Tim
 	if x := s.otherPeriod(j, snapshots[0]); x != nil {
 		return nil, x
 	}
+	if x := askedPrice(p, j, facts[0].QueryRho); x != nil {
+		return nil, x
+	}
 	plan, reason := protect.Build(*j.Data.Core, facts, j.Data.PlanPrice)
 	if reason != nil {
 		return nil, reason
@@ -140,20 +162,11 @@ func (s *State) roundData(p *federate.Proposal, j entry.RoundJoined, at time.Tim
 	e, _ := s.book.Dataset(j.Dataset)
 	q, err := query.New(plan, federate.Terms{MaxUnits: j.MaxUnits, Overlap: j.Overlap, Period: j.Period}, "")
 	if err != nil || !q.SameNoise(p) {
-		return nil, &policies.Reason{Code: "FEDERATION_SCHEMA", Rule: "disclosure/" + j.Dataset, SetBy: e.Department, ZH: "提案的列、上下限或噪声与本域的计划不同",
-			EN: "columns, bounds or noise of the proposal differ from this domain's plan", HintZH: "各域的目录、脱敏与披露规则须一致", HintEN: "catalogue, masking and disclosure of all domains must agree"}
+		return nil, otherPlan(j.Dataset, e.Department)
 	}
-	if x := s.spentUnknown([]string{j.Dataset}); x != nil {
-		return nil, x
-	}
-	_, limits, err := e.Limits()
-	if err != nil {
-		return nil, missing("POLICY_INVALID", j.Dataset, e.Department, "数据集“%s”的规则无法读取", "the rules of data set %q cannot be read")
-	}
-	charges := budget.Charges(j.Dataset, p.Receiver, Year(at), p.Price(), limits)
-	if err := s.filter.Clone().Reserve(charges); err != nil {
-		x := exhausted(err, j.Dataset, e.Department)
-		return nil, &x
+	charges, reason := s.roundCharges(p, e, at, nil)
+	if reason != nil {
+		return nil, reason
 	}
 	data := *j.Data
 	data.Snapshot, data.Price, data.Charges = snapshots[0], p.Price(), charges
@@ -168,7 +181,7 @@ func (s *State) applyRoundJoined(e *entry.Entry) error {
 	if _, again := s.rounds.all[j.Session]; again {
 		return errors.New("the domain joined this round before")
 	}
-	if j.Data != nil {
+	if j.Data != nil && j.Model == nil {
 		if err := s.checkCommitEpoch(entry.Request{Core: j.Data.Core, Epoch: j.Data.Epoch}); err != nil {
 			return err
 		}
@@ -188,6 +201,14 @@ func (s *State) applyRoundJoined(e *entry.Entry) error {
 	}
 	s.rounds.all[j.Session] = &Round{Phase: PhaseReserved, Joined: j, At: e.At, Seq: e.Seq}
 	s.rounds.order = append(s.rounds.order, j.Session)
+	if j.Model != nil {
+		r := s.rounds.runs[j.Model.Run]
+		if r == nil {
+			r = &TrainingRun{}
+			s.rounds.runs[j.Model.Run] = r
+		}
+		r.Sessions = append(r.Sessions, j.Session)
+	}
 	return nil
 }
 
@@ -215,7 +236,7 @@ func (s *State) StoppedRound(r *Round, at time.Time) *policies.Reason {
 	if r.Joined.Data != nil {
 		spent -= r.Joined.Data.Price
 	}
-	if reasons := s.book.DecideRound(roundOf(p, r.Joined, spent, at)); len(reasons) > 0 {
+	if reasons := s.book.DecideRound(s.roundOf(p, r.Joined, spent, at)); len(reasons) > 0 {
 		return &reasons[0]
 	}
 	return nil

@@ -2,6 +2,7 @@ package state
 
 import (
 	"crypto/ed25519"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/sandgate/sandgate/compute/federate/query"
 	"github.com/sandgate/sandgate/compute/protect"
 	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/policies/request"
 )
 
 // federation is an agreement of three cities about the city's housing fund.
@@ -75,7 +77,22 @@ func (w *world) joiningIn(period, nonce, party string, change func(*federate.Pro
 	if strings.HasPrefix(party, "city") {
 		j.Data = &entry.RoundData{Core: core, Query: commitment("query"), PlanPrice: roundPrice}
 	}
+	w.signFor(j, "institute", func(st *request.Statement) { st.Request = nonce })
 	return j
+}
+
+// signFor has a round's request signed by a party; change alters what it says.
+func (w *world) signFor(j *entry.RoundJoined, party string, change func(*request.Statement)) {
+	w.t.Helper()
+	st := request.Statement{V: request.Version, Origin: "hub.example/log", Party: "institute", Method: request.MethodRound, Request: j.Session, Purpose: j.Purpose,
+		Terms:    map[string]string{request.TermRegion: j.Region, request.TermPeriod: j.Period, request.TermScheme: federate.Mask, request.TermPrice: strconv.Itoa(roundPrice)},
+		IssuedAt: w.now.UnixMilli(), NotAfter: w.now.Add(request.Validity).UnixMilli(), Body: request.Commit(nil, nil)}
+	change(&st)
+	asked, err := request.Sign(st, keyOf(party))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	j.Request = asked
 }
 
 func (w *world) joined(j *entry.RoundJoined) *entry.Entry {
@@ -187,6 +204,7 @@ func TestR39_RoundsAreDecidedAgain(t *testing.T) {
 	elsewhere.policy(strings.Replace(federation("institute"), "region: delta", "region: coast", 1), "housing_fund_centre")
 	coast := *next
 	coast.Region = "coast"
+	elsewhere.signFor(&coast, "institute", func(*request.Statement) {})
 	if _, reasons := elsewhere.s.DecideRound(coast, elsewhere.now); len(reasons) != 1 || reasons[0].Code != "FEDERATION_PERIOD" {
 		t.Errorf("one snapshot under two periods in two regions: %v", reasons)
 	}

@@ -319,6 +319,8 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyHubReleased(e)
 	case entry.KindHubFailed:
 		return s.applyHubFailed(e)
+	case entry.KindHubModelAsked, entry.KindHubModelPass, entry.KindHubModelAnswered, entry.KindHubModelMissed, entry.KindHubModelJudged, entry.KindHubModelCertified, entry.KindHubModelEnded:
+		return s.applyHubModel(e)
 
 	// round:
 	case entry.KindRoundJoined:
@@ -327,6 +329,8 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyRoundAnswered(e)
 	case entry.KindRoundEnded:
 		return s.applyRoundEnded(e)
+	case entry.KindRoundVerdict:
+		return s.applyRoundVerdict(e)
 
 	// carried:
 	case entry.KindMarked:

@@ -366,7 +366,7 @@ func TestBriefOfATraining(t *testing.T) {
 	}
 	// Inside a federate.Brief it keeps its bytes, and whoever has no catalogue comes to the
 	// same round as who has.
-	whole := &federate.Brief{V: federate.Version, Kind: federate.BriefModel, Salt: strings.Repeat("0", 64), Region: "region", Dataset: "clinic", Purpose: "care", Terms: terms.Terms, Model: &federate.ModelBrief{Step: text}}
+	whole := &federate.Brief{V: federate.Version, Kind: federate.BriefModel, Salt: strings.Repeat("0", 64), Region: "region", Dataset: "clinic", Purpose: "care", Asked: federate.Asked{Request: []byte("signed")}, Terms: terms.Terms, Model: &federate.ModelBrief{Step: text}}
 	read, f := federate.DecodeBrief(whole.Encode())
 	if f != nil || string(read.Model.Step) != string(text) {
 		t.Fatalf("the step does not survive its brief: %v", f)

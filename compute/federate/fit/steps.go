@@ -25,17 +25,21 @@ type Brief struct {
 	Decryptors int    `json:"decryptors"`
 	Dishonest  int    `json:"dishonest"`
 	Retries    int    `json:"retries"`
+	// Spec is the specification as its operator signed it, without the defaults that a
+	// design fills in.
+	Spec policies.ModelSpec `json:"spec"`
 	// Design is the asked one as the proposer has it. A domain makes its own of
-	// Design.Spec and its own catalogue; only who has no catalogue goes by this one, which the
+	// Spec and its own catalogue; only who has no catalogue goes by this one, which the
 	// schema binds.
 	Design model.Design `json:"design"`
 	// Answers of all rounds so far, in the order of the passes.
 	Answers []Answer `json:"answers"`
 }
 
-// Brief is that of the round after these answers.
+// Brief is that of the round after these answers. Its Spec is that of the design; whoever
+// knows how the operator signed it puts that in its place.
 func (m *Model) Brief(answers []Answer) Brief {
-	return Brief{Run: m.run, Decryptors: m.terms.Decryptors, Dishonest: m.terms.Dishonest, Retries: m.terms.Retries, Design: m.joint, Answers: answers}
+	return Brief{Spec: m.joint.Spec, Run: m.run, Decryptors: m.terms.Decryptors, Dishonest: m.terms.Dishonest, Retries: m.terms.Retries, Design: m.joint, Answers: answers}
 }
 
 // Encode writes the brief the one way it is written.
@@ -185,10 +189,14 @@ func (m *Model) step(answers []Answer, p model.Pass) (*Step, error) {
 // Fits says whether a proposal is this round's.
 func (s *Step) Fits(p *federate.Proposal) bool {
 	return p.Query == s.Query && p.Schema == s.Schema && p.Decryptors() == s.terms.Decryptors && p.Dishonest == s.terms.Dishonest &&
-		slices.EqualFunc(p.Columns, s.Columns, func(a, b federate.Column) bool {
-			return a.Name == b.Name && a.Cells == b.Cells && a.Low == b.Low && a.High == b.High && a.Sigma2 != nil && a.Sensitivity2 != nil &&
-				a.Sigma2.Cmp(b.Sigma2) == 0 && a.Sensitivity2.Cmp(b.Sensitivity2) == 0
-		})
+		sameColumns(p.Columns, s.Columns)
+}
+
+func sameColumns(a, b []federate.Column) bool {
+	return slices.EqualFunc(a, b, func(a, b federate.Column) bool {
+		return a.Name == b.Name && a.Cells == b.Cells && a.Low == b.Low && a.High == b.High && a.Sigma2 != nil && a.Sensitivity2 != nil &&
+			a.Sigma2.Cmp(b.Sigma2) == 0 && a.Sensitivity2.Cmp(b.Sensitivity2) == 0
+	})
 }
 
 // Cells are a domain's, from the exact sums of its worker: the sums themselves, held to
@@ -221,35 +229,14 @@ type Round struct {
 // and counts as a retry; what was released is never asked again; after the last retry the
 // training is over.
 func (m *Model) Admit(history []Round, answers []Answer) *policies.Reason {
-	strange := func(n int) *policies.Reason {
-		return refuse(CodeHistory, "第 %d 轮的结果与本方记录不符", "the answer of round %d is not that of this party's records", "以各方都有的结果继续，或重新训练", "go on from answers that all parties have, or train again", n+1)
-	}
-	released, failed := map[int]Round{}, 0
-	for _, r := range history {
-		if r.Values == "" {
-			failed++
-			continue
-		}
-		released[r.Pass] = r
-	}
-	for i, a := range answers {
-		r, ok := released[i]
-		if !ok || r.Session != a.Session || r.Values != federate.ValuesDigest(a.Values) {
-			return strange(i)
-		}
-	}
-	for i := range released {
-		if i >= len(answers) {
-			return strange(i)
-		}
+	if x := recorded(history, answers); x != nil {
+		return x
 	}
 	if len(answers) >= m.Rounds() {
 		return refuse(CodeHistory, "各轮均已完成", "all rounds have answered", "训练已结束", "the training is over")
 	}
-	if failed > m.terms.Retries {
-		return refuse(CodeRetries, "已有 %d 轮失败，约定至多补做 %d 轮；训练终止", "%d rounds failed and the terms make up for %d; the training is over", "重新训练", "train again", failed, m.terms.Retries)
-	}
-	return nil
+	_, x := Due(history, m.terms.Retries)
+	return x
 }
 
 // EncodeValues is the release of a model's round (federate.Delivery): the noisy sums, in

@@ -117,12 +117,10 @@ func (c *Certificate) Encode() []byte { return encode(c) }
 // reason names who is in the way. verify says whether a party in force signed VerdictBytes
 // of a text.
 func (m *Model) Certify(out *Outcome, contributors []string, verdicts []federate.Signed, verify func(party string, text, sig []byte) error) (*Certificate, error) {
-	base, err := m.Base()
+	c, err := m.Certificate(out.Digest, contributors, verdicts)
 	if err != nil {
 		return nil, err
 	}
-	last := len(m.prices) - 1
-	c := &Certificate{V: federate.Version, Base: base, Model: out.Digest, Rho: m.Training().String(), RhoEvaluation: m.prices[last].String(), Overlap: m.terms.Overlap, Contributors: contributors, Verdicts: verdicts}
 	reports, err := c.check(verify)
 	if err != nil {
 		return nil, err
@@ -150,23 +148,11 @@ func (c *Certificate) check(verify func(party string, text, sig []byte) error) (
 	var out []*gate.Report
 	for i, party := range c.Contributors {
 		if i >= len(c.Verdicts) {
-			return nil, notPassed(party, "尚未检验模型", "it has not tried the model")
+			return nil, Missing(party)
 		}
-		s := c.Verdicts[i]
-		v, r, err := DecodeVerdict(s.Text)
-		switch {
-		case err != nil:
-			return nil, notPassed(party, "检验结论不是规范格式，或结论与数字不符", "its verdict is not in canonical form, or does not follow from its figures")
-		case v.From != party || verify(party, s.Text, s.Sig) != nil:
-			return nil, notPassed(party, "检验结论不是其本人签名", "the verdict is not signed by it")
-		case v.Base != c.Base || v.Model != c.Model:
-			return nil, notPassed(party, "检验结论属于另一模型", "its verdict is of another model")
-		case r.Verdict != gate.Pass:
-			why := notPassed(party, "模型未通过其检验（"+string(r.Verdict)+"）", "the model did not pass its gate ("+string(r.Verdict)+")")
-			if len(r.Reasons) > 0 {
-				why.HintZH, why.HintEN = r.Reasons[0].Text("zh"), r.Reasons[0].Text("en")
-			}
-			return nil, why
+		r, err := c.one(party, c.Verdicts[i], verify)
+		if err != nil {
+			return nil, err
 		}
 		out = append(out, r)
 	}
@@ -174,6 +160,26 @@ func (c *Certificate) check(verify func(party string, text, sig []byte) error) (
 		return nil, refuse(CodeVerdict, "检验结论多于参与方", "there are more verdicts than contributors", "每个参与方各一份", "one for each contributor")
 	}
 	return out, nil
+}
+
+// one holds a verdict to its contributor, signature, model and marks.
+func (c *Certificate) one(party string, s federate.Signed, verify func(party string, text, sig []byte) error) (*gate.Report, error) {
+	v, r, err := DecodeVerdict(s.Text)
+	switch {
+	case err != nil:
+		return nil, notPassed(party, "检验结论不是规范格式，或结论与数字不符", "its verdict is not in canonical form, or does not follow from its figures")
+	case v.From != party || verify(party, s.Text, s.Sig) != nil:
+		return nil, notPassed(party, "检验结论不是其本人签名", "the verdict is not signed by it")
+	case v.Base != c.Base || v.Model != c.Model:
+		return nil, notPassed(party, "检验结论属于另一模型", "its verdict is of another model")
+	case r.Verdict != gate.Pass:
+		why := notPassed(party, "模型未通过其检验（"+string(r.Verdict)+"）", "the model did not pass its gate ("+string(r.Verdict)+")")
+		if len(r.Reasons) > 0 {
+			why.HintZH, why.HintEN = r.Reasons[0].Text("zh"), r.Reasons[0].Text("en")
+		}
+		return nil, why
+	}
+	return r, nil
 }
 
 // ReadCertificate reads a certificate and checks every verdict in it again: signature,

@@ -246,7 +246,7 @@ func (*AttendRequest) Descriptor() ([]byte, []int) {
 // AttendResponse is one event of a round.
 type AttendResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Session of the round.
+	// Session of the round, or id of the trial.
 	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	// What happened.
 	//
@@ -255,8 +255,9 @@ type AttendResponse struct {
 	//	*AttendResponse_Proposal
 	//	*AttendResponse_Message
 	//	*AttendResponse_Attachment
+	//	*AttendResponse_Trial
 	Event isAttendResponse_Event `protobuf_oneof:"event"`
-	// What the proposal is about, beside a proposal that holds its digest: canonical JSON,
+	// What the proposal or trial is about, beside one that holds its digest: canonical JSON,
 	// at most 1 MiB.
 	Brief         []byte `protobuf:"bytes,5,opt,name=brief,proto3" json:"brief,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -334,6 +335,15 @@ func (x *AttendResponse) GetAttachment() *Attachment {
 	return nil
 }
 
+func (x *AttendResponse) GetTrial() *SignedText {
+	if x != nil {
+		if x, ok := x.Event.(*AttendResponse_Trial); ok {
+			return x.Trial
+		}
+	}
+	return nil
+}
+
 func (x *AttendResponse) GetBrief() []byte {
 	if x != nil {
 		return x.Brief
@@ -360,11 +370,18 @@ type AttendResponse_Attachment struct {
 	Attachment *Attachment `protobuf:"bytes,4,opt,name=attachment,proto3,oneof"`
 }
 
+type AttendResponse_Trial struct {
+	// The gateway asks for a verdict on a model that all rounds of its training made.
+	Trial *SignedText `protobuf:"bytes,6,opt,name=trial,proto3,oneof"`
+}
+
 func (*AttendResponse_Proposal) isAttendResponse_Event() {}
 
 func (*AttendResponse_Message) isAttendResponse_Event() {}
 
 func (*AttendResponse_Attachment) isAttendResponse_Event() {}
+
+func (*AttendResponse_Trial) isAttendResponse_Event() {}
 
 // SayRequest is a message of the caller.
 type SayRequest struct {
@@ -858,6 +875,139 @@ func (*DeliverResponse) Descriptor() ([]byte, []int) {
 	return file_sandgate_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
+// JudgeRequest is what a gate says of a model.
+type JudgeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the trial: 64 hexadecimal digits.
+	Trial string `protobuf:"bytes,1,opt,name=trial,proto3" json:"trial,omitempty"`
+	// Which of the two.
+	//
+	// Types that are valid to be assigned to Judgement:
+	//
+	//	*JudgeRequest_Verdict
+	//	*JudgeRequest_Refusal
+	Judgement     isJudgeRequest_Judgement `protobuf_oneof:"judgement"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JudgeRequest) Reset() {
+	*x = JudgeRequest{}
+	mi := &file_sandgate_v1_node_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JudgeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JudgeRequest) ProtoMessage() {}
+
+func (x *JudgeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_node_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JudgeRequest.ProtoReflect.Descriptor instead.
+func (*JudgeRequest) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_node_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *JudgeRequest) GetTrial() string {
+	if x != nil {
+		return x.Trial
+	}
+	return ""
+}
+
+func (x *JudgeRequest) GetJudgement() isJudgeRequest_Judgement {
+	if x != nil {
+		return x.Judgement
+	}
+	return nil
+}
+
+func (x *JudgeRequest) GetVerdict() *SignedText {
+	if x != nil {
+		if x, ok := x.Judgement.(*JudgeRequest_Verdict); ok {
+			return x.Verdict
+		}
+	}
+	return nil
+}
+
+func (x *JudgeRequest) GetRefusal() *SignedText {
+	if x != nil {
+		if x, ok := x.Judgement.(*JudgeRequest_Refusal); ok {
+			return x.Refusal
+		}
+	}
+	return nil
+}
+
+type isJudgeRequest_Judgement interface {
+	isJudgeRequest_Judgement()
+}
+
+type JudgeRequest_Verdict struct {
+	// The verdict with its report, at most 64 KiB, whether the model passed or not.
+	Verdict *SignedText `protobuf:"bytes,2,opt,name=verdict,proto3,oneof"`
+}
+
+type JudgeRequest_Refusal struct {
+	// Why there is no verdict.
+	Refusal *SignedText `protobuf:"bytes,3,opt,name=refusal,proto3,oneof"`
+}
+
+func (*JudgeRequest_Verdict) isJudgeRequest_Judgement() {}
+
+func (*JudgeRequest_Refusal) isJudgeRequest_Judgement() {}
+
+// JudgeResponse has no fields.
+type JudgeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JudgeResponse) Reset() {
+	*x = JudgeResponse{}
+	mi := &file_sandgate_v1_node_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JudgeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JudgeResponse) ProtoMessage() {}
+
+func (x *JudgeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sandgate_v1_node_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JudgeResponse.ProtoReflect.Descriptor instead.
+func (*JudgeResponse) Descriptor() ([]byte, []int) {
+	return file_sandgate_v1_node_proto_rawDescGZIP(), []int{16}
+}
+
 var File_sandgate_v1_node_proto protoreflect.FileDescriptor
 
 const file_sandgate_v1_node_proto_rawDesc = "" +
@@ -877,14 +1027,15 @@ const file_sandgate_v1_node_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\asession\x12\x18\n" +
 	"\x04from\x18\x02 \x01(\tB\x04\xe2A\x01\x02R\x04from\x12\x1a\n" +
 	"\x05share\x18\x03 \x01(\bB\x04\xe2A\x01\x01R\x05share\"\x0f\n" +
-	"\rAttendRequest\"\xf0\x01\n" +
+	"\rAttendRequest\"\xa1\x02\n" +
 	"\x0eAttendResponse\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x125\n" +
 	"\bproposal\x18\x02 \x01(\v2\x17.sandgate.v1.SignedTextH\x00R\bproposal\x123\n" +
 	"\amessage\x18\x03 \x01(\v2\x17.sandgate.v1.SignedTextH\x00R\amessage\x129\n" +
 	"\n" +
 	"attachment\x18\x04 \x01(\v2\x17.sandgate.v1.AttachmentH\x00R\n" +
-	"attachment\x12\x14\n" +
+	"attachment\x12/\n" +
+	"\x05trial\x18\x06 \x01(\v2\x17.sandgate.v1.SignedTextH\x00R\x05trial\x12\x14\n" +
 	"\x05brief\x18\x05 \x01(\fR\x05briefB\a\n" +
 	"\x05event\"e\n" +
 	"\n" +
@@ -910,7 +1061,13 @@ const file_sandgate_v1_node_proto_rawDesc = "" +
 	"\x0eDeliverRequest\x12\x1e\n" +
 	"\asession\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\asession\x129\n" +
 	"\bdelivery\x18\x02 \x01(\v2\x17.sandgate.v1.SignedTextB\x04\xe2A\x01\x02R\bdelivery\"\x11\n" +
-	"\x0fDeliverResponse2\xb4\x03\n" +
+	"\x0fDeliverResponse\"\xa1\x01\n" +
+	"\fJudgeRequest\x12\x1a\n" +
+	"\x05trial\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x05trial\x123\n" +
+	"\averdict\x18\x02 \x01(\v2\x17.sandgate.v1.SignedTextH\x00R\averdict\x123\n" +
+	"\arefusal\x18\x03 \x01(\v2\x17.sandgate.v1.SignedTextH\x00R\arefusalB\v\n" +
+	"\tjudgement\"\x0f\n" +
+	"\rJudgeResponse2\xf4\x03\n" +
 	"\vNodeService\x12C\n" +
 	"\x06Attend\x12\x1a.sandgate.v1.AttendRequest\x1a\x1b.sandgate.v1.AttendResponse0\x01\x128\n" +
 	"\x03Say\x12\x17.sandgate.v1.SayRequest\x1a\x18.sandgate.v1.SayResponse\x12A\n" +
@@ -918,7 +1075,8 @@ const file_sandgate_v1_node_proto_rawDesc = "" +
 	"\tSendParts\x12\x1d.sandgate.v1.SendPartsRequest\x1a\x1e.sandgate.v1.SendPartsResponse(\x01\x12O\n" +
 	"\n" +
 	"FetchParts\x12\x1e.sandgate.v1.FetchPartsRequest\x1a\x1f.sandgate.v1.FetchPartsResponse0\x01\x12D\n" +
-	"\aDeliver\x12\x1b.sandgate.v1.DeliverRequest\x1a\x1c.sandgate.v1.DeliverResponseBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
+	"\aDeliver\x12\x1b.sandgate.v1.DeliverRequest\x1a\x1c.sandgate.v1.DeliverResponse\x12>\n" +
+	"\x05Judge\x12\x19.sandgate.v1.JudgeRequest\x1a\x1a.sandgate.v1.JudgeResponseBAZ?github.com/sandgate/sandgate/gateway/api/sandgate/v1;sandgatev1b\x06proto3"
 
 var (
 	file_sandgate_v1_node_proto_rawDescOnce sync.Once
@@ -932,7 +1090,7 @@ func file_sandgate_v1_node_proto_rawDescGZIP() []byte {
 	return file_sandgate_v1_node_proto_rawDescData
 }
 
-var file_sandgate_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_sandgate_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_sandgate_v1_node_proto_goTypes = []any{
 	(*SignedText)(nil),         // 0: sandgate.v1.SignedText
 	(*Attachment)(nil),         // 1: sandgate.v1.Attachment
@@ -949,33 +1107,40 @@ var file_sandgate_v1_node_proto_goTypes = []any{
 	(*FetchPartsResponse)(nil), // 12: sandgate.v1.FetchPartsResponse
 	(*DeliverRequest)(nil),     // 13: sandgate.v1.DeliverRequest
 	(*DeliverResponse)(nil),    // 14: sandgate.v1.DeliverResponse
+	(*JudgeRequest)(nil),       // 15: sandgate.v1.JudgeRequest
+	(*JudgeResponse)(nil),      // 16: sandgate.v1.JudgeResponse
 }
 var file_sandgate_v1_node_proto_depIdxs = []int32{
 	0,  // 0: sandgate.v1.AttendResponse.proposal:type_name -> sandgate.v1.SignedText
 	0,  // 1: sandgate.v1.AttendResponse.message:type_name -> sandgate.v1.SignedText
 	1,  // 2: sandgate.v1.AttendResponse.attachment:type_name -> sandgate.v1.Attachment
-	0,  // 3: sandgate.v1.SayRequest.message:type_name -> sandgate.v1.SignedText
-	1,  // 4: sandgate.v1.AttachRequest.attachment:type_name -> sandgate.v1.Attachment
-	2,  // 5: sandgate.v1.SendPartsRequest.stream:type_name -> sandgate.v1.PartStream
-	2,  // 6: sandgate.v1.FetchPartsRequest.stream:type_name -> sandgate.v1.PartStream
-	0,  // 7: sandgate.v1.DeliverRequest.delivery:type_name -> sandgate.v1.SignedText
-	3,  // 8: sandgate.v1.NodeService.Attend:input_type -> sandgate.v1.AttendRequest
-	5,  // 9: sandgate.v1.NodeService.Say:input_type -> sandgate.v1.SayRequest
-	7,  // 10: sandgate.v1.NodeService.Attach:input_type -> sandgate.v1.AttachRequest
-	9,  // 11: sandgate.v1.NodeService.SendParts:input_type -> sandgate.v1.SendPartsRequest
-	11, // 12: sandgate.v1.NodeService.FetchParts:input_type -> sandgate.v1.FetchPartsRequest
-	13, // 13: sandgate.v1.NodeService.Deliver:input_type -> sandgate.v1.DeliverRequest
-	4,  // 14: sandgate.v1.NodeService.Attend:output_type -> sandgate.v1.AttendResponse
-	6,  // 15: sandgate.v1.NodeService.Say:output_type -> sandgate.v1.SayResponse
-	8,  // 16: sandgate.v1.NodeService.Attach:output_type -> sandgate.v1.AttachResponse
-	10, // 17: sandgate.v1.NodeService.SendParts:output_type -> sandgate.v1.SendPartsResponse
-	12, // 18: sandgate.v1.NodeService.FetchParts:output_type -> sandgate.v1.FetchPartsResponse
-	14, // 19: sandgate.v1.NodeService.Deliver:output_type -> sandgate.v1.DeliverResponse
-	14, // [14:20] is the sub-list for method output_type
-	8,  // [8:14] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	0,  // 3: sandgate.v1.AttendResponse.trial:type_name -> sandgate.v1.SignedText
+	0,  // 4: sandgate.v1.SayRequest.message:type_name -> sandgate.v1.SignedText
+	1,  // 5: sandgate.v1.AttachRequest.attachment:type_name -> sandgate.v1.Attachment
+	2,  // 6: sandgate.v1.SendPartsRequest.stream:type_name -> sandgate.v1.PartStream
+	2,  // 7: sandgate.v1.FetchPartsRequest.stream:type_name -> sandgate.v1.PartStream
+	0,  // 8: sandgate.v1.DeliverRequest.delivery:type_name -> sandgate.v1.SignedText
+	0,  // 9: sandgate.v1.JudgeRequest.verdict:type_name -> sandgate.v1.SignedText
+	0,  // 10: sandgate.v1.JudgeRequest.refusal:type_name -> sandgate.v1.SignedText
+	3,  // 11: sandgate.v1.NodeService.Attend:input_type -> sandgate.v1.AttendRequest
+	5,  // 12: sandgate.v1.NodeService.Say:input_type -> sandgate.v1.SayRequest
+	7,  // 13: sandgate.v1.NodeService.Attach:input_type -> sandgate.v1.AttachRequest
+	9,  // 14: sandgate.v1.NodeService.SendParts:input_type -> sandgate.v1.SendPartsRequest
+	11, // 15: sandgate.v1.NodeService.FetchParts:input_type -> sandgate.v1.FetchPartsRequest
+	13, // 16: sandgate.v1.NodeService.Deliver:input_type -> sandgate.v1.DeliverRequest
+	15, // 17: sandgate.v1.NodeService.Judge:input_type -> sandgate.v1.JudgeRequest
+	4,  // 18: sandgate.v1.NodeService.Attend:output_type -> sandgate.v1.AttendResponse
+	6,  // 19: sandgate.v1.NodeService.Say:output_type -> sandgate.v1.SayResponse
+	8,  // 20: sandgate.v1.NodeService.Attach:output_type -> sandgate.v1.AttachResponse
+	10, // 21: sandgate.v1.NodeService.SendParts:output_type -> sandgate.v1.SendPartsResponse
+	12, // 22: sandgate.v1.NodeService.FetchParts:output_type -> sandgate.v1.FetchPartsResponse
+	14, // 23: sandgate.v1.NodeService.Deliver:output_type -> sandgate.v1.DeliverResponse
+	16, // 24: sandgate.v1.NodeService.Judge:output_type -> sandgate.v1.JudgeResponse
+	18, // [18:25] is the sub-list for method output_type
+	11, // [11:18] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_sandgate_v1_node_proto_init() }
@@ -987,10 +1152,15 @@ func file_sandgate_v1_node_proto_init() {
 		(*AttendResponse_Proposal)(nil),
 		(*AttendResponse_Message)(nil),
 		(*AttendResponse_Attachment)(nil),
+		(*AttendResponse_Trial)(nil),
 	}
 	file_sandgate_v1_node_proto_msgTypes[9].OneofWrappers = []any{
 		(*SendPartsRequest_Stream)(nil),
 		(*SendPartsRequest_Part)(nil),
+	}
+	file_sandgate_v1_node_proto_msgTypes[15].OneofWrappers = []any{
+		(*JudgeRequest_Verdict)(nil),
+		(*JudgeRequest_Refusal)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -998,7 +1168,7 @@ func file_sandgate_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sandgate_v1_node_proto_rawDesc), len(file_sandgate_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	NodeService_SendParts_FullMethodName  = "/sandgate.v1.NodeService/SendParts"
 	NodeService_FetchParts_FullMethodName = "/sandgate.v1.NodeService/FetchParts"
 	NodeService_Deliver_FullMethodName    = "/sandgate.v1.NodeService/Deliver"
+	NodeService_Judge_FullMethodName      = "/sandgate.v1.NodeService/Judge"
 )
 
 // NodeServiceClient is the client API for NodeService service.
@@ -50,6 +51,8 @@ type NodeServiceClient interface {
 	FetchParts(ctx context.Context, in *FetchPartsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchPartsResponse], error)
 	// Deliver hands in the answer for the receiver, before the result; the regulator's alone.
 	Deliver(ctx context.Context, in *DeliverRequest, opts ...grpc.CallOption) (*DeliverResponse, error)
+	// Judge hands in what the caller's gate says of a model that it was asked to try, once.
+	Judge(ctx context.Context, in *JudgeRequest, opts ...grpc.CallOption) (*JudgeResponse, error)
 }
 
 type nodeServiceClient struct {
@@ -141,6 +144,16 @@ func (c *nodeServiceClient) Deliver(ctx context.Context, in *DeliverRequest, opt
 	return out, nil
 }
 
+func (c *nodeServiceClient) Judge(ctx context.Context, in *JudgeRequest, opts ...grpc.CallOption) (*JudgeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JudgeResponse)
+	err := c.cc.Invoke(ctx, NodeService_Judge_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodeServiceServer is the server API for NodeService service.
 // All implementations must embed UnimplementedNodeServiceServer
 // for forward compatibility.
@@ -164,6 +177,8 @@ type NodeServiceServer interface {
 	FetchParts(*FetchPartsRequest, grpc.ServerStreamingServer[FetchPartsResponse]) error
 	// Deliver hands in the answer for the receiver, before the result; the regulator's alone.
 	Deliver(context.Context, *DeliverRequest) (*DeliverResponse, error)
+	// Judge hands in what the caller's gate says of a model that it was asked to try, once.
+	Judge(context.Context, *JudgeRequest) (*JudgeResponse, error)
 	mustEmbedUnimplementedNodeServiceServer()
 }
 
@@ -191,6 +206,9 @@ func (UnimplementedNodeServiceServer) FetchParts(*FetchPartsRequest, grpc.Server
 }
 func (UnimplementedNodeServiceServer) Deliver(context.Context, *DeliverRequest) (*DeliverResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Deliver not implemented")
+}
+func (UnimplementedNodeServiceServer) Judge(context.Context, *JudgeRequest) (*JudgeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Judge not implemented")
 }
 func (UnimplementedNodeServiceServer) mustEmbedUnimplementedNodeServiceServer() {}
 func (UnimplementedNodeServiceServer) testEmbeddedByValue()                     {}
@@ -296,6 +314,24 @@ func _NodeService_Deliver_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_Judge_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JudgeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).Judge(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_Judge_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).Judge(ctx, req.(*JudgeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NodeService_ServiceDesc is the grpc.ServiceDesc for NodeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -314,6 +350,10 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Deliver",
 			Handler:    _NodeService_Deliver_Handler,
+		},
+		{
+			MethodName: "Judge",
+			Handler:    _NodeService_Judge_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
