@@ -558,7 +558,7 @@ func (d *Domain) Close(ctx context.Context) error {
 	if d.stateDue(true) {
 		d.recordState(ctx)
 	}
-	roundErr := d.endRounds(ctx, hubRestarted)
+	roundErr := errors.Join(d.endRounds(ctx, hubRestarted), d.missPasses(ctx))
 	beatErr := d.beatOnce(ctx)
 	_, err := d.append(ctx, func(e *entry.Entry) error { e.Kind, e.Actor = entry.KindStopped, "gateway"; return nil })
 	return errors.Join(roundErr, beatErr, err, d.log.Close(), d.abandon())

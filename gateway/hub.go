@@ -16,6 +16,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/federate"
 	"github.com/sandgate/sandgate/compute/federate/bgv"
+	"github.com/sandgate/sandgate/compute/federate/fit"
 	"github.com/sandgate/sandgate/compute/federate/mask"
 	"github.com/sandgate/sandgate/compute/release"
 	"github.com/sandgate/sandgate/gateway/home"
@@ -34,13 +35,15 @@ type aggregator struct {
 	d   *Domain
 	hub *node.Hub
 
-	mu     sync.Mutex
-	rounds map[string]*gathered // by session, those that run
+	mu        sync.Mutex
+	rounds    map[string]*gathered  // by session, those that run
+	trainings map[string]*conducted // by run, those that run
 }
 
 // gathered is what is known of a round that runs beside the ledger.
 type gathered struct {
-	round    string
+	round    string             // or the training that it is a pass of
+	training *conducted         // nil of a query
 	delivery *federate.Delivery // the answer, once the regulator's node handed it in
 	digest   string             // of its text
 }
@@ -64,15 +67,15 @@ func (d *Domain) openHub(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("failed to set up the scheme bgv: %w", err)
 	}
-	a := &aggregator{d: d, rounds: map[string]*gathered{}}
+	a := &aggregator{d: d, rounds: map[string]*gathered{}, trainings: map[string]*conducted{}}
 	a.hub = node.NewHub(node.HubConfig{Schemes: []federate.Scheme{scheme, mask.Scheme{}}, Sign: d.signAsHub, Verify: d.verifyInRound,
-		Dir: d.home.Rounds(), Now: d.opt.Now, Deliver: a.deliver, Done: a.done, Failed: a.failed})
+		Dir: d.home.Rounds(), Now: d.opt.Now, Deliver: a.deliver, Done: a.done, Failed: a.failed, Judged: a.judged})
 	d.aggregator = a
 	if err := d.endRounds(ctx, hubRestarted); err != nil {
 		return err
 	}
 	d.jobs.Go(func() { a.hub.Run(d.ctx) })
-	return nil
+	return d.resumeTrainings(ctx)
 }
 
 // hubRestarted is the end of rounds that ran when the gateway stopped.
@@ -172,7 +175,12 @@ func (a *aggregator) deliver(session string, _ *federate.Proposal, dl *federate.
 	if err != nil {
 		return err
 	}
-	if _, err := loadDelivery(dl); err != nil {
+	if g.training != nil {
+		values, err := fit.DecodeValues(dl.Release)
+		if err != nil || federate.ValuesDigest(values) != dl.Values {
+			return errors.New("the delivery does not hold the sums of a pass")
+		}
+	} else if _, err := loadDelivery(dl); err != nil {
 		return errDelivery
 	}
 	text, err := json.Marshal(delivered{s.Text, s.Sig})
@@ -220,6 +228,9 @@ func (a *aggregator) done(session string, m *federate.Message, s federate.Signed
 		return &federate.Fault{Party: m.From, Reason: &policies.Reason{Code: "ROUND_UNDELIVERED", Rule: "federation", SetBy: m.From,
 			ZH: "“" + m.From + "”：结果没有交付与之相符的答复", EN: m.From + ": no answer was handed in that fits the result"}}
 	}
+	if g.training != nil {
+		return a.passDone(session, g, m, s)
+	}
 	rel, err := loadDelivery(g.delivery)
 	if err != nil {
 		return err
@@ -235,8 +246,7 @@ func (a *aggregator) done(session string, m *federate.Message, s federate.Signed
 			return errEnded
 		}
 		if e.At >= r.Proposed.Deadline*1000 {
-			return &federate.Fault{Party: m.From, Reason: &policies.Reason{Code: "FEDERATION_LATE", Rule: "federation", SetBy: m.From,
-				ZH: "“" + m.From + "”：结果在截止时刻之后", EN: m.From + ": the result came after the deadline"}}
+			return lateResult(m.From)
 		}
 		e.Kind, e.Actor = entry.KindHubReleased, "gateway"
 		e.HubReleased = &entry.HubReleased{Round: g.round, Result: s.Text, Sig: s.Sig, Digest: hex.EncodeToString(digest[:]), Rows: int64(rel.Len()), Bytes: int64(len(g.delivery.Release))}
@@ -253,6 +263,11 @@ func (a *aggregator) done(session string, m *federate.Message, s federate.Signed
 	return err
 }
 
+func lateResult(party string) *federate.Fault {
+	return &federate.Fault{Party: party, Reason: &policies.Reason{Code: "FEDERATION_LATE", Rule: "federation", SetBy: party,
+		ZH: "“" + party + "”：结果在截止时刻之后", EN: party + ": the result came after the deadline"}}
+}
+
 func (a *aggregator) forget(session string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -266,6 +281,10 @@ func (a *aggregator) failed(session string, f *federate.Fault) {
 		return
 	}
 	a.forget(session)
+	if g.training != nil {
+		a.passFailed(session, g, f)
+		return
+	}
 	d := a.d
 	x := entry.HubFailed{Round: g.round, Code: f.Reason.Code, Party: f.Party, Reason: bounded(*f.Reason)}
 	d.log.View(func() {

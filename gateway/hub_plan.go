@@ -115,11 +115,16 @@ func (d *Domain) planRoundAtHub(ctx context.Context, operator, requestID string,
 		return nil, &Refusal{Reasons: decided.Reasons}
 	}
 	if decided.Agreement.Hub.Key != d.hubPublicKey() {
-		return nil, refusal(policies.Reason{Code: "ROUND_HUB_KEY", Rule: "federation/" + q.Region, SetBy: decided.Agreement.Hub.Party,
-			ZH: "协议所列的汇聚方公钥不是本网关的现行公钥", EN: "the agreement's key of the hub is not the one that this gateway has in force",
-			HintZH: "用 sandgate round hub 查看公钥，各方重签协议", HintEN: "see sandgate round hub for the key, and have every party sign the agreement anew"})
+		return nil, refusal(hubKeyChanged(decided.Agreement))
 	}
 	return p, p.propose(q.SQL, q.Salt, decided, e)
+}
+
+// hubKeyChanged is of an agreement that names this gateway by a key that it had before.
+func hubKeyChanged(f policies.Federation) policies.Reason {
+	return policies.Reason{Code: "ROUND_HUB_KEY", Rule: "federation/" + f.Region, SetBy: f.Hub.Party,
+		ZH: "协议所列的汇聚方公钥不是本网关的现行公钥", EN: "the agreement's key of the hub is not the one that this gateway has in force",
+		HintZH: "用 sandgate round hub 查看公钥，各方重签协议", HintEN: "see sandgate round hub for the key, and have every party sign the agreement anew"}
 }
 
 // propose makes the proposal and its brief.

@@ -116,7 +116,7 @@ func (d *Domain) sweepReleasesOnce() error {
 			}
 		})
 	}
-	for _, name := range d.roundFiles() {
+	for _, name := range append(d.roundFiles(), d.trainingFiles()...) {
 		committed[name] = true
 	}
 	for _, f := range files {

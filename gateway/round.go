@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/sandgate/sandgate/compute/federate"
+	"github.com/sandgate/sandgate/compute/federate/fit"
 	"github.com/sandgate/sandgate/compute/federate/query"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/ledger/state"
@@ -19,6 +20,8 @@ type partner struct {
 	d     *Domain
 	party string
 	told  func(RoundEvent)
+	sign  func(text []byte) ([]byte, error)
+	gates chan struct{} // holds one while a gate runs
 
 	mu   sync.Mutex
 	open map[string]*partaking // by session
@@ -29,16 +32,18 @@ type partaking struct {
 	brief  *federate.Brief
 	digest string // of the brief
 	joined entry.RoundJoined
-	query  *query.Query
-	plan   *prepared // of a contributor, else nil
-	sums   []int64   // with all noise, at the regulator
-	in     bool      // its entry is in the ledger
+	query  *query.Query  // of a query
+	plan   *prepared     // of a contributor to a query, else nil
+	pass   *passing      // of a pass of a training, else nil
+	sums   []int64       // with all noise, at the regulator
+	in     bool          // its entry is in the ledger
+	over   chan struct{} // closed when it has ended here
 }
 
 // RoundEvent is something that a node tells the people who run it. It holds names,
 // digests and codes.
 type RoundEvent struct {
-	What    string            `json:"what"` // joined | refused | answered | released | failed
+	What    string            `json:"what"` // joined | refused | answered | released | failed | judged
 	Session string            `json:"session"`
 	Region  string            `json:"region,omitempty"`
 	Dataset string            `json:"dataset,omitempty"`
@@ -46,7 +51,9 @@ type RoundEvent struct {
 	Purpose string            `json:"purpose,omitempty"`
 	Price   string            `json:"price,omitempty"` // ρ that is charged
 	Release string            `json:"release,omitempty"`
-	Party   string            `json:"party,omitempty"` // to blame
+	Party   string            `json:"party,omitempty"`   // to blame
+	Run     string            `json:"run,omitempty"`     // of the training that it is a pass of, or whose model was tried
+	Verdict string            `json:"verdict,omitempty"` // of the gate: PASS | FAIL | VOID
 	Reasons []policies.Reason `json:"reasons,omitempty"`
 }
 
@@ -54,6 +61,9 @@ func (x *partner) tell(what, session string, t *partaking, more func(*RoundEvent
 	e := RoundEvent{What: what, Session: session}
 	if t != nil {
 		e.Region, e.Dataset, e.Period, e.Purpose = t.brief.Region, t.brief.Dataset, t.brief.Terms.Period, t.brief.Purpose
+		if t.joined.Model != nil {
+			e.Run = t.joined.Model.Run
+		}
 	}
 	if more != nil {
 		more(&e)
@@ -101,37 +111,28 @@ func (x *partner) decide(ctx context.Context, p *federate.Proposal, signed feder
 	if f != nil {
 		return nil, "", f.Reason
 	}
-	if b.Kind != federate.BriefQuery {
-		return nil, "", invalid("FEDERATION_KIND", "本节点不参加此类任务", "this node takes no part in rounds of this kind")
-	}
 	if len(signed.Text) > entry.MaxRoundProposal {
 		return nil, "", invalid("FEDERATION_TOO_LARGE", "提案过长，账本一条记录放不下", "the proposal is too long for one ledger entry")
 	}
-	t := &partaking{brief: b, digest: p.Brief, joined: entry.RoundJoined{Session: p.Session(), Party: x.party, Proposal: signed.Text, Sig: signed.Sig,
+	t := &partaking{over: make(chan struct{}), brief: b, digest: p.Brief, joined: entry.RoundJoined{Session: p.Session(), Party: x.party, Proposal: signed.Text, Sig: signed.Sig,
 		Region: b.Region, Dataset: b.Dataset, Purpose: b.Purpose, Period: b.Terms.Period, MaxUnits: b.Terms.MaxUnits, Overlap: b.Terms.Overlap}}
 	if err := x.known(b); err != nil {
 		return nil, "", err
+	}
+	decide := map[federate.BriefKind]func(context.Context, *federate.Proposal, *partaking) (string, error){federate.BriefQuery: x.decideQuery, federate.BriefModel: x.decidePass}[b.Kind]
+	if decide == nil {
+		return nil, "", invalid("FEDERATION_KIND", "本节点不参加此类任务", "this node takes no part in rounds of this kind")
 	}
 	var err error
 	if t.joined.Request, err = askedIn(p, b); err != nil {
 		return nil, "", err
 	}
-	if slices.Contains(p.Contributors, x.party) {
-		if t.plan, t.query, err = x.d.planRound(ctx, p.Receiver, b); err == nil {
-			t.joined.Data = roundData(t.plan, b)
-		}
-	} else {
-		t.query, err = foreign(b)
-	}
-	switch {
-	case err != nil:
+	schema, err := decide(ctx, p, t)
+	if err != nil {
 		return nil, "", err
-	case !t.query.Deliverable():
-		return nil, "", invalid("FEDERATION_TOO_LARGE", "结果行数过多，一次交付放不下；请减少分组列", "the answer has too many rows for one delivery; take fewer keys")
-	case t.query.Schema() != p.Schema:
-		return nil, t.query.Schema(), nil
-	case !t.query.Fits(p):
-		return nil, "", invalid("FEDERATION_SCHEMA", "提案的查询、列或噪声与任务书不符", "query, columns or noise of the proposal are not those of its brief")
+	}
+	if schema != p.Schema {
+		return nil, schema, nil
 	}
 	var reasons []policies.Reason
 	x.d.log.View(func() { _, reasons = x.d.state.DecideRound(t.joined, x.d.instant()) })
@@ -139,6 +140,27 @@ func (x *partner) decide(ctx context.Context, p *federate.Proposal, signed feder
 		return nil, "", &Refusal{Reasons: reasons}
 	}
 	return t, p.Schema, nil
+}
+
+// decideQuery makes the domain's own plan of a query, and returns its schema.
+func (x *partner) decideQuery(ctx context.Context, p *federate.Proposal, t *partaking) (string, error) {
+	var err error
+	if slices.Contains(p.Contributors, x.party) {
+		if t.plan, t.query, err = x.d.planRound(ctx, p.Receiver, t.brief); err == nil {
+			t.joined.Data = roundData(t.plan, t.brief)
+		}
+	} else {
+		t.query, err = foreign(t.brief)
+	}
+	switch {
+	case err != nil:
+		return "", err
+	case !t.query.Deliverable():
+		return "", invalid("FEDERATION_TOO_LARGE", "结果行数过多，一次交付放不下；请减少分组列", "the answer has too many rows for one delivery; take fewer keys")
+	case t.query.Schema() == p.Schema && !t.query.Fits(p):
+		return "", invalid("FEDERATION_SCHEMA", "提案的查询、列或噪声与任务书不符", "query, columns or noise of the proposal are not those of its brief")
+	}
+	return t.query.Schema(), nil
 }
 
 // known refuses before anything is analysed what no agreement of this domain names.
@@ -177,7 +199,7 @@ func (x *partner) join(ctx context.Context, t *partaking) error {
 		if _, again := x.d.state.Round(t.joined.Session); again {
 			return invalid("FEDERATION_AGAIN", "本域已参加过此轮次；须另起一轮", "this domain has taken part in this round; start another")
 		}
-		if t.plan != nil {
+		if t.joined.Data != nil {
 			if err := x.d.isLeaving(t.brief.Dataset); err != nil {
 				return err
 			}
@@ -186,7 +208,7 @@ func (x *partner) join(ctx context.Context, t *partaking) error {
 		if len(reasons) > 0 {
 			return &Refusal{Reasons: reasons}
 		}
-		if t.plan != nil && !slices.Equal([]string{j.Data.Snapshot}, t.plan.snaps) {
+		if t.plan != nil && !slices.Equal([]string{j.Data.Snapshot}, t.plan.snaps) || t.pass != nil && !x.samePass(t, j) {
 			return invalid("POLICY_CHANGED", "受理期间快照或规则已变更；须另起一轮", "snapshot or rules changed meanwhile; start another round")
 		}
 		e.Kind, e.Actor, e.RoundJoined = entry.KindRoundJoined, "gateway", j
@@ -212,20 +234,15 @@ func (x *partner) Values(ctx context.Context, p *federate.Proposal) (func([]int6
 	if err != nil {
 		return nil, err
 	}
-	if t.plan == nil {
+	var cells []int64
+	switch {
+	case t.joined.Data == nil:
 		return nil, errors.New("the domain has no data in this round")
+	case t.pass != nil:
+		cells, err = x.passCells(ctx, p, t)
+	default:
+		cells, err = x.queryCells(ctx, p, t)
 	}
-	defer t.plan.settle()
-	if err := x.d.admit(ctx, p.Receiver, t.plan); err != nil {
-		return nil, refusedAs(err)
-	}
-	if err := x.d.hold(ctx, t.plan); err != nil {
-		return nil, refusedAs(err)
-	}
-	if err := x.join(ctx, t); err != nil {
-		return nil, err
-	}
-	cells, err := x.d.roundCells(ctx, t.plan, t.query)
 	if err != nil {
 		return nil, err
 	}
@@ -242,6 +259,21 @@ func (x *partner) Values(ctx context.Context, p *federate.Proposal) (func([]int6
 		}
 		return nil
 	}, nil
+}
+
+// queryCells joins a query and has a worker execute the domain's plan.
+func (x *partner) queryCells(ctx context.Context, p *federate.Proposal, t *partaking) ([]int64, error) {
+	defer t.plan.settle()
+	if err := x.d.admit(ctx, p.Receiver, t.plan); err != nil {
+		return nil, refusedAs(err)
+	}
+	if err := x.d.hold(ctx, t.plan); err != nil {
+		return nil, refusedAs(err)
+	}
+	if err := x.join(ctx, t); err != nil {
+		return nil, err
+	}
+	return x.d.onGrid(ctx, t.plan.ticket, func(ctx context.Context) ([]int64, error) { return x.d.cellsOf(ctx, t.plan, t.query) })
 }
 
 // Answering implements node.Domain.
@@ -290,11 +322,17 @@ func (x *partner) Deliver(ctx context.Context, session string, p *federate.Propo
 		return nil, err
 	}
 	defer clear(t.sums)
-	rel, err := t.query.Release(p, t.sums)
-	if err != nil {
-		return nil, err
+	var release []byte
+	if t.pass != nil {
+		release = fit.EncodeValues(t.sums) // the noisy sums are what every party goes on from
+	} else {
+		rel, err := t.query.Release(p, t.sums)
+		if err != nil {
+			return nil, err
+		}
+		release = rel.Encode()
 	}
-	out := &federate.Delivery{V: federate.Version, Session: session, From: x.party, Receiver: p.Receiver, At: x.d.opt.Now().Unix(), Brief: t.digest, Values: values, Release: rel.Encode()}
+	out := &federate.Delivery{V: federate.Version, Session: session, From: x.party, Receiver: p.Receiver, At: x.d.opt.Now().Unix(), Brief: t.digest, Values: values, Release: release}
 	text := out.Encode()
 	return text, refusedAs(x.end(ctx, t, entry.RoundEnded{Session: session, Release: federate.DeliveryDigest(text), Values: values}))
 }
@@ -305,9 +343,12 @@ func (x *partner) Ended(session string, _ *federate.Proposal, result *federate.R
 	if err != nil {
 		return
 	}
-	x.mu.Lock()
-	delete(x.open, session)
-	x.mu.Unlock()
+	defer func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		delete(x.open, session)
+		close(t.over)
+	}()
 	defer clear(t.sums)
 	end := entry.RoundEnded{Session: session, Code: "FEDERATION_INTERNAL"}
 	switch {

@@ -80,12 +80,13 @@ func (d *Domain) RunNode(ctx context.Context, opt NodeOptions) error {
 		}
 	}()
 	defer func() { close(events); <-told }()
+	sign := func(text []byte) ([]byte, error) { return signature.Sign(opt.Key, text) }
 	config := node.Config{
 		Party: opt.Party, MinContributors: federate.MinContributors, Schemes: []federate.Scheme{large, mask.Scheme{}},
-		Sign:    func(text []byte) ([]byte, error) { return signature.Sign(opt.Key, text) },
+		Sign:    sign,
 		Verify:  d.verifyParty,
 		Journal: journal, Now: d.opt.Now, Logger: d.opt.Logger,
-		Domain: &partner{d: d, party: opt.Party, told: func(e RoundEvent) { events <- e }, open: map[string]*partaking{}},
+		Domain: &partner{d: d, party: opt.Party, told: func(e RoundEvent) { events <- e }, sign: sign, gates: make(chan struct{}, 1), open: map[string]*partaking{}},
 	}
 	opt.Ready(regions)
 	wait := leastPause

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/federate"
@@ -82,30 +81,8 @@ func roundData(p *prepared, b *federate.Brief) *entry.RoundData {
 	return &entry.RoundData{Core: p.request.Core, Query: p.request.Query, Epoch: p.request.Epoch, PlanPrice: budget.Nano(b.Query.Price)}
 }
 
-// roundCells executes a contributor's plan, whose price is charged, and lays the exact
-// partials out as the round adds them. They are in this process's memory and leave it
-// under encryption alone. When the contribution begins tells the tick and no more.
-func (d *Domain) roundCells(ctx context.Context, p *prepared, q *query.Query) ([]int64, error) {
-	if err := p.ticket.Wait(ctx, nil); err != nil {
-		return nil, err
-	}
-	start := time.Now()
-	run, cancel := context.WithTimeout(sandbox.WithTicket(ctx, p.ticket), d.opt.Wall)
-	defer cancel()
-	cells, err := d.cellsOf(run, p, q)
-	grid := ticks(d.opt.Tick)
-	until := grid.after(time.Since(start))
-	if err != nil {
-		until = grid.failure(time.Since(start), d.opt.Wall)
-	}
-	pause(start.Add(until), ctx, d.ctx)
-	if err != nil {
-		// One constant code, as of jobs: what went wrong may depend on a person.
-		return nil, &policies.Reason{Code: "EXECUTION_FAILED", Rule: "sandbox", SetBy: "sandgate", ZH: "执行未得出结果", EN: "the execution gave no result"}
-	}
-	return cells, nil
-}
-
+// cellsOf executes a contributor's plan and lays the exact partials out as the round adds
+// them.
 func (d *Domain) cellsOf(ctx context.Context, p *prepared, q *query.Query) ([]int64, error) {
 	files, _, err := p.lease.Open()
 	if err != nil {

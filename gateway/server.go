@@ -69,6 +69,7 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	sandgatev1.RegisterTwinServiceServer(s, &twinService{d: d})
 	// hub:
 	sandgatev1.RegisterRoundServiceServer(s, &roundService{d: d})
+	sandgatev1.RegisterTrainingServiceServer(s, &trainingService{d: d})
 	sandgatev1.RegisterNodeServiceServer(s, node.NewService(d.aggregator.hub, d.attends))
 	longrunningpb.RegisterOperationsServer(s, &operations{d: d})
 	healthpb.RegisterHealthServer(s, d.health)

@@ -30,10 +30,10 @@ type HubConfig struct {
 	Done   func(session string, m *federate.Message, s federate.Signed) error
 	Failed func(session string, f *federate.Fault)
 	// Judged keeps what a contributor says of a model, once for each trial and party; nil
-	// refuses all. It must not call the hub. VerifyVerdict says whether a party in force signed
-	// fit.VerdictBytes of a text.
-	Judged        func(trial, party string, j Judgement) error
-	VerifyVerdict func(party string, text, sig []byte) error
+	// refuses all. It must not call the hub. The answer is the party's own, by its connection;
+	// whether a verdict is, by its signature, and what it is of, is for who certifies: so that
+	// a false one ends the training in its name.
+	Judged func(trial, party string, j Judgement) error
 }
 
 // MaxRounds is how many rounds run at a time.

@@ -306,13 +306,17 @@ func (s *State) StoppedHubTraining(book *policies.Book, run string, at time.Time
 	return f
 }
 
-// verifyVerdict says whether a party signed a verdict, by its key in force.
-func (s *State) verifyVerdict(party string, text, sig []byte) error {
-	key, ok := s.book.PartyKey(party)
-	if !ok || !signature.Verify(key, fit.VerdictBytes(text), sig) {
-		return errors.New("the signature does not verify")
+// verdictsOf verifies verdicts by the keys of a training's agreement, which whoever reads
+// the certificate has.
+func (s *State) verdictsOf(t *HubTraining) func(party string, text, sig []byte) error {
+	f, _ := s.book.Federation(t.Asked.Request.Region)
+	return func(party string, text, sig []byte) error {
+		key, ok := f.KeyOf(party)
+		if !ok || !signature.Verify(key, fit.VerdictBytes(text), sig) {
+			return errors.New("the signature does not verify")
+		}
+		return nil
 	}
-	return nil
 }
 
 // CheckHubVerdict says whether a verdict is one of a training that a contributor signed,
@@ -327,12 +331,13 @@ func (s *State) CheckHubVerdict(t *HubTraining, party string, v federate.Signed)
 	case slices.Contains(t.Judged, party):
 		return errors.New("the contributor has given its verdict")
 	}
-	return s.verifyVerdict(party, v.Text, v.Sig)
+	return s.verdictsOf(t)(party, v.Text, v.Sig)
 }
 
 // hubTrainingRound is a training as the policy sees it.
 func hubTrainingRound(a HubTrainingAsk, f policies.Federation, p *entry.HubModelAsked) policies.Round {
 	return policies.Round{Region: f.Region, Self: a.Operator, Hub: f.Hub.Party, Regulator: f.With(policies.FederationRegulator)[0], Receiver: a.Operator,
 		Contributors: p.Contributors, Departments: f.With(policies.FederationKey), Threshold: f.Threshold, K: f.K, Dishonest: f.Dishonest, Scheme: p.Scheme,
-		Dataset: f.Dataset, Purpose: a.Request.Purpose, Period: a.Request.Period, MaxUnits: f.MaxUnits, Overlap: f.Overlap, Price: p.Price, At: a.At}
+		Dataset: f.Dataset, Purpose: a.Request.Purpose, Period: a.Request.Period, MaxUnits: f.MaxUnits, Overlap: f.Overlap, Price: p.Price, At: a.At,
+		Model: &policies.RoundModel{Spec: a.Request.Spec, Reserve: p.Reserve, Data: true}}
 }

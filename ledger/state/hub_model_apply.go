@@ -192,7 +192,7 @@ func (s *State) HubCertificate(t *HubTraining, parameters string) (*fit.Certific
 	if err != nil {
 		return nil, err
 	}
-	c, _, err = fit.ReadCertificate(c.Encode(), s.verifyVerdict)
+	c, _, err = fit.ReadCertificate(c.Encode(), s.verdictsOf(t))
 	return c, err
 }
 

@@ -67,7 +67,7 @@ func TestR39_ReceiversAskThemselves(t *testing.T) {
 				// The control: nothing but this check stands in the way.
 				p, _ := federate.DecodeProposal(j.Proposal)
 				_, reason := w.s.roundData(p, *j, w.now)
-				if reasons := w.s.book.DecideRound(roundOf(p, j, 0, w.now)); len(reasons) > 0 || reason != nil {
+				if reasons := w.s.book.DecideRound(w.s.roundOf(p, j, 0, w.now)); len(reasons) > 0 || reason != nil {
 					t.Errorf("%s: %s: refused for another reason: %v %v", party, what, reasons, reason)
 				}
 				// Replay is the same function.
