@@ -4,6 +4,10 @@ import "github.com/sandgate/sandgate/internal/bilingual"
 
 // texts are the errors of commands in Chinese.
 var texts = bilingual.Book{
+	"product %q trains no model":                                    "产品“%s”不是模型产品",
+	"failed to read the agreement: %w":                              "读取跨域协议失败：%w",
+	"the file holds two agreements":                                 "文件中有两份跨域协议",
+	"the file holds no agreement (kind: Federation)":                "文件中没有跨域协议（kind: Federation）",
 	"failed to write registry: %w":                                  "写出登记表失败：%w",
 	"the round ended as %s, expected %s":                            "轮次以 %s 结束，预期为 %s",
 	"failed to start a node: %w":                                    "启动节点失败：%w",

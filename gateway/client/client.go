@@ -44,6 +44,7 @@ type Client struct {
 	Model      sandgatev1.ModelServiceClient
 	Twin       sandgatev1.TwinServiceClient
 	Round      sandgatev1.RoundServiceClient
+	Training   sandgatev1.TrainingServiceClient
 	Node       sandgatev1.NodeServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
@@ -102,6 +103,7 @@ func Dial(kit *home.Kit, server string, with ...func(*Signer)) (*Client, error) 
 	c.Twin = signingTwin{sandgatev1.NewTwinServiceClient(conn), c}
 	c.Node = sandgatev1.NewNodeServiceClient(conn)
 	c.Round = signingRound{sandgatev1.NewRoundServiceClient(conn), c}
+	c.Training = signingTraining{sandgatev1.NewTrainingServiceClient(conn), c}
 	c.Operator = signing{sandgatev1.NewOperatorServiceClient(conn), c}
 	return c, nil
 }
