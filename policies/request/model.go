@@ -1,9 +1,9 @@
 package request
 
-import (
-	"strconv"
-	"strings"
-)
+import "strconv"
+
+// MethodRelations has twins tied by the unit; see RelationsTerms.
+const MethodRelations = "twin.relate"
 
 // ScoreFields is the body of a scoring call: the columns, then every row's values, one
 // field each. The ledger holds a salted commitment to it and nothing of it.
@@ -45,13 +45,13 @@ type RelatedTable struct {
 }
 
 // RelationsTerms are the terms of relations, which are of data sets in the order of their
-// ids.
+// ids: dataset.1, dataset.2 and so on.
 func RelationsTerms(tables []RelatedTable) map[string]string {
-	var ids []string
-	for _, t := range tables {
-		ids = append(ids, t.Dataset)
+	out := map[string]string{}
+	for i, t := range tables {
+		out[TermDataset+"."+strconv.Itoa(i+1)] = t.Dataset
 	}
-	return map[string]string{TermDatasets: strings.Join(ids, ",")}
+	return out
 }
 
 // RelationsFields is the body of the publication of relations, which the ledger shows: it

@@ -67,8 +67,6 @@ const (
 	MethodDestroy     = "snapshot.destroy"
 	MethodRisk        = "risk.assess"
 	MethodTwin        = "twin.publish" // terms dataset; the specification in the body
-	// MethodRelations has twins tied; terms datasets, the ids in order with commas between.
-	MethodRelations = "twin.relate"
 	// MethodScoreEncrypted has encrypted rows scored; terms model, rows.
 	MethodScoreEncrypted = "model.score_encrypted"
 )
@@ -81,16 +79,14 @@ const (
 	TermDigest  = "product_digest" // of the product's version; absent for an unknown product
 	TermJob     = "job"            // job id
 	TermDataset = "dataset"        // data set id
-	// TermDatasets are the ids of several data sets, in order, with commas between.
-	TermDatasets = "datasets"
-	TermModel    = "model"   // model id
-	TermRows     = "rows"    // how many rows are to be scored, a decimal number
-	TermRound    = "round"   // round id
-	TermRegion   = "region"  // name of an agreement
-	TermPeriod   = "period"  // of the data: a year or a month
-	TermScheme   = "scheme"  // bgv or mask; absent for the agreement's first
-	TermDomains  = "domains" // SHA-256 of the party ids in order, a line each; absent for all
-	TermSeconds  = "seconds" // until the deadline; absent for the default
+	TermModel   = "model"          // model id
+	TermRows    = "rows"           // how many rows are to be scored, a decimal number
+	TermRound   = "round"          // round id
+	TermRegion  = "region"         // name of an agreement
+	TermPeriod  = "period"         // of the data: a year or a month
+	TermScheme  = "scheme"         // bgv or mask; absent for the agreement's first
+	TermDomains = "domains"        // SHA-256 of the party ids in order, a line each; absent for all
+	TermSeconds = "seconds"        // until the deadline; absent for the default
 )
 
 // Statement is what a party says it asks for. Every text in it is printable
