@@ -67,6 +67,23 @@ line.axis{stroke:#ddd}.cell{fill:#a11}
 {{end}}</table></div>
 <figure>{{.Worth}}<figcaption>{{.Say "蓝：孪生学得；橙：真实数据学得者多出" "blue: learned on the twin; orange: how much more is learned on the data"}}</figcaption></figure>{{end}}
 
+{{if .Given}}{{with .Compared}}<h2>{{$.Say "同一语句、同一模型：孪生与真实数据" "The same texts and models on the twin and on the data"}}</h2>
+<p class="mark">{{$.Say "由持有发布结果者比较，不属于合格证：" "Compared by who holds the releases, no part of the certificate: "}}{{.Party}}, {{$.When}}. {{$.Say "两边都是已收费并加噪（或取整）的发布结果或免费的演练，比较不另花预算，也不透露更多。区间由双方的区间合成：加噪者对每个值有百分之九十五的把握，取整者必然成立；只反映噪声与取整。" "Both sides were released, noised or rounded, or rehearsed free of charge: comparing costs nothing and tells no more. Ranges put both intervals together: of noised values they hold in 95 of 100, of rounded ones always. They tell of noise and rounding alone."}}</p>
+{{if .Queries}}<div class="scroll" tabindex="0" role="region" aria-label="{{$.Plain "语句的误差" "errors of texts"}}"><table>
+<tr><th scope="col">{{$.Say "语句" "text"}}</th><th scope="col">{{$.Say "列" "column"}}</th><th scope="col" class="n">{{$.Say "比较的值（未比）" "values compared (not)"}}</th><th scope="col" class="n">{{$.Say "平均误差" "mean error"}}</th><th scope="col" class="n">{{$.Say "占真实均值" "of the data's mean"}}</th><th scope="col" class="n">{{$.Say "最差" "worst"}}</th></tr>
+{{range $q := .Queries}}{{if .Refused}}<tr><th scope="row">{{.Name}}</th><td colspan="5">{{$.Say "孪生上被拒" "refused on the twin"}}: {{.Refused}}</td></tr>
+{{else}}{{range .Columns}}<tr><th scope="row">{{$q.Name}}{{if not $q.Known}} †{{end}}</th><td>{{.Name}}</td><td class="n">{{.Cells}} ({{$.Missed $q .}})</td><td class="n">{{if .Cells}}{{$.Ranged .Mean}}{{else}}—{{end}}</td><td class="n">{{$.Share .}}</td><td class="n">{{if .Cells}}{{$.Ranged .Worst}}{{else}}—{{end}}</td></tr>
+{{end}}{{end}}{{end}}</table></div>
+<p>{{$.Say "误差为孪生之值与真实之值之差的绝对值，单位同该列。未比：只在一边出现的组、一边被抑制或缺失的值。†：网关不认得该语句为现有快照上答复过者，只核对了列。" "An error is the absolute difference between the twin's value and the data's, in the column's own unit. Not compared: groups that one side alone has, values withheld or missing on one. †: the gateway does not know the text as one that it answered on the snapshots in force; its columns alone were held together."}}</p>
+{{range $q := .Queries}}{{range .Columns}}{{if .Points}}<figure>{{$.Points $q .}}<figcaption>{{$q.Name}}: {{.Name}} — {{$.Say "橙：真实数据；蓝：孪生；线为区间" "orange: data; blue: twin; lines are intervals"}}{{if gt .Cells (len .Points)}} ({{len .Points}}/{{.Cells}}){{end}}</figcaption></figure>
+{{end}}{{end}}{{end}}{{end}}{{range $m := .Models}}<h3>{{$.Say "模型" "model"}} {{.Product}}</h3>
+{{if .Refused}}<p class="warn">{{$.Say "孪生上被拒" "refused on the twin"}}: {{.Refused}}</p>{{else}}<p>{{$.Say "检验结论：真实" "verdict: data"}} {{.Data}}, {{$.Say "孪生" "twin"}} {{.Twin}}. {{with .Agree}}{{if .Classes}}{{$.Say "两个模型在孪生的行上判为同一类的比例" "rows of the twin that both models put in the same class"}}{{else}}{{$.Say "两个模型在孪生的行上预测之差的均值，占标签范围" "mean difference of both models' predictions on rows of the twin, of the label's range"}}{{end}}: {{$.Percent .Share}} ({{.Rows}}).{{end}}</p>
+{{if .Figures}}<div class="scroll" tabindex="0" role="region" aria-label="{{$.Plain "模型的评估" "evaluation of the model"}} {{.Product}}"><table>
+<tr><th scope="col">{{$.Say "留出单元上的评估" "on held-out units"}}</th><th scope="col" class="n">{{$.Say "真实学、真实用" "data on data"}}</th><th scope="col" class="n">{{$.Say "孪生学、孪生用" "twin on twin"}}</th><th scope="col" class="n">{{$.Say "误差" "error"}}</th></tr>
+{{range .Figures}}<tr><th scope="row">{{$.Figure .}}</th><td class="n">{{$.Celled .Data}}</td><td class="n">{{$.Celled .Twin}}</td><td class="n">{{$.Ranged .Error}}</td></tr>
+{{end}}</table></div>
+<figure>{{$.Evaluated .}}<figcaption>{{$.Say "橙：真实数据；蓝：孪生；线为区间" "orange: data; blue: twin; lines are intervals"}}</figcaption></figure>{{end}}{{end}}
+{{end}}{{end}}{{end}}
 <h2>{{.Say "不保证" "What it does not promise"}}</h2>
 <p>{{.Say "三列以上的关系为最大熵；一个单元的各行除恒定列外相互独立；孪生上得到的结论须在真实数据上重新计算。" "Relations of three and more columns are those of greatest entropy; rows of a unit are independent but for its constant columns; what is found on the twin is to be computed again on the data."}}</p>
 </main></body></html>
