@@ -170,7 +170,25 @@ func (s *stage) compare(ctx context.Context) error {
 		}
 		r.Models = append(r.Models, m)
 	}
-	return s.a.compared(r)
+	if _, err := r.Encode(); err != nil {
+		return err
+	}
+	for _, t := range s.a.comparedSheets(r) {
+		s.a.say("  %s", "  %s", t.Title)
+		printTable(s.a.out, t.Header, t.Body, t.right...)
+	}
+	for _, q := range r.Queries {
+		if q.Refused != "" {
+			s.a.say("  %s: 孪生上被拒 %s", "  %s: refused on the twin: %s", q.Name, q.Refused)
+		}
+	}
+	for _, m := range r.Models {
+		if m.Refused != "" {
+			s.a.say("  %s: 孪生上被拒 %s", "  %s: refused on the twin: %s", m.Product, m.Refused)
+		}
+	}
+	s.a.say("  ✓ 只用到已发布的结果与免费的演练；区间只反映噪声与取整", "  ✓ of releases and free rehearsals alone; ranges tell of noise and rounding alone")
+	return nil
 }
 
 func (st step) query() *sandgatev1.QuerySpec {

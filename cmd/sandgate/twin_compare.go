@@ -100,7 +100,7 @@ func (a *app) releasedText(arg string) (released, error) {
 	if !utf8.Valid(text) {
 		return released{}, usageError{errors.New(a.t("SQL 不是 UTF-8 文本", "the SQL is not UTF-8 text"))}
 	}
-	job := arg[i+1:]
+	job, _, _ := strings.Cut(arg[i+1:], "/releases/")
 	if !strings.Contains(job, "/") {
 		job = "jobs/" + job
 	}

@@ -101,30 +101,41 @@ func (v view) Points(q compare.Query, c compare.Column) template.HTML {
 	if hi <= lo {
 		hi = lo + max(1, math.Abs(lo))
 	}
-	x := func(value float64) int { return labelled + int(math.Round((value-lo)/(hi-lo)*drawnOver)) }
+	x := func(value float64) int { return inset + int(math.Round((value-lo)/(hi-lo)*drawnOver)) }
 	var b strings.Builder
-	height := 2 * rowHeight * len(c.Points)
-	b.WriteString(opened(labelled+drawnOver+50, height+30, q.Name+": "+c.Name))
-	mark := func(y int, class, what, group string, cell compare.Cell) {
-		fmt.Fprintf(&b, `<g class="%s"><title>%s, %s: %s (%s – %s)</title><line x1="%d" y1="%d" x2="%d" y2="%d"/><circle cx="%d" cy="%d" r="4"/></g>`, class, template.HTMLEscapeString(group), what,
-			v.Num(cell.Value), v.Num(cell.Low), v.Num(cell.High), x(cell.Low), y, max(x(cell.High), x(cell.Low)+1), y, x(cell.Value), y)
-	}
-	for i := range 5 {
-		at := lo + (hi-lo)*float64(i)/4
-		fmt.Fprintf(&b, `<line class="axis" x1="%d" y1="0" x2="%d" y2="%d"/>%s`, x(at), x(at), height+4, text(x(at), height+20, "middle", v.Num(at)))
+	height := 3 * rowHeight * len(c.Points)
+	b.WriteString(opened(plotWidth, height+30, q.Name+": "+c.Name))
+	b.WriteString(axis(height, func(i int) string { return v.Tick(lo + (hi-lo)*float64(i)/4) }))
+	mark := func(y int, of series, group string, cell compare.Cell) {
+		b.WriteString(of.mark(y, x(cell.Low), x(cell.Value), x(cell.High), fmt.Sprintf("%s, %s: %s (%s – %s)", group, v.Plain(of.zh, of.en), v.Num(cell.Value), v.Num(cell.Low), v.Num(cell.High))))
 	}
 	for i, p := range c.Points {
-		y := 2 * rowHeight * i
-		name := p.Group
+		y, name := 3*rowHeight*i, p.Group
 		if name == "" {
 			name = v.Plain("全部", "all")
 		}
-		b.WriteString(text(labelled-8, y+rowHeight+4, "end", short(name)))
-		mark(y+rowHeight/2+4, "other", v.Plain("真实", "data"), name, p.Data)
-		mark(y+rowHeight+rowHeight/2-4, "own", v.Plain("孪生", "twin"), name, p.Twin)
+		b.WriteString(named(y, name))
+		mark(y+rowHeight+8, other, name, p.Data)
+		mark(y+2*rowHeight+6, own, name, p.Twin)
 	}
 	b.WriteString(`</svg>`)
 	return template.HTML(b.String())
+}
+
+// Tick is a number at an axis, short enough to stand beside the next.
+func (v view) Tick(x float64) string {
+	for _, unit := range []struct {
+		size float64
+		name string
+	}{{1e9, "G"}, {1e6, "M"}, {1e4, "k"}} {
+		if math.Abs(x) >= unit.size {
+			if unit.name == "k" {
+				unit.size = 1e3
+			}
+			return strconv.FormatFloat(x/unit.size, 'g', 3, 64) + unit.name
+		}
+	}
+	return strconv.FormatFloat(x, 'g', 4, 64)
 }
 
 // When it was compared.
