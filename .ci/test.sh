@@ -18,6 +18,8 @@ trap 'rm -rf "$(dirname "$SANDGATE_BIN")"' EXIT
 # Brings onnxruntime, without which exported models are not scored by it (and the test fails with CI=true).
 ./.ci/onnx.sh >/dev/null || echo "!! 没有 onnxruntime，导出模型的对照测试将跳过 · NO ONNXRUNTIME: the test that scores exported models with it is SKIPPED"
 ./.ci/strace.sh >/dev/null || echo "!! 没有 strace，系统调用故障注入将跳过；安装: sudo apt-get install strace · NO STRACE: the test that lets system calls fail is SKIPPED"
+command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
+	echo "!! 没有浏览器，孪生网页不在浏览器中检查；安装: sudo apt-get install chromium fonts-noto-cjk · NO BROWSER: the test that lays the page of a twin out in one is SKIPPED"
 cached=${XDG_CACHE_HOME:-$HOME/.cache}/sandgate/vault/vault-v1.21.2
 if [ -z "${VAULT_BIN:-}" ] && [ ! -x "$cached" ] && ! command -v vault >/dev/null; then
 	echo "!! 没有 Vault 服务器，相关测试将跳过；构建: make vault · NO VAULT SERVER: the tests of keys in Vault are SKIPPED (build one with: make vault)"

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandgate/sandgate/compute/twin"
+	"github.com/sandgate/sandgate/compute/twin/compare"
 	"github.com/sandgate/sandgate/compute/twin/report"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/certificate"
@@ -27,7 +28,7 @@ import (
 
 func (a *app) twinCmd() *cobra.Command {
 	c := &cobra.Command{Use: "twin", Short: "合成孪生：部门发布，运营机构免费抽取，没有一行属于任何人 · synthetic twins: published by departments, drawn from freely, not a row that is anyone's"}
-	c.AddCommand(a.twinPublishCmd(), a.twinListCmd(), a.twinShowCmd(), a.twinDownloadCmd(), a.twinVerifyCmd(), a.twinSampleCmd(), a.twinRelateCmd())
+	c.AddCommand(a.twinPublishCmd(), a.twinListCmd(), a.twinShowCmd(), a.twinDownloadCmd(), a.twinVerifyCmd(), a.twinSampleCmd(), a.twinCompareCmd(), a.twinRelateCmd())
 	return c
 }
 
@@ -226,13 +227,14 @@ func (a *app) twinListCmd() *cobra.Command {
 }
 
 func (a *app) twinShowCmd() *cobra.Command {
-	var page string
+	var page, with string
 	c := &cobra.Command{
 		Use:   "show DATASET|TWIN|DATASET+DATASET",
 		Short: "查看孪生：价格、列、质量、是否过期 · show a twin: price, columns, quality, whether it is stale",
 		Example: `  sandgate twin show social_insurance --kit ./kits/alpha
   sandgate twin show social_insurance --page quality.html --kit ./kits/alpha
   sandgate twin show population+social_insurance --kit ./kits/alpha
+  sandgate twin show social_insurance --page quality.html --with compared.json --kit ./kits/alpha
   sandgate twin show social_insurance -o json --kit ./kits/hrss`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -242,8 +244,11 @@ func (a *app) twinShowCmd() *cobra.Command {
 				}
 				return a.showRelated(c.Context(), args[0])
 			}
+			if with != "" && page == "" {
+				return usageError{errors.New(a.t("--with 与 --page 同用", "--with goes with --page"))}
+			}
 			if page != "" {
-				if err := a.twinPage(c.Context(), args[0], page); err != nil {
+				if err := a.twinPage(c.Context(), args[0], page, with); err != nil {
 					return err
 				}
 			}
@@ -263,11 +268,13 @@ func (a *app) twinShowCmd() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&page, "page", "", "另写一份质量报告网页，含图 also write a page on its quality, with plots")
+	c.Flags().StringVar(&with, "with", "", "网页中另示 twin compare -o json 的比较 · a comparison that the page also shows, of twin compare -o json")
 	return c
 }
 
-// twinPage writes the page on a twin's quality, of its verified document.
-func (a *app) twinPage(ctx context.Context, arg, page string) error {
+// twinPage writes the page on a twin's quality, of its verified document, and of a
+// comparison where one is named.
+func (a *app) twinPage(ctx context.Context, arg, page, with string) error {
 	_, document, x, err := a.fetchTwin(ctx, arg)
 	if err != nil {
 		return err
@@ -276,7 +283,13 @@ func (a *app) twinPage(ctx context.Context, arg, page string) error {
 	if err != nil {
 		return err
 	}
-	text, err := report.Page{Twin: t, Lines: []report.Line{
+	var compared *compare.Report
+	if with != "" {
+		if compared, err = comparison(with, t.Dataset, x.Outcome.Document); err != nil {
+			return err
+		}
+	}
+	text, err := report.Page{Twin: t, Compared: compared, Lines: []report.Line{
 		{ZH: "部门", EN: "department", Value: x.Department}, {ZH: "编号", EN: "twin", Value: x.Twin},
 		{ZH: "发布于", EN: "published", Value: policies.Clock(time.UnixMilli(x.At))}, {ZH: "账本", EN: "ledger entry", Value: fmt.Sprintf("%s %d", x.Origin, x.Seq)},
 		{ZH: "价格 ρ", EN: "price ρ", Value: rho(x.PriceNanoRho)},
@@ -321,24 +334,29 @@ func (a *app) twinDownloadCmd() *cobra.Command {
 // key that the gateway, whom the connection pins, signs by.
 func (a *app) fetchTwin(ctx context.Context, arg string) (envelope, document []byte, x *certificate.Twin, err error) {
 	err = a.withClient(func(cl *client.Client) error {
-		got, err := cl.Twin.DownloadTwin(ctx, &sandgatev1.DownloadTwinRequest{Name: twinName(arg)})
-		if err != nil {
-			return err
-		}
-		key, err := policies.ParseKey(got.GetKey())
-		if err != nil {
-			return err
-		}
-		envelope, document = got.GetEnvelope(), got.GetDocument()
-		if x, err = certificate.OpenTwin(envelope, key); err != nil {
-			return err
-		}
-		if r := got.GetStale(); r != nil {
-			a.note("! %s: %s", "! %s: %s", r.GetCode(), reasonText(r, a.lang))
-		}
-		_, err = x.Document(document)
+		envelope, document, x, err = a.fetchTwinBy(ctx, cl, arg)
 		return err
 	})
+	return envelope, document, x, err
+}
+
+func (a *app) fetchTwinBy(ctx context.Context, cl *client.Client, arg string) (envelope, document []byte, x *certificate.Twin, err error) {
+	got, err := cl.Twin.DownloadTwin(ctx, &sandgatev1.DownloadTwinRequest{Name: twinName(arg)})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	key, err := policies.ParseKey(got.GetKey())
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	envelope, document = got.GetEnvelope(), got.GetDocument()
+	if x, err = certificate.OpenTwin(envelope, key); err != nil {
+		return nil, nil, nil, err
+	}
+	if r := got.GetStale(); r != nil {
+		a.note("! %s: %s", "! %s: %s", r.GetCode(), reasonText(r, a.lang))
+	}
+	_, err = x.Document(document)
 	return envelope, document, x, err
 }
 
