@@ -50,7 +50,7 @@ func cityModels(hrss string, l licence) (*modelStory, error) {
 		}
 		rule = strings.Replace(rule, c, c+", train", 1)
 	}
-	rule = strings.TrimRight(rule, "\n") + "\n    models: {families: [logistic, tree], rho: \"0.05\", rows_per_month: 1000}\n"
+	rule = strings.TrimRight(rule, "\n") + "\n    models: {families: [logistic, tree], rho: \"0.05\", rows_per_month: 1000}\n    twin: {}\n"
 	l.text = strings.TrimRight(l.text, "\n") + "\njobs: [query, model]\n"
 	features := func(names ...string) (out []policies.ModelFeature) {
 		for _, n := range names {
@@ -137,6 +137,7 @@ func (s *stage) model(ctx context.Context, m *modelStory, st modelStep, regulato
 	if verdict != string(policies.VerdictPass) {
 		return s.caught(ctx, operator, got, st.caught, time.Since(start))
 	}
+	s.trained = append(s.trained, ownModel{operator, got.GetName()})
 	f, err := s.clients[operator].Model.DownloadModel(ctx, &sandgatev1.DownloadModelRequest{Name: got.GetName()})
 	if err != nil {
 		return err
