@@ -69,7 +69,7 @@ func (a *app) playFederation(ctx context.Context, o demoOptions) (err error) {
 		return texts.Errorf("failed to read the demo city's policy (run from the source folder, or pass --assets): %w", err)
 	}
 	f := &federation{a: a, o: o, dir: dir, nodes: map[string]*partner{}}
-	if f.rules, err = openToTraining(string(text), "linear, logistic", "0.08", "scheme: [key, filter", "base_yuan: [filter, measure", "district: [key, filter, join"); err != nil {
+	if f.rules, err = openToTraining(string(text), "linear, logistic", "0.1", "scheme: [key, filter", "base_yuan: [filter, measure", "district: [key, filter, join"); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.end()) }()
@@ -193,7 +193,7 @@ func (f *federation) agreement() (string, error) {
 		return "", err
 	}
 	v := policies.Federation{Region: regionName, Hub: policies.FederationHub{Party: hubParty, Key: home.PublicKey(ed25519.NewKeyFromSeed(k.Receipt).Public().(ed25519.PublicKey))}, Threshold: 2, Schemes: []string{"bgv", "mask"}, K: 3, Dishonest: 1,
-		Dataset: joinedData, Columns: joinedColumns, Purposes: joinedPurpose, MaxUnits: 100_000, Overlap: 2, Rho: policies.FederationRho{Round: "0.01", Period: "0.15"}, Models: joinedModels,
+		Dataset: joinedData, Columns: joinedColumns, Purposes: joinedPurpose, MaxUnits: 100_000, Overlap: 2, Rho: policies.FederationRho{Round: "0.01", Period: "0.2"}, Models: joinedModels,
 		NotBefore: time.Now().Add(-time.Hour).UTC().Truncate(time.Second), NotAfter: time.Now().AddDate(1, 0, 0).UTC().Truncate(time.Second)}
 	for p, roles := range map[string][]policies.FederationRole{province: {policies.FederationRegulator}, "alpha": {policies.FederationReceiver},
 		"city_a": {policies.FederationContributor, policies.FederationKey}, "city_b": {policies.FederationContributor, policies.FederationKey}, "city_c": {policies.FederationContributor}} {
