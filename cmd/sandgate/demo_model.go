@@ -44,7 +44,7 @@ func cityModels(hrss string, l licence) (*modelStory, error) {
 		return nil, err
 	}
 	_, rule, _ := strings.Cut(opened, "kind: Disclosure")
-	rule = "kind: Disclosure" + rule
+	rule = "kind: Disclosure" + rule + "    twin: {}\n"
 	l.text = strings.TrimRight(l.text, "\n") + "\njobs: [query, model]\n"
 	features := func(names ...string) (out []policies.ModelFeature) {
 		for _, n := range names {
@@ -131,6 +131,7 @@ func (s *stage) model(ctx context.Context, m *modelStory, st modelStep, regulato
 	if verdict != string(policies.VerdictPass) {
 		return s.caught(ctx, operator, got, st.caught, time.Since(start))
 	}
+	s.trained = append(s.trained, ownModel{operator, got.GetName()})
 	f, err := s.clients[operator].Model.DownloadModel(ctx, &sandgatev1.DownloadModelRequest{Name: got.GetName()})
 	if err != nil {
 		return err

@@ -43,6 +43,7 @@ type Client struct {
 	Verify     sandgatev1.VerificationServiceClient
 	Model      sandgatev1.ModelServiceClient
 	Twin       sandgatev1.TwinServiceClient
+	Relations  sandgatev1.RelationsServiceClient
 	Round      sandgatev1.RoundServiceClient
 	Training   sandgatev1.TrainingServiceClient
 	Node       sandgatev1.NodeServiceClient
@@ -101,6 +102,7 @@ func Dial(kit *home.Kit, server string, with ...func(*Signer)) (*Client, error) 
 	c.Verify = signingVerification{c.Verify, c}
 	c.Model = signingModel{c.Model, c}
 	c.Twin = signingTwin{sandgatev1.NewTwinServiceClient(conn), c}
+	c.Relations = signingRelations{sandgatev1.NewRelationsServiceClient(conn), c}
 	c.Node = sandgatev1.NewNodeServiceClient(conn)
 	c.Round = signingRound{sandgatev1.NewRoundServiceClient(conn), c}
 	c.Training = signingTraining{sandgatev1.NewTrainingServiceClient(conn), c}
