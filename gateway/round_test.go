@@ -184,6 +184,10 @@ func (r *region) propose(scheme, sql string, change func(p *federate.Proposal, b
 	rand.Read(random)
 	b := &federate.Brief{V: federate.Version, Kind: federate.BriefQuery, Salt: hex.EncodeToString(random[:32]), Region: "delta", Dataset: "visits", Purpose: attack.Purpose, Terms: federate.Terms{MaxUnits: 4096, Overlap: 1, Period: "2026-10"},
 		Query: &federate.QueryBrief{SQL: sql, Price: int64(budget.DefaultQuery)}}
+	var err error
+	if b.Query.Post, err = r.arenas["city_a"].Domain.PostOf(r.t.Context(), "institute", sql, attack.Purpose); err != nil {
+		r.t.Fatal(err)
+	}
 	plan, q, err := r.arenas["city_a"].Domain.PlanRound(r.t.Context(), "institute", b)
 	if err != nil {
 		r.t.Fatal(err)
@@ -349,8 +353,11 @@ func TestR39_DomainsRefuse(t *testing.T) {
 		"a lower threshold": {"FEDERATION_OUTSIDE", roundSQL, func(p *federate.Proposal, _ *federate.Brief) { p.Departments, p.Threshold = roundCities[:1], 1 }},
 		"no dishonest":      {"FEDERATION_OUTSIDE", roundSQL, func(p *federate.Proposal, _ *federate.Brief) { p.Dishonest = 0 }},
 		"a column":          {"FEDERATION_OUTSIDE", "SELECT district, COUNT(*) AS n FROM visits WHERE age > 3 GROUP BY district", nil},
-		"another text": {"FEDERATION_SCHEMA", roundSQL, func(_ *federate.Proposal, b *federate.Brief) {
+		"another text": {"FEDERATION_POST", roundSQL, func(_ *federate.Proposal, b *federate.Brief) {
 			b.Query.SQL = strings.Replace(roundSQL, "SUM(fee)", "AVG(fee)", 1)
+		}},
+		"other names": {"FEDERATION_POST", roundSQL, func(_ *federate.Proposal, b *federate.Brief) {
+			b.Query.SQL = strings.Replace(roundSQL, "AS total", "AS n2", 1)
 		}},
 		"less noise":   {"FEDERATION_SCHEMA", roundSQL, func(p *federate.Proposal, _ *federate.Brief) { p.Columns[0].Sigma2.Rsh(p.Columns[0].Sigma2, 1) }},
 		"a model":      {"FEDERATION_BRIEF", roundSQL, func(_ *federate.Proposal, b *federate.Brief) { b.Kind = "poem" }},
