@@ -29,6 +29,8 @@ import (
 	"github.com/sandgate/sandgate/gateway/attack"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/gateway/node"
+	"github.com/sandgate/sandgate/ledger/metering"
+	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/policies/request"
 	"github.com/sandgate/sandgate/policies/signature"
@@ -380,6 +382,13 @@ func TestR39_HubRunsRounds(t *testing.T) {
 			t.Error("the ledger holds the proposal's nonce")
 		}
 	}
+	r.a.Domain.Look(func(s *state.State) {
+		st := metering.Of(s, metering.Period{From: time.Now().Add(-time.Hour), To: time.Now().Add(time.Hour)}, metering.Filter{})
+		if len(st.Lines) != 1 || st.Lines[0].Operator != attack.Op(0) || st.Lines[0].Calls != 2 || st.Lines[0].Rows != 6 || int64(st.Lines[0].Rho) != 2*list.GetRounds()[0].GetPriceNanoRho() ||
+			len(st.Contributions) != 1 || st.Contributions[0].Calls != 2 {
+			t.Errorf("two rounds are metered as %+v", st)
+		}
+	})
 	for p := range r.stops {
 		r.leave(p)
 	}

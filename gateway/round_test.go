@@ -29,6 +29,7 @@ import (
 	"github.com/sandgate/sandgate/gateway/attack"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/gateway/node"
+	"github.com/sandgate/sandgate/ledger/metering"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/policies/request"
@@ -329,8 +330,25 @@ func TestR39_DomainsAnswerTogether(t *testing.T) {
 			if data := party != "overseer"; (x.Joined.Data != nil) != data || data && r.spent(party) != budget.Nano(i+1)*p.Price() || !data && r.spent(party) != 0 {
 				t.Errorf("%s paid %d", party, r.spent(party))
 			}
+			r.metered(party, int64(i+1), p.Price())
 		}
 	}
+}
+
+// metered holds a domain's own statement to the rounds in which its data were read.
+func (r *region) metered(party string, rounds int64, price budget.Nano) {
+	r.t.Helper()
+	r.arenas[party].Domain.Look(func(s *state.State) {
+		st := metering.Of(s, metering.Period{From: time.Now().Add(-time.Hour), To: time.Now().Add(time.Hour)}, metering.Filter{Operator: "institute"})
+		if party == "overseer" {
+			if len(st.Lines) != 0 {
+				r.t.Errorf("who has no data meters %+v", st.Lines)
+			}
+		} else if len(st.Lines) != 1 || st.Lines[0].Calls != rounds || st.Lines[0].Rho != budget.Nano(rounds)*price || st.Lines[0].Purpose != attack.Purpose ||
+			len(st.Contributions) != 1 || st.Contributions[0].Department != attack.Department || st.Contributions[0].Calls != rounds {
+			r.t.Errorf("%s meters %+v", party, st)
+		}
+	})
 }
 
 // R39: what the agreement, the catalogue or the budget of one domain does not allow ends
