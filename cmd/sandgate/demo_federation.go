@@ -69,7 +69,7 @@ func (a *app) playFederation(ctx context.Context, o demoOptions) (err error) {
 		return texts.Errorf("failed to read the demo city's policy (run from the source folder, or pass --assets): %w", err)
 	}
 	f := &federation{a: a, o: o, dir: dir, nodes: map[string]*partner{}}
-	if f.rules, err = openToTraining(string(text), "linear, logistic", "0.1", "scheme: [key, filter", "base_yuan: [filter, measure", "district: [key, filter, join"); err != nil {
+	if f.rules, err = openToTraining(string(text), "linear, logistic", "0.088", "scheme: [key, filter", "base_yuan: [filter, measure", "district: [key, filter, join"); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.end()) }()
@@ -192,7 +192,7 @@ func (f *federation) agreement() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	v := policies.Federation{Region: regionName, Hub: policies.FederationHub{Party: hubParty, Key: home.PublicKey(ed25519.NewKeyFromSeed(k.Receipt).Public().(ed25519.PublicKey))}, Threshold: 2, Schemes: []string{"bgv", "mask"}, K: 3, Dishonest: 1,
+	v := policies.Federation{Region: regionName, Hub: policies.FederationHub{Party: hubParty, Key: home.PublicKey(ed25519.NewKeyFromSeed(k.Receipt).Public().(ed25519.PublicKey)), Origin: f.hub.home.Config.Origin}, Threshold: 2, Schemes: []string{"bgv", "mask"}, K: 3, Dishonest: 1,
 		Dataset: joinedData, Columns: joinedColumns, Purposes: joinedPurpose, MaxUnits: 100_000, Overlap: 2, Rho: policies.FederationRho{Round: "0.01", Period: "0.2"}, Models: joinedModels,
 		NotBefore: time.Now().Add(-time.Hour).UTC().Truncate(time.Second), NotAfter: time.Now().AddDate(1, 0, 0).UTC().Truncate(time.Second)}
 	for p, roles := range map[string][]policies.FederationRole{province: {policies.FederationRegulator}, "alpha": {policies.FederationReceiver},
@@ -265,6 +265,14 @@ func (f *federation) signed() (string, error) {
 	}
 	made, err := f.agreement()
 	if err != nil {
+		return "", err
+	}
+	// The operator has the text that it is named in, and checks answers by it.
+	own := filepath.Join(f.dir, hubParty, "kits", "alpha", "agreements")
+	if err := os.MkdirAll(own, 0o700); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(own, regionName+".yaml"), []byte(made), 0o600); err != nil {
 		return "", err
 	}
 	return made, os.WriteFile(path, []byte(made), 0o600)
@@ -376,6 +384,13 @@ func (f *federation) ended(ctx context.Context, r *sandgatev1.Round, want sandga
 	}
 	got, err := f.hub.clients["alpha"].Round.GetRoundRelease(ctx, &sandgatev1.GetRoundReleaseRequest{Name: r.GetName()})
 	if err != nil {
+		return err
+	}
+	agreed, err := a.agreement(filepath.Join(f.dir, "federation.yaml"), regionName)
+	if err != nil {
+		return err
+	}
+	if err := client.CheckRound(*agreed, "alpha", "", got); err != nil {
 		return err
 	}
 	if err := f.hub.keep(got.GetRelease().GetReceipt()); err != nil {

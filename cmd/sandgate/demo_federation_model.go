@@ -30,7 +30,7 @@ func openToTraining(hrss, families, rho string, columns ...string) (string, erro
 }
 
 // joinedModels is what the cities' agreement says of models.
-var joinedModels = &policies.FederationModels{Families: []policies.ModelFamily{policies.FamilyLinear, policies.FamilyLogistic}, Rho: "0.1"}
+var joinedModels = &policies.FederationModels{Families: []policies.ModelFamily{policies.FamilyLinear, policies.FamilyLogistic}, Rho: "0.088"}
 
 // joinedModel is who pays contributions on a base of 5 000 yuan and more.
 var joinedModel = policies.ModelSpec{Dataset: joinedData, Family: policies.FamilyLogistic, Label: policies.ModelLabel{Column: "base_yuan", Threshold: "5000.00"},
