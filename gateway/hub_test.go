@@ -29,7 +29,10 @@ import (
 	"github.com/sandgate/sandgate/gateway/attack"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/gateway/node"
+	"github.com/sandgate/sandgate/ledger/metering"
+	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 	"github.com/sandgate/sandgate/policies/signature"
 )
 
@@ -206,7 +209,11 @@ func (m *hubMember) Deliver(_ context.Context, session string, p *federate.Propo
 	if err != nil {
 		return nil, err
 	}
-	d := &federate.Delivery{V: federate.Version, Session: session, From: m.party, Receiver: p.Receiver, At: time.Now().Unix(), Brief: p.Brief, Values: values, Release: rel.Encode()}
+	asked, err := request.Open(b.Asked.Request)
+	if err != nil {
+		return nil, err
+	}
+	d := &federate.Delivery{V: federate.Version, Request: asked.Statement.Request, Post: b.Query.Post, Session: session, From: m.party, Receiver: p.Receiver, At: time.Now().Unix(), Brief: p.Brief, Values: values, Release: rel.Encode()}
 	m.r.mu.Lock()
 	defer m.r.mu.Unlock()
 	if m.r.deliver != nil {
@@ -346,6 +353,7 @@ func TestR39_HubRunsRounds(t *testing.T) {
 		if d, err := federate.DecodeDelivery(answer.GetDelivery().GetText()); err != nil || r.verify(attack.Regulator, answer.GetDelivery().GetText(), answer.GetDelivery().GetSig()) != nil || d.Receiver != attack.Op(0) {
 			t.Errorf("the delivery: %v", err)
 		}
+		r.lies(got, answer)
 	}
 	// The domains that have part and the regulator see it; the regulator may fetch it.
 	for party, want := range map[string]int{attack.Op(0): 2, attack.Op(1): 0, "city_a": 2, attack.Department: 0, attack.Regulator: 2} {
@@ -374,6 +382,13 @@ func TestR39_HubRunsRounds(t *testing.T) {
 			t.Error("the ledger holds the proposal's nonce")
 		}
 	}
+	r.a.Domain.Look(func(s *state.State) {
+		st := metering.Of(s, metering.Period{From: time.Now().Add(-time.Hour), To: time.Now().Add(time.Hour)}, metering.Filter{})
+		if len(st.Lines) != 1 || st.Lines[0].Operator != attack.Op(0) || st.Lines[0].Calls != 2 || st.Lines[0].Rows != 6 || int64(st.Lines[0].Rho) != 2*list.GetRounds()[0].GetPriceNanoRho() ||
+			len(st.Contributions) != 1 || st.Contributions[0].Calls != 2 {
+			t.Errorf("two rounds are metered as %+v", st)
+		}
+	})
 	for p := range r.stops {
 		r.leave(p)
 	}

@@ -4,6 +4,7 @@ import "github.com/sandgate/sandgate/internal/bilingual"
 
 // texts are the errors of commands in Chinese.
 var texts = bilingual.Book{
+	"the training ended as %s, expected %s":                         "训练以 %s 结束，预期为 %s",
 	"product %q trains no model":                                    "产品“%s”不是模型产品",
 	"failed to read the agreement: %w":                              "读取跨域协议失败：%w",
 	"the file holds two agreements":                                 "文件中有两份跨域协议",
@@ -35,6 +36,8 @@ var texts = bilingual.Book{
 	"verdict %s, expected %s":                                                   "结论为 %s，预期为 %s",
 	"the file has more than %d bytes":                                           "文件超过 %d 字节",
 	"failed to write certificate: %w":                                           "写出合格证失败：%w",
+	"failed to read the agreement: %w":                                          "读取跨域协议失败：%w",
+	"the answer is of another round than the one that was asked for":            "结果属于另一轮，不是所问的那一轮",
 	"failed to read certificate: %w":                                            "读取合格证失败：%w",
 	"no key":                                                                    "没有密钥",
 	"failed to read the evaluation of the certificate":                          "读取合格证的评估失败",
