@@ -36,7 +36,6 @@ var texts = bilingual.Book{
 	"verdict %s, expected %s":                                                   "结论为 %s，预期为 %s",
 	"the file has more than %d bytes":                                           "文件超过 %d 字节",
 	"failed to write certificate: %w":                                           "写出合格证失败：%w",
-	"failed to read the agreement: %w":                                          "读取跨域协议失败：%w",
 	"the answer is of another round than the one that was asked for":            "结果属于另一轮，不是所问的那一轮",
 	"failed to read certificate: %w":                                            "读取合格证失败：%w",
 	"no key":                                                                    "没有密钥",
