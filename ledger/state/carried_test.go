@@ -46,7 +46,7 @@ var everyKind = []entry.Kind{entry.KindGenesis, entry.KindStarted, entry.KindSto
 	entry.KindTwinReserved, entry.KindTwinPublished, entry.KindTwinFailed, entry.KindRelationsReserved, entry.KindRelationsPublished, entry.KindRelationsFailed,
 	entry.KindHubProposed, entry.KindHubReleased, entry.KindHubFailed,
 	entry.KindHubModelAsked, entry.KindHubModelPass, entry.KindHubModelAnswered, entry.KindHubModelMissed, entry.KindHubModelJudged, entry.KindHubModelCertified, entry.KindHubModelEnded,
-	entry.KindRoundJoined, entry.KindRoundAnswered, entry.KindRoundEnded, entry.KindMarked, entry.KindRecorded}
+	entry.KindRoundJoined, entry.KindRoundAnswered, entry.KindRoundEnded, entry.KindRoundVerdict, entry.KindMarked, entry.KindRecorded}
 
 // An entry has one body for each kind but one.
 func TestEveryKindIsListed(t *testing.T) {
