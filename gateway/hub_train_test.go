@@ -171,7 +171,7 @@ func (d *hubTrainee) Judge(ctx context.Context, t *federate.Trial, brief []byte)
 	}
 	m, b, err := modelOf(brief)
 	if err == nil && says == "another run" {
-		m, err = fit.Of(fit.Brief{Run: strings.Repeat("7", 32), Decryptors: b.Decryptors, Dishonest: b.Dishonest, Retries: b.Retries, Design: b.Design, Answers: b.Answers}, federate.Terms{MaxUnits: 1000, Overlap: 1, Period: "2026"}, b.Design)
+		m, err = fit.Of(fit.Brief{Run: strings.Repeat("7", 32), Spec: b.Spec, Decryptors: b.Decryptors, Dishonest: b.Dishonest, Retries: b.Retries, Design: b.Design, Answers: b.Answers}, federate.Terms{MaxUnits: 1000, Overlap: 1, Period: "2026"}, b.Design)
 	}
 	var text []byte
 	if err == nil {

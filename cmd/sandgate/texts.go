@@ -4,6 +4,7 @@ import "github.com/sandgate/sandgate/internal/bilingual"
 
 // texts are the errors of commands in Chinese.
 var texts = bilingual.Book{
+	"the signature of the verdict does not verify":                                          "检验结论的签名不符",
 	"the training ended as %s, expected %s":                                                 "训练以 %s 结束，预期为 %s",
 	"product %q trains no model":                                                            "产品“%s”不是模型产品",
 	"failed to read the agreement: %w":                                                      "读取跨域协议失败：%w",
