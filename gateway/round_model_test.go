@@ -335,9 +335,6 @@ func (c *course) lies(first []fit.Answer) {
 	c.refused("other retries", "FEDERATION_UNASKED", first, func(b *fit.Brief) { b.Retries = 0 }, nil)
 	c.refused("another specification", "FEDERATION_UNASKED", first, func(b *fit.Brief) { b.Spec.HoldOut = 30 }, nil)
 	c.refused("too dear", "FEDERATION_MODELS", nil, func(b *fit.Brief) { b.Run, b.Spec.Rho = strings.Repeat("9", 32), "0.039" }, nil)
-	c.refused("a column beyond the agreement", "MODEL_INVALID", nil, func(b *fit.Brief) {
-		b.Run, b.Spec.Features = strings.Repeat("9", 32), []policies.ModelFeature{{Column: "id"}}
-	}, nil)
 }
 
 // judged has the cities try a model that is complete: each verdict is signed, stands in its
