@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -44,6 +45,7 @@ type aggregator struct {
 type gathered struct {
 	round    string             // or the training that it is a pass of
 	training *conducted         // nil of a query
+	post     []byte             // of a query: how its columns are named, ordered and cut
 	delivery *federate.Delivery // the answer, once the regulator's node handed it in
 	digest   string             // of its text
 }
@@ -180,7 +182,7 @@ func (a *aggregator) deliver(session string, _ *federate.Proposal, dl *federate.
 		if err != nil || federate.ValuesDigest(values) != dl.Values {
 			return errors.New("the delivery does not hold the sums of a pass")
 		}
-	} else if _, err := loadDelivery(dl); err != nil {
+	} else if _, err := loadDelivery(dl); err != nil || !bytes.Equal(dl.Post, g.post) {
 		return errDelivery
 	}
 	text, err := json.Marshal(delivered{s.Text, s.Sig})

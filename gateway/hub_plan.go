@@ -38,6 +38,7 @@ type proposing struct {
 	signed   *request.Signed
 	core     algebra.Core // with its literals
 	post     algebra.Post
+	cut      []byte // post, as the brief holds it
 	proposal federate.Proposal
 	brief    []byte
 	planned  entry.HubProposed // what the plan was made for
@@ -158,14 +159,18 @@ func (p *proposing) propose(text string, asked []byte, decided state.HubDecision
 	if err != nil {
 		return fmt.Errorf("failed to encode the plan: %w", err)
 	}
+	post, err := json.Marshal(p.post)
+	if err != nil {
+		return fmt.Errorf("failed to encode post-processing: %w", err)
+	}
 	envelope, err := p.signed.Envelope()
 	if err != nil {
 		return fmt.Errorf("failed to encode the request: %w", err)
 	}
 	f, r := decided.Agreement, p.ask.Request
 	brief := federate.Brief{V: federate.Version, Kind: federate.BriefQuery, Region: f.Region, Dataset: f.Dataset, Purpose: r.Purpose, Terms: decided.Terms, Salt: salt, Asked: federate.Asked{Request: envelope, Salt: asked},
-		Query: &federate.QueryBrief{SQL: text, Price: int64(price), Plan: planText}}
-	p.brief = brief.Encode()
+		Query: &federate.QueryBrief{SQL: text, Price: int64(price), Plan: planText, Post: post}}
+	p.brief, p.cut = brief.Encode(), post
 	if _, f := federate.DecodeBrief(p.brief); f != nil {
 		return refusal(*f.Reason)
 	}
@@ -227,13 +232,10 @@ func (d *Domain) beginRound(ctx context.Context, p *proposing) error {
 	}
 	a, session := d.aggregator, p.proposal.Session()
 	a.mu.Lock()
-	a.rounds[session] = &gathered{round: id}
+	a.rounds[session] = &gathered{round: id, post: p.cut}
 	a.mu.Unlock()
 	d.opt.Logger.Info("round proposed", "round", id)
-	// The names and the order that the text gives its columns are not in the ledger.
-	if err = d.savePost(id, p.post); err == nil {
-		_, err = a.hub.Propose(&p.proposal, p.brief)
-	}
+	_, err = a.hub.Propose(&p.proposal, p.brief)
 	// One that was cancelled, or ended otherwise, between ledger and hub must not run on there.
 	var now state.HubRound
 	if d.log.View(func() { now, _ = d.state.HubRound(id) }); err == nil && now.Phase != state.PhaseReserved {

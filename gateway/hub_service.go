@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/federate"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
@@ -139,6 +140,8 @@ func (s *roundService) GetRoundRelease(ctx context.Context, req *sandgatev1.GetR
 	}
 	out := &sandgatev1.RoundRelease{Release: releaseOf(a), Round: d.roundOf(r), Delivery: &sandgatev1.SignedText{Text: text.Text, Sig: text.Sig}}
 	out.Release.Name = "rounds/" + id + "/release"
+	note := a.Release.OverlapNote()
+	out.OverlapNote, out.OverlapNoteEn = note.ZH, note.EN
 	return out, nil
 }
 
@@ -147,7 +150,7 @@ func (s *roundService) GetHub(ctx context.Context, _ *sandgatev1.GetHubRequest) 
 		return nil, err
 	}
 	out := &sandgatev1.Hub{Key: s.d.hubPublicKey()}
-	s.d.log.View(func() { out.Regions = s.d.state.Book().Federations() })
+	s.d.log.View(func() { out.Regions = s.d.state.Book().Federations(); out.Origin = s.d.state.Genesis().Origin })
 	return out, nil
 }
 
@@ -186,9 +189,9 @@ func (d *Domain) readRoundAnswer(id string, r state.HubRound) (*Answer, delivere
 	if digest := rel.Digest(); hex.EncodeToString(digest[:]) != r.Released.Digest {
 		return nil, text, errors.New("the release is not the one that the ledger commits to")
 	}
-	post, err := d.readPost(id)
-	if err != nil {
-		return nil, text, err
+	var post algebra.Post // which the regulator signed with the answer
+	if err := json.Unmarshal(dl.Post, &post); err != nil {
+		return nil, text, fmt.Errorf("failed to read post-processing: %w", err)
 	}
 	if rel, err = rel.Apply(post); err != nil {
 		return nil, text, err

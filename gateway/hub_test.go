@@ -29,7 +29,10 @@ import (
 	"github.com/sandgate/sandgate/gateway/attack"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/gateway/node"
+	"github.com/sandgate/sandgate/ledger/metering"
+	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
+	"github.com/sandgate/sandgate/policies/request"
 	"github.com/sandgate/sandgate/policies/signature"
 )
 
@@ -45,6 +48,19 @@ type hubSite struct {
 	refuses map[string]policies.Reason
 	schema  map[string]string
 	deliver func(*federate.Delivery) // changes a delivery before it is signed
+	// trainees stand in the place of the parties' domains in trainings; fails is in how many
+	// rounds a city breaks off, says what it answers to a trial.
+	trainees map[string]*hubTrainee
+	fails    map[string]int
+	says     map[string]string
+}
+
+// domain is what is behind the node of a party.
+func (r *hubSite) domain(party string) node.Domain {
+	if d, ok := r.trainees[party]; ok {
+		return d
+	}
+	return &hubMember{r: r, party: party, brief: map[string]*federate.Brief{}}
 }
 
 var hubCities = []string{"city_a", "city_b", "city_c"}
@@ -55,7 +71,8 @@ func newHubSite(t *testing.T) *hubSite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &hubSite{t: t, a: a, keys: map[string]crypto.Signer{}, stops: map[string]func(){}, refuses: map[string]policies.Reason{}, schema: map[string]string{}}
+	r := &hubSite{t: t, a: a, keys: map[string]crypto.Signer{}, stops: map[string]func(){}, refuses: map[string]policies.Reason{}, schema: map[string]string{},
+		trainees: map[string]*hubTrainee{}, fails: map[string]int{}, says: map[string]string{}}
 	t.Cleanup(func() {
 		for _, stop := range r.stops {
 			stop()
@@ -206,7 +223,11 @@ func (m *hubMember) Deliver(_ context.Context, session string, p *federate.Propo
 	if err != nil {
 		return nil, err
 	}
-	d := &federate.Delivery{V: federate.Version, Session: session, From: m.party, Receiver: p.Receiver, At: time.Now().Unix(), Brief: p.Brief, Values: values, Release: rel.Encode()}
+	asked, err := request.Open(b.Asked.Request)
+	if err != nil {
+		return nil, err
+	}
+	d := &federate.Delivery{V: federate.Version, Request: asked.Statement.Request, Post: b.Query.Post, Session: session, From: m.party, Receiver: p.Receiver, At: time.Now().Unix(), Brief: p.Brief, Values: values, Release: rel.Encode()}
 	m.r.mu.Lock()
 	defer m.r.mu.Unlock()
 	if m.r.deliver != nil {
@@ -244,7 +265,7 @@ func (r *hubSite) attend(parties ...string) {
 		key := r.key(p)
 		n := node.New(node.Config{Party: p, MinContributors: 3, Schemes: []federate.Scheme{scheme, mask.Scheme{}}, Journal: j, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 			Sign:   func(text []byte) ([]byte, error) { return signature.Sign(key, text) },
-			Verify: r.verify, Domain: &hubMember{r: r, party: p, brief: map[string]*federate.Brief{}}}, node.Remote(conn))
+			Verify: r.verify, Domain: r.domain(p)}, node.Remote(conn))
 		ctx, cancel := context.WithCancel(r.t.Context())
 		over := make(chan struct{})
 		go func() {
@@ -346,6 +367,7 @@ func TestR39_HubRunsRounds(t *testing.T) {
 		if d, err := federate.DecodeDelivery(answer.GetDelivery().GetText()); err != nil || r.verify(attack.Regulator, answer.GetDelivery().GetText(), answer.GetDelivery().GetSig()) != nil || d.Receiver != attack.Op(0) {
 			t.Errorf("the delivery: %v", err)
 		}
+		r.lies(got, answer)
 	}
 	// The domains that have part and the regulator see it; the regulator may fetch it.
 	for party, want := range map[string]int{attack.Op(0): 2, attack.Op(1): 0, "city_a": 2, attack.Department: 0, attack.Regulator: 2} {
@@ -374,6 +396,13 @@ func TestR39_HubRunsRounds(t *testing.T) {
 			t.Error("the ledger holds the proposal's nonce")
 		}
 	}
+	r.a.Domain.Look(func(s *state.State) {
+		st := metering.Of(s, metering.Period{From: time.Now().Add(-time.Hour), To: time.Now().Add(time.Hour)}, metering.Filter{})
+		if len(st.Lines) != 1 || st.Lines[0].Operator != attack.Op(0) || st.Lines[0].Calls != 2 || st.Lines[0].Rows != 6 || int64(st.Lines[0].Rho) != 2*list.GetRounds()[0].GetPriceNanoRho() ||
+			len(st.Contributions) != 1 || st.Contributions[0].Calls != 2 {
+			t.Errorf("two rounds are metered as %+v", st)
+		}
+	})
 	for p := range r.stops {
 		r.leave(p)
 	}

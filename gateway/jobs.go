@@ -469,7 +469,7 @@ func (d *Domain) load(j, from state.Job, digest [32]byte) (*release.Release, *al
 	return rel, post.Query, err
 }
 
-// readPost reads how a job, or a round, had its columns named, ordered and cut.
+// readPost reads how a job had its columns named, ordered and cut.
 func (d *Domain) readPost(job string) (post algebra.Post, err error) {
 	text, err := os.ReadFile(d.postPath(job))
 	if err != nil {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -323,6 +324,7 @@ func (x *partner) Deliver(ctx context.Context, session string, p *federate.Propo
 	}
 	defer clear(t.sums)
 	var release []byte
+	var post json.RawMessage
 	if t.pass != nil {
 		release = fit.EncodeValues(t.sums) // the noisy sums are what every party goes on from
 	} else {
@@ -330,9 +332,9 @@ func (x *partner) Deliver(ctx context.Context, session string, p *federate.Propo
 		if err != nil {
 			return nil, err
 		}
-		release = rel.Encode()
+		release, post = rel.Encode(), t.brief.Query.Post
 	}
-	out := &federate.Delivery{V: federate.Version, Session: session, From: x.party, Receiver: p.Receiver, At: x.d.opt.Now().Unix(), Brief: t.digest, Values: values, Release: release}
+	out := &federate.Delivery{V: federate.Version, Session: session, From: x.party, Receiver: p.Receiver, At: x.d.opt.Now().Unix(), Brief: t.digest, Values: values, Release: release, Request: t.joined.Request.Statement.Request, Post: post}
 	text := out.Encode()
 	return text, refusedAs(x.end(ctx, t, entry.RoundEnded{Session: session, Release: federate.DeliveryDigest(text), Values: values}))
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/sandgate/sandgate/compute/federate"
 	"github.com/sandgate/sandgate/compute/federate/query"
@@ -17,6 +18,15 @@ func (d *Domain) PlanRound(ctx context.Context, receiver string, b *federate.Bri
 		return nil, nil, err
 	}
 	return p.plan, q, nil
+}
+
+// PostOf is how a statement names, orders and cuts its columns, by the domain's analysis.
+func (d *Domain) PostOf(ctx context.Context, receiver, sql, purpose string) ([]byte, error) {
+	p := &prepared{}
+	if _, err := d.analyse(ctx, receiver, p, Query{SQL: sql, Purpose: purpose}); err != nil {
+		return nil, err
+	}
+	return json.Marshal(p.query.Post)
 }
 
 // Deciding is what a party's node answers a proposal.

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -49,6 +51,10 @@ func (d *Domain) planRound(ctx context.Context, receiver string, b *federate.Bri
 		return nil, nil, &Refusal{Reasons: p.analysis}
 	case p.query.Post.Query != nil || p.request.Core == nil:
 		return nil, nil, invalid("FEDERATION_POST", "跨域查询只能是可保护的核心，不含后处理", "a query over domains is protected core alone, without post-processing")
+	}
+	// What the columns are called and in which order they stand is signed with the answer.
+	if post, err := json.Marshal(p.query.Post); err != nil || !bytes.Equal(post, b.Query.Post) {
+		return nil, nil, invalid("FEDERATION_POST", "任务书所列各列的名称或次序与语句不符", "names or order of the columns in the brief are not those of its statement")
 	}
 	p.request.Query, p.request.Epoch = d.commitment(canonical, nil)
 	var facts []protect.Facts

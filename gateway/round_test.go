@@ -29,6 +29,7 @@ import (
 	"github.com/sandgate/sandgate/gateway/attack"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/gateway/node"
+	"github.com/sandgate/sandgate/ledger/metering"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/policies/request"
@@ -200,6 +201,10 @@ func (r *region) propose(scheme, sql string, change func(p *federate.Proposal, b
 	rand.Read(random)
 	b := &federate.Brief{V: federate.Version, Kind: federate.BriefQuery, Salt: hex.EncodeToString(random[:32]), Region: "delta", Dataset: "visits", Purpose: attack.Purpose, Terms: federate.Terms{MaxUnits: 4096, Overlap: 1, Period: "2026-10"},
 		Query: &federate.QueryBrief{SQL: sql, Price: int64(budget.DefaultQuery)}}
+	var err error
+	if b.Query.Post, err = r.arenas["city_a"].Domain.PostOf(r.t.Context(), "institute", sql, attack.Purpose); err != nil {
+		r.t.Fatal(err)
+	}
 	plan, q, err := r.arenas["city_a"].Domain.PlanRound(r.t.Context(), "institute", b)
 	if err != nil {
 		r.t.Fatal(err)
@@ -341,8 +346,25 @@ func TestR39_DomainsAnswerTogether(t *testing.T) {
 			if data := party != "overseer"; (x.Joined.Data != nil) != data || data && r.spent(party) != budget.Nano(i+1)*p.Price() || !data && r.spent(party) != 0 {
 				t.Errorf("%s paid %d", party, r.spent(party))
 			}
+			r.metered(party, int64(i+1), p.Price())
 		}
 	}
+}
+
+// metered holds a domain's own statement to the rounds in which its data were read.
+func (r *region) metered(party string, rounds int64, price budget.Nano) {
+	r.t.Helper()
+	r.arenas[party].Domain.Look(func(s *state.State) {
+		st := metering.Of(s, metering.Period{From: time.Now().Add(-time.Hour), To: time.Now().Add(time.Hour)}, metering.Filter{Operator: "institute"})
+		if party == "overseer" {
+			if len(st.Lines) != 0 {
+				r.t.Errorf("who has no data meters %+v", st.Lines)
+			}
+		} else if len(st.Lines) != 1 || st.Lines[0].Calls != rounds || st.Lines[0].Rho != budget.Nano(rounds)*price || st.Lines[0].Purpose != attack.Purpose ||
+			len(st.Contributions) != 1 || st.Contributions[0].Department != attack.Department || st.Contributions[0].Calls != rounds {
+			r.t.Errorf("%s meters %+v", party, st)
+		}
+	})
 }
 
 // R39: what the agreement, the catalogue or the budget of one domain does not allow ends
@@ -365,8 +387,11 @@ func TestR39_DomainsRefuse(t *testing.T) {
 		"a lower threshold": {"FEDERATION_OUTSIDE", roundSQL, func(p *federate.Proposal, _ *federate.Brief) { p.Departments, p.Threshold = roundCities[:1], 1 }},
 		"no dishonest":      {"FEDERATION_OUTSIDE", roundSQL, func(p *federate.Proposal, _ *federate.Brief) { p.Dishonest = 0 }},
 		"a column":          {"FEDERATION_OUTSIDE", "SELECT district, COUNT(*) AS n FROM visits WHERE age > 3 GROUP BY district", nil},
-		"another text": {"FEDERATION_SCHEMA", roundSQL, func(_ *federate.Proposal, b *federate.Brief) {
+		"another text": {"FEDERATION_POST", roundSQL, func(_ *federate.Proposal, b *federate.Brief) {
 			b.Query.SQL = strings.Replace(roundSQL, "SUM(fee)", "AVG(fee)", 1)
+		}},
+		"other names": {"FEDERATION_POST", roundSQL, func(_ *federate.Proposal, b *federate.Brief) {
+			b.Query.SQL = strings.Replace(roundSQL, "AS total", "AS n2", 1)
 		}},
 		"less noise":   {"FEDERATION_SCHEMA", roundSQL, func(p *federate.Proposal, _ *federate.Brief) { p.Columns[0].Sigma2.Rsh(p.Columns[0].Sigma2, 1) }},
 		"a model":      {"FEDERATION_BRIEF", roundSQL, func(_ *federate.Proposal, b *federate.Brief) { b.Kind = "poem" }},

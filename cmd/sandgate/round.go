@@ -12,6 +12,7 @@ import (
 
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/client"
+	"github.com/sandgate/sandgate/policies"
 )
 
 func (a *app) roundCmd() *cobra.Command {
@@ -27,6 +28,7 @@ type roundFlags struct {
 	region, period, scheme string
 	domains                []string
 	seconds                int
+	agreement              string
 }
 
 func (f *roundFlags) add(c *cobra.Command) {
@@ -41,6 +43,7 @@ func (f *roundFlags) add(c *cobra.Command) {
 	l.StringVar(&f.scheme, "scheme", "", "方案 bgv 或 mask，默认取协议的第一个 scheme, the agreement's first when empty")
 	l.StringSliceVar(&f.domains, "domain", nil, "只请这些域，可重复，默认全部 domains to ask, repeatable; all when empty")
 	l.IntVar(&f.seconds, "seconds", 0, "时限（秒），10 至 3600，默认 120 · seconds until the round ends, 10 to 3600, 120 by default")
+	agreementFlag(c, &f.agreement)
 	l.StringVar(&q.request, "request-id", "", "幂等请求号（UUID），默认随机 · idempotency UUID, random when empty")
 	require(c, "region", "period")
 }
@@ -76,6 +79,10 @@ func (a *app) proposeRound(ctx context.Context, f *roundFlags, args []string) er
 	if req.RequestId == "" {
 		req.RequestId = uuid.NewString()
 	}
+	agreed, err := a.agreement(f.agreement, f.region)
+	if err != nil {
+		return err
+	}
 	cl, err := a.dial()
 	if err != nil {
 		return err
@@ -94,7 +101,7 @@ func (a *app) proposeRound(ctx context.Context, f *roundFlags, args []string) er
 	if err != nil {
 		return err
 	}
-	return a.roundOutcome(ctx, cl, r)
+	return a.roundOutcome(ctx, cl, r, agreed, req.RequestId)
 }
 
 // phases of a round, for a person.
@@ -128,12 +135,15 @@ func (a *app) roundProgress() func(*sandgatev1.Round) {
 }
 
 // roundOutcome prints the answer of a round, or why it has none.
-func (a *app) roundOutcome(ctx context.Context, cl *client.Client, r *sandgatev1.Round) error {
+func (a *app) roundOutcome(ctx context.Context, cl *client.Client, r *sandgatev1.Round, agreed *policies.Federation, request string) error {
 	if r.GetState() == sandgatev1.Round_STATE_FAILED {
 		return a.roundFailed(r)
 	}
 	got, err := cl.Round.GetRoundRelease(ctx, &sandgatev1.GetRoundReleaseRequest{Name: r.GetName()})
 	if err != nil {
+		return err
+	}
+	if err := a.checkAnswer(agreed, r, request, got); err != nil {
 		return err
 	}
 	if a.format == "json" {
@@ -146,6 +156,9 @@ func (a *app) roundOutcome(ctx context.Context, cl *client.Client, r *sandgatev1
 	a.note("%s：%d 个域之和（%s），方案 %s，每域花费 ρ %s；方括号内为 95%% 置信区间，含全体解密方的噪声（账本第 %d 条）", "%s: the sum of %d domains (%s) by %s; ρ %s charged in each; brackets hold the 95%% confidence interval of all decryptors' noise (ledger entry %d)",
 		r.GetName(), len(r.GetContributors()), join(r.GetContributors()), r.GetScheme(), rho(r.GetPriceNanoRho()), got.GetRelease().GetReceipt().GetSeq())
 	if r.GetOverlap() > 1 {
+		if zh, en := got.GetOverlapNote(), got.GetOverlapNoteEn(); zh != "" {
+			a.note("%s", "%s", a.t(zh, en))
+		}
 		a.note("重复计数：一个单元至多在 %d 个域出现，在几个域出现即计几次；噪声已按此放大", "double counting: one unit stands in %d domains at most and is counted once in each; the noise is scaled to it", r.GetOverlap())
 	} else {
 		a.note("重复计数：协议声明各域单元互不重叠；若有重叠，重叠者计两次", "double counting: the agreement declares that no unit stands in two domains; one that does is counted twice")
@@ -174,6 +187,7 @@ func (a *app) roundFailed(r *sandgatev1.Round) error {
 
 func (a *app) roundShowCmd() *cobra.Command {
 	var wait bool
+	var agreement string
 	c := &cobra.Command{
 		Use:     "show ROUND",
 		Short:   "查看一轮及其合计 · show a round and its sums",
@@ -192,13 +206,21 @@ func (a *app) roundShowCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if client.RoundID(r.GetName()) != client.RoundID(args[0]) {
+				return texts.Errorf("the answer is of another round than the one that was asked for")
+			}
 			if k, kerr := a.kit(); r.GetState() == sandgatev1.Round_STATE_RELEASED && kerr == nil && k.Party == r.GetOperator() {
-				return a.roundOutcome(c.Context(), cl, r)
+				agreed, err := a.agreement(agreement, r.GetRegion())
+				if err != nil {
+					return err
+				}
+				return a.roundOutcome(c.Context(), cl, r, agreed, "")
 			}
 			return a.rounds([]*sandgatev1.Round{r})
 		},
 	}
 	c.Flags().BoolVar(&wait, "wait", false, "等到有结果 wait for its outcome")
+	agreementFlag(c, &agreement)
 	return c
 }
 
@@ -302,7 +324,7 @@ func (a *app) roundHubCmd() *cobra.Command {
 			if h.GetKey() == "" {
 				return errors.New(a.t("网关没有汇聚方公钥", "the gateway has no key as an aggregator"))
 			}
-			return a.rows([]string{a.head("公钥", "key"), a.head("协议", "agreements")}, [][]string{{h.GetKey(), join(h.GetRegions())}})
+			return a.rows([]string{a.head("公钥", "key"), a.head("账本", "origin"), a.head("协议", "agreements")}, [][]string{{h.GetKey(), h.GetOrigin(), join(h.GetRegions())}})
 		},
 	}
 }

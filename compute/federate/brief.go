@@ -73,6 +73,9 @@ type QueryBrief struct {
 	// Plan is the protect.Plan that the proposer made, without Ranks: what a party without the
 	// data set, the regulator, releases by. Whoever has it makes its own and compares digests.
 	Plan json.RawMessage `json:"plan"`
+	// Post is the algebra.Post of the statement: how its columns are named, ordered and cut.
+	// Contributors hold it against their own analysis; the regulator signs it with the answer.
+	Post json.RawMessage `json:"post"`
 }
 
 // ModelBrief is the brief of a model.
@@ -118,8 +121,8 @@ func DecodeBrief(text []byte) (*Brief, *Fault) {
 		return bad("任务书缺少 32 字节的随机盐", "the brief lacks a salt of 32 random bytes")
 	case len(b.Asked.Request) == 0 || len(b.Asked.Request) > maxAsked || len(b.Asked.Salt) > 64:
 		return bad("任务书缺少接收方签名的请求，或其过长", "the brief lacks the request that the receiver signed, or it is too long")
-	case b.Query != nil && (b.Query.SQL == "" || len(b.Query.SQL) > maxText || b.Query.Price <= 0 || len(b.Query.Plan) == 0):
-		return bad("查询任务书缺少语句、价格或计划，或过长", "the brief of a query lacks its statement, price or plan, or is too long")
+	case b.Query != nil && (b.Query.SQL == "" || len(b.Query.SQL) > maxText || b.Query.Price <= 0 || len(b.Query.Plan) == 0 || len(b.Query.Post) == 0 || len(b.Query.Post) > maxText):
+		return bad("查询任务书缺少语句、价格、计划或列的名称与次序，或过长", "the brief of a query lacks its statement, price, plan or the names of its columns, or is too long")
 	}
 	return b, nil
 }
@@ -129,7 +132,7 @@ const MaxDelivery = 15 << 20
 
 // MaxRelease bounds the encoded release of a round, in bytes: it is in base64 in its
 // delivery.
-const MaxRelease = (MaxDelivery - 4096) / 4 * 3
+const MaxRelease = (MaxDelivery - 2*maxText) / 4 * 3
 
 // Delivery is the answer of a round as the regulator's node signs it (SigningBytes) for the
 // receiver.
@@ -141,8 +144,12 @@ type Delivery struct {
 	At       int64  `json:"at"`     // Unix seconds
 	Brief    string `json:"brief"`  // BriefDigest
 	Values   string `json:"values"` // digest of the noisy sums, as in Result
-	// Release is the encoded release.
+	// Release is the encoded release, before Post.
 	Release []byte `json:"release"`
+	// Request is the id of the receiver's request, and Post that of its query: with them the
+	// receiver knows that the answer is that of its own question, and what its columns are.
+	Request string          `json:"request"`
+	Post    json.RawMessage `json:"post,omitempty"`
 }
 
 // Encode is the delivery in its canonical form.
@@ -164,7 +171,7 @@ func DecodeDelivery(text []byte) (*Delivery, error) {
 		return nil, err
 	}
 	if d.V != Version || !isHash(d.Session) || !isHash(d.Brief) || !isHash(d.Values) || !partyPattern.MatchString(d.From) ||
-		!partyPattern.MatchString(d.Receiver) || d.At <= 0 || len(d.Release) == 0 {
+		!partyPattern.MatchString(d.Receiver) || d.At <= 0 || len(d.Release) == 0 || d.Request == "" || len(d.Request) > 64 {
 		return nil, errForm
 	}
 	return d, nil

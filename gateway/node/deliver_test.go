@@ -23,7 +23,7 @@ func TestR39_BriefAndDelivery(t *testing.T) {
 		return nil
 	}
 	s.domains["regulator"].text = func(session string, p *federate.Proposal, values string) []byte {
-		return (&federate.Delivery{V: federate.Version, Session: session, From: "regulator", Receiver: p.Receiver, At: time.Now().Unix(), Brief: p.Brief, Values: values, Release: []byte("{}")}).Encode()
+		return (&federate.Delivery{V: federate.Version, Session: session, From: "regulator", Receiver: p.Receiver, Request: "request", At: time.Now().Unix(), Brief: p.Brief, Values: values, Release: []byte("{}")}).Encode()
 	}
 	s.start()
 	brief := []byte(`{"v":1}`)
@@ -81,7 +81,7 @@ func TestR39_OnlyTheRegulatorDelivers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, from := range []string{"city_a", "regulator"} { // the regulator before its turn
-		text := (&federate.Delivery{V: federate.Version, Session: session, From: from, Receiver: p.Receiver, At: 1, Brief: hash("b"), Values: hash("v"), Release: []byte("{}")}).Encode()
+		text := (&federate.Delivery{V: federate.Version, Session: session, From: from, Receiver: p.Receiver, Request: "request", At: 1, Brief: hash("b"), Values: hash("v"), Release: []byte("{}")}).Encode()
 		sig, err := signer(from)(federate.SigningBytes(text))
 		if err != nil {
 			t.Fatal(err)
@@ -94,7 +94,7 @@ func TestR39_OnlyTheRegulatorDelivers(t *testing.T) {
 
 func FuzzDecodeBrief(f *testing.F) {
 	good := &federate.Brief{V: 1, Kind: federate.BriefQuery, Salt: hash("salt"), Region: "delta", Dataset: "funds", Purpose: "statistics", Asked: federate.Asked{Request: []byte("signed"), Salt: []byte("salt")}, Terms: federate.Terms{MaxUnits: 9, Overlap: 1, Period: "2026-10"},
-		Query: &federate.QueryBrief{SQL: "SELECT 1", Price: 1, Plan: []byte(`{"a":1}`)}}
+		Query: &federate.QueryBrief{SQL: "SELECT 1", Price: 1, Plan: []byte(`{"a":1}`), Post: []byte(`{}`)}}
 	text := string(good.Encode())
 	f.Add(text)
 	for _, change := range []string{`"kind":"query"=>"kind":"poem"`, `"2026-10"=>"soon"`, `"max_units":9=>"max_units":0`, `"price":1=>"price":0`, `"v":1=>"v":2`, `"salt":"=>"salt":"0`, `"region":"delta"=>"region":"Δ"`, `{"v"=>{ "v"`, `"query":{=>"model":{`, `"request":"c2lnbmVk"=>"request":""`} {

@@ -122,7 +122,7 @@ func (d *trainee) Released(_ context.Context, session string, _ *federate.Propos
 func (d *trainee) Deliver(_ context.Context, session string, p *federate.Proposal, values string) ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	x := &federate.Delivery{V: federate.Version, Session: session, From: d.party, Receiver: p.Receiver, At: time.Now().Unix(), Brief: p.Brief, Values: values, Release: fit.EncodeValues(d.sums[session])}
+	x := &federate.Delivery{V: federate.Version, Session: session, From: d.party, Receiver: p.Receiver, Request: "request", At: time.Now().Unix(), Brief: p.Brief, Values: values, Release: fit.EncodeValues(d.sums[session])}
 	return x.Encode(), nil
 }
 

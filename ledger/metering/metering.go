@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
@@ -101,7 +102,11 @@ func Of(s *state.State, p Period, f Filter) Statement {
 		if !u.answered {
 			continue
 		}
-		fen, cut := s.Book().Charge(u.operator, u.licence, u.product, u.purpose, u.at)
+		var fen int64
+		var cut bool
+		if !u.free {
+			fen, cut = s.Book().Charge(u.operator, u.licence, u.product, u.purpose, u.at)
+		}
 		l.Fen += fen
 		if cut {
 			l.Capped++
@@ -189,24 +194,24 @@ func (l *Line) add(s *state.State, j state.Job) {
 	}
 }
 
-// columnsOf counts the columns a job uses of every department's data; a data set
+// columnsOf counts the columns a query uses of every department's data; a data set
 // of which no column is used, as in a bare count, counts as one.
-func columnsOf(s *state.State, j state.Job) map[string]int64 {
+func columnsOf(s *state.State, core *algebra.Core) map[string]int64 {
 	out := map[string]int64{}
-	if j.Request.Core == nil {
+	if core == nil {
 		return out
 	}
 	type column struct{ dataset, name string }
 	seen := map[column]bool{}
 	used := map[string]bool{}
-	for _, u := range policies.Uses(*j.Request.Core) {
+	for _, u := range policies.Uses(*core) {
 		c := column{u.Dataset, u.Column}
 		if e, ok := s.Book().Dataset(u.Dataset); ok && !seen[c] {
 			seen[c], used[u.Dataset] = true, true
 			out[e.Department]++
 		}
 	}
-	for _, id := range j.Request.Core.Datasets() {
+	for _, id := range core.Datasets() {
 		if e, ok := s.Book().Dataset(id); ok && !used[id] {
 			out[e.Department]++
 		}

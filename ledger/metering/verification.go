@@ -51,6 +51,7 @@ type use struct {
 	at                                  time.Time
 	split                               map[string]int64 // columns used of each department's data
 	answered                            bool
+	free                                bool // charged for elsewhere
 	count                               func(*Line)
 }
 
@@ -60,7 +61,7 @@ func uses(s *state.State) []use {
 	for _, id := range s.Jobs() {
 		j, _ := s.Job(id)
 		out = append(out, use{
-			operator: j.Operator, licence: j.Request.Licence, product: j.Request.Product, purpose: j.Request.Purpose, at: time.UnixMilli(j.At), split: columnsOf(s, j),
+			operator: j.Operator, licence: j.Request.Licence, product: j.Request.Product, purpose: j.Request.Purpose, at: time.UnixMilli(j.At), split: columnsOf(s, j.Request.Core),
 			answered: j.Phase == state.PhaseReleased || j.Phase == state.PhaseRepeated, count: func(l *Line) { l.add(s, j) },
 		})
 	}
@@ -71,6 +72,16 @@ func uses(s *state.State) []use {
 	for _, id := range s.Models() {
 		m, _ := s.Model(id)
 		out = append(out, modelUse(s, m))
+	}
+	for _, id := range s.HubRounds() {
+		r, _ := s.HubRound(id)
+		out = append(out, hubRoundUse(s, r))
+	}
+	for _, id := range s.Rounds() {
+		r, _ := s.Round(id)
+		if u, ok := roundUse(s, r); ok {
+			out = append(out, u)
+		}
 	}
 	return out
 }

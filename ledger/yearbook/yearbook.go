@@ -169,6 +169,11 @@ func (b *Book) jobs(s *state.State, p metering.Period) {
 			spend(spent, m.Reserved.Charges)
 		}
 	}
+	for _, id := range s.Rounds() {
+		if r, _ := s.Round(id); r.Joined.Data != nil && in(p, time.UnixMilli(r.At)) {
+			spend(spent, r.Joined.Data.Charges)
+		}
+	}
 	for _, id := range s.Verifications() {
 		v, _ := s.Verification(id)
 		if in(p, time.UnixMilli(v.At)) {

@@ -377,7 +377,7 @@ func TestR39_AnswersFitTheirDelivery(t *testing.T) {
 	if !q.Deliverable() || made(9000, strings.Repeat("长", 300)).Deliverable() {
 		t.Error("2000 short rows do not fit, or 9000 long ones do")
 	}
-	d := federate.Delivery{V: federate.Version, Session: strings.Repeat("0", 64), From: "r", Receiver: "operator", At: 1, Brief: strings.Repeat("0", 64), Values: strings.Repeat("0", 64), Release: make([]byte, federate.MaxRelease)}
+	d := federate.Delivery{V: federate.Version, Session: strings.Repeat("0", 64), From: "r", Receiver: "operator", At: 1, Request: "request", Post: []byte(`"` + strings.Repeat("n", 1<<16-2) + `"`), Brief: strings.Repeat("0", 64), Values: strings.Repeat("0", 64), Release: make([]byte, federate.MaxRelease)}
 	if _, err := federate.DecodeDelivery(d.Encode()); err != nil {
 		t.Errorf("the largest delivery is not read: %v", err)
 	}

@@ -692,8 +692,14 @@ type RoundRelease struct {
 	// The round.
 	Round *Round `protobuf:"bytes,2,opt,name=round,proto3" json:"round,omitempty"`
 	// The answer as the regulator's node signed it for the receiver: canonical JSON, see
-	// docs/federation.md. The ledger holds its digest.
-	Delivery      *SignedText `protobuf:"bytes,3,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	// docs/federation.md. The ledger holds its digest. Who has the agreement checks the table
+	// by it.
+	Delivery *SignedText `protobuf:"bytes,3,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	// How often counts of distinct units may count one unit, for people, in Chinese; empty
+	// where it means nothing.
+	OverlapNote string `protobuf:"bytes,4,opt,name=overlap_note,json=overlapNote,proto3" json:"overlap_note,omitempty"`
+	// The same in English.
+	OverlapNoteEn string `protobuf:"bytes,5,opt,name=overlap_note_en,json=overlapNoteEn,proto3" json:"overlap_note_en,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -749,6 +755,20 @@ func (x *RoundRelease) GetDelivery() *SignedText {
 	return nil
 }
 
+func (x *RoundRelease) GetOverlapNote() string {
+	if x != nil {
+		return x.OverlapNote
+	}
+	return ""
+}
+
+func (x *RoundRelease) GetOverlapNoteEn() string {
+	if x != nil {
+		return x.OverlapNoteEn
+	}
+	return ""
+}
+
 // GetHubRequest has no fields.
 type GetHubRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -792,7 +812,9 @@ type Hub struct {
 	// Public key, as registries spell it.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// Agreements in force.
-	Regions       []string `protobuf:"bytes,2,rep,name=regions,proto3" json:"regions,omitempty"`
+	Regions []string `protobuf:"bytes,2,rep,name=regions,proto3" json:"regions,omitempty"`
+	// Origin of the gateway's ledger, which requests are signed for: agreements may name it.
+	Origin        string `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -839,6 +861,13 @@ func (x *Hub) GetRegions() []string {
 		return x.Regions
 	}
 	return nil
+}
+
+func (x *Hub) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
 }
 
 var File_sandgate_v1_round_proto protoreflect.FileDescriptor
@@ -900,15 +929,18 @@ const file_sandgate_v1_round_proto_rawDesc = "" +
 	"\x12CancelRoundRequest\x12\x18\n" +
 	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\"2\n" +
 	"\x16GetRoundReleaseRequest\x12\x18\n" +
-	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\"\x9d\x01\n" +
+	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\"\xe8\x01\n" +
 	"\fRoundRelease\x12.\n" +
 	"\arelease\x18\x01 \x01(\v2\x14.sandgate.v1.ReleaseR\arelease\x12(\n" +
 	"\x05round\x18\x02 \x01(\v2\x12.sandgate.v1.RoundR\x05round\x123\n" +
-	"\bdelivery\x18\x03 \x01(\v2\x17.sandgate.v1.SignedTextR\bdelivery\"\x0f\n" +
-	"\rGetHubRequest\"1\n" +
+	"\bdelivery\x18\x03 \x01(\v2\x17.sandgate.v1.SignedTextR\bdelivery\x12!\n" +
+	"\foverlap_note\x18\x04 \x01(\tR\voverlapNote\x12&\n" +
+	"\x0foverlap_note_en\x18\x05 \x01(\tR\roverlapNoteEn\"\x0f\n" +
+	"\rGetHubRequest\"I\n" +
 	"\x03Hub\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
-	"\aregions\x18\x02 \x03(\tR\aregions2\xb0\x03\n" +
+	"\aregions\x18\x02 \x03(\tR\aregions\x12\x16\n" +
+	"\x06origin\x18\x03 \x01(\tR\x06origin2\xb0\x03\n" +
 	"\fRoundService\x12D\n" +
 	"\fProposeRound\x12 .sandgate.v1.ProposeRoundRequest\x1a\x12.sandgate.v1.Round\x12<\n" +
 	"\bGetRound\x12\x1c.sandgate.v1.GetRoundRequest\x1a\x12.sandgate.v1.Round\x12M\n" +
