@@ -344,7 +344,7 @@ func (h *holder) Open(_ federate.Sum, active []string, secrets map[string][]byte
 	if len(active) != len(h.proposal.Holders()) || len(secrets) == 0 {
 		return nil, errors.New("all holders are needed, and every contributor's seed")
 	}
-	o := &opener{cells: h.proposal.Cells(), acc: newWords(wordBytes(h.proposal), chunk), drawn: make([]int64, chunk), noise: noise}
+	o := &opener{cells: h.proposal.Cells(), acc: newWords(wordBytes(h.proposal), chunk), drawn: make([]int64, drawnAtOnce), noise: noise}
 	for _, seed := range secrets {
 		if len(seed) != seedBytes {
 			return nil, defect("种子长度有误", "the length of a seed is wrong")
@@ -365,6 +365,10 @@ type opener struct {
 	noise federate.Noise // nil without noise, which only tests of exactness ask for
 }
 
+// drawnAtOnce is how many draws of noise are made at a time: they stay in a fast cache, and
+// are as many as are drawn by table at once.
+const drawnAtOnce = 1 << 12
+
 // Share implements federate.Opener: the noise less the contributors' masks. −x is the
 // complement of x − 1, so the masks are added to the complement of the noise and the whole
 // is complemented once: n − m = ¬(¬n + m).
@@ -375,14 +379,16 @@ func (o *opener) Share(dst []byte, i int) ([]byte, error) {
 	o.next++
 	cells := min(chunk, o.cells-i*chunk)
 	acc := o.acc.first(cells)
-	drawn := o.drawn[:cells]
-	if o.noise != nil {
-		if err := o.noise.Fill(drawn); err != nil {
-			return nil, err
+	for at := 0; at < cells; at += drawnAtOnce {
+		drawn := o.drawn[:min(drawnAtOnce, cells-at)]
+		if o.noise != nil {
+			if err := o.noise.Fill(drawn); err != nil {
+				return nil, err
+			}
 		}
+		words{acc.size, acc.b[acc.size*at : acc.size*(at+len(drawn))]}.set(drawn, -1)
 	}
-	acc.set(drawn, -1)
-	clear(drawn)
+	clear(o.drawn)
 	o.masks.add(acc, i)
 	from := len(dst)
 	dst = append(dst, acc.b...)
