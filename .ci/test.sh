@@ -18,6 +18,8 @@ trap 'rm -rf "$(dirname "$SANDGATE_BIN")"' EXIT
 # Brings onnxruntime, without which exported models are not scored by it (and the test fails with CI=true).
 ./.ci/onnx.sh >/dev/null || echo "!! 没有 onnxruntime，导出模型的对照测试将跳过 · NO ONNXRUNTIME: the test that scores exported models with it is SKIPPED"
 ./.ci/strace.sh >/dev/null || echo "!! 没有 strace，系统调用故障注入将跳过；安装: sudo apt-get install strace · NO STRACE: the test that lets system calls fail is SKIPPED"
+command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
+	echo "!! 没有浏览器，孪生网页不在浏览器中检查；安装: sudo apt-get install chromium fonts-noto-cjk · NO BROWSER: the test that lays the page of a twin out in one is SKIPPED"
 cached=${XDG_CACHE_HOME:-$HOME/.cache}/sandgate/vault/vault-v1.21.2
 if [ -z "${VAULT_BIN:-}" ] && [ ! -x "$cached" ] && ! command -v vault >/dev/null; then
 	echo "!! 没有 Vault 服务器，相关测试将跳过；构建: make vault · NO VAULT SERVER: the tests of keys in Vault are SKIPPED (build one with: make vault)"
@@ -30,7 +32,8 @@ fi
 # Engine workers hold several hundred MB each: two packages at a time.
 status=0
 tests() {
-	go test -tags "$TAGS" -shuffle=on -count=1 -p "${PKGS_AT_ONCE:-2}" -timeout 30m "$@" 2>&1 | tee -a "$LOGS/test.log" | grep -v -e 'no test files' -e 'warning: Using' -e 'in function `'
+	# The log's library writes two lines for each new ledger, which would hide a failure.
+	go test -tags "$TAGS" -shuffle=on -count=1 -p "${PKGS_AT_ONCE:-2}" -timeout 30m "$@" 2>&1 | grep -v -e '^[IW][0-9]\{4\} .*\(files\|append_lifecycle\)\.go:' | tee -a "$LOGS/test.log" | grep -v -e 'no test files' -e 'warning: Using' -e 'in function `'
 	[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
 }
 # Packages of arithmetic take ten times as long under the race detector: there they run
@@ -47,6 +50,12 @@ tests "${sums[@]}"
 tests -race -short $(printf '%s\n' "${sums[@]}" | grep -e /model -e /twin)
 if [ "$status" -ne 0 ]; then
 	echo "== failures, last lines =="
+	# A story tells where it stopped at its end, any other test after its name.
+	{
+		grep -B 12 -e 'FAIL: .*txtar:' "$LOGS/test.log"
+		grep -A 12 -e '--- FAIL' -e '^panic:' -e 'DATA RACE' "$LOGS/test.log" | grep -v txtar
+	} | cut -c 1-300 | tail -n 150
+	echo "== what failed =="
 	grep -n -e '--- FAIL' -e '^FAIL' -e 'panic:' -e 'DATA RACE' "$LOGS/test.log" | tail -n 40
 fi
 exit "$status"

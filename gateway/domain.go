@@ -225,6 +225,7 @@ func OpenDomain(ctx context.Context, h *home.Home, opt Options) (*Domain, error)
 	d.sweepReleases()
 	d.jobs.Go(d.resumeModels)
 	d.jobs.Go(d.resumeTwins)
+	d.jobs.Go(d.resumeRelations)
 	return d, nil
 }
 

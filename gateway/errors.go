@@ -71,6 +71,7 @@ var statusCodes = map[string]codes.Code{
 	"MODEL_INVALID": codes.FailedPrecondition, "MODEL_CONSENT": codes.FailedPrecondition, "MODEL_STAYS_INSIDE": codes.FailedPrecondition, "MODEL_DAMAGED": codes.DataLoss, "MODULE_DAMAGED": codes.DataLoss, "MODULE_MISSING": codes.FailedPrecondition, "MODULE_MISMATCH": codes.InvalidArgument, "MODULE_COLUMNS": codes.InvalidArgument, "MODULE_NOT_NEEDED": codes.FailedPrecondition, "MODEL_AGGREGATES_ONLY": codes.FailedPrecondition, "SCORES_EXHAUSTED": codes.ResourceExhausted,
 	// twin:
 	"TWIN_NONE": codes.NotFound, "TWIN_DAMAGED": codes.DataLoss, "TWIN_STALE": codes.FailedPrecondition, "TWIN_NOT_ALLOWED": codes.PermissionDenied, "TWIN_RHO": codes.PermissionDenied, "TWIN_LEVEL": codes.PermissionDenied,
+	"RELATIONS_NONE": codes.NotFound, "RELATIONS_DAMAGED": codes.DataLoss, "RELATIONS_STALE": codes.FailedPrecondition, "TWIN_RELATE": codes.PermissionDenied, "TWIN_RELATED": codes.FailedPrecondition,
 	"TWIN_UNDER_WAY": codes.FailedPrecondition, "TWIN_TOO_FEW_UNITS": codes.FailedPrecondition,
 	// rehearsal:
 	"REHEARSAL_NO_RELEASE": codes.FailedPrecondition, "SUBJECT_NOT_SYNTHETIC": codes.InvalidArgument, "TWIN_SIZE": codes.InvalidArgument,

@@ -130,7 +130,7 @@ func (d *Domain) EntryOf(dataset string) (e policies.Entry) {
 func (d *Domain) HoldDraws(ctx context.Context, operator string, short bool, datasets ...string) error {
 	var draws []*draw
 	for _, id := range datasets {
-		x, err := d.drawTwin(ctx, operator, id, TwinRun{Seed: "held"})
+		x, err := d.drawTwin(ctx, operator, id, TwinRun{Seed: "held"}, nil)
 		if err != nil {
 			return err
 		}

@@ -226,8 +226,12 @@ func (c *conducted) briefOf(t state.HubTraining, m *fit.Model, answers []fit.Ans
 	if err != nil {
 		return nil, err
 	}
+	asked, err := t.Request.Envelope()
+	if err != nil {
+		return nil, err
+	}
 	r := t.Asked.Request
-	text := (&federate.Brief{V: federate.Version, Kind: federate.BriefModel, Region: r.Region, Dataset: r.Spec.Dataset, Purpose: r.Purpose, Terms: terms, Salt: salt, Model: &federate.ModelBrief{Step: step}}).Encode()
+	text := (&federate.Brief{V: federate.Version, Kind: federate.BriefModel, Region: r.Region, Dataset: r.Spec.Dataset, Purpose: r.Purpose, Terms: terms, Salt: salt, Asked: federate.Asked{Request: asked}, Model: &federate.ModelBrief{Step: step}}).Encode()
 	if _, f := federate.DecodeBrief(text); f != nil {
 		return nil, f.Reason
 	}

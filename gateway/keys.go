@@ -194,7 +194,7 @@ func (d *Domain) endJobsOn(ctx context.Context, by, dataset string) error {
 			r.end()
 		}
 	}
-	return errors.Join(d.endModelsOn(ctx, dataset), d.endTwinsOn(ctx, dataset))
+	return errors.Join(d.endModelsOn(ctx, dataset), d.endTwinsOn(ctx, dataset), d.endRelationsOn(ctx, dataset))
 }
 
 // step is where tests let a destruction end half way.

@@ -17,8 +17,8 @@ import (
 // What models and synthetic twins have in common: a worker that holds the rows and
 // answers passes, noise drawn here, and an execution that a restart goes on with.
 
-// holdWorker takes a place in the queue and memory for a snapshot.
-func (d *Domain) holdWorker(ctx context.Context, owner, snapshot string) (*sandbox.Ticket, *engine.Lease, error) {
+// holdWorker takes a place in the queue and memory for the snapshots.
+func (d *Domain) holdWorker(ctx context.Context, owner string, snapshots ...string) (*sandbox.Ticket, *engine.Lease, error) {
 	if err := d.pool.Restart(ctx); err != nil {
 		d.opt.Logger.Error("workers cannot be started")
 		return nil, nil, workersDown()
@@ -34,7 +34,7 @@ func (d *Domain) holdWorker(ctx context.Context, owner, snapshot string) (*sandb
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.opt.Wall)
 	defer cancel()
-	lease, err := d.store.Lease(ctx, []string{snapshot})
+	lease, err := d.store.Lease(ctx, snapshots)
 	return ticket, lease, leaseRefused(err)
 }
 
@@ -126,7 +126,7 @@ func (d *Domain) onWorker(ctx context.Context, lease *engine.Lease, job engine.M
 		if err = d.pool.Restart(ctx); err != nil {
 			return fmt.Errorf("failed to replace the worker spawner: %w", err)
 		}
-		if err = d.runner.Model(ctx, job, files[0], limits, tell, use); !errors.Is(err, sandbox.ErrSpawner) {
+		if err = d.runner.ModelOver(ctx, job, files, limits, tell, use); !errors.Is(err, sandbox.ErrSpawner) {
 			break
 		}
 	}

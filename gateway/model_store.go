@@ -268,7 +268,8 @@ func (d *Domain) sweepModels() error {
 		d.log.View(func() {
 			m, _ := d.state.Model(id)
 			t, _ := d.state.Twin(id)
-			for _, phase := range []state.Phase{m.Phase, t.Phase} {
+			r, _ := d.state.Relations(id)
+			for _, phase := range []state.Phase{m.Phase, t.Phase, r.Phase} {
 				keep = keep || phase == state.PhaseReserved || phase == state.PhaseReleased
 			}
 		})
@@ -291,6 +292,11 @@ func (d *Domain) tellOfMissingModels() {
 	d.log.View(func() {
 		for _, id := range d.state.Twins() {
 			if t, _ := d.state.Twin(id); t.Phase == state.PhaseReleased {
+				published = append(published, id)
+			}
+		}
+		for _, id := range d.state.AllRelations() {
+			if r, _ := d.state.Relations(id); r.Phase == state.PhaseReleased {
 				published = append(published, id)
 			}
 		}

@@ -46,6 +46,10 @@ type rehearsal struct {
 	repeatOf  string
 	mark      *Mark
 	failed    *policies.Reason
+
+	// Set before it starts: the relations its tables are drawn by, or why by none.
+	tied   *tied
+	untied *policies.Reason
 }
 
 // Mark says of an answer that it comes from synthetic rows.
@@ -54,6 +58,8 @@ type Mark struct {
 	Seed         string
 	Price        budget.Nano // on the real data, now
 	RepeatOnReal bool
+	Relations    string           // digest of the document that ties the tables; empty: drawn apart
+	Untied       *policies.Reason // why published relations were not used
 }
 
 // MarkSource is a twin that was drawn from.
@@ -146,15 +152,22 @@ func (d *Domain) rehearsable(ctx context.Context, r *rehearsal) error {
 	if err := d.exactReady(p); err != nil {
 		return err
 	}
+	var private []string
 	for i, id := range p.query.Core.Datasets() {
-		if p.schemas[i].Public {
-			continue
+		if !p.schemas[i].Public {
+			private = append(private, id)
 		}
+	}
+	var err error
+	if r.tied, r.untied, err = d.tie(ctx, r.operator, private); err != nil {
+		return err
+	}
+	for _, id := range private {
 		t, _, err := d.twins(ctx, r.operator, id)
 		if err != nil {
 			return err
 		}
-		if p.plan.Mode == protect.ModeExact && r.run.units(t) > exactUnits {
+		if p.plan.Mode == protect.ModeExact && r.tied.units(r.run, id, t) > exactUnits {
 			return errExactSize()
 		}
 	}
@@ -293,7 +306,7 @@ func (d *Domain) stage(ctx context.Context, r *rehearsal) (s *staged, err error)
 		snapshot := p.snaps[i]
 		if p.schemas[i].Public {
 			public = append(public, snapshot)
-		} else if x, err = d.drawTwin(ctx, r.operator, id, r.run); err != nil {
+		} else if x, err = d.drawTwin(ctx, r.operator, id, r.run, r.tied); err != nil {
 			return s, err
 		} else {
 			snapshot = x.snapshot
@@ -407,7 +420,7 @@ func (d *Domain) computeRehearsal(ctx context.Context, r *rehearsal, on *staged)
 
 // markOf names the twins, and of what was made up the columns that the query uses.
 func (r *rehearsal) markOf(draws []*draw) *Mark {
-	m := &Mark{Seed: r.run.Seed, Price: r.price, RepeatOnReal: r.ownRepeat}
+	m := &Mark{Seed: r.run.Seed, Price: r.price, RepeatOnReal: r.ownRepeat, Relations: r.tied.digest(), Untied: r.untied}
 	used := map[string]bool{}
 	r.p.query.Core.Named(func(t algebra.Table, column string) string {
 		for _, id := range append([]string{t.Dataset}, t.Parts...) {

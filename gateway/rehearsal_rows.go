@@ -92,12 +92,8 @@ func (s *synthesis) add(t *twin.Twin, c policies.StoredColumn) {
 	s.spec.Columns = append(s.spec.Columns, ingest.Column{Name: c.Name, Type: c.Type, Nullable: nullable})
 }
 
-// write draws units and writes them as CSV.
-func (s *synthesis) write(to io.Writer, t *twin.Twin, seed []byte, units int64) error {
-	draw, err := t.Sampler(seed)
-	if err != nil {
-		return err
-	}
+// write draws units and writes them as CSV; it returns how many rows there are.
+func (s *synthesis) write(to io.Writer, t *twin.Twin, draw rowsOf, units int64) (n int64, err error) {
 	buffered := bufio.NewWriterSize(to, 1<<18)
 	w := csv.NewWriter(buffered)
 	record := []string{s.spec.UnitColumn}
@@ -105,33 +101,30 @@ func (s *synthesis) write(to io.Writer, t *twin.Twin, seed []byte, units int64) 
 		record = append(record, c.of.Name)
 	}
 	if err := w.Write(record); err != nil {
-		return err
+		return 0, err
 	}
 	// A unit has as many rows as the twin has lengths, at most.
 	part := int64(max(1, min(4096, 65_536/max(1, len(t.Lengths)))))
 	for from := int64(0); from < units; from += part {
-		rows, err := draw.Rows(uint64(from), int(min(part, units-from)))
+		rows, err := draw(uint64(from), int(min(part, units-from)))
 		if err != nil {
-			return err
+			return n, err
 		}
-		number := uint64(from)
-		for i, rank := range rows.Ranks {
-			if rank == 1 && i > 0 {
-				number++
-			}
+		n += int64(len(rows.Numbers))
+		for i, number := range rows.Numbers {
 			record = append(record[:0], syntheticID(s.kind, number))
 			for c := range s.columns {
-				record = append(record, s.columns[c].field(rows, i, number, c))
+				record = append(record, s.columns[c].field(rows.Rows, i, number, c))
 			}
 			if err := w.Write(record); err != nil {
-				return err
+				return n, err
 			}
 		}
 	}
 	if w.Flush(); w.Error() != nil {
-		return w.Error()
+		return n, w.Error()
 	}
-	return buffered.Flush()
+	return n, buffered.Flush()
 }
 
 func (c *synthetic) field(rows twin.Rows, i int, number uint64, column int) string {

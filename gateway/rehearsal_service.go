@@ -23,7 +23,10 @@ func markOf(m *Mark) *sandgatev1.SyntheticMark {
 	if m == nil {
 		return nil
 	}
-	out := &sandgatev1.SyntheticMark{NoticeZh: syntheticZH, NoticeEn: syntheticEN, Seed: m.Seed, PriceNanoRho: int64(m.Price), RepeatOnReal: m.RepeatOnReal}
+	out := &sandgatev1.SyntheticMark{NoticeZh: syntheticZH, NoticeEn: syntheticEN, Seed: m.Seed, PriceNanoRho: int64(m.Price), RepeatOnReal: m.RepeatOnReal, Relations: m.Relations}
+	if x := m.Untied; x != nil {
+		out.Untied, out.UntiedZh, out.UntiedEn = x.Code, x.ZH, x.EN
+	}
 	for _, s := range m.Sources {
 		out.Sources = append(out.Sources, &sandgatev1.SyntheticSource{Dataset: s.Dataset, Twin: s.Twin, Units: s.Units, Rows: s.Rows, MadeUp: s.MadeUp})
 	}

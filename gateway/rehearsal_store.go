@@ -251,10 +251,10 @@ func (r *rehearsals) letGo(x *draw) {
 	}
 }
 
-// drawTwin returns a synthetic snapshot of a data set, from what is kept or drawn anew,
-// held until letGo. It goes through an ingest worker like a department's file. No memory
+// drawTwin returns a synthetic snapshot of a data set, drawn by itself or as relations tie
+// it, from what is kept or drawn anew, held until letGo. It goes through an ingest worker like a department's file. No memory
 // is set aside yet: that is for all snapshots of a query at once, see leaseDraws.
-func (d *Domain) drawTwin(ctx context.Context, operator, dataset string, run TwinRun) (*draw, error) {
+func (d *Domain) drawTwin(ctx context.Context, operator, dataset string, run TwinRun, by *tied) (*draw, error) {
 	t, digest, err := d.twins(ctx, operator, dataset)
 	if err != nil {
 		return nil, err
@@ -262,9 +262,12 @@ func (d *Domain) drawTwin(ctx context.Context, operator, dataset string, run Twi
 	var e policies.Entry
 	d.log.View(func() { e, _ = d.state.Book().Dataset(dataset) })
 	r := &d.rehearsed
-	units := run.units(t)
+	units := by.units(run, dataset, t)
+	if _, ok := by.table(dataset); !ok {
+		by = nil
+	}
 	// The catalogue is part of the name: hidden columns come and go without the twin.
-	name := fmt.Sprintf("%s %s %s %d %q", digest, e.SpecDigest(), e.VariantNames(), units, run.Seed)
+	name := fmt.Sprintf("%s %s %s %s %d %q", digest, by.digest(), e.SpecDigest(), e.VariantNames(), units, run.Seed)
 	for {
 		x, making := r.lookUp(name)
 		if x != nil {
@@ -290,7 +293,7 @@ func (d *Domain) drawTwin(ctx context.Context, operator, dataset string, run Twi
 		return nil, err
 	}
 	d.dropDraws()
-	x, err := d.synthesiseInto(ctx, e, t, digest, run.Seed, units)
+	x, err := d.synthesiseInto(ctx, e, t, digest, run.Seed, units, by)
 	r.made(name, x)
 	return x, err
 }
@@ -323,7 +326,7 @@ func (d *Domain) leaseDraws(ctx context.Context, draws ...*draw) (*engine.Lease,
 func (d *Domain) drawOne(ctx context.Context, operator, dataset string, run TwinRun) (*draw, *engine.Lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, drawWall)
 	defer cancel()
-	x, err := d.drawTwin(ctx, operator, dataset, run)
+	x, err := d.drawTwin(ctx, operator, dataset, run, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -332,8 +335,17 @@ func (d *Domain) drawOne(ctx context.Context, operator, dataset string, run Twin
 	return x, lease, err
 }
 
-func (d *Domain) synthesiseInto(ctx context.Context, e policies.Entry, t *twin.Twin, digest, seed string, units int64) (*draw, error) {
+func (d *Domain) synthesiseInto(ctx context.Context, e policies.Entry, t *twin.Twin, digest, seed string, units int64, by *tied) (*draw, error) {
 	s, err := synthesise(e, t)
+	if err != nil {
+		return nil, err
+	}
+	var rows rowsOf
+	if table, ok := by.table(e.Dataset.ID); ok {
+		rows, err = d.tiedRows(ctx, by, table, []byte(seed))
+	} else {
+		rows, err = alone(t, []byte(seed))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -343,8 +355,10 @@ func (d *Domain) synthesiseInto(ctx context.Context, e policies.Entry, t *twin.T
 	keys := d.rehearsalKeys(e)
 	pr, pw := io.Pipe()
 	written := make(chan error, 1)
+	lines := int64(0) // set before written
 	go func() {
-		err := s.write(pw, t, []byte(seed), units)
+		var err error
+		lines, err = s.write(pw, t, rows, units)
 		_ = pw.CloseWithError(err)
 		written <- err
 	}()
@@ -353,6 +367,9 @@ func (d *Domain) synthesiseInto(ctx context.Context, e policies.Entry, t *twin.T
 	})
 	_ = pr.CloseWithError(errors.New("the ingest has ended"))
 	werr := <-written
+	if werr == nil && lines == 0 {
+		return nil, errNoRows()
+	}
 	if err != nil {
 		return nil, drawRefused(err)
 	}

@@ -120,13 +120,13 @@ func (x *partner) decide(ctx context.Context, p *federate.Proposal, signed feder
 	if err := x.known(b); err != nil {
 		return nil, "", err
 	}
-	decide := map[federate.BriefKind]func(context.Context, *federate.Proposal, *partaking) (string, error){federate.BriefQuery: x.decideQuery, federate.BriefModel: x.decidePass}[b.Kind]
-	if decide == nil {
-		return nil, "", invalid("FEDERATION_KIND", "本节点不参加此类任务", "this node takes no part in rounds of this kind")
-	}
 	var err error
 	if t.joined.Request, err = askedIn(p, b); err != nil {
 		return nil, "", err
+	}
+	decide := map[federate.BriefKind]func(context.Context, *federate.Proposal, *partaking) (string, error){federate.BriefQuery: x.decideQuery, federate.BriefModel: x.decidePass}[b.Kind]
+	if decide == nil {
+		return nil, "", invalid("FEDERATION_KIND", "本节点不参加此类任务", "this node takes no part in rounds of this kind")
 	}
 	schema, err := decide(ctx, p, t)
 	if err != nil {

@@ -46,17 +46,24 @@ type region struct {
 	hub    *node.Hub
 	stops  map[string]func() error
 	carry  func(party string) node.Carrier // nil: the hub itself
+	table  func(party string) attack.Table
+	agreed func(text string) string // what becomes of the agreement
 
 	mu        sync.Mutex
 	events    map[string][]gateway.RoundEvent
 	delivered map[string]*federate.Delivery
 	texts     map[string][]byte
+	judged    map[string]map[string]node.Judgement // by trial and party
 }
 
 const units = 300 // of each city
 
 func newRegion(t *testing.T) *region {
-	r := &region{t: t, arenas: map[string]*attack.Arena{}, keys: map[string]ed25519.PrivateKey{}, stops: map[string]func() error{}, events: map[string][]gateway.RoundEvent{}, delivered: map[string]*federate.Delivery{}, texts: map[string][]byte{}}
+	return newRegionOf(t, func(string) attack.Table { return people("visits", units, "") }, func(text string) string { return text })
+}
+
+func newRegionOf(t *testing.T, table func(party string) attack.Table, agreed func(text string) string) *region {
+	r := &region{t: t, table: table, agreed: agreed, judged: map[string]map[string]node.Judgement{}, arenas: map[string]*attack.Arena{}, keys: map[string]ed25519.PrivateKey{}, stops: map[string]func() error{}, events: map[string][]gateway.RoundEvent{}, delivered: map[string]*federate.Delivery{}, texts: map[string][]byte{}}
 	for _, p := range append([]string{"hub", "overseer", "institute"}, roundCities...) {
 		_, key, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
@@ -79,7 +86,7 @@ func newRegion(t *testing.T) *region {
 			a.Must(t, r.federation("", ""), attack.Regulator)
 			continue
 		}
-		a.Add(t, people("visits", units, ""))
+		a.Add(t, r.table(p))
 		a.Must(t, r.federation("", ""), attack.Department)
 	}
 	large, err := bgv.New()
@@ -98,6 +105,15 @@ func newRegion(t *testing.T) *region {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.delivered[session], r.texts[session] = d, s.Text
+			return nil
+		},
+		Judged: func(trial, party string, j node.Judgement) error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if r.judged[trial] == nil {
+				r.judged[trial] = map[string]node.Judgement{}
+			}
+			r.judged[trial][party] = j
 			return nil
 		}})
 	t.Cleanup(r.stop) // before the arenas are
@@ -128,7 +144,7 @@ rho: {round: "0.001", period: "0.003"}
 not_before: %s
 not_after: %s
 `, key("hub"), key("city_a"), key("city_b"), key("city_c"), key("overseer"), key("institute"), attack.Purpose, time.Now().AddDate(-1, 0, 0).UTC().Format(time.RFC3339), time.Now().AddDate(1, 0, 0).UTC().Format(time.RFC3339))
-	return strings.Replace(text, from, to, 1)
+	return r.agreed(strings.Replace(text, from, to, 1))
 }
 
 // run starts a node.

@@ -67,6 +67,7 @@ func NewServer(d *Domain, tlsConfig *tls.Config) *grpc.Server {
 	sandgatev1.RegisterModelServiceServer(s, &modelService{d: d})
 	// twin:
 	sandgatev1.RegisterTwinServiceServer(s, &twinService{d: d})
+	sandgatev1.RegisterRelationsServiceServer(s, &relationsService{d: d})
 	// hub:
 	sandgatev1.RegisterRoundServiceServer(s, &roundService{d: d})
 	sandgatev1.RegisterTrainingServiceServer(s, &trainingService{d: d})

@@ -39,7 +39,7 @@ func (d *Domain) enforce(ctx context.Context, actor string, p *entry.Policy) (le
 // kind, and a failure for every open job that the book it returns stops. first runs
 // in the sequencer.
 func (d *Domain) endJobs(ctx context.Context, first func(*entry.Entry) (*policies.Book, error)) ([]ledger.Receipt, error) {
-	var ended, models, twins []string
+	var ended, models, twins, related []string
 	receipts, err := d.log.Do(ctx, func() ([][]byte, error) {
 		head := entry.Entry{V: entry.Version, Seq: d.state.Size(), At: d.instant().UnixMilli()}
 		book, err := first(&head)
@@ -50,7 +50,7 @@ func (d *Domain) endJobs(ctx context.Context, first func(*entry.Entry) (*policie
 		if head.Kind != "" {
 			list = append(list, &head)
 		}
-		ended, models, twins = nil, nil, nil
+		ended, models, twins, related = nil, nil, nil, nil
 		for _, job := range d.state.Open() {
 			// What does not fit is ended by the watch, and released by nobody.
 			if f := d.state.Stopped(book, job, head.Time()); f != nil && len(list) < ledger.MaxEntriesPerCommand {
@@ -70,6 +70,11 @@ func (d *Domain) endJobs(ctx context.Context, first func(*entry.Entry) (*policie
 				twins = append(twins, id)
 			}
 		}
+		more, ids := d.stoppedRelations(book, &head)
+		for i := range min(len(more), ledger.MaxEntriesPerCommand-len(list)) {
+			more[i].Seq = head.Seq + uint64(len(list))
+			list, related = append(list, more[i]), append(related, ids[i])
+		}
 		out := make([][]byte, len(list))
 		for i, e := range list {
 			if out[i], err = entry.Encode(e); err != nil {
@@ -82,6 +87,7 @@ func (d *Domain) endJobs(ctx context.Context, first func(*entry.Entry) (*policie
 	d.kill(ended)
 	d.killModels(models)
 	d.killTwins(twins)
+	d.killRelations(related)
 	return receipts, err
 }
 
@@ -137,6 +143,9 @@ func (d *Domain) expire(ctx context.Context) error {
 		}
 		for _, id := range d.state.OpenTwins() {
 			due = due || d.state.StoppedTwin(d.state.Book(), id, at) != nil
+		}
+		for _, id := range d.state.OpenRelations() {
+			due = due || d.state.StoppedRelations(d.state.Book(), id, at) != nil
 		}
 	})
 	if !due {

@@ -286,20 +286,29 @@ func (d *Domain) publishedTwin(ctx context.Context, party, dataset string) (*twi
 	if stale != nil {
 		return nil, "", refusal(*stale)
 	}
-	digest := t.Published.Certificate.Document
-	if known := d.rehearsed.parsed(digest); known != nil {
-		return known, digest, nil
-	}
-	text, err := d.twinDocument(t)
+	parsed, err := d.parsedTwin(t)
 	if err != nil {
 		return nil, "", err
 	}
+	return parsed, t.Published.Certificate.Document, nil
+}
+
+// parsedTwin is the document of a published twin, read once.
+func (d *Domain) parsedTwin(t state.Twin) (*twin.Twin, error) {
+	digest := t.Published.Certificate.Document
+	if known := d.rehearsed.parsed(digest); known != nil {
+		return known, nil
+	}
+	text, err := d.twinDocument(t)
+	if err != nil {
+		return nil, err
+	}
 	parsed, err := twin.Parse(text)
 	if err != nil {
-		return nil, "", refusal(damagedTwin)
+		return nil, refusal(damagedTwin)
 	}
 	d.rehearsed.keepParsed(digest, parsed)
-	return parsed, digest, nil
+	return parsed, nil
 }
 
 func noTwin(dataset string) policies.Reason {

@@ -62,7 +62,7 @@ func (f Federation) decideTraining(m RoundModel, by string) (most budget.Nano, o
 	}
 	most, err := budget.ParseLimit(f.Models.Rho)
 	if err != nil || m.Reserve <= 0 || m.Reserve > most {
-		out = append(out, *reasonf("FEDERATION_MODELS", rule, by, "跨域协议“%s”：一次训练至多花费 ρ %s，本次连同补做可达 %s", "federation %q: one training costs ρ %s at most, and this one up to %s with the rounds that are made up for", f.Region, f.Models.Rho, m.Reserve.String()).
+		out = append(out, *reasonf("FEDERATION_MODELS", rule, by, "跨域协议“%s”：一次训练至多花费 ρ %s，本次连同补做可达 %s", "federation %q: one training costs ρ %s at most, and this one up to %s with the rounds that are made up for", f.Region, f.Models.Rho, m.Reserve).
 			hint("降低 rho、rho_evaluation 或重试次数", "lower rho, rho_evaluation or the retries"))
 	}
 	return most, out

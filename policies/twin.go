@@ -19,6 +19,10 @@ type TwinRule struct {
 	// Level is the highest level of a column that a twin may be learned of; 0 is
 	// DefaultTwinLevel. A twin of level 4 is published only where it is written here.
 	Level int `yaml:"level,omitempty" json:"level,omitempty"`
+	// Relate names the data sets whose twins may be tied to this one's by the unit. It is
+	// a standing consent: the department of any of them may ask, when all name each other,
+	// and the price is debited here too, Rho at most.
+	Relate []string `yaml:"relate,omitempty" json:"relate,omitempty"`
 }
 
 // DefaultTwinLevel is the highest level of a twin's columns when the rule names none.
@@ -67,7 +71,7 @@ func (e Entry) checkTwinRule(r DisclosureRule) error {
 	if r.Twin.Level < 0 || r.Twin.Level > mostTwinLevel {
 		return texts.Errorf("twin.level must lie in 1…%d, or be left out for %d", mostTwinLevel, DefaultTwinLevel)
 	}
-	return nil
+	return e.checkRelated(r.Twin.Relate)
 }
 
 // twinCore is a twin as the rules on levels and the negative list see it: a table of

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -98,6 +97,8 @@ type stage struct {
 	witness  *watching
 	rehearse bool     // every step is played on twins first
 	twinned  []string // data sets of which a twin is published
+	answered []ownAnswer
+	trained  []ownModel
 }
 
 func (s *stage) kitDir(party string) string { return filepath.Join(s.dir, "kits", party) }
@@ -363,6 +364,10 @@ func (s *stage) step(ctx context.Context, n int, st step) error {
 	if err := st.check(r); err != nil {
 		return texts.Errorf("step %d: %w", n, err)
 	}
+	if st.want != "repeated" && st.vary == nil {
+		job, _, _ := strings.Cut(strings.TrimPrefix(r.GetName(), "jobs/"), "/")
+		s.answered = append(s.answered, ownAnswer{st.operator, released{fmt.Sprintf("[%d]", n), st.sql, "jobs/" + job}})
+	}
 	if shown != nil && shown.GetPriceNanoRho() != r.GetPriceNanoRho() {
 		return texts.Errorf("step %d: the rehearsal showed another price", n)
 	}
@@ -467,19 +472,6 @@ func (st step) check(r *sandgatev1.Release) error {
 		return texts.Errorf("released, expected %s", st.want)
 	}
 	return nil
-}
-
-// rawFile is one file of a story.
-type rawFile struct {
-	dataset, department, format string
-	open                        func() (io.ReadCloser, error)
-}
-
-type bundle struct{ department, text string }
-
-type licence struct {
-	id, operator, text string
-	departments        []string
 }
 
 // story is a play: who takes part, what they publish, ingest and ask.

@@ -68,7 +68,10 @@ func (a *app) playFederation(ctx context.Context, o demoOptions) (err error) {
 	if err != nil {
 		return texts.Errorf("failed to read the demo city's policy (run from the source folder, or pass --assets): %w", err)
 	}
-	f := &federation{a: a, o: o, dir: dir, nodes: map[string]*partner{}, rules: string(text)}
+	f := &federation{a: a, o: o, dir: dir, nodes: map[string]*partner{}}
+	if f.rules, err = openToTraining(string(text), "linear, logistic", "0.088", "scheme: [key, filter", "base_yuan: [filter, measure", "district: [key, filter, join"); err != nil {
+		return err
+	}
 	defer func() { err = errors.Join(err, f.end()) }()
 	a.heading("一、汇聚方、三个城市和主管部门，各有自己的主目录、账本与策略", "1. An aggregator, three cities and a regulator, each with home, ledger and policy of its own")
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
@@ -190,7 +193,7 @@ func (f *federation) agreement() (string, error) {
 		return "", err
 	}
 	v := policies.Federation{Region: regionName, Hub: policies.FederationHub{Party: hubParty, Key: home.PublicKey(ed25519.NewKeyFromSeed(k.Receipt).Public().(ed25519.PublicKey)), Origin: f.hub.home.Config.Origin}, Threshold: 2, Schemes: []string{"bgv", "mask"}, K: 3, Dishonest: 1,
-		Dataset: joinedData, Columns: joinedColumns, Purposes: joinedPurpose, MaxUnits: 100_000, Overlap: 2, Rho: policies.FederationRho{Round: "0.01", Period: "0.05"},
+		Dataset: joinedData, Columns: joinedColumns, Purposes: joinedPurpose, MaxUnits: 100_000, Overlap: 2, Rho: policies.FederationRho{Round: "0.01", Period: "0.2"}, Models: joinedModels,
 		NotBefore: time.Now().Add(-time.Hour).UTC().Truncate(time.Second), NotAfter: time.Now().AddDate(1, 0, 0).UTC().Truncate(time.Second)}
 	for p, roles := range map[string][]policies.FederationRole{province: {policies.FederationRegulator}, "alpha": {policies.FederationReceiver},
 		"city_a": {policies.FederationContributor, policies.FederationKey}, "city_b": {policies.FederationContributor, policies.FederationKey}, "city_c": {policies.FederationContributor}} {
@@ -308,6 +311,10 @@ func (f *federation) acts(ctx context.Context) error {
 	if err := f.expect(ctx, f.ask("SELECT district, COUNT(*) AS payments FROM social_insurance GROUP BY district", "urban_planning", ""), sandgatev1.Round_STATE_RELEASED, "", ""); err != nil {
 		return err
 	}
+	a.heading("六、跨域训练模型：每遍扫描一轮，最后由每个域检验", "6. A model over the cities: a round for each pass, and in the end every domain tries it")
+	if err := f.trains(ctx); err != nil {
+		return err
+	}
 	return f.end()
 }
 
@@ -329,7 +336,7 @@ func (f *federation) enrol(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	licence := fmt.Sprintf("kind: Licence\nid: alpha-region\noperator: alpha\ntitle: {zh: 区域合计}\nscenario: {zh: 演示}\npurposes: [%s]\nnot_before: %s\nnot_after: %s\nresources:\n  - {dataset: %s, columns: [%s]}\nsecurity_terms: {zh: 沙箱}\nexit_terms: {zh: 停止}\n",
+	licence := fmt.Sprintf("kind: Licence\nid: alpha-region\noperator: alpha\ntitle: {zh: 区域合计}\nscenario: {zh: 演示}\npurposes: [%s]\nnot_before: %s\nnot_after: %s\nresources:\n  - {dataset: %s, columns: [%s]}\njobs: [query, model]\nsecurity_terms: {zh: 沙箱}\nexit_terms: {zh: 停止}\n",
 		join(joinedPurpose), time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), time.Now().AddDate(1, 0, 0).UTC().Format(time.RFC3339), joinedData, join(joinedColumns))
 	if err := os.WriteFile(filepath.Join(s.dir, "registry.yaml"), []byte(registry), 0o600); err != nil {
 		return texts.Errorf("failed to write registry: %w", err)
@@ -433,7 +440,7 @@ func (f *federation) killed(ctx context.Context, req *sandgatev1.ProposeRoundReq
 // audits replays every ledger, which nobody serves any more.
 func (f *federation) audits(ctx context.Context) error {
 	a := f.a
-	a.heading("六、逐个审计五本账本", "6. Every ledger is audited")
+	a.heading("七、逐个审计五本账本", "7. Every ledger is audited")
 	var body [][]string
 	bad := false
 	for name, regulator := range map[string]string{hubParty: province, province: "data_bureau", "city_a": "data_bureau", "city_b": "data_bureau", "city_c": "data_bureau"} {

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/sandgate/sandgate/compute/twin/compare"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/client"
 )
@@ -37,7 +39,7 @@ func cityTwins(bundles []bundle, query step) (*twinStory, error) {
 	}{
 		{"public_security", "{}", "0.02", &sandgatev1.PublishTwinRequest{Dataset: "population", Columns: []string{"gender", "birth_date", "district", "household_type"}}},
 		{"hrss", "{}", "0.02", &sandgatev1.PublishTwinRequest{Dataset: "social_insurance", RowsPerUnit: 12}},
-		{"health", "{level: 4}", "0.004", &sandgatev1.PublishTwinRequest{Dataset: "visits", RowsPerUnit: 4, Columns: []string{"visit_date", "department", "diagnosis", "fee_yuan", "insured_yuan"}}},
+		{"health", "{level: 4}", "0.004", &sandgatev1.PublishTwinRequest{Dataset: "visits", RowsPerUnit: 12, Columns: []string{"visit_date", "department", "diagnosis", "fee_yuan", "insured_yuan"}}},
 		{"market_regulation", "{}", "0.004", &sandgatev1.PublishTwinRequest{Dataset: "enterprises", Columns: []string{"industry", "district", "status", "registered_capital_yuan", "employees"}}},
 	} {
 		i := slices.IndexFunc(bundles, func(b bundle) bool { return b.department == x.department })
@@ -129,6 +131,63 @@ func (s *stage) twins(ctx context.Context, story *twinStory, published bool) err
 	}
 	printTable(a.out, []string{real.GetColumns()[0].GetName(), a.t("合成孪生", "synthetic twin"), a.t("真实数据", "real data")}, body, 1, 2)
 	a.say("  ✓ 演练不收费、不入账本；同一语句在真实数据上给出右列", "  ✓ a rehearsal is free and in no ledger; the same text on the data gives the column on the right")
+	if s.rehearse {
+		return s.compare(ctx)
+	}
+	return nil
+}
+
+// ownAnswer is a released answer, ownModel a released model, of an operator.
+type (
+	ownAnswer struct {
+		operator string
+		released
+	}
+	ownModel struct{ operator, name string }
+)
+
+// compare holds what the story released against the same on the twins.
+func (s *stage) compare(ctx context.Context) error {
+	s.a.say("\n  %s", "\n  %s", s.a.t("孪生与真实数据相差多少：同一语句、同一模型", "How far the twins are from the data: the same texts, the same model"))
+	r := &compare.Report{Party: "demo", At: time.Now().UnixMilli()}
+	on := func(operator string) *comparing {
+		return &comparing{a: s.a, cl: s.clients[operator], run: &sandgatev1.TwinRun{}}
+	}
+	for _, x := range s.answered {
+		q, err := on(x.operator).query(ctx, x.released)
+		if err != nil {
+			return err
+		}
+		if q.Refused == "" && !q.Known {
+			return texts.Errorf("%s is not known on the twin as answered", x.name)
+		}
+		r.Queries = append(r.Queries, q)
+	}
+	for _, x := range s.trained {
+		m, err := on(x.operator).model(ctx, x.name)
+		if err != nil {
+			return err
+		}
+		r.Models = append(r.Models, m)
+	}
+	if _, err := r.Encode(); err != nil {
+		return err
+	}
+	for _, t := range s.a.comparedSheets(r) {
+		s.a.say("  %s", "  %s", t.Title)
+		printTable(s.a.out, t.Header, t.Body, t.right...)
+	}
+	for _, q := range r.Queries {
+		if q.Refused != "" {
+			s.a.say("  %s: 孪生上被拒 %s", "  %s: refused on the twin: %s", q.Name, q.Refused)
+		}
+	}
+	for _, m := range r.Models {
+		if m.Refused != "" {
+			s.a.say("  %s: 孪生上被拒 %s", "  %s: refused on the twin: %s", m.Product, m.Refused)
+		}
+	}
+	s.a.say("  ✓ 只用到已发布的结果与免费的演练；区间只反映噪声与取整", "  ✓ of releases and free rehearsals alone; ranges tell of noise and rounding alone")
 	return nil
 }
 

@@ -57,6 +57,12 @@ func (a *app) syntheticSummary(m *sandgatev1.SyntheticMark) {
 			a.note("孪生未学习的列，取值为编造: %s", "columns that the twin did not learn, whose values are made up: %s", strings.Join(s.GetMadeUp(), ", "))
 		}
 	}
+	switch {
+	case m.GetRelations() != "":
+		a.note("各表以已发布的跨表关系相系（%.12s）", "the tables are tied by published relations (%.12s)", m.GetRelations())
+	case m.GetUntied() != "":
+		a.note("各表未相系，各自抽取。%s: %s", "the tables are not tied: each was drawn by itself. %s: %s", m.GetUntied(), a.t(m.GetUntiedZh(), m.GetUntiedEn()))
+	}
 	if m.GetRepeatOnReal() {
 		a.note("在真实数据上为重复查询，不收费；去掉 --on twin 提交", "on the real data this is a repeat, free of charge: submit it without --on twin")
 		return

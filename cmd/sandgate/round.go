@@ -17,7 +17,8 @@ import (
 
 func (a *app) roundCmd() *cobra.Command {
 	c := &cobra.Command{Use: "round", Short: "跨域轮次：几个域的合计，各域数据不出域 · rounds across domains: sums of several domains whose data stay inside"}
-	c.AddCommand(a.roundProposeCmd(), a.roundListCmd(), a.roundShowCmd(), a.roundCancelCmd(), a.roundHubCmd())
+	c.AddCommand(a.roundProposeCmd(), a.roundListCmd(), a.roundShowCmd(), a.roundCancelCmd(), a.roundHubCmd(),
+		a.roundTrainCmd(), a.roundTrainingsCmd(), a.roundTrainingCmd(), a.roundModelCmd())
 	return c
 }
 

@@ -79,6 +79,10 @@ func TestR05_DemoStoryInBothLanguages(t *testing.T) {
 			if !strings.Contains(out, want) {
 				t.Errorf("no %q in\n%s", want, out)
 			}
+			// Each released step and the model are held against the same on the twins.
+			if table := regexp.MustCompile(`(?m)^│ \[1\] +│ residents +│ +9 │ +0 │ +[0-9.e+]+ │`); lang == "zh" && (!table.MatchString(out) || !regexp.MustCompile("│ income +│|  income: 孪生上被拒").MatchString(out)) {
+				t.Errorf("the twins are not compared with the data in\n%s", out)
+			}
 			// R02: the overfitted tree is trained and found out, each figure beside its bound.
 			for _, found := range []string{`GATE_STRUCTURE: .* = [1-9][0-9]*\.000[^;；]*0\.000`, `GATE_MEMBERSHIP: .*AUC.* = 0\.(5[6-9]|[6-9])[0-9]*[^;；]*0\.550`, `MODEL_NOT_RELEASED`} {
 				if !regexp.MustCompile(found).MatchString(out) {

@@ -14,6 +14,19 @@ import (
 	"github.com/sandgate/sandgate/policies"
 )
 
+// rawFile is one file of a story.
+type rawFile struct {
+	dataset, department, format string
+	open                        func() (io.ReadCloser, error)
+}
+
+type bundle struct{ department, text string }
+
+type licence struct {
+	id, operator, text string
+	departments        []string
+}
+
 // story chooses between the demo city and a data file of the user's.
 func (a *app) story(o demoOptions) (*story, error) {
 	if o.data != "" {

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandgate/sandgate/compute/twin"
+	"github.com/sandgate/sandgate/compute/twin/compare"
 	"github.com/sandgate/sandgate/compute/twin/report"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/certificate"
@@ -27,7 +28,7 @@ import (
 
 func (a *app) twinCmd() *cobra.Command {
 	c := &cobra.Command{Use: "twin", Short: "合成孪生：部门发布，运营机构免费抽取，没有一行属于任何人 · synthetic twins: published by departments, drawn from freely, not a row that is anyone's"}
-	c.AddCommand(a.twinPublishCmd(), a.twinListCmd(), a.twinShowCmd(), a.twinDownloadCmd(), a.twinVerifyCmd(), a.twinSampleCmd())
+	c.AddCommand(a.twinPublishCmd(), a.twinListCmd(), a.twinShowCmd(), a.twinDownloadCmd(), a.twinVerifyCmd(), a.twinSampleCmd(), a.twinCompareCmd(), a.twinRelateCmd())
 	return c
 }
 
@@ -212,26 +213,42 @@ func (a *app) twinListCmd() *cobra.Command {
 							rho(t.GetPriceNanoRho()), itoa(t.GetUnits()), a.yesNo(t.GetMarginalsOnly()), strconv.FormatUint(t.GetSeq(), 10), strings.Join(reasons, " ")})
 					}
 					if req.PageToken = resp.GetNextPageToken(); req.PageToken == "" {
-						return a.rows(head, body, 6, 7, 9)
+						break
 					}
 				}
+				related, err := a.relatedRows(c.Context(), cl)
+				if err != nil {
+					return err
+				}
+				return a.rows(head, append(body, related...), 6, 7, 9)
 			})
 		},
 	}
 }
 
 func (a *app) twinShowCmd() *cobra.Command {
-	var page string
+	var page, with string
 	c := &cobra.Command{
-		Use:   "show DATASET|TWIN",
+		Use:   "show DATASET|TWIN|DATASET+DATASET",
 		Short: "查看孪生：价格、列、质量、是否过期 · show a twin: price, columns, quality, whether it is stale",
 		Example: `  sandgate twin show social_insurance --kit ./kits/alpha
   sandgate twin show social_insurance --page quality.html --kit ./kits/alpha
+  sandgate twin show population+social_insurance --kit ./kits/alpha
+  sandgate twin show social_insurance --page quality.html --with compared.json --kit ./kits/alpha
   sandgate twin show social_insurance -o json --kit ./kits/hrss`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if isRelated(args[0]) {
+				if page != "" {
+					return usageError{texts.Errorf("a page is about one twin; name a data set or a twin")}
+				}
+				return a.showRelated(c.Context(), args[0])
+			}
+			if with != "" && page == "" {
+				return usageError{errors.New(a.t("--with 与 --page 同用", "--with goes with --page"))}
+			}
 			if page != "" {
-				if err := a.twinPage(c.Context(), args[0], page); err != nil {
+				if err := a.twinPage(c.Context(), args[0], page, with); err != nil {
 					return err
 				}
 			}
@@ -251,11 +268,13 @@ func (a *app) twinShowCmd() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&page, "page", "", "另写一份质量报告网页，含图 also write a page on its quality, with plots")
+	c.Flags().StringVar(&with, "with", "", "网页中另示 twin compare -o json 的比较 · a comparison that the page also shows, of twin compare -o json")
 	return c
 }
 
-// twinPage writes the page on a twin's quality, of its verified document.
-func (a *app) twinPage(ctx context.Context, arg, page string) error {
+// twinPage writes the page on a twin's quality, of its verified document, and of a
+// comparison where one is named.
+func (a *app) twinPage(ctx context.Context, arg, page, with string) error {
 	_, document, x, err := a.fetchTwin(ctx, arg)
 	if err != nil {
 		return err
@@ -264,7 +283,13 @@ func (a *app) twinPage(ctx context.Context, arg, page string) error {
 	if err != nil {
 		return err
 	}
-	text, err := report.Page{Twin: t, Lines: []report.Line{
+	var compared *compare.Report
+	if with != "" {
+		if compared, err = comparison(with, t.Dataset, x.Outcome.Document); err != nil {
+			return err
+		}
+	}
+	text, err := report.Page{Twin: t, Compared: compared, Lines: []report.Line{
 		{ZH: "部门", EN: "department", Value: x.Department}, {ZH: "编号", EN: "twin", Value: x.Twin},
 		{ZH: "发布于", EN: "published", Value: policies.Clock(time.UnixMilli(x.At))}, {ZH: "账本", EN: "ledger entry", Value: fmt.Sprintf("%s %d", x.Origin, x.Seq)},
 		{ZH: "价格 ρ", EN: "price ρ", Value: rho(x.PriceNanoRho)},
@@ -281,11 +306,14 @@ func (a *app) twinPage(ctx context.Context, arg, page string) error {
 func (a *app) twinDownloadCmd() *cobra.Command {
 	var out string
 	c := &cobra.Command{
-		Use:     "download DATASET|TWIN --out FILE",
+		Use:     "download DATASET|TWIN|DATASET+DATASET --out FILE",
 		Short:   "取得孪生及其签名合格证，此后抽取不需网关 · get a twin with its signed certificate; drawing needs no gateway from then on",
 		Example: "  sandgate twin download social_insurance --out social_insurance.twin --kit ./kits/alpha",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if isRelated(args[0]) {
+				return a.downloadRelated(c.Context(), args[0], out)
+			}
 			envelope, document, x, err := a.fetchTwin(c.Context(), args[0])
 			if err != nil {
 				return err
@@ -306,24 +334,29 @@ func (a *app) twinDownloadCmd() *cobra.Command {
 // key that the gateway, whom the connection pins, signs by.
 func (a *app) fetchTwin(ctx context.Context, arg string) (envelope, document []byte, x *certificate.Twin, err error) {
 	err = a.withClient(func(cl *client.Client) error {
-		got, err := cl.Twin.DownloadTwin(ctx, &sandgatev1.DownloadTwinRequest{Name: twinName(arg)})
-		if err != nil {
-			return err
-		}
-		key, err := policies.ParseKey(got.GetKey())
-		if err != nil {
-			return err
-		}
-		envelope, document = got.GetEnvelope(), got.GetDocument()
-		if x, err = certificate.OpenTwin(envelope, key); err != nil {
-			return err
-		}
-		if r := got.GetStale(); r != nil {
-			a.note("! %s: %s", "! %s: %s", r.GetCode(), reasonText(r, a.lang))
-		}
-		_, err = x.Document(document)
+		envelope, document, x, err = a.fetchTwinBy(ctx, cl, arg)
 		return err
 	})
+	return envelope, document, x, err
+}
+
+func (a *app) fetchTwinBy(ctx context.Context, cl *client.Client, arg string) (envelope, document []byte, x *certificate.Twin, err error) {
+	got, err := cl.Twin.DownloadTwin(ctx, &sandgatev1.DownloadTwinRequest{Name: twinName(arg)})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	key, err := policies.ParseKey(got.GetKey())
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	envelope, document = got.GetEnvelope(), got.GetDocument()
+	if x, err = certificate.OpenTwin(envelope, key); err != nil {
+		return nil, nil, nil, err
+	}
+	if r := got.GetStale(); r != nil {
+		a.note("! %s: %s", "! %s: %s", r.GetCode(), reasonText(r, a.lang))
+	}
+	_, err = x.Document(document)
 	return envelope, document, x, err
 }
 
@@ -340,6 +373,9 @@ does not hold.`,
 		Example: "  sandgate twin verify social_insurance.twin --trust trust.json --ledger ./ledger-copy",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if text, err := readCapped(args[0], certificate.MaxRelationsFile); err == nil && certificate.IsRelationsFile(text) {
+				return a.verifyRelated(c.Context(), text, trust, dir)
+			}
 			x, t, err := a.openTwinFile(c.Context(), args[0], trust, dir)
 			var broken *brokenTwin
 			if errors.As(err, &broken) {
@@ -381,7 +417,11 @@ func (a *app) openTwinFile(ctx context.Context, file, trust, dir string) (*certi
 	if err != nil {
 		return nil, nil, &brokenTwin{err}
 	}
-	x, err := a.openTwinCertificate(ctx, envelope, opt, dir)
+	by, err := trustedOf(ctx, opt, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	x, err := by.twin(envelope)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -392,27 +432,27 @@ func (a *app) openTwinFile(ctx context.Context, file, trust, dir string) (*certi
 	return x, t, nil
 }
 
-// openTwinCertificate checks an envelope by the trusted key alone, or by a replay of a
-// copy of the ledger.
-func (a *app) openTwinCertificate(ctx context.Context, envelope []byte, opt audit.Options, dir string) (*certificate.Twin, error) {
+// trusted is what certificates are checked by: the keys of a gateway and, where a copy of
+// its ledger was replayed, the entries.
+type trusted struct {
+	origin  string
+	keys    []ed25519.PublicKey
+	entries map[uint64]*entry.Entry // nil: no copy was given
+}
+
+// trustedOf takes the key of a trust file, or replays a copy of the ledger.
+func trustedOf(ctx context.Context, opt audit.Options, dir string) (*trusted, error) {
 	if dir == "" {
 		key, err := policies.ParseKey(opt.Trust.ReceiptKey)
 		if err != nil {
 			return nil, err
 		}
-		x, err := certificate.OpenTwin(envelope, key)
-		if err == nil && x.Origin != opt.Trust.Origin {
-			err = texts.Errorf("the certificate is of another ledger than the trust file")
-		}
-		if err != nil {
-			return nil, &brokenTwin{err}
-		}
-		return x, nil
+		return &trusted{origin: opt.Trust.Origin, keys: []ed25519.PublicKey{key}}, nil
 	}
-	published := map[uint64]*entry.Entry{}
+	by := &trusted{entries: map[uint64]*entry.Entry{}}
 	opt.Visit = func(e *entry.Entry, _ []byte) error {
-		if e.Kind == entry.KindTwinPublished {
-			published[e.Seq] = e
+		if e.Kind == entry.KindTwinPublished || e.Kind == entry.KindRelationsPublished {
+			by.entries[e.Seq] = e
 		}
 		return nil
 	}
@@ -423,20 +463,36 @@ func (a *app) openTwinCertificate(ctx context.Context, envelope []byte, opt audi
 	if !r.OK {
 		return nil, &brokenTwin{texts.Errorf("the copy of the ledger does not pass its audit (sandgate audit)")}
 	}
-	var keys []ed25519.PublicKey
+	by.origin = r.Origin
 	for _, k := range r.State.ReceiptKeys() {
-		keys = append(keys, k.Key)
+		by.keys = append(by.keys, k.Key)
 	}
-	x, err := certificate.OpenTwin(envelope, keys...)
+	return by, nil
+}
+
+// twin checks the envelope of a twin's certificate.
+func (t *trusted) twin(envelope []byte) (*certificate.Twin, error) {
+	x, err := certificate.OpenTwin(envelope, t.keys...)
 	if err != nil {
 		return nil, &brokenTwin{err}
 	}
-	e := published[x.Seq]
-	if e == nil || x.Origin != r.Origin {
-		return nil, &brokenTwin{texts.Errorf("the ledger does not hold the certificate's entry")}
+	return x, t.holds(x.Origin, x.Seq, x.Matches)
+}
+
+// holds checks the rest of a certificate: its ledger and, where there is a copy, its entry.
+func (t *trusted) holds(origin string, seq uint64, matches func(*entry.Entry) error) error {
+	if t.entries == nil {
+		if origin != t.origin {
+			return &brokenTwin{texts.Errorf("the certificate is of another ledger than the trust file")}
+		}
+		return nil
 	}
-	if err := x.Matches(e); err != nil {
-		return nil, &brokenTwin{err}
+	e := t.entries[seq]
+	if e == nil || origin != t.origin {
+		return &brokenTwin{texts.Errorf("the ledger does not hold the certificate's entry")}
 	}
-	return x, nil
+	if err := matches(e); err != nil {
+		return &brokenTwin{err}
+	}
+	return nil
 }

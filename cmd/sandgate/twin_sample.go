@@ -43,21 +43,34 @@ const unitColumn = "_unit"
 
 func (a *app) twinSampleCmd() *cobra.Command {
 	var rows, units int64
-	var seed, out, format, file, trust, dir string
+	var seed, out, format, file, related, trust, dir string
 	c := &cobra.Command{
-		Use:   "sample DATASET|TWIN | sample --file FILE --trust TRUST",
+		Use:   "sample DATASET|TWIN|DATASET+DATASET | sample --file FILE --trust TRUST",
 		Short: "在本机从孪生抽取任意多行：免费、可重复、可离线 · draw any number of rows of a twin on this machine: free, repeatable, offline",
 		Long: `先核验孪生的合格证，再在本机抽取：不花预算，不经网关。同一孪生、同一 --seed、同样多的行，文件逐字节相同。
+以 DATASET+DATASET 或 --relations 抽取相系的各表：--out 为目录，每表一个文件，_unit 相同即同一单元，--units 计至少在一表中有行者。
 列 _unit 标明哪些行同属一个合成单元。Parquet 与 Arrow 在元数据中标明合成（sandgate.synthetic）；CSV 旁另写 FILE-metadata.json（W3C CSVW）。
 The twin's certificate is verified first; rows are drawn on this machine, at no cost and without the gateway. The same twin, --seed and
 size give the same file, byte for byte. Column _unit tells which rows are of one synthetic unit. Parquet and Arrow say in their metadata
-that they are synthetic (sandgate.synthetic); beside a CSV file stands FILE-metadata.json (W3C CSVW).`,
+that they are synthetic (sandgate.synthetic); beside a CSV file stands FILE-metadata.json (W3C CSVW). DATASET+DATASET, or --relations,
+draws tables that are tied: --out is a directory with a file for each, the same _unit is the same unit in all, and --units counts those
+with a row in any.`,
 		Example: `  sandgate twin sample social_insurance --rows 100000 --seed 1 --out rows.parquet --kit ./kits/alpha
-  sandgate twin sample --file social_insurance.twin --trust trust.json --units 5000 --out rows.csv`,
+  sandgate twin sample --file social_insurance.twin --trust trust.json --units 5000 --out rows.csv
+  sandgate twin sample --relations city.relations --trust trust.json --units 5000 --format parquet --out ./tables`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if (len(args) == 1) == (file != "") {
+			if len(args) == 1 && (file != "" || related != "") || len(args) == 0 && (file == "") == (related == "") {
 				return usageError{texts.Errorf("name a data set or a twin, or give --file")}
+			}
+			if related != "" || len(args) == 1 && isRelated(args[0]) {
+				if c.Flags().Changed("rows") || !c.Flags().Changed("units") {
+					units = rows
+				}
+				if c.Flags().Changed("rows") || units < 1 || units > maxSampled {
+					return usageError{texts.Errorf("tables that are tied are drawn by --units, from 1 to %d", int64(maxSampled))}
+				}
+				return a.sampleTied(c.Context(), tiedSample{args: args, file: related, trust: trust, ledger: dir, seed: seed, format: format, out: out, units: units})
 			}
 			if c.Flags().Changed("units") && c.Flags().Changed("rows") || rows < 1 || units < 0 || rows > maxSampled || units > maxSampled || c.Flags().Changed("units") && units == 0 {
 				return usageError{texts.Errorf("give --rows or --units, from 1 to %d", int64(maxSampled))}
@@ -103,6 +116,7 @@ that they are synthetic (sandgate.synthetic); beside a CSV file stands FILE-meta
 	f.StringVar(&out, "out", "", "输出文件，默认标准输出（CSV） · output file, standard output (CSV) by default")
 	f.StringVar(&format, "format", "", "csv、parquet 或 arrow，默认按文件名 · by the file's name by default")
 	f.StringVar(&file, "file", "", "离线：twin download 得到的文件 · offline: the file of twin download")
+	f.StringVar(&related, "relations", "", "离线：跨表关系的文件，抽取其各表 · offline: the file of relations, all tables of which are drawn")
 	f.StringVar(&trust, "trust", "", "信任文件 trust.json from the regulator's kit")
 	f.StringVar(&dir, "ledger", "", "账本副本目录 directory of a copied ledger")
 	return c
@@ -135,6 +149,8 @@ type drawing struct {
 	certificate *certificate.Twin
 	seed        string
 	rows, units int64 // one is 0
+	// tied draws a table of relations in the place of the twin alone; nil for that.
+	tied *tiedTable
 }
 
 // marks say of a file that it is synthetic, and where it is from.
@@ -147,23 +163,28 @@ func (d *drawing) marks() (names, values []string) {
 	put("sandgate.document", d.certificate.Outcome.Document)
 	put("sandgate.seed", d.seed)
 	put("sandgate.entry", strconv.FormatUint(d.certificate.Seq, 10)+" "+d.certificate.Origin)
+	if d.tied != nil {
+		put("sandgate.relations", d.tied.certificate.Relations)
+		put("sandgate.relations_document", d.tied.certificate.Outcome.Document)
+	}
 	return names, values
 }
 
 // rowSink takes rows as they are drawn.
 type rowSink interface {
-	write(first int64, rows twin.Rows) error
+	// write takes rows with the number of each one's unit.
+	write(numbers []int64, rows twin.Rows) error
 	close() error
 }
 
 // sample draws into a file, or to standard output, and returns the number of rows.
 func (a *app) sample(d *drawing, kind, out string) (n int64, err error) {
-	s, err := d.twin.Sampler([]byte(d.seed))
+	s, err := d.source()
 	if err != nil {
 		return 0, err
 	}
 	if out == "" {
-		return d.draw(s, newCSVRows(a.out, s.Names(), d.twin))
+		return d.draw(s, newCSVRows(a.out, s.names, d.twin))
 	}
 	f, err := os.Create(out)
 	if err != nil {
@@ -172,9 +193,9 @@ func (a *app) sample(d *drawing, kind, out string) (n int64, err error) {
 	w := bufio.NewWriterSize(f, 1<<20)
 	var sink rowSink
 	if kind == "csv" {
-		sink = newCSVRows(w, s.Names(), d.twin)
+		sink = newCSVRows(w, s.names, d.twin)
 	} else {
-		sink, err = newArrowRows(w, kind, s.Names(), d)
+		sink, err = newArrowRows(w, kind, s.names, d)
 	}
 	if err == nil {
 		n, err = d.draw(s, sink)
@@ -188,8 +209,28 @@ func (a *app) sample(d *drawing, kind, out string) (n int64, err error) {
 	return n, err
 }
 
+// rowSource draws units, with the number of each row's.
+type rowSource struct {
+	names []string
+	rows  func(from uint64, units int) (twin.Rows, []int64, error)
+}
+
+func (d *drawing) source() (rowSource, error) {
+	if d.tied != nil {
+		return d.tied.source(), nil
+	}
+	s, err := d.twin.Sampler([]byte(d.seed))
+	if err != nil {
+		return rowSource{}, err
+	}
+	return rowSource{s.Names(), func(from uint64, units int) (twin.Rows, []int64, error) {
+		rows, err := s.Rows(from, units)
+		return rows, numbers(int64(from), rows), err
+	}}, nil
+}
+
 // draw draws part by part, the last cut to the rows that were asked.
-func (d *drawing) draw(s *twin.Sampler, sink rowSink) (n int64, err error) {
+func (d *drawing) draw(s rowSource, sink rowSink) (n int64, err error) {
 	step := sampleUnits(d.twin)
 	for from := int64(0); d.units > 0 && from < d.units || d.units == 0 && n < d.rows; from += step {
 		part := step
@@ -198,14 +239,14 @@ func (d *drawing) draw(s *twin.Sampler, sink rowSink) (n int64, err error) {
 		} else {
 			part = min(part, d.rows-n) // a unit has a row at least
 		}
-		rows, err := s.Rows(uint64(from), int(part))
+		rows, units, err := s.rows(uint64(from), int(part))
 		if err != nil {
 			return n, errors.Join(err, sink.close())
 		}
 		if d.units == 0 {
 			rows = cutRows(rows, d.rows-n)
 		}
-		if err := sink.write(from, rows); err != nil {
+		if err := sink.write(units[:len(rows.Units)], rows); err != nil {
 			return n, errors.Join(err, sink.close())
 		}
 		n += int64(len(rows.Units))
@@ -257,7 +298,7 @@ func newCSVRows(w io.Writer, names []string, t *twin.Twin) *csvRows {
 	return &csvRows{w: csv.NewWriter(w), header: append([]string{unitColumn}, names...), types: t.Columns}
 }
 
-func (s *csvRows) write(first int64, rows twin.Rows) error {
+func (s *csvRows) write(numbers []int64, rows twin.Rows) error {
 	if s.header != nil {
 		if err := s.w.Write(s.header); err != nil {
 			return err
@@ -265,7 +306,7 @@ func (s *csvRows) write(first int64, rows twin.Rows) error {
 		s.header = nil
 	}
 	record := make([]string, 1+len(rows.Columns))
-	for r, unit := range numbers(first, rows) {
+	for r, unit := range numbers {
 		record[0] = itoa(unit)
 		for i, c := range rows.Columns {
 			record[i+1] = s.spell(i, c, r)
@@ -372,10 +413,10 @@ func arrowType(c twin.Column) arrow.DataType {
 	return arrow.PrimitiveTypes.Int64
 }
 
-func (s *arrowRows) write(first int64, rows twin.Rows) error {
+func (s *arrowRows) write(numbers []int64, rows twin.Rows) error {
 	b := array.NewRecordBuilder(memory.DefaultAllocator, s.schema)
 	defer b.Release()
-	b.Field(0).(*array.Int64Builder).AppendValues(numbers(first, rows), nil)
+	b.Field(0).(*array.Int64Builder).AppendValues(numbers, nil)
 	for i, c := range rows.Columns {
 		appendColumn(b.Field(i+1), c, len(rows.Units))
 	}

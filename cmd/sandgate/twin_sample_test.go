@@ -112,7 +112,7 @@ func TestR14_TwinFilesHoldTheSameRows(t *testing.T) {
 		r.Retain()
 		records = append(records, r)
 	}
-	compare(t, "parquet", want[1:], records)
+	sameRows(t, "parquet", want[1:], records)
 	ar := draw("a.arrow", "s", rows, 0)
 	ir, err := ipc.NewFileReader(bytes.NewReader(ar))
 	if err != nil {
@@ -130,7 +130,7 @@ func TestR14_TwinFilesHoldTheSameRows(t *testing.T) {
 		r.Retain()
 		records = append(records, r)
 	}
-	compare(t, "arrow", want[1:], records)
+	sameRows(t, "arrow", want[1:], records)
 	if !bytes.Equal(pq, draw("b.parquet", "s", rows, 0)) || !bytes.Equal(ar, draw("b.arrow", "s", rows, 0)) {
 		t.Error("drawn again, a file differs")
 	}
@@ -140,8 +140,8 @@ func TestR14_TwinFilesHoldTheSameRows(t *testing.T) {
 	}
 }
 
-// compare holds records to the rows of a CSV file, as texts.
-func compare(t *testing.T, what string, want [][]string, records []arrow.RecordBatch) {
+// sameRows holds records to the rows of a CSV file, as texts.
+func sameRows(t *testing.T, what string, want [][]string, records []arrow.RecordBatch) {
 	t.Helper()
 	at := 0
 	for _, r := range records {

@@ -37,6 +37,19 @@ type ModelJob struct {
 	// Twin has a synthetic twin learned in the place of a model: Design is empty then,
 	// and the worker answers the passes of this schema alone.
 	Twin *twin.Schema `json:"twin,omitempty"`
+	// Span has relations between twins learned in the place of a model: the worker reads
+	// all Tables, each of a snapshot of its own, and answers the passes of the span alone.
+	// SQL, Types and Design are empty then.
+	Span   *twin.Span   `json:"span,omitempty"`
+	Tables []ModelTable `json:"tables,omitempty"`
+}
+
+// ModelTable is one data set of a job with a Span, in the span's order: the statement, of
+// TableStatement, and the schema its twin was learned by.
+type ModelTable struct {
+	SQL    string         `json:"sql"`
+	Types  []algebra.Type `json:"types"`
+	Schema twin.Schema    `json:"schema"`
 }
 
 // columns are those that a job reads.
@@ -47,8 +60,19 @@ func (j ModelJob) columns() []string {
 	return j.Design.Columns
 }
 
-// Reads says whether the statement's types are of as many columns as the job reads.
-func (j ModelJob) Reads() bool { return len(j.Types) == len(j.columns()) }
+// Reads says whether the statements' types are of as many columns as the job reads, and
+// whether it reads that many snapshots.
+func (j ModelJob) Reads(snapshots int) bool {
+	if j.Span == nil {
+		return snapshots == 1 && len(j.Tables) == 0 && len(j.Types) == len(j.columns())
+	}
+	for _, t := range j.Tables {
+		if len(t.Types) != len(t.Schema.Columns) {
+			return false
+		}
+	}
+	return j.Twin == nil && j.SQL == "" && len(j.Tables) == len(j.Span.Tables) && len(j.Tables) == snapshots
+}
 
 // maxModelColumns bounds what one model reads.
 const maxModelColumns = 512
@@ -57,6 +81,11 @@ const maxModelColumns = 512
 // columns of a design, of the first rows of each unit in the snapshot's keyed
 // order. It is made of column names of the catalogue, quoted, and of one number.
 func ModelStatement(schema algebra.Schema, columns []string, rows int) (string, []algebra.Type, error) {
+	return TableStatement(0, schema, columns, rows)
+}
+
+// TableStatement is ModelStatement over the snapshot at a place among several.
+func TableStatement(at int, schema algebra.Schema, columns []string, rows int) (string, []algebra.Type, error) {
 	if rows < 1 || len(columns) == 0 || len(columns) > maxModelColumns {
 		return "", nil, errors.New("failed to render model statement: no rows or columns, or too many")
 	}
@@ -70,7 +99,7 @@ func ModelStatement(schema algebra.Schema, columns []string, rows int) (string, 
 		selected = append(selected, fmt.Sprintf(`t0."%s" AS c%d`, strings.ReplaceAll(name, `"`, `""`), i))
 		types = append(types, schema.Columns[at].Type)
 	}
-	return fmt.Sprintf("SELECT %s FROM d0.main.t AS t0 WHERE t0._rn <= %d ORDER BY t0._unit, t0._rn", strings.Join(selected, ", "), rows), types, nil
+	return fmt.Sprintf("SELECT %s FROM d%d.main.t AS t0 WHERE t0._rn <= %d ORDER BY t0._unit, t0._rn", strings.Join(selected, ", "), at, rows), types, nil
 }
 
 // ModelRefused is why a worker did not do what it was asked. It is one of a closed
@@ -94,11 +123,16 @@ type ModelRun struct {
 // in all; see ModelAllowance. The error is use's, *ModelRefused or
 // *sandbox.ErrKilled; none carries a value.
 func (r *Runner) Model(ctx context.Context, job ModelJob, snapshot *os.File, limits sandbox.Limits, progress func(ModelProgress), use func(context.Context, *ModelRun) error) error {
+	return r.ModelOver(ctx, job, []*os.File{snapshot}, limits, progress, use)
+}
+
+// ModelOver is Model of a job that reads several snapshots.
+func (r *Runner) ModelOver(ctx context.Context, job ModelJob, snapshots []*os.File, limits sandbox.Limits, progress func(ModelProgress), use func(context.Context, *ModelRun) error) error {
 	payload, err := json.Marshal(job)
 	if err != nil {
 		return fmt.Errorf("failed to encode job: %w", err)
 	}
-	files, err := reopen([]*os.File{snapshot})
+	files, err := reopen(snapshots)
 	if err != nil {
 		return err
 	}
@@ -218,7 +252,7 @@ func (m *ModelRun) Sums(p model.Pass) ([]int64, error) {
 	return m.sums(&ModelRequest{Op: ModelPass, Pass: &p}, p.Width)
 }
 
-// TwinSums is Sums of a job that has a twin learned.
+// TwinSums is Sums of a job that has a twin, or relations, learned.
 func (m *ModelRun) TwinSums(p twin.Pass) ([]int64, error) {
 	return m.sums(&ModelRequest{Op: TwinPass, Twin: &p}, p.Width)
 }

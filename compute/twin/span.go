@@ -69,22 +69,21 @@ type Link struct {
 // What it refuses, it refuses before any data is read. The price is that of one unit
 // with all its rows in all tables: it is charged to every data set of the span.
 func NewSpan(members []Member, rho string) (Span, error) {
-	if len(members) < 2 || len(members) > maxTables {
-		return Span{}, reason(CodeSpec, "跨表关系须有 2 到 %d 个数据集", "relations are of 2 to %d data sets", "改正数据集清单", "correct the list of data sets", maxTables)
+	if err := tablesFit(len(members)); err != nil {
+		return Span{}, err
 	}
-	price, err := budget.ParseLimit(rho)
-	if err != nil || price < 3 {
-		return Span{}, reason(CodePrice, "rho 不是大于 0 的十进制数", "rho is no decimal number above 0", `写成如 "0.01" 的十进制字符串`, `write a decimal string such as "0.01"`)
+	price, err := priceOf(rho)
+	if err != nil {
+		return Span{}, err
 	}
 	span := Span{Rho: price}
 	chosen, units := make([][]int, len(members)), 0.0
 	for i, m := range members {
-		unit := m.Entry.Dataset.Unit
-		switch {
-		case m.Twin == nil || unit == nil || m.Entry.Dataset.ID != m.Schema.Dataset || m.Twin.Dataset != m.Schema.Dataset:
+		if m.Twin == nil || m.Entry.Dataset.Unit == nil || m.Entry.Dataset.ID != m.Schema.Dataset || m.Twin.Dataset != m.Schema.Dataset {
 			return Span{}, reason(CodeSpec, "数据集 %s 没有相符的孪生", "data set %s has no twin that fits", "先发布其孪生", "publish its twin first", m.Schema.Dataset)
-		case unit.Kind != members[0].Entry.Dataset.Unit.Kind:
-			return Span{}, reason(CodeSpec, "数据集 %s 的隐私单元与其他数据集不同类", "the privacy unit of data set %s is of another kind than that of the others", "只关联同类单元的数据集", "relate data sets of one kind of unit", m.Schema.Dataset)
+		}
+		if err := sameKind(members[0].Entry, m.Entry); err != nil {
+			return Span{}, err
 		}
 		for _, o := range members[:i] {
 			if o.Schema.Dataset == m.Schema.Dataset {
@@ -94,19 +93,14 @@ func NewSpan(members []Member, rho string) (Span, error) {
 		if err := m.Twin.Stale(m.Schema); err != nil {
 			return Span{}, err
 		}
-		if chosen[i], err = m.linked(); err != nil {
+		if chosen[i], err = linked(m.Twin.Columns, m.Link); err != nil {
 			return Span{}, err
 		}
 		units = max(units, float64(m.Twin.Units))
 	}
-	pairs := 0
-	for i := range chosen {
-		for j := range i {
-			pairs += len(chosen[i]) * len(chosen[j])
-		}
-	}
-	if pairs > maxAcross {
-		return Span{}, reason(CodeSpec, "跨表的列对超过 %d 个", "there are more than %d pairs of columns across tables", "在 link 中列出少数列", "list few columns as link", maxAcross)
+	pairs, err := pairsAcross(chosen)
+	if err != nil {
+		return Span{}, err
 	}
 	plan := Span{Rho: price}.passes(pairs, len(members)-1)
 	few, many := linkGroups(coarseNoise, plan[0].Sigma(), units, maxLink), linkGroups(fineNoise, plan[1].Sigma(), units, maxFine)
@@ -137,25 +131,6 @@ func (s Span) passes(pairs, ties int) []Pass {
 	a.Rho = max(1, s.Rho*shareAcross/100)
 	b.Rho = s.Rho - a.Rho
 	return []Pass{a, b}
-}
-
-// linked are the columns of a member that may tie.
-func (m Member) linked() ([]int, error) {
-	var out []int
-	if len(m.Link) == 0 {
-		for c := range m.Twin.Columns {
-			out = append(out, c)
-		}
-		return out, nil
-	}
-	for _, name := range m.Link {
-		c := slices.IndexFunc(m.Twin.Columns, func(x Column) bool { return x.Column == name })
-		if c < 0 || slices.Contains(out, c) {
-			return nil, reason(CodeSpec, "link 中的列 %s 不在孪生中，或写了两次", "column %s of link is not in the twin, or named twice", "改正 link", "correct link", name)
-		}
-		out = append(out, c)
-	}
-	return out, nil
 }
 
 func (m Member) spanned(columns []int, few, many int) (Spanned, error) {

@@ -43,7 +43,9 @@ type Client struct {
 	Verify     sandgatev1.VerificationServiceClient
 	Model      sandgatev1.ModelServiceClient
 	Twin       sandgatev1.TwinServiceClient
+	Relations  sandgatev1.RelationsServiceClient
 	Round      sandgatev1.RoundServiceClient
+	Training   sandgatev1.TrainingServiceClient
 	Node       sandgatev1.NodeServiceClient
 	Operations longrunningpb.OperationsClient
 	conn       *grpc.ClientConn
@@ -100,8 +102,10 @@ func Dial(kit *home.Kit, server string, with ...func(*Signer)) (*Client, error) 
 	c.Verify = signingVerification{c.Verify, c}
 	c.Model = signingModel{c.Model, c}
 	c.Twin = signingTwin{sandgatev1.NewTwinServiceClient(conn), c}
+	c.Relations = signingRelations{sandgatev1.NewRelationsServiceClient(conn), c}
 	c.Node = sandgatev1.NewNodeServiceClient(conn)
 	c.Round = signingRound{sandgatev1.NewRoundServiceClient(conn), c}
+	c.Training = signingTraining{sandgatev1.NewTrainingServiceClient(conn), c}
 	c.Operator = signing{sandgatev1.NewOperatorServiceClient(conn), c}
 	return c, nil
 }

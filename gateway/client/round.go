@@ -48,15 +48,21 @@ func (s signingRound) ProposeRound(ctx context.Context, in *sandgatev1.ProposeRo
 	if in.GetSeconds() != 0 {
 		put(request.TermSeconds, strconv.Itoa(int(in.GetSeconds())))
 	}
-	if len(in.GetContributors()) > 0 {
-		sum := sha256.Sum256([]byte(strings.Join(in.GetContributors(), "\n") + "\n"))
-		put(request.TermDomains, hex.EncodeToString(sum[:]))
-	}
+	put(request.TermDomains, domainsDigest(in.GetContributors()))
 	out := proto.CloneOf(in)
 	if out.SignedRequest, out.Salt, err = signer.Sign(st, request.Query{SQL: in.GetSql()}.Fields()); err != nil {
 		return nil, err
 	}
 	return s.RoundServiceClient.ProposeRound(ctx, out, opts...)
+}
+
+// domainsDigest is what a signed request says of the domains asked for; empty for all.
+func domainsDigest(domains []string) string {
+	if len(domains) == 0 {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(strings.Join(domains, "\n") + "\n"))
+	return hex.EncodeToString(sum[:])
 }
 
 // CancelRound signs what ends a round.

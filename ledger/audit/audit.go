@@ -112,6 +112,8 @@ type Report struct {
 	// HubRounds are the rounds across domains of which this gateway was the aggregator, by
 	// phase; absent when there was none.
 	HubRounds map[string]int `json:"hub_rounds,omitempty"`
+	// HubTrainings are the trainings of models over domains, likewise.
+	HubTrainings map[string]int `json:"hub_trainings,omitempty"`
 
 	// States are the recorded hashes of states that the replay came to as well.
 	States int `json:"states,omitempty"`
@@ -335,6 +337,7 @@ func (a *auditor) summarise() {
 	a.models()
 	a.rounds()
 	a.hubRounds()
+	a.hubTrainings()
 	a.unread()
 	limits := map[string]budget.Charge{}
 	for _, id := range a.state.Jobs() {

@@ -129,6 +129,10 @@ type Entry struct {
 	TwinReserved  *TwinReserved  `json:"twin_reserved,omitempty"`
 	TwinPublished *TwinPublished `json:"twin_published,omitempty"`
 	TwinFailed    *TwinFailed    `json:"twin_failed,omitempty"`
+	// relations:
+	RelationsReserved  *RelationsReserved  `json:"relations_reserved,omitempty"`
+	RelationsPublished *RelationsPublished `json:"relations_published,omitempty"`
+	RelationsFailed    *RelationsFailed    `json:"relations_failed,omitempty"`
 
 	// hub:
 	HubProposed *HubProposed `json:"hub_proposed,omitempty"`
@@ -403,6 +407,7 @@ func (e *Entry) check() error {
 
 		// twin:
 		KindTwinReserved: e.TwinReserved != nil, KindTwinPublished: e.TwinPublished != nil, KindTwinFailed: e.TwinFailed != nil,
+		KindRelationsReserved: e.RelationsReserved != nil, KindRelationsPublished: e.RelationsPublished != nil, KindRelationsFailed: e.RelationsFailed != nil,
 
 		// hub:
 		KindHubProposed: e.HubProposed != nil, KindHubReleased: e.HubReleased != nil, KindHubFailed: e.HubFailed != nil,
@@ -447,6 +452,9 @@ func (e *Entry) check() error {
 	}
 	// twin:
 	if err := e.checkTwin(); err != nil {
+		return err
+	}
+	if err := e.checkRelations(); err != nil {
 		return err
 	}
 	// hub:

@@ -43,8 +43,9 @@ var everyKind = []entry.Kind{entry.KindGenesis, entry.KindStarted, entry.KindSto
 	entry.KindRepeated, entry.KindReleased, entry.KindFailed, entry.KindRisk, entry.KindDutyNoted, entry.KindDestroyed, entry.KindRotated, entry.KindRestored, entry.KindOrdered,
 	entry.KindAnnounced, entry.KindErased, entry.KindVerificationRefused, entry.KindVerificationReserved, entry.KindVerificationAnswered, entry.KindVerificationFailed,
 	entry.KindModelRefused, entry.KindModelReserved, entry.KindModelCertified, entry.KindModelFailed, entry.KindModelScored, entry.KindModelModule,
-	entry.KindTwinReserved, entry.KindTwinPublished, entry.KindTwinFailed,
+	entry.KindTwinReserved, entry.KindTwinPublished, entry.KindTwinFailed, entry.KindRelationsReserved, entry.KindRelationsPublished, entry.KindRelationsFailed,
 	entry.KindHubProposed, entry.KindHubReleased, entry.KindHubFailed,
+	entry.KindHubModelAsked, entry.KindHubModelPass, entry.KindHubModelAnswered, entry.KindHubModelMissed, entry.KindHubModelJudged, entry.KindHubModelCertified, entry.KindHubModelEnded,
 	entry.KindRoundJoined, entry.KindRoundAnswered, entry.KindRoundEnded, entry.KindMarked, entry.KindRecorded}
 
 // An entry has one body for each kind but one.
@@ -152,7 +153,7 @@ func TestNoFieldIsLeftOut(t *testing.T) {
 	}{
 		{reflect.TypeFor[State](), []string{"book", "jobs", "order", "answers", "requests"}},
 		{reflect.TypeFor[verifications](), []string{"all", "order", "answers", "asked", "told", "subjects"}},
-		{reflect.TypeFor[Job](), nil}, {reflect.TypeFor[models](), nil}, {reflect.TypeFor[Model](), nil}, {reflect.TypeFor[synthetics](), nil}, {reflect.TypeFor[Twin](), nil}, {reflect.TypeFor[Verification](), nil}, {reflect.TypeFor[rotation](), nil}, {reflect.TypeFor[desk](), nil}, {reflect.TypeFor[conduct](), nil},
+		{reflect.TypeFor[Job](), nil}, {reflect.TypeFor[models](), nil}, {reflect.TypeFor[Model](), nil}, {reflect.TypeFor[synthetics](), nil}, {reflect.TypeFor[Twin](), nil}, {reflect.TypeFor[relations](), nil}, {reflect.TypeFor[Relations](), nil}, {reflect.TypeFor[Verification](), nil}, {reflect.TypeFor[rotation](), nil}, {reflect.TypeFor[desk](), nil}, {reflect.TypeFor[conduct](), nil},
 		{reflect.TypeFor[usage](), nil}, {reflect.TypeFor[policies.Book](), []string{"memory"}}, {reflect.TypeFor[policies.Entry](), []string{"derived"}},
 	} {
 		var line string

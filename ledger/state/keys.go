@@ -75,7 +75,7 @@ func (s *State) applyDestroyed(e *entry.Entry) error {
 	if have := s.snapshots[d.Dataset]; have.Snapshot != d.Snapshot || have.Manifest != d.Manifest {
 		return errors.New("certificate of destruction names another snapshot than the one in force")
 	}
-	if len(s.OpenOn(d.Dataset)) > 0 || len(s.OpenModelsOn(d.Dataset)) > 0 || len(s.OpenTwinsOn(d.Dataset)) > 0 {
+	if len(s.OpenOn(d.Dataset)) > 0 || len(s.OpenModelsOn(d.Dataset)) > 0 || len(s.OpenTwinsOn(d.Dataset)) > 0 || len(s.OpenRelationsOn(d.Dataset)) > 0 {
 		return errors.New("a snapshot was destroyed under an open reservation")
 	}
 	if err := s.signedAct(e, e.Actor, ActDestroy(d.Dataset)); err != nil {

@@ -159,7 +159,7 @@ func unsigned(e *entry.Entry) error {
 
 // signedKinds are the entries that a party's signed request stands in.
 var signedKinds = []entry.Kind{entry.KindRefused, entry.KindReserved, entry.KindRepeated, entry.KindFailed, entry.KindSnapshot, entry.KindRisk, entry.KindDestroyed,
-	entry.KindVerificationRefused, entry.KindVerificationReserved, entry.KindModelRefused, entry.KindModelReserved, entry.KindModelFailed, entry.KindModelScored, entry.KindTwinReserved,
+	entry.KindVerificationRefused, entry.KindVerificationReserved, entry.KindModelRefused, entry.KindModelReserved, entry.KindModelFailed, entry.KindModelScored, entry.KindTwinReserved, entry.KindRelationsReserved,
 	entry.KindHubProposed, entry.KindHubFailed, entry.KindHubModelAsked, entry.KindHubModelEnded}
 
 // Cancelled is the code of a job that somebody cancelled, who signed that he does.

@@ -311,6 +311,12 @@ func (s *State) apply(e *entry.Entry) error {
 		return s.applyTwinPublished(e)
 	case entry.KindTwinFailed:
 		return s.applyTwinFailed(e)
+	case entry.KindRelationsReserved:
+		return s.applyRelationsReserved(e)
+	case entry.KindRelationsPublished:
+		return s.applyRelationsPublished(e)
+	case entry.KindRelationsFailed:
+		return s.applyRelationsFailed(e)
 
 	// hub:
 	case entry.KindHubProposed:

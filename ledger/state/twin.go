@@ -33,13 +33,14 @@ type Twin struct {
 
 // synthetics are their projection.
 type synthetics struct {
-	all     map[string]*Twin
-	order   []string
-	current map[string]string // data set → the twin that was published last
+	all       map[string]*Twin
+	order     []string
+	current   map[string]string // data set → the twin that was published last
+	relations relations
 }
 
 func newSynthetics() synthetics {
-	return synthetics{all: map[string]*Twin{}, current: map[string]string{}}
+	return synthetics{all: map[string]*Twin{}, current: map[string]string{}, relations: relations{all: map[string]*Relations{}}}
 }
 
 func (x synthetics) clone() synthetics {
@@ -48,7 +49,7 @@ func (x synthetics) clone() synthetics {
 		own := *t
 		all[id] = &own
 	}
-	x.all, x.order, x.current = all, slices.Clone(x.order), maps.Clone(x.current)
+	x.all, x.order, x.current, x.relations = all, slices.Clone(x.order), maps.Clone(x.current), x.relations.clone()
 	return x
 }
 
@@ -127,7 +128,8 @@ func (s *State) DecideTwin(a TwinAsk) (*entry.TwinReserved, []policies.Reason) {
 		return nil, reasons
 	}
 	dataset := a.Request.Spec.Dataset
-	if open := s.OpenTwinsOn(dataset); len(open) > 0 {
+	// A twin that is published anew would leave relations without theirs.
+	if open := append(s.OpenTwinsOn(dataset), s.OpenRelationsOn(dataset)...); len(open) > 0 {
 		return nil, []policies.Reason{{Code: "TWIN_UNDER_WAY", Rule: "twin/" + open[0], SetBy: a.Department, ZH: "数据集“" + dataset + "”的孪生正在学习", EN: "a twin of data set \"" + dataset + "\" is being learned",
 			HintZH: "用 sandgate twin list 查看", HintEN: "see sandgate twin list"}}
 	}
@@ -258,12 +260,8 @@ func certifiesTwin(c entry.TwinCertificate, schema twin.Schema, r *entry.TwinRes
 	if c.Schema != r.Schema || c.MarginalsOnly && !pairs || c.Rho != spent || c.Units < 1 {
 		return errors.New("the certificate does not follow from schema and plan")
 	}
-	for _, f := range []twin.Figure{c.Quality.OneWay, c.Quality.TwoWay} {
-		for _, x := range []twin.Range{f.Mean, f.Worst} {
-			if x.Low < 0 || x.Low > x.About || x.About > x.High || x.High > 10_000 {
-				return errors.New("a figure of the certificate is no distance")
-			}
-		}
+	if !isDistance(c.Quality.OneWay) || !isDistance(c.Quality.TwoWay) {
+		return errors.New("a figure of the certificate is no distance")
 	}
 	if c.Quality.Rows < 1 || (c.MarginalsOnly || !pairs) && c.Quality.TwoWay != (twin.Figure{}) {
 		return errors.New("the certificate has figures of what was not measured")
@@ -299,6 +297,10 @@ func (s *State) StaleTwin(id string) *policies.Reason {
 	if schema, err := twin.NewSchema(t.Request.Spec, e); err == nil && schema.Digest() == t.Published.Certificate.Schema {
 		return nil
 	}
+	return staleTwin(*t)
+}
+
+func staleTwin(t Twin) *policies.Reason {
 	return &policies.Reason{Code: twin.CodeStale, Rule: "catalogue/" + t.Request.Spec.Dataset, SetBy: t.Department,
 		ZH: "数据集“" + t.Request.Spec.Dataset + "”的目录在孪生学成之后已改变：孪生已过期", EN: "the catalogue of data set \"" + t.Request.Spec.Dataset + "\" changed since its twin was learned: the twin is stale",
 		HintZH: "请数源部门重新发布孪生", HintEN: "ask the department to publish a twin again"}

@@ -37,20 +37,22 @@ type modelWorker struct {
 	// module scores the rows of a module's design; scores are its answers, once.
 	module *engine.Module
 	scores []float64
-	// rows are those that a twin is learned of.
-	rows *model.Data
+	// rows are those that a twin is learned of, tables those of relations.
+	rows   *model.Data
+	tables []twin.Joined
 }
 
 // modelJob reads the columns of a design once, closes the engine and answers
 // requests from the pipe until its end.
 func modelJob(ctx context.Context, payload []byte, files []*os.File, emit func([]byte) error) error {
 	w := &modelWorker{out: engine.ModelReplies{Emit: emit}}
-	if err := json.Unmarshal(payload, &w.job); err != nil || len(files) != 2 || !w.job.Reads() {
+	if err := json.Unmarshal(payload, &w.job); err != nil || len(files) < 2 || !w.job.Reads(len(files)-1) {
 		return errEngine
 	}
+	snapshots, requests := files[:len(files)-1], files[len(files)-1]
 	err := w.prepare(ctx)
 	if err == nil {
-		err = w.load(ctx, files[0])
+		err = w.load(ctx, snapshots)
 	}
 	if err == nil {
 		err = w.check()
@@ -66,7 +68,7 @@ func modelJob(ctx context.Context, payload []byte, files []*os.File, emit func([
 		return err
 	}
 	for {
-		req, err := engine.ReadModelRequest(files[1])
+		req, err := engine.ReadModelRequest(requests)
 		if err != nil || req == nil {
 			return err
 		}
@@ -92,11 +94,8 @@ func (w *modelWorker) prepare(ctx context.Context) error {
 	return nil
 }
 
-// load codes the rows.
-func (w *modelWorker) load(ctx context.Context, snapshot *os.File) error {
-	if !strings.HasPrefix(w.job.SQL, "SELECT ") {
-		return errEngine
-	}
+// load codes the rows of all snapshots.
+func (w *modelWorker) load(ctx context.Context, snapshots []*os.File) error {
 	s, err := takeWarm()
 	if err != nil {
 		return err
@@ -105,20 +104,43 @@ func (w *modelWorker) load(ctx context.Context, snapshot *os.File) error {
 	if err := s.size(sandbox.LimitsFrom(ctx)); err != nil {
 		return mapError(err)
 	}
-	if err := bindFile("d0", snapshot, false); err != nil {
-		return err
-	}
-	if err := s.exec(fmt.Sprintf("ATTACH '%sd0' AS d0 (TYPE duckdb, READ_ONLY)", vfsRoot)); err != nil {
-		return mapError(err)
+	for i, snapshot := range snapshots {
+		name := fmt.Sprint("d", i)
+		if err := bindFile(name, snapshot, false); err != nil {
+			return err
+		}
+		if err := s.exec(fmt.Sprintf("ATTACH '%s%s' AS %[2]s (TYPE duckdb, READ_ONLY)", vfsRoot, name)); err != nil {
+			return mapError(err)
+		}
 	}
 	if err := s.lock(); err != nil {
 		return mapError(err)
 	}
-	encoder, err := w.encoder()
-	if err != nil {
+	if w.job.Span == nil {
+		encoder, err := w.encoder()
+		if err != nil {
+			return errEngine
+		}
+		return read(s, w.job.SQL, w.job.Types, encoder)
+	}
+	for _, t := range w.job.Tables {
+		e, err := twin.NewEncoder(t.Schema, w.job.Seed)
+		if err != nil {
+			return errEngine
+		}
+		if err := read(s, t.SQL, t.Types, encoder{e.Add, func() { w.tables = append(w.tables, e.FinishJoined()) }}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read codes the rows of one statement.
+func read(s *session, sql string, types []algebra.Type, encoder encoder) error {
+	if !strings.HasPrefix(sql, "SELECT ") {
 		return errEngine
 	}
-	batch := newModelBatch(w.job.Types)
+	batch := newModelBatch(types)
 	flush := func() error {
 		err := encoder.Add(batch.Batch)
 		var reason *policies.Reason
@@ -128,11 +150,11 @@ func (w *modelWorker) load(ctx context.Context, snapshot *os.File) error {
 		if err != nil {
 			return errEngine
 		}
-		batch = newModelBatch(w.job.Types)
+		batch = newModelBatch(types)
 		return nil
 	}
-	err = s.each(w.job.SQL, 1+len(w.job.Types), func(values []driver.Value) error {
-		if err := batch.add(w.job.Types, values); err != nil {
+	err := s.each(sql, 1+len(types), func(values []driver.Value) error {
+		if err := batch.add(types, values); err != nil {
 			return err
 		}
 		if len(batch.Units) == modelBatch {
@@ -221,7 +243,7 @@ const (
 // looks at their number alone: whether a label occurs at all is for its noised sums to
 // tell.
 func (w *modelWorker) check() error {
-	if w.module != nil || w.rows != nil {
+	if w.module != nil || w.likens() {
 		return nil // its counts are noised, and say themselves whether they are too few
 	}
 	unfit := &engine.ModelRefused{Code: engine.ModelUnfit}
@@ -251,9 +273,9 @@ func single[T comparable](values []T) bool {
 // serve answers one request.
 func (w *modelWorker) serve(ctx context.Context, req *engine.ModelRequest) error {
 	switch {
-	case w.rows != nil && req.Op == engine.TwinPass:
+	case w.likens() && req.Op == engine.TwinPass:
 		return w.twinPass(req.Twin)
-	case w.rows != nil || req.Op == engine.TwinPass:
+	case w.likens() || req.Op == engine.TwinPass:
 		return errEngine // a twin is learned outside, of sums that were noised
 	case w.module != nil && req.Op == engine.ModelPass:
 		return w.count(req.Pass)
@@ -285,9 +307,17 @@ func (w *modelWorker) pass(p *model.Pass) error {
 	return w.out.Sums(sums)
 }
 
-// twinPass answers with the exact sums of a pass of a twin.
-func (w *modelWorker) twinPass(p *twin.Pass) error {
-	sums, err := twin.Sums(w.rows, *w.job.Twin, *p)
+// likens says whether a twin, or relations between twins, are learned and no model.
+func (w *modelWorker) likens() bool { return w.rows != nil || w.tables != nil }
+
+// twinPass answers with the exact sums of a pass of a twin or of relations.
+func (w *modelWorker) twinPass(p *twin.Pass) (err error) {
+	var sums []int64
+	if w.tables != nil {
+		sums, err = twin.SpanSums(w.tables, *w.job.Span, *p)
+	} else {
+		sums, err = twin.Sums(w.rows, *w.job.Twin, *p)
+	}
 	if err != nil || len(sums) != p.Width {
 		return errEngine
 	}

@@ -58,6 +58,12 @@ func (r *Report) marks(code string) []mark {
 		return m
 	}
 	resolved := r.Attacked >= 2*resolvedUnits
+	// The upper end of the AUC of one model is the narrowest mark: at 1250 members one
+	// harmless model in a hundred is above it, at 2000 one in thousands.
+	sharp := r.Attacked >= 2*sharpUnits
+	if r.Version == 1 {
+		sharp = resolved
+	}
 	switch code {
 	case CodeFamily:
 		return []mark{{name: "refused_family", of: OfModel, most: "0.000"}, {name: "parameters_without_noise", of: OfModel, most: "0.000"}, {name: "epsilon", of: OfModel, most: "4.000"}}
@@ -66,8 +72,11 @@ func (r *Report) marks(code string) []mark {
 			{name: "pure_cells", of: OfModel, most: "0.000"}, {name: "small_classes", of: OfModel, most: "0.000"}, {name: "foreign_constants", of: OfModel, most: "0.000"}, {name: "loss_gap", of: OfModel, mostLo: "0.000"}}
 	case CodeMembership:
 		single, one := mark{name: "auc", of: OfModel, mostHi: "0.550"}, mark{name: "tpr_1", of: OfTraining, most: "0.020", mostHi: "0.030"}
+		if !sharp {
+			single.mostHi, single.mostLo = "", "0.550"
+		}
 		if !resolved {
-			single.mostHi, single.mostLo, one.mostHi = "", "0.550", ""
+			one.mostHi = ""
 		}
 		m := []mark{{name: "auc", of: OfTraining, mostHi: "0.550"}, single, {name: "auc_per_record", of: OfTraining, mostHi: "0.550"},
 			one, {name: "tpr_1", of: OfModel, mostLo: "0.020"},
@@ -86,7 +95,7 @@ func (r *Report) marks(code string) []mark {
 		}
 		return []mark{{name: "epsilon_proved", of: OfTraining, most: most}, {name: "guessed", of: OfTraining}}
 	case CodeAttribute:
-		return []mark{{name: "surplus", of: OfModel, each: true, mostLo: "0.000"}, {name: "surplus", of: OfTraining, each: true, most: "0.020"}}
+		return []mark{{name: "surplus", of: OfModel, each: true, mostLo: "0.000"}, value(mark{name: "surplus", of: OfTraining, each: true}, "0.020", resolved || r.Version == 1)}
 	case CodeInversion:
 		m := []mark{value(mark{name: "surplus_feature", of: OfTraining}, "0.020", r.Targets >= 150)}
 		if len(r.Skipped) == 0 {

@@ -227,23 +227,29 @@ func pairs(x []float64) []float64 {
 	return out
 }
 
-// pooled is the rate at which members are caught by one threshold for all shadows. Its
-// interval is the wider of that between pairs of shadows and the exact binomial one.
+// pooled is the rate at which members are caught by one threshold for all shadows. What
+// one shadow has of noise moves its members and its others alike, so the interval is of
+// what it catches of its members beyond its others; or the exact binomial one, if wider.
 func pooled(in, out [][]float64, fpr float64) interval {
 	n, threshold := caught(slices.Concat(in...), slices.Concat(out...), fpr)
 	each, total := make([]float64, len(in)), 0
-	for i, x := range in {
-		hits := 0
-		for _, v := range x {
-			if v > threshold {
-				hits++
-			}
-		}
-		each[i] = float64(hits) / float64(len(x))
-		total += len(x)
+	for i := range in {
+		each[i] = above(in[i], threshold) - above(out[i], threshold)
+		total += len(in[i])
 	}
 	v, w := clopperPearson(n, total), meanInterval(pairs(each), 0.05)
-	return interval{v.value, max(0, min(v.lo, w.lo)), min(1, max(v.hi, w.hi))}
+	return interval{v.value, max(0, min(v.lo, v.value-(w.value-w.lo))), min(1, max(v.hi, v.value+(w.hi-w.value)))}
+}
+
+// above is the share of x over a threshold; of no values it is 0.
+func above(x []float64, threshold float64) float64 {
+	n := 0
+	for _, v := range x {
+		if v > threshold {
+			n++
+		}
+	}
+	return float64(n) / float64(max(1, len(x)))
 }
 
 func worse(a, b interval) interval {

@@ -51,7 +51,7 @@ func TestR02_ReportCannotBeTalkedInto(t *testing.T) {
 		"no control":                func(r *Report) { r.Attacks[2].Control = nil },
 		"a lower epsilon":           func(r *Report) { r.Epsilon = "0.500" },
 		"a price without privacy":   func(r *Report) { r.Private = false },
-		"another version":           func(r *Report) { r.Version = 2 },
+		"another version":           func(r *Report) { r.Version = 3 },
 		"a verdict of its own":      func(r *Report) { r.Verdict = "OK" },
 		"a number in words":         func(r *Report) { r.Attacks[2].Figures[1].Value = "0.5" },
 		"an exponent":               func(r *Report) { r.Attacks[2].Figures[0].Hi = "5e-1" },
@@ -78,7 +78,7 @@ func TestR02_ReportCannotBeTalkedInto(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"nothing": "", "null": "null", "a list": "[]", "more behind": good + "{}", "a space": good + " ", "indented": " " + good,
-		"an unknown field": strings.Replace(good, `{"version"`, `{"note":"x","version"`, 1), "a field twice": strings.Replace(good, `{"version":1`, `{"version":1,"version":1`, 1),
+		"an unknown field": strings.Replace(good, `{"version"`, `{"note":"x","version"`, 1), "a field twice": strings.Replace(good, `{"version":2`, `{"version":2,"version":2`, 1),
 		"another case": strings.Replace(good, `"verdict"`, `"Verdict"`, 1), "cut": good[:len(good)/2],
 	} {
 		if _, err := Load([]byte(text)); err == nil {

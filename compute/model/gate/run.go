@@ -40,7 +40,7 @@ func Run(ctx context.Context, t Trial, opt Options, rnd io.Reader, progress func
 	}
 	b.bounds, c.bounds = t.Design.Spec.Private, t.Design.Spec.Private
 
-	r := &Report{Version: 1, Family: t.Structure.Family, Release: t.Design.Spec.Release, Private: t.Design.Spec.Private, Rho: t.Rho, Epsilon: epsilonText(t.Rho),
+	r := &Report{Version: 2, Family: t.Structure.Family, Release: t.Design.Spec.Release, Private: t.Design.Spec.Private, Rho: t.Rho, Epsilon: epsilonText(t.Rho),
 		Features: len(t.Design.Features), Parameters: t.Structure.Parameters, Units: about(len(b.in)), HeldOut: about(len(b.out)), Shadows: opt.Shadows}
 	if !b.labelled() {
 		r.Skipped = []string{CodeAttribute}

@@ -64,6 +64,7 @@ type Options struct {
 const (
 	leastUnits    = 100
 	resolvedUnits = 1250
+	sharpUnits    = 2000
 )
 
 func (o Options) completed() (Options, error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/model"
 	"github.com/sandgate/sandgate/compute/twin"
+	"github.com/sandgate/sandgate/compute/twin/compare"
 )
 
 // Line is a fact of the certificate: who published the twin, when, under which entry.
@@ -27,6 +28,9 @@ type Line struct {
 type Page struct {
 	Twin  *twin.Twin
 	Lines []Line // above the document's own facts
+	// Compared, which may be nil, is shown beside the document's figures as the word of
+	// who compared: pass what was computed on this twin alone (compare.Report.Of).
+	Compared *compare.Report
 }
 
 // delta of the ε that is shown beside ρ.

@@ -95,7 +95,17 @@ type SyntheticMark struct {
 	// What the same request would cost on the real data now, nano-ρ. Nothing was charged.
 	PriceNanoRho int64 `protobuf:"varint,5,opt,name=price_nano_rho,json=priceNanoRho,proto3" json:"price_nano_rho,omitempty"`
 	// True when it would cost nothing there: the operator was given this answer before.
-	RepeatOnReal  bool `protobuf:"varint,6,opt,name=repeat_on_real,json=repeatOnReal,proto3" json:"repeat_on_real,omitempty"`
+	RepeatOnReal bool `protobuf:"varint,6,opt,name=repeat_on_real,json=repeatOnReal,proto3" json:"repeat_on_real,omitempty"`
+	// SHA-256 of the document of the relations that tie the tables, hexadecimal; empty where
+	// each was drawn by itself.
+	Relations string `protobuf:"bytes,7,opt,name=relations,proto3" json:"relations,omitempty"`
+	// Code of why published relations over these data sets were not used; empty when they
+	// were, or there are none.
+	Untied string `protobuf:"bytes,8,opt,name=untied,proto3" json:"untied,omitempty"`
+	// The same for a reader of Chinese.
+	UntiedZh string `protobuf:"bytes,9,opt,name=untied_zh,json=untiedZh,proto3" json:"untied_zh,omitempty"`
+	// The same for a reader of English.
+	UntiedEn      string `protobuf:"bytes,10,opt,name=untied_en,json=untiedEn,proto3" json:"untied_en,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -170,6 +180,34 @@ func (x *SyntheticMark) GetRepeatOnReal() bool {
 		return x.RepeatOnReal
 	}
 	return false
+}
+
+func (x *SyntheticMark) GetRelations() string {
+	if x != nil {
+		return x.Relations
+	}
+	return ""
+}
+
+func (x *SyntheticMark) GetUntied() string {
+	if x != nil {
+		return x.Untied
+	}
+	return ""
+}
+
+func (x *SyntheticMark) GetUntiedZh() string {
+	if x != nil {
+		return x.UntiedZh
+	}
+	return ""
+}
+
+func (x *SyntheticMark) GetUntiedEn() string {
+	if x != nil {
+		return x.UntiedEn
+	}
+	return ""
 }
 
 // SyntheticSource is a data set's twin as it was drawn from.
@@ -262,14 +300,19 @@ const file_sandgate_v1_rehearsal_proto_rawDesc = "" +
 	"\x1bsandgate/v1/rehearsal.proto\x12\vsandgate.v1\x1a\x1fgoogle/api/field_behavior.proto\"?\n" +
 	"\aTwinRun\x12\x1a\n" +
 	"\x05units\x18\x01 \x01(\x03B\x04\xe2A\x01\x01R\x05units\x12\x18\n" +
-	"\x04seed\x18\x02 \x01(\tB\x04\xe2A\x01\x01R\x04seed\"\xe1\x01\n" +
+	"\x04seed\x18\x02 \x01(\tB\x04\xe2A\x01\x01R\x04seed\"\xd1\x02\n" +
 	"\rSyntheticMark\x12\x1b\n" +
 	"\tnotice_zh\x18\x01 \x01(\tR\bnoticeZh\x12\x1b\n" +
 	"\tnotice_en\x18\x02 \x01(\tR\bnoticeEn\x126\n" +
 	"\asources\x18\x03 \x03(\v2\x1c.sandgate.v1.SyntheticSourceR\asources\x12\x12\n" +
 	"\x04seed\x18\x04 \x01(\tR\x04seed\x12$\n" +
 	"\x0eprice_nano_rho\x18\x05 \x01(\x03R\fpriceNanoRho\x12$\n" +
-	"\x0erepeat_on_real\x18\x06 \x01(\bR\frepeatOnReal\"\x82\x01\n" +
+	"\x0erepeat_on_real\x18\x06 \x01(\bR\frepeatOnReal\x12\x1c\n" +
+	"\trelations\x18\a \x01(\tR\trelations\x12\x16\n" +
+	"\x06untied\x18\b \x01(\tR\x06untied\x12\x1b\n" +
+	"\tuntied_zh\x18\t \x01(\tR\buntiedZh\x12\x1b\n" +
+	"\tuntied_en\x18\n" +
+	" \x01(\tR\buntiedEn\"\x82\x01\n" +
 	"\x0fSyntheticSource\x12\x18\n" +
 	"\adataset\x18\x01 \x01(\tR\adataset\x12\x12\n" +
 	"\x04twin\x18\x02 \x01(\tR\x04twin\x12\x14\n" +

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
+	"github.com/sandgate/sandgate/policies"
+)
+
+// openToTraining lets the department of social insurance have models trained: columns may
+// be trained on, and families at a price.
+func openToTraining(hrss, families, rho string, columns ...string) (string, error) {
+	before, rule, ok := strings.Cut(hrss, "kind: Disclosure")
+	if !ok {
+		return "", texts.Errorf("the demo city's hrss.yaml holds no Disclosure")
+	}
+	for _, c := range columns {
+		if !strings.Contains(rule, c) {
+			return "", texts.Errorf("the demo city's hrss.yaml opens no %s]", c)
+		}
+		rule = strings.Replace(rule, c, c+", train", 1)
+	}
+	return before + "kind: Disclosure" + strings.TrimRight(rule, "\n") + "\n    models: {families: [" + families + "], rho: \"" + rho + "\", rows_per_month: 1000}\n", nil
+}
+
+// joinedModels is what the cities' agreement says of models.
+var joinedModels = &policies.FederationModels{Families: []policies.ModelFamily{policies.FamilyLinear, policies.FamilyLogistic}, Rho: "0.088"}
+
+// joinedModel is who pays contributions on a base of 5 000 yuan and more.
+var joinedModel = policies.ModelSpec{Dataset: joinedData, Family: policies.FamilyLogistic, Label: policies.ModelLabel{Column: "base_yuan", Threshold: "5000.00"},
+	Features: []policies.ModelFeature{{Column: "scheme"}, {Column: "district"}}, Private: true, Rho: "0.04", RhoEvaluation: "0.02", HoldOut: 30, Release: policies.ReleaseParameters, Setting: policies.ModelSettings{Steps: 3}}
+
+// trains plays a model over the cities, and fetches and checks what the domains certified.
+func (f *federation) trains(ctx context.Context) error {
+	a, c := f.a, f.hub.clients["alpha"]
+	start := time.Now()
+	t, err := c.Training.ProposeTraining(ctx, &sandgatev1.ProposeTrainingRequest{RequestId: uuid.NewString(), Region: regionName, Licence: "alpha-region", Purpose: "urban_planning", Period: "2025",
+		Specification: []byte(joinedModel.Text()), Scheme: "mask", Seconds: 120})
+	last := int32(-1)
+	if err == nil {
+		a.say("  %s：%s，%d 遍，每域花费 ρ %s（连同补做至多 %s）", "  %s: %s in %d passes, ρ %s in each domain (%s at most, with retries)", t.GetName(), t.GetFamily(), t.GetPasses(), rho(t.GetPriceNanoRho()), rho(t.GetReserveNanoRho()))
+		t, err = c.FollowTraining(ctx, t, func(now *sandgatev1.Training) {
+			if now.GetAnswered() != last {
+				last = now.GetAnswered()
+				a.say("  第 %d/%d 遍已完成（%.1f 秒）", "  %d of %d passes done (%.1f s)", last, now.GetPasses(), time.Since(start).Seconds())
+			}
+		})
+	}
+	if err != nil {
+		return err
+	}
+	for _, x := range t.GetReasons() {
+		a.say("  ✗ %s（%s）：%s", "  ✗ %s (%s): %s", x.GetCode(), x.GetSetBy(), reasonText(x, a.lang))
+	}
+	if t.GetState() != sandgatev1.Training_STATE_CERTIFIED {
+		return texts.Errorf("the training ended as %s, expected %s", t.GetState().String()+f.words(), "CERTIFIED")
+	}
+	a.say("  每个城市以自己的行攻击模型，三份结论均为 PASS；%.1f 秒", "  every city attacked the model with its own rows, and all three verdicts are PASS; %.1f s", time.Since(start).Seconds())
+	got, err := c.Training.GetTrainedModel(ctx, &sandgatev1.GetTrainedModelRequest{Name: t.GetName()})
+	if err != nil {
+		return err
+	}
+	if err := f.hub.keep(got.GetReceipt()); err != nil {
+		return err
+	}
+	agreement, err := readAgreement(filepath.Join(f.dir, "federation.yaml"))
+	if err != nil {
+		return err
+	}
+	return a.trainedModel(agreement, got.GetFile(), got.GetCertificate(), func() error {
+		for name, text := range map[string][]byte{"model.json": got.GetFile(), "certificate.json": got.GetCertificate()} {
+			if err := os.WriteFile(filepath.Join(f.dir, name), text, 0o600); err != nil {
+				return texts.Errorf("failed to write model: %w", err)
+			}
+		}
+		return nil
+	})
+}
