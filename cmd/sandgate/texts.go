@@ -143,6 +143,7 @@ var texts = bilingual.Book{
 	"failed to keep the document: %w":                                                    "保存文件失败：%w",
 	"a mask without description":                                                         "有一种脱敏缺少说明",
 	"failed to write product: %w":                                                        "写出产品失败：%w",
+	"%s ran the product %s: only texts of your own are compared":                         "%s 是产品 %s 的作业：只能比较自己的语句",
 	"%s has no release of the data: name a job that was answered":                        "%s 没有真实数据的发布结果：请写已得到答复的作业",
 	"%s: the columns are not those of %s: give the text that was answered":               "%s 的列与 %s 的不同：请给出得到该答复的语句",
 	"failed to read release: a row has another number of cells":                          "读取发布结果失败：行的列数不符",
