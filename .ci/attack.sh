@@ -2,18 +2,21 @@
 # The attack suite at full strength against the real program, and the leak score card. Called by: make attack
 # SANDGATE_ATTACK=quick runs it at the strength of make test; SANDGATE_ATTACK_RUN=REGEXP only some of it.
 # docs/leakage-scorecard.md and .json are written by a run of everything at full strength.
+# SANDGATE_ATTACK_ROWS='18' measures rows by themselves, and writes them on the card that is there; the others stay.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . .ci/env.sh
 export SANDGATE_ATTACK=${SANDGATE_ATTACK:-full}
+read -ra rows <<<"${SANDGATE_ATTACK_ROWS:-}"
 some=${SANDGATE_ATTACK_RUN:-Attack}
+[ "${#rows[@]}" = 0 ] || some="Attack($(IFS='|' && echo "${rows[*]}"))"
 SANDGATE_SCORECARD=${SANDGATE_SCORECARD:-$PWD/bin/scorecard.jsonl}
 mkdir -p "$(dirname "$SANDGATE_SCORECARD")"
 SANDGATE_SCORECARD=$(cd "$(dirname "$SANDGATE_SCORECARD")" && pwd)/$(basename "$SANDGATE_SCORECARD")
 export SANDGATE_SCORECARD
 : >"$SANDGATE_SCORECARD"
 document=()
-[ "$SANDGATE_ATTACK" = full ] && [ "$some" = Attack ] && document=(docs/leakage-scorecard)
+[ "$SANDGATE_ATTACK" = full ] && { [ "$some" = Attack ] || [ "${#rows[@]}" -gt 0 ]; } && document=(docs/leakage-scorecard "${rows[@]}")
 if [ -z "${SANDGATE_BIN:-}" ]; then
 	SANDGATE_BIN=$LOGS/sandgate
 	echo "构建被攻击的程序 · building the program that is attacked"

@@ -2,13 +2,17 @@ package gateway_test
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"strings"
+	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sandgate/sandgate/compute/federate"
+	"github.com/sandgate/sandgate/gateway"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/attack"
 	"github.com/sandgate/sandgate/gateway/client"
@@ -97,5 +101,54 @@ func (r *hubSite) lies(round *sandgatev1.Round, honest *sandgatev1.RoundRelease)
 		if err == nil {
 			r.t.Errorf("%s was taken", what)
 		}
+	}
+}
+
+// between calls f once, when the gateway has entered a round and has not put it to anybody.
+type between struct {
+	slog.Handler
+	f func()
+}
+
+func (b *between) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "round proposed" && b.f != nil {
+		f := b.f
+		b.f = nil
+		f()
+	}
+	return nil
+}
+
+func (*between) Enabled(context.Context, slog.Level) bool { return true }
+
+// R39: a round that is cancelled after it stands in the ledger and before the hub has it
+// does not run on at the hub: nobody contributes to it, and nothing of it is released.
+func TestR39_CancelledBeforeItBegan(t *testing.T) {
+	b := &between{Handler: slog.DiscardHandler}
+	r := newHubSiteWith(t, gateway.Options{Logger: slog.New(b)})
+	r.attend(append([]string{attack.Regulator}, hubCities...)...)
+	c := r.a.Client(attack.Op(0))
+	cancelled := ""
+	b.f = func() {
+		list, err := c.Round.ListRounds(t.Context(), &sandgatev1.ListRoundsRequest{})
+		if err != nil || len(list.GetRounds()) != 1 {
+			t.Errorf("no round is there to be cancelled: %v", err)
+			return
+		}
+		cancelled = list.GetRounds()[0].GetName()
+		if _, err := c.Round.CancelRound(t.Context(), &sandgatev1.CancelRoundRequest{Name: cancelled}); err != nil {
+			t.Error(err)
+		}
+	}
+	got := r.run(nil)
+	if got.GetName() != cancelled || got.GetState() != sandgatev1.Round_STATE_FAILED || got.GetReasons()[0].GetCode() != "CANCELLED" {
+		t.Errorf("%v", got)
+	}
+	if phase := r.a.Domain.HubPhase(got.GetSession()); phase != federate.Failed {
+		t.Errorf("the hub has the round as %s", phase)
+	}
+	// The control: one that nobody cancels is done by the same nodes.
+	if got := r.run(nil); got.GetState() != sandgatev1.Round_STATE_RELEASED || r.a.Domain.HubPhase(got.GetSession()) != federate.Done {
+		t.Errorf("control: %v", got)
 	}
 }

@@ -65,9 +65,11 @@ func (r *hubSite) domain(party string) node.Domain {
 
 var hubCities = []string{"city_a", "city_b", "city_c"}
 
-func newHubSite(t *testing.T) *hubSite {
+func newHubSite(t *testing.T) *hubSite { return newHubSiteWith(t, gateway.Options{}) }
+
+func newHubSiteWith(t *testing.T, opt gateway.Options) *hubSite {
 	t.Helper()
-	a, err := attack.NewInside(t.TempDir(), gateway.Options{})
+	a, err := attack.NewInside(t.TempDir(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}

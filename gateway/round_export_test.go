@@ -35,5 +35,14 @@ func (d *Domain) Deciding(ctx context.Context, party string, p *federate.Proposa
 	return x.Decide(ctx, p, signed, brief)
 }
 
+// HubPhase is how far a round is at the hub.
+func (d *Domain) HubPhase(session string) federate.Phase {
+	st, err := d.aggregator.hub.State(session)
+	if err != nil {
+		return ""
+	}
+	return st.Phase
+}
+
 // Look runs f on the state.
 func (d *Domain) Look(f func(*state.State)) { d.log.View(func() { f(d.state) }) }

@@ -3,6 +3,7 @@ package release
 import (
 	"math/big"
 	"slices"
+	"sync"
 )
 
 // Many draws of one small variance are read off a table of the cumulative
@@ -44,9 +45,6 @@ func (s *random) drawMany(l *lookup, out []int64) {
 	for len(out) > 0 && l.upto == nil {
 		out[0] = s.draw(l)
 		out = out[1:]
-	}
-	if l.whole == nil && len(out) > 0 {
-		l.mark()
 	}
 	for len(out) > 0 {
 		word := s.u64()
@@ -142,7 +140,37 @@ func (s *random) find(l *lookup, u uint64) int {
 	return k
 }
 
+// drawTables are those that were made, by variance. A variance is public and a table follows
+// from it alone, so that all draws of a process share them: one takes as long to make as
+// some hundred thousand draws.
+var drawTables struct {
+	sync.Mutex
+	made map[uint64]lookup
+}
+
+// maxDrawTables bounds them: 40 kB each.
+const maxDrawTables = 32
+
+// fill takes the table of l's variance, or makes it.
 func (l *lookup) fill() {
+	drawTables.Lock()
+	t, ok := drawTables.made[l.sigma2]
+	drawTables.Unlock()
+	if !ok {
+		t = lookup{sigma2: l.sigma2}
+		t.make()
+		t.mark()
+		drawTables.Lock()
+		if len(drawTables.made) >= maxDrawTables || drawTables.made == nil {
+			drawTables.made = map[uint64]lookup{}
+		}
+		drawTables.made[l.sigma2] = t
+		drawTables.Unlock()
+	}
+	l.upto, l.begin, l.whole = t.upto, t.begin, t.whole
+}
+
+func (l *lookup) make() {
 	lo, hi := cumulative(l.sigma2, 64)
 	for k := range lo {
 		if !lo[k].IsUint64() || new(big.Int).Sub(hi[k], lo[k]).Cmp(big.NewInt(lookupBand)) > 0 {

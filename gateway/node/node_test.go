@@ -134,6 +134,7 @@ type site struct {
 	stops   map[string]func()
 	now     func() time.Time
 	carry   func(party string) Carrier // how a party reaches the hub
+	ahead   map[string]time.Duration   // by how much a party's clock is fast
 }
 
 func newSite(t *testing.T) *site {
@@ -161,7 +162,7 @@ func (s *site) start(but ...string) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		n := New(Config{Party: party, MinContributors: 3, Schemes: schemes, Sign: signer(party), Verify: verify, Journal: j, Domain: s.domains[party], Now: s.now,
+		n := New(Config{Party: party, MinContributors: 3, Schemes: schemes, Sign: signer(party), Verify: verify, Journal: j, Domain: s.domains[party], Now: func() time.Time { return s.now().Add(s.ahead[party]) },
 			Logger: slog.New(slog.DiscardHandler)}, s.carry(party))
 		ctx, cancel := context.WithCancel(s.t.Context())
 		over := make(chan struct{})

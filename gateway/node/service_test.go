@@ -38,8 +38,12 @@ func newAuthority(t testing.TB, name string) *authority {
 }
 
 func (a *authority) issue(party string, parent *x509.Certificate) *x509.Certificate {
+	return a.issueUntil(party, parent, time.Now().Add(time.Hour))
+}
+
+func (a *authority) issueUntil(party string, parent *x509.Certificate, until time.Time) *x509.Certificate {
 	a.t.Helper()
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: party}, DNSNames: []string{party}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: party}, DNSNames: []string{party}, NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
 		IsCA: parent == nil, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
 	if parent == nil {
@@ -119,6 +123,10 @@ func TestR39_NetworkRefusesStrangers(t *testing.T) {
 	forged := sandgatev1.NewNodeServiceClient(dial(t, a, address, other.pair("city_a")))
 	if _, err := forged.Say(t.Context(), &sandgatev1.SayRequest{Session: session}); status.Code(err) != codes.Unavailable {
 		t.Errorf("a certificate of another authority: %v", err)
+	}
+	over := tls.Certificate{Certificate: [][]byte{a.issueUntil("city_a", a.cert, time.Now().Add(-time.Minute)).Raw}, PrivateKey: keyOf("city_a")}
+	if _, err := sandgatev1.NewNodeServiceClient(dial(t, a, address, over)).Say(t.Context(), &sandgatev1.SayRequest{Session: session}); status.Code(err) != codes.Unavailable {
+		t.Errorf("a certificate that is over: %v", err)
 	}
 	stranger := sandgatev1.NewNodeServiceClient(dial(t, a, address, a.pair("stranger")))
 	if _, err := stranger.Say(t.Context(), &sandgatev1.SayRequest{Session: session}); status.Code(err) != codes.NotFound {

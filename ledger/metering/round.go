@@ -60,4 +60,3 @@ func roundUse(s *state.State, r state.Round) (u use, ok bool) {
 		},
 	}, true
 }
-

@@ -1,7 +1,6 @@
-// Package mask adds up by additive shares modulo 2^64, or modulo 2^32 where the sums are
-// narrow enough: a contributor adds one pseudorandom
-// mask per holder to its values and tells each holder the seed of its mask alone. The
-// masked values tell nothing without all the masks, and a holder gives away no mask but
+// Package mask adds up by additive shares modulo 2^64, two cells in a word where the sums
+// are narrow enough: a contributor adds one pseudorandom mask per holder to its values and
+// tells each holder the seed of its mask alone. The masked values tell nothing without all the masks, and a holder gives away no mask but
 // the sum of the contributors' masks, with its part of the release's noise, once per
 // round. All holders are needed, the regulator's among them. It is the fast scheme; a
 // contributor that does not keep to the protocol can falsify the sum and learn nothing.
@@ -84,18 +83,20 @@ type key struct{ c federate.Context }
 // Bytes implements federate.Key.
 func (k key) Bytes() []byte { return slices.Clone(k.c.CRS[:]) }
 
-// words are cells modulo 2^32 or 2^64, as the bytes that travel: little-endian.
+// words are cells as the bytes that travel, little-endian: one of 64 bits each, or two of 32
+// bits in one of 64, x + 2^32·y modulo 2^64. Sums are so narrow that both can be read off
+// again, so that all adding is of 64 bits. The last of an odd number is alone, modulo 2^32.
 type words struct {
-	size int // bytes of a word
+	size int // bytes of a cell
 	b    []byte
 }
 
 func newWords(size, n int) words { return words{size, make([]byte, size*n)} }
 
-// first are the first n words.
+// first are the first n cells.
 func (w words) first(n int) words { return words{w.size, w.b[:w.size*n]} }
 
-// set writes v, as many as there are words; with turn = −1, the complements.
+// set writes v, as many as there are cells; with turn = −1, the complements.
 func (w words) set(v []int64, turn int64) {
 	b := w.b
 	if w.size == 8 {
@@ -106,36 +107,30 @@ func (w words) set(v []int64, turn int64) {
 		return
 	}
 	for ; len(v) >= 2 && len(b) >= 8; v, b = v[2:], b[8:] {
-		binary.LittleEndian.PutUint64(b[:8], uint64(uint32(v[0]^turn))|uint64(v[1]^turn)<<32)
+		binary.LittleEndian.PutUint64(b[:8], uint64((v[0]+v[1]<<32)^turn))
 	}
 	if len(v) > 0 {
 		binary.LittleEndian.PutUint32(b[:4], uint32(v[0]^turn))
 	}
 }
 
-// get is the i-th word as a signed number.
+// get is the i-th cell.
 func (w words) get(i int) int64 {
-	if w.size == 4 {
-		return int64(int32(binary.LittleEndian.Uint32(w.b[4*i:])))
+	if w.size == 8 {
+		return int64(binary.LittleEndian.Uint64(w.b[8*i:]))
 	}
-	return int64(binary.LittleEndian.Uint64(w.b[8*i:]))
+	x := int64(int32(binary.LittleEndian.Uint32(w.b[4*(i&^1):])))
+	if i&1 == 0 {
+		return x
+	}
+	return (int64(binary.LittleEndian.Uint64(w.b[4*(i-1):])) - x) >> 32
 }
 
-// low is the lower one of two words of 32 bits in one of 64.
-const low = 1<<32 - 1
-
-// add adds x, as long as acc, word by word.
-func add(size int, acc, x []byte) {
+// add adds x, as long as acc.
+func add(acc, x []byte) {
 	i, x := 0, x[:len(acc)]
-	if size == 8 {
-		for ; i <= len(acc)-8; i += 8 {
-			binary.LittleEndian.PutUint64(acc[i:i+8], binary.LittleEndian.Uint64(acc[i:i+8])+binary.LittleEndian.Uint64(x[i:i+8]))
-		}
-		return
-	}
 	for ; i <= len(acc)-8; i += 8 {
-		a, b := binary.LittleEndian.Uint64(acc[i:i+8]), binary.LittleEndian.Uint64(x[i:i+8])
-		binary.LittleEndian.PutUint64(acc[i:i+8], (a+b&low)&low+(a>>32+b>>32)<<32)
+		binary.LittleEndian.PutUint64(acc[i:i+8], binary.LittleEndian.Uint64(acc[i:i+8])+binary.LittleEndian.Uint64(x[i:i+8]))
 	}
 	if i < len(acc) {
 		binary.LittleEndian.PutUint32(acc[i:], binary.LittleEndian.Uint32(acc[i:])+binary.LittleEndian.Uint32(x[i:]))
@@ -143,26 +138,16 @@ func add(size int, acc, x []byte) {
 }
 
 // add4 adds four of them, which takes half the time.
-func add4(size int, acc []byte, x *[4][block]byte) {
+func add4(acc []byte, x *[4][block]byte) {
 	n := min(len(acc), block)
 	acc, i := acc[:n], 0
 	x0, x1, x2, x3 := x[0][:n], x[1][:n], x[2][:n], x[3][:n]
-	if size == 8 {
-		for ; i <= n-8; i += 8 {
-			sum := binary.LittleEndian.Uint64(x0[i:i+8]) + binary.LittleEndian.Uint64(x1[i:i+8]) + binary.LittleEndian.Uint64(x2[i:i+8]) + binary.LittleEndian.Uint64(x3[i:i+8])
-			binary.LittleEndian.PutUint64(acc[i:i+8], binary.LittleEndian.Uint64(acc[i:i+8])+sum)
-		}
-		return
-	}
 	for ; i <= n-8; i += 8 {
-		a, b, c, d := binary.LittleEndian.Uint64(x0[i:i+8]), binary.LittleEndian.Uint64(x1[i:i+8]), binary.LittleEndian.Uint64(x2[i:i+8]), binary.LittleEndian.Uint64(x3[i:i+8])
-		// Both words of 32 bits apart, so that nothing is carried from one to the other.
-		under := a&low + b&low + c&low + d&low + binary.LittleEndian.Uint64(acc[i:i+8])&low
-		over := a>>32 + b>>32 + c>>32 + d>>32 + binary.LittleEndian.Uint64(acc[i:i+8])>>32
-		binary.LittleEndian.PutUint64(acc[i:i+8], under&low|over<<32)
+		sum := binary.LittleEndian.Uint64(x0[i:i+8]) + binary.LittleEndian.Uint64(x1[i:i+8]) + binary.LittleEndian.Uint64(x2[i:i+8]) + binary.LittleEndian.Uint64(x3[i:i+8])
+		binary.LittleEndian.PutUint64(acc[i:i+8], binary.LittleEndian.Uint64(acc[i:i+8])+sum)
 	}
 	for k := 0; i < n && k < 4; k++ {
-		add(4, acc[i:], x[k][i:n])
+		add(acc[i:], x[k][i:n])
 	}
 }
 
@@ -213,11 +198,11 @@ func (s *streams) add(acc words, part int) {
 				ctr[k].XORKeyStream(s.buf[k][:len(here)], blank[:len(here)])
 			}
 			if len(four) == len(ctr) {
-				add4(acc.size, here, &s.buf)
+				add4(here, &s.buf)
 				continue
 			}
 			for k := range four {
-				add(acc.size, here, s.buf[k][:len(here)])
+				add(here, s.buf[k][:len(here)])
 			}
 		}
 	}
@@ -288,7 +273,7 @@ func (s *sum) Add(i int, part []byte) error {
 	if len(acc.b) == 0 || len(part) != len(acc.b) {
 		return defect("长度有误", "the length is wrong")
 	}
-	add(acc.size, acc.b, part)
+	add(acc.b, part)
 	return nil
 }
 
@@ -344,7 +329,7 @@ func (h *holder) Open(_ federate.Sum, active []string, secrets map[string][]byte
 	if len(active) != len(h.proposal.Holders()) || len(secrets) == 0 {
 		return nil, errors.New("all holders are needed, and every contributor's seed")
 	}
-	o := &opener{cells: h.proposal.Cells(), acc: newWords(wordBytes(h.proposal), chunk), drawn: make([]int64, chunk), noise: noise}
+	o := &opener{cells: h.proposal.Cells(), acc: newWords(wordBytes(h.proposal), chunk), drawn: make([]int64, drawnAtOnce), noise: noise}
 	for _, seed := range secrets {
 		if len(seed) != seedBytes {
 			return nil, defect("种子长度有误", "the length of a seed is wrong")
@@ -365,6 +350,10 @@ type opener struct {
 	noise federate.Noise // nil without noise, which only tests of exactness ask for
 }
 
+// drawnAtOnce is how many draws of noise are made at a time: they stay in a fast cache, and
+// are as many as are drawn by table at once.
+const drawnAtOnce = 1 << 12
+
 // Share implements federate.Opener: the noise less the contributors' masks. −x is the
 // complement of x − 1, so the masks are added to the complement of the noise and the whole
 // is complemented once: n − m = ¬(¬n + m).
@@ -375,14 +364,16 @@ func (o *opener) Share(dst []byte, i int) ([]byte, error) {
 	o.next++
 	cells := min(chunk, o.cells-i*chunk)
 	acc := o.acc.first(cells)
-	drawn := o.drawn[:cells]
-	if o.noise != nil {
-		if err := o.noise.Fill(drawn); err != nil {
-			return nil, err
+	for at := 0; at < cells; at += drawnAtOnce {
+		drawn := o.drawn[:min(drawnAtOnce, cells-at)]
+		if o.noise != nil {
+			if err := o.noise.Fill(drawn); err != nil {
+				return nil, err
+			}
 		}
+		words{acc.size, acc.b[acc.size*at : acc.size*(at+len(drawn))]}.set(drawn, -1)
 	}
-	acc.set(drawn, -1)
-	clear(drawn)
+	clear(o.drawn)
 	o.masks.add(acc, i)
 	from := len(dst)
 	dst = append(dst, acc.b...)

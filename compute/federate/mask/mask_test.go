@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/sha256"
+	"encoding/binary"
 	"io"
 	"math/big"
 	"strings"
@@ -235,38 +236,38 @@ func strictLengths(t *testing.T, word int, p *federate.Proposal) {
 	}
 }
 
-// Words are added and complemented as words, whatever is carried, and at every length.
+// Cells under masks add up to their sums, whatever is carried, of either sign, and at every
+// length: what is masked, and what is taken off again as the complement of a complement.
 func TestWordsAgainstIntegers(t *testing.T) {
 	rnd := seeded(9)
+	number := func(size int) int64 {
+		var b [8]byte
+		_, _ = rnd.Read(b[:])
+		return int64(binary.LittleEndian.Uint64(b[:])) >> (2 + 32*(2-size/4))
+	}
 	for _, size := range []int{4, 8} {
 		for n := range 20 {
 			a, b := newWords(size, n), newWords(size, n)
+			var masks [4][block]byte
 			for range 50 {
-				_, _ = rnd.Read(a.b)
-				_, _ = rnd.Read(b.b)
-				for i := range a.b { // many carries
-					if a.b[i] < 100 {
-						a.b[i] = 255
-					}
+				v, w := make([]int64, n), make([]int64, n)
+				for i := range v {
+					v[i], w[i] = number(size), number(size)
 				}
-				want := make([]int64, n)
-				for i := range want {
-					if want[i] = a.get(i) + b.get(i); size == 4 {
-						want[i] = int64(int32(want[i]))
-					}
+				for k := range masks {
+					_, _ = rnd.Read(masks[k][:size*n])
 				}
-				add(size, a.b, b.b)
-				for i := range want {
-					if a.get(i) != want[i] {
-						t.Fatalf("%d words of %d bytes: word %d is %d, want %d", n, size, i, a.get(i), want[i])
-					}
+				a.set(v, 0)
+				add4(a.b, &masks)
+				b.set(w, -1)
+				for k := range masks {
+					add(b.b, masks[k][:size*n])
 				}
-				a.set(want, 0)
-				complement(a.b)
-				b.set(want, -1)
-				for i := range want {
-					if a.get(i) != ^want[i] || b.get(i) != ^want[i] {
-						t.Fatalf("the complement of %d is %d or %d", want[i], a.get(i), b.get(i))
+				complement(b.b)
+				add(a.b, b.b)
+				for i := range v {
+					if a.get(i) != v[i]+w[i] {
+						t.Fatalf("%d cells of %d bytes: cell %d is %d, want %d", n, size, i, a.get(i), v[i]+w[i])
 					}
 				}
 			}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -35,21 +36,19 @@ type laid struct {
 	Focus         int      // places that the keyboard reaches
 	Back          int      // of them, how many lie above the one before
 	Plots, Tables int
-	Blocked       []string // what the page's own policy refused
 }
 
-// measure runs outside of the page, whose policy lets no script run: the page is the
-// document of a frame.
+// measure runs outside of the pages, whose policy lets no script run: each is the document
+// of a frame.
 const measure = `
-const out = {Beyond: [], Small: [], Over: [], Pale: [], Focus: 0, Back: 0, Blocked: []};
-const frame = document.querySelector('iframe');
-frame.addEventListener('load', () => {
+const channel = x => { x /= 255; return x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4 };
+const light = c => { const [r, g, b] = c.match(/[\d.]+/g).map(Number); return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b) };
+const said = e => e.tagName + ' ' + e.textContent.trim().slice(0, 40);
+const look = frame => {
+  const out = {Beyond: [], Small: [], Over: [], Pale: [], Focus: 0, Back: 0};
   const doc = frame.contentDocument, view = frame.contentWindow;
-  out.Width = view.innerWidth; out.Scroll = doc.documentElement.scrollWidth;
-  const channel = x => { x /= 255; return x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4 };
-  const light = c => { const [r, g, b] = c.match(/[\d.]+/g).map(Number); return 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b) };
   const behind = e => { for (; e; e = e.parentElement) { const c = view.getComputedStyle(e).backgroundColor; if (!/, 0\)$/.test(c)) return c } return 'rgb(255, 255, 255)' };
-  const said = e => e.tagName + ' ' + e.textContent.trim().slice(0, 40);
+  out.Width = view.innerWidth; out.Scroll = doc.documentElement.scrollWidth;
   for (const e of doc.querySelectorAll('main *')) {
     const box = e.getBoundingClientRect();
     if (box.width === 0 || box.height === 0) continue;
@@ -57,7 +56,7 @@ frame.addEventListener('load', () => {
     if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || e.tagName === 'title') continue;
     const style = view.getComputedStyle(e), svg = e.closest('svg');
     const scale = svg ? svg.getBoundingClientRect().width / svg.viewBox.baseVal.width : 1;
-    if (parseFloat(style.fontSize) * scale < 9) out.Small.push(said(e) + ' ' + parseFloat(style.fontSize) * scale);
+    if (parseFloat(style.fontSize) * scale < 9) out.Small.push(said(e));
     const a = light(svg ? style.fill : style.color), b = light(behind(svg || e));
     if ((Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05) < 4.5) out.Pale.push(said(e));
   }
@@ -80,31 +79,56 @@ frame.addEventListener('load', () => {
     if (top < last) out.Back++;
     last = top;
   }
+  return out;
+};
+const frames = [...document.querySelectorAll('iframe')];
+Promise.all(frames.map(f => new Promise(done => { f.onload = done; f.srcdoc = f.dataset.page }))).then(() => {
   const pre = document.createElement('pre');
-  pre.id = 'result'; pre.textContent = JSON.stringify(out);
-  frame.remove(); document.body.append(pre);
+  pre.id = 'result'; pre.textContent = JSON.stringify(frames.map(look));
+  document.body.replaceChildren(pre);
 });
 `
 
-// look lays a page out in a window of that width and tells what it found.
-func look(t *testing.T, chromium string, page []byte, width int) laid {
+// sheet is a page in a window of that width.
+type sheet struct {
+	page  []byte
+	width int
+}
+
+// look lays pages out, all in one start of the browser, and tells what it found.
+func look(t *testing.T, chromium string, sheets ...sheet) []laid {
 	t.Helper()
-	dir := t.TempDir()
+	// Not t.TempDir, which fails when a process of the browser still writes into it.
+	dir, err := os.MkdirTemp("", "sandgate-page-")
+	if err != nil {
+		t.Fatal(err)
+	}
 	file := filepath.Join(dir, "look.html")
-	frame := fmt.Sprintf(`<!DOCTYPE html><meta charset="utf-8"><body style="margin:0"><iframe style="border:0;width:%dpx;height:800px" data-page="%s"></iframe><script>%s frame.srcdoc = frame.dataset.page;</script>`,
-		width, html.EscapeString(string(page)), measure)
-	if err := os.WriteFile(file, []byte(frame), 0o600); err != nil {
+	var page strings.Builder
+	page.WriteString(`<!DOCTYPE html><meta charset="utf-8"><body style="margin:0">`)
+	for _, s := range sheets {
+		fmt.Fprintf(&page, `<iframe style="border:0;width:%dpx;height:800px" data-page="%s"></iframe>`, s.width, html.EscapeString(string(s.page)))
+	}
+	page.WriteString("<script>" + measure + "</script>")
+	if err := os.WriteFile(file, []byte(page.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	args := []string{"--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--user-data-dir=" + filepath.Join(dir, "profile"), "--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom", "file://" + file}
+	args := []string{"--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-breakpad", "--host-resolver-rules=MAP * ~NOTFOUND", "--user-data-dir=" + filepath.Join(dir, "profile"), "--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom", "file://" + file}
 	if os.Geteuid() == 0 {
-		args = append([]string{"--no-sandbox"}, args...) // it refuses to start as root otherwise; the page is the test's own
+		args = append([]string{"--no-sandbox"}, args...) // it refuses to start as root otherwise; the pages are the test's own
 	}
 	var problems strings.Builder
 	cmd := exec.CommandContext(ctx, chromium, args...)
 	cmd.Stderr, cmd.WaitDelay = &problems, 5*time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	t.Cleanup(func() {
+		if cmd.Process != nil {
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it started
+		}
+		_ = os.RemoveAll(dir)
+	})
 	dom, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("the browser failed: %v\n%s", err, problems.String())
@@ -114,9 +138,9 @@ func look(t *testing.T, chromium string, page []byte, width int) laid {
 	if !ok || !also {
 		t.Fatalf("the browser told nothing:\n%.2000s\n%s", dom, problems.String())
 	}
-	var out laid
-	if err := json.Unmarshal([]byte(html.UnescapeString(text)), &out); err != nil {
-		t.Fatal(err)
+	var out []laid
+	if err := json.Unmarshal([]byte(html.UnescapeString(text)), &out); err != nil || len(out) != len(sheets) {
+		t.Fatalf("%d of %d pages: %v", len(out), len(sheets), err)
 	}
 	return out
 }
@@ -151,31 +175,32 @@ func TestPageInABrowser(t *testing.T) {
 		t.Skip("!! NO BROWSER: the page of a twin is not looked at in one; install: sudo apt-get install chromium")
 	}
 	p := Page{Twin: learn(t, "0.05"), Compared: compared(), Lines: []Line{{"部门", "department", "bureau"}}}
-	pages := map[string][]byte{}
+	var sheets []sheet
 	for _, lang := range []string{"zh", "en"} {
 		text, err := p.HTML(lang)
 		if err != nil {
 			t.Fatal(err)
 		}
-		pages[lang] = text
 		if dir := os.Getenv("SANDGATE_PAGES"); dir != "" { // to be looked at by a person
 			if err := os.WriteFile(filepath.Join(dir, "report-"+lang+".html"), text, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
-		for _, width := range []int{360, 1280} {
-			got := look(t, chromium, text, width)
-			if got.Width != width || got.Scroll > width || len(got.Beyond) > 0 || len(got.Small) > 0 || len(got.Over) > 0 || len(got.Pale) > 0 {
-				t.Errorf("%s at %d px: %+v", lang, width, got)
-			}
-			if got.Back > 0 || got.Focus != strings.Count(string(text), `tabindex="0"`) || got.Plots != strings.Count(string(text), "<svg") || got.Plots < 7 || got.Tables < 8 {
-				t.Errorf("%s at %d px: %d places by keyboard, %d of them backwards, %d plots, %d tables", lang, width, got.Focus, got.Back, got.Plots, got.Tables)
-			}
+		sheets = append(sheets, sheet{text, 360}, sheet{text, 1280})
+	}
+	faulty := strings.NewReplacer("color:#595959", "color:#999999", "font:12px", "font:7px", `<h2>`, `<h2 style="width:900px">`, `text-anchor="middle"`, `text-anchor="middle" dx="40%"`, `tabindex="0"`, `tabindex="0" style="outline:none"`).Replace(string(sheets[0].page))
+	faulty = strings.Replace(faulty, `<text x="30" y="64"`, `<text x="30" y="18"`, 1)
+	all := look(t, chromium, append(sheets, sheet{[]byte(faulty), 360})...)
+	for i, s := range sheets {
+		got, text := all[i], string(s.page)
+		if got.Width != s.width || got.Scroll > s.width || len(got.Beyond) > 0 || len(got.Small) > 0 || len(got.Over) > 0 || len(got.Pale) > 0 {
+			t.Errorf("page %d at %d px: %+v", i, s.width, got)
+		}
+		if got.Back > 0 || got.Focus != strings.Count(text, `tabindex="0"`) || got.Plots != strings.Count(text, "<svg") || got.Plots < 7 || got.Tables < 8 {
+			t.Errorf("page %d at %d px: %d places by keyboard, %d of them backwards, %d plots, %d tables", i, s.width, got.Focus, got.Back, got.Plots, got.Tables)
 		}
 	}
-	faulty := strings.NewReplacer("color:#595959", "color:#999999", "font:12px", "font:7px", `<h2>`, `<h2 style="width:900px">`, `text-anchor="middle"`, `text-anchor="middle" dx="40%"`, `tabindex="0"`, `tabindex="0" style="outline:none"`).Replace(string(pages["zh"]))
-	faulty = strings.Replace(faulty, `<text x="30" y="64"`, `<text x="30" y="18"`, 1)
-	if got := look(t, chromium, []byte(faulty), 360); len(got.Beyond) == 0 || len(got.Small) == 0 || len(got.Over) == 0 || len(got.Pale) == 0 || got.Focus != 0 || got.Scroll <= 360 {
+	if got := all[len(sheets)]; len(got.Beyond) == 0 || len(got.Small) == 0 || len(got.Over) == 0 || len(got.Pale) == 0 || got.Focus != 0 || got.Scroll <= 360 {
 		t.Errorf("faults of a page go unseen: %d beyond, %d small, %d over, %d pale, %d in reach, %d wide", len(got.Beyond), len(got.Small), len(got.Over), len(got.Pale), got.Focus, got.Scroll)
 	}
 }

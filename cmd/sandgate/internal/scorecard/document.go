@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -38,19 +39,60 @@ var rows = []row{
 
 // card is the document's machine-readable form.
 type card struct {
-	Date    string  `json:"date"`
-	Passed  int     `json:"passed"`
-	Leaked  int     `json:"leaked"`
-	Open    int     `json:"open"`
-	Tests   int     `json:"tests_not_passed"`
-	Attacks []score `json:"attacks"`
+	Date   string `json:"date"`
+	Passed int    `json:"passed"`
+	Leaked int    `json:"leaked"`
+	Open   int    `json:"open"`
+	Tests  int    `json:"tests_not_passed"`
+	// Later are rows that were measured again by themselves, and when.
+	Later   map[string]string `json:"rows_measured_later,omitempty"`
+	Attacks []score           `json:"attacks"`
 }
 
 // write makes NAME.md and NAME.json; it says false, and which, when a row of the
 // table that belongs on this card has no figure.
 func write(name string, scores []score, broken int, now time.Time, out io.Writer) (bool, error) {
-	c := card{Date: now.UTC().Format(time.DateOnly), Tests: broken, Attacks: scores}
-	for _, s := range scores {
+	return save(name, card{Date: now.UTC().Format(time.DateOnly), Tests: broken, Attacks: scores}, rows, out)
+}
+
+// rewrite puts new figures of some rows on a card that is there; the others stay as they
+// are, whether they have figures or not.
+func rewrite(name string, numbers []string, scores []score, broken int, now time.Time, out io.Writer) (bool, error) {
+	text, err := os.ReadFile(name + ".json")
+	if err != nil {
+		return false, fmt.Errorf("failed to read score card: %w", err)
+	}
+	var c card
+	if err := json.Unmarshal(text, &c); err != nil {
+		return false, fmt.Errorf("failed to read score card: %w", err)
+	}
+	if c.Later == nil {
+		c.Later = map[string]string{}
+	}
+	var again []row
+	for _, number := range numbers {
+		i := slices.IndexFunc(rows, func(r row) bool { return r.number == number })
+		if i < 0 {
+			return false, fmt.Errorf("failed to write score card: there is no row %q", number)
+		}
+		of := func(s score) bool { return strings.HasPrefix(s.Attack, number+" ") }
+		c.Attacks = slices.DeleteFunc(c.Attacks, of)
+		for _, s := range scores {
+			if of(s) {
+				c.Attacks = append(c.Attacks, s)
+			}
+		}
+		again, c.Later[number] = append(again, rows[i]), now.UTC().Format(time.DateOnly)
+	}
+	slices.SortStableFunc(c.Attacks, func(a, b score) int { return strings.Compare(a.Attack, b.Attack) })
+	c.Tests += broken
+	return save(name, c, again, out)
+}
+
+// save writes a card; the rows that are to have figures must.
+func save(name string, c card, must []row, out io.Writer) (bool, error) {
+	c.Passed, c.Leaked, c.Open = 0, 0, 0
+	for _, s := range c.Attacks {
 		switch {
 		case !s.Pass:
 			c.Leaked++
@@ -65,6 +107,7 @@ func write(name string, scores []score, broken int, now time.Time, out io.Writer
 		return false, fmt.Errorf("failed to encode score card: %w", err)
 	}
 	text, missing := document(c)
+	missing = slices.DeleteFunc(missing, func(m string) bool { return !slices.ContainsFunc(must, func(r row) bool { return r.number == m }) })
 	for _, m := range missing {
 		fmt.Fprintf(out, "缺少第 %s 行的结果 · row %s of the table has no figure\n", m, m)
 	}
@@ -115,7 +158,11 @@ through gRPC, as an operator, against the real program; those that move its cloc
 		case r.elsewhere != "":
 			fmt.Fprintf(&b, "| | %s | | | | | |\n", r.elsewhere)
 		default:
+			b.WriteString("| | 此后完整运行时写入 · with the next run of everything | | | | | |\n")
 			missing = append(missing, r.number)
+		}
+		if at := c.Later[r.number]; at != "" {
+			fmt.Fprintf(&b, "| | 本行单独于 %s 以全强度重测 · this row was measured again by itself, at full strength, on %s | | | | | |\n", at, at)
 		}
 	}
 	for i, s := range c.Attacks {

@@ -4,7 +4,8 @@
 // on standard input, the output of go test -json, so that an attack test without
 // a figure of its own, or one that failed before it had one, is on the card too.
 // A second argument names the card as a document: NAME.md and NAME.json are
-// written. It ends with 1 when an attack got through, a test failed, a row of the
+// written; the numbers of rows may follow, which alone are then written anew on the
+// card that is there. It ends with 1 when an attack got through, a test failed, a row of the
 // table of attacks has no figure in the document, or nothing was run.
 package main
 
@@ -35,15 +36,15 @@ type outcome struct {
 }
 
 func main() {
-	if len(os.Args) < 2 || len(os.Args) > 3 {
-		fmt.Fprintln(os.Stderr, "usage: go test -json -run Attack ./... | scorecard FILE [DOCUMENT]")
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: go test -json -run Attack ./... | scorecard FILE [DOCUMENT [ROW...]]")
 		os.Exit(2)
 	}
-	document := ""
-	if len(os.Args) == 3 {
-		document = os.Args[2]
+	document, again := "", []string(nil)
+	if len(os.Args) >= 3 {
+		document, again = os.Args[2], os.Args[3:]
 	}
-	ok, err := run(os.Args[1], document, os.Stdin, os.Stdout, time.Now())
+	ok, err := run(os.Args[1], document, again, os.Stdin, os.Stdout, time.Now())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "scorecard:", err)
 		os.Exit(2)
@@ -53,7 +54,7 @@ func main() {
 	}
 }
 
-func run(path, document string, tests io.Reader, out io.Writer, now time.Time) (bool, error) {
+func run(path, document string, again []string, tests io.Reader, out io.Writer, now time.Time) (bool, error) {
 	scores, err := readScores(path)
 	if err != nil {
 		return false, err
@@ -95,7 +96,12 @@ func run(path, document string, tests io.Reader, out io.Writer, now time.Time) (
 	table(out, rows)
 	fmt.Fprintf(out, "\n%d 通过 passed · %d 失败 leaked · %d 未防护 open · %d 项测试，%d 未通过 tests, not passed\n", passed, failed, open, len(results), broken)
 	whole := true
-	if document != "" {
+	switch {
+	case document != "" && len(again) > 0:
+		if whole, err = rewrite(document, again, scores, broken, now, out); err != nil {
+			return false, err
+		}
+	case document != "":
 		if whole, err = write(document, scores, broken, now, out); err != nil {
 			return false, err
 		}

@@ -34,7 +34,7 @@ func TestScoreCard(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		ok, err := run(path, "", strings.NewReader(c.tests), &out, time.Now())
+		ok, err := run(path, "", nil, strings.NewReader(c.tests), &out, time.Now())
 		if err != nil || ok != c.ok || !strings.Contains(out.String(), c.says) {
 			t.Errorf("%s: %v %v\n%s", c.name, ok, err, out.String())
 		}
@@ -43,7 +43,7 @@ func TestScoreCard(t *testing.T) {
 	if err := os.WriteFile(path, []byte(good+`{"attack":"x","secret":1}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := run(path, "", strings.NewReader(pass), &bytes.Buffer{}, time.Now()); err == nil {
+	if _, err := run(path, "", nil, strings.NewReader(pass), &bytes.Buffer{}, time.Now()); err == nil {
 		t.Error("an unknown field is read over")
 	}
 }
@@ -63,7 +63,7 @@ func TestDocument(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		ok, err := run(path, document, strings.NewReader(pass), &out, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+		ok, err := run(path, document, nil, strings.NewReader(pass), &out, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,5 +87,48 @@ func TestDocument(t *testing.T) {
 	// A row without a figure is missing, not passed.
 	if ok, out := write(lines.String()[strings.Index(lines.String(), "\n")+1:]); ok || !strings.Contains(out, "01") {
 		t.Errorf("a card without row 01 is taken: %s", out)
+	}
+}
+
+// A row measured by itself replaces its own figures, says when, and leaves the others; a
+// row without figures, or one that does not exist, is not passed over.
+func TestOneRowAgain(t *testing.T) {
+	const pass = `{"Action":"pass","Package":"p","Test":"TestAttack01"}` + "\n"
+	dir := t.TempDir()
+	path, document := filepath.Join(dir, "card"), filepath.Join(dir, "doc")
+	play := func(scores, day string, again ...string) (bool, error) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(scores), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		now, err := time.Parse(time.DateOnly, day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return run(path, document, again, strings.NewReader(pass), &bytes.Buffer{}, now)
+	}
+	line := func(attack, figure string) string {
+		return `{"attack":"` + attack + `","figure":"` + figure + `","bound":1,"control":2,"pass":true,"trials":9}` + "\n"
+	}
+	if _, err := play(line("01 a", "first")+line("18 b", "gone"), "2026-01-02"); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := play(line("01 a", "not this")+line("18 c", "second"), "2026-01-05", "18"); err != nil || !ok {
+		t.Fatalf("%v, %v", ok, err)
+	}
+	md, err := os.ReadFile(document + ".md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{"first": true, "second": true, "2026-01-02": true, "2026-01-05": true, "gone": false, "not this": false, "passed 2": true} {
+		if strings.Contains(string(md), text) != want {
+			t.Errorf("%q: %v\n%s", text, !want, md)
+		}
+	}
+	if ok, err := play(line("01 a", "x"), "2026-01-06", "18"); err != nil || ok {
+		t.Errorf("a row without figures passes: %v", err)
+	}
+	if _, err := play(line("01 a", "x"), "2026-01-06", "99"); err == nil {
+		t.Error("a row that does not exist passes")
 	}
 }
