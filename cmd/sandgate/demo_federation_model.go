@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/sandgate/sandgate/compute/federate/fit"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/policies"
 )
@@ -57,6 +58,12 @@ func (f *federation) trains(ctx context.Context) error {
 	}
 	for _, x := range t.GetReasons() {
 		a.say("  ✗ %s（%s）：%s", "  ✗ %s (%s): %s", x.GetCode(), x.GetSetBy(), reasonText(x, a.lang))
+	}
+	if x := t.GetReasons(); len(x) == 1 && (x[0].GetCode() == fit.CodeVerdict || strings.HasPrefix(x[0].GetCode(), "MODEL_")) {
+		// In a small city the noise is more than there is to learn: the gate, or the trainer,
+		// says so.
+		a.say("  谁都得不到模型；居民更多时（--residents 5000）通过", "  nobody has a model; with more residents (--residents 5000) one passes")
+		return nil
 	}
 	if t.GetState() != sandgatev1.Training_STATE_CERTIFIED {
 		return texts.Errorf("the training ended as %s, expected %s", t.GetState().String()+f.words(), "CERTIFIED")

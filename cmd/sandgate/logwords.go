@@ -77,6 +77,9 @@ var logWords = map[string]string{
 	"witnesses":                                              "见证方",
 	"a message was dropped":                                  "一条消息已丢弃",
 	"an event of a round was dropped":                        "轮次的一个事件已丢弃",
+	"a trial was dropped: too many run":                      "受检请求过多，一项已丢弃",
+	"a proposal was dropped: too many rounds run":            "提案过多，一项已丢弃",
+	"a trial was not answered":                               "受检请求未能答复",
 	"the round failed":                                       "轮次作废",
 	"the round is done":                                      "轮次已完成",
 }

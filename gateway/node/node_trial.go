@@ -8,6 +8,8 @@ import (
 
 	"github.com/sandgate/sandgate/compute/federate"
 	"github.com/sandgate/sandgate/policies"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Judge is a Domain that tries models of its trainings. The verdict is signed by its party
@@ -33,7 +35,8 @@ func (n *Node) begin(ctx context.Context, e Event) {
 	}
 	n.trials[e.Session] = true
 	n.all.Go(func() {
-		if err := n.judge(ctx, e); err != nil {
+		// A hub that has its answer, or ended the training, does not wait for this one.
+		if err := n.judge(ctx, e); err != nil && !errors.Is(err, ErrRound) && status.Code(err) != codes.NotFound {
 			n.c.Logger.Warn("a trial was not answered", "trial", e.Session, "err", err)
 		}
 		n.mu.Lock()
