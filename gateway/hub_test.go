@@ -48,6 +48,19 @@ type hubSite struct {
 	refuses map[string]policies.Reason
 	schema  map[string]string
 	deliver func(*federate.Delivery) // changes a delivery before it is signed
+	// trainees stand in the place of the parties' domains in trainings; fails is in how many
+	// rounds a city breaks off, says what it answers to a trial.
+	trainees map[string]*hubTrainee
+	fails    map[string]int
+	says     map[string]string
+}
+
+// domain is what is behind the node of a party.
+func (r *hubSite) domain(party string) node.Domain {
+	if d, ok := r.trainees[party]; ok {
+		return d
+	}
+	return &hubMember{r: r, party: party, brief: map[string]*federate.Brief{}}
 }
 
 var hubCities = []string{"city_a", "city_b", "city_c"}
@@ -60,7 +73,8 @@ func newHubSiteWith(t *testing.T, opt gateway.Options) *hubSite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &hubSite{t: t, a: a, keys: map[string]crypto.Signer{}, stops: map[string]func(){}, refuses: map[string]policies.Reason{}, schema: map[string]string{}}
+	r := &hubSite{t: t, a: a, keys: map[string]crypto.Signer{}, stops: map[string]func(){}, refuses: map[string]policies.Reason{}, schema: map[string]string{},
+		trainees: map[string]*hubTrainee{}, fails: map[string]int{}, says: map[string]string{}}
 	t.Cleanup(func() {
 		for _, stop := range r.stops {
 			stop()
@@ -253,7 +267,7 @@ func (r *hubSite) attend(parties ...string) {
 		key := r.key(p)
 		n := node.New(node.Config{Party: p, MinContributors: 3, Schemes: []federate.Scheme{scheme, mask.Scheme{}}, Journal: j, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 			Sign:   func(text []byte) ([]byte, error) { return signature.Sign(key, text) },
-			Verify: r.verify, Domain: &hubMember{r: r, party: p, brief: map[string]*federate.Brief{}}}, node.Remote(conn))
+			Verify: r.verify, Domain: r.domain(p)}, node.Remote(conn))
 		ctx, cancel := context.WithCancel(r.t.Context())
 		over := make(chan struct{})
 		go func() {

@@ -312,7 +312,7 @@ func TestAttack15_RoleMatrix(t *testing.T) {
 		}},
 	}
 	through, allowed := 0, 0
-	for _, m := range slices.Concat(calls, modelCalls(), hubCalls(), twinCalls(), relationsCalls()) {
+	for _, m := range slices.Concat(calls, modelCalls(), hubCalls(), twinCalls(), relationsCalls(), trainingCalls()) {
 		for _, as := range everyone {
 			err := m.call(t.Context(), a.Client(as), as)
 			if slices.Contains(m.allowed, as) {

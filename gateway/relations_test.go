@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -26,6 +27,12 @@ import (
 // relatable is a span over two tables made up of the same people, with their twins and its
 // exact sums.
 func relatable(t testing.TB) (twin.Span, []*twin.Twin, func(twin.Pass) ([]int64, error)) {
+	span, twins, of := relatableBut(t)
+	return span, twins, of(-1)
+}
+
+// relatableBut is relatable with the sums of all people but one.
+func relatableBut(t testing.TB) (twin.Span, []*twin.Twin, func(but int) func(twin.Pass) ([]int64, error)) {
 	t.Helper()
 	codes := func(n int) (out []policies.Code) {
 		for i := range n {
@@ -35,7 +42,7 @@ func relatable(t testing.TB) (twin.Span, []*twin.Twin, func(twin.Pass) ([]int64,
 	}
 	var members []twin.Member
 	var twins []*twin.Twin
-	var data []twin.Joined
+	var rows []func(but int) twin.Joined
 	for i, id := range []string{"firms", "people"} {
 		e := policies.Entry{Department: "bureau", Masked: true, Levels: map[string]int{"a": 2}, Rule: &policies.DisclosureRule{Mode: "dp", MaxRows: 5}, Dataset: policies.Dataset{
 			ID: id, Unit: &policies.Unit{Column: "person", Kind: "person"}, OneRow: true, Columns: []policies.Column{
@@ -45,24 +52,27 @@ func relatable(t testing.TB) (twin.Span, []*twin.Twin, func(twin.Pass) ([]int64,
 		if err != nil {
 			t.Fatal(err)
 		}
-		enc, err := twin.NewEncoder(s, bytes.Repeat([]byte{7}, 32))
-		if err != nil {
-			t.Fatal(err)
-		}
-		batch := model.Batch{Columns: make([]model.Column, 2)}
-		for u := range 6000 {
-			if i == 0 && u%4 == 3 {
-				continue
+		of := func(but int) twin.Joined {
+			enc, err := twin.NewEncoder(s, bytes.Repeat([]byte{7}, 32))
+			if err != nil {
+				t.Fatal(err)
 			}
-			batch.Units = append(batch.Units, uint64(u))
-			for c, n := range []int{4, 3} {
-				batch.Columns[c].Texts = append(batch.Columns[c].Texts, fmt.Sprint("c", u%n))
+			batch := model.Batch{Columns: make([]model.Column, 2)}
+			for u := range 6000 {
+				if i == 0 && u%4 == 3 || u == but {
+					continue
+				}
+				batch.Units = append(batch.Units, uint64(u))
+				for c, n := range []int{4, 3} {
+					batch.Columns[c].Texts = append(batch.Columns[c].Texts, fmt.Sprint("c", u%n))
+				}
 			}
+			if err := enc.Add(batch); err != nil {
+				t.Fatal(err)
+			}
+			return enc.FinishJoined()
 		}
-		if err := enc.Add(batch); err != nil {
-			t.Fatal(err)
-		}
-		joined := enc.FinishJoined()
+		joined := of(-1)
 		noisy := twin.Noised(twin.Local(joined.Data, s), func(sums []int64, norm int64, rho budget.Nano) ([]int64, error) {
 			return release.Sums(sums, norm, rho, release.NewSource())
 		})
@@ -70,13 +80,19 @@ func relatable(t testing.TB) (twin.Span, []*twin.Twin, func(twin.Pass) ([]int64,
 		if err != nil {
 			t.Fatal(err)
 		}
-		members, twins, data = append(members, twin.Member{Entry: e, Schema: s, Twin: x}), append(twins, x), append(data, joined)
+		members, twins, rows = append(members, twin.Member{Entry: e, Schema: s, Twin: x}), append(twins, x), append(rows, of)
 	}
 	span, err := twin.NewSpan(members, "0.02")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return span, twins, func(p twin.Pass) ([]int64, error) { return twin.SpanSums(data, span, p) }
+	return span, twins, func(but int) func(twin.Pass) ([]int64, error) {
+		var data []twin.Joined
+		for _, of := range rows {
+			data = append(data, of(but))
+		}
+		return func(p twin.Pass) ([]int64, error) { return twin.SpanSums(data, span, p) }
+	}
 }
 
 // R29: wherever keeping what relations are learned of fails, the next start goes on: no
@@ -262,5 +278,75 @@ func TestR01_DamagedRelationsStayInside(t *testing.T) {
 	}
 	if _, err := d.relationsDocument(published); !errors.As(err, &refused) || refused.Reasons[0].Code != "RELATIONS_DAMAGED" {
 		t.Errorf("a document without its key: %v", err)
+	}
+}
+
+// R02: whoever knows all rows but one person's, and the answers that relations are made of,
+// hardly tells whether that person is in the tables: no better than the price allows. The
+// same attack on exact sums, and on noise for a person who counts a sixteenth, tells.
+func TestR02_RelationsTellNothingOfOne(t *testing.T) {
+	span, _, of := relatableBut(t)
+	const person, trials = 4001, 400 // has rows in both tables
+	with, without := of(-1), of(person)
+	pass := span.Plan().Passes[0]
+	in, err := with(pass)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := without(pass)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := 0.0
+	for i := range in {
+		moved += float64((in[i] - out[i]) * (in[i] - out[i]))
+	}
+	if moved == 0 || moved > float64(pass.Norm*pass.Norm) {
+		t.Fatalf("one person moves the sums by %.0f, and the norm is %d", math.Sqrt(moved), pass.Norm)
+	}
+	// area is that under the curve of the likelihood ratio, the best there is.
+	area := func(answer func([]int64) []int64) float64 {
+		scores := func(sums []int64) (s []float64) {
+			for range trials {
+				x := 0.0
+				for i, v := range answer(sums) {
+					x += float64(v-out[i]) * float64(in[i]-out[i])
+				}
+				s = append(s, x)
+			}
+			return s
+		}
+		a, b, wins := scores(in), scores(out), 0.0
+		for _, x := range a {
+			for _, y := range b {
+				switch {
+				case x > y:
+					wins++
+				case x == y:
+					wins += 0.5
+				}
+			}
+		}
+		return wins / trials / trials
+	}
+	noised := func(norm int64) func([]int64) []int64 {
+		return func(sums []int64) []int64 {
+			got, err := release.Sums(sums, norm, pass.Rho, release.NewSource())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+	}
+	// By ρ-zCDP the ratio is at best that of two normals √(2ρ) apart.
+	allowed := 0.5 * math.Erfc(-math.Sqrt(pass.Rho.Rho())/math.Sqrt2)
+	if got, most := area(noised(pass.Norm)), allowed+4/math.Sqrt(12*trials/2); got > most {
+		t.Errorf("area %.3f, at most %.3f", got, most)
+	}
+	if got := area(func(s []int64) []int64 { return s }); got < 0.99 {
+		t.Errorf("control: exact sums give an area of %.3f", got)
+	}
+	if got := area(noised(pass.Norm / 16)); got < 0.75 {
+		t.Errorf("control: a sixteenth of the noise gives an area of %.3f", got)
 	}
 }

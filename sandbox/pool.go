@@ -303,16 +303,18 @@ func (p *Pool) converse(ctx context.Context, proc *process, payload []byte, file
 	stop := func(c Cause) {
 		once.Do(func() { cause = c; proc.signal() })
 	}
-	late := CauseTimeout
+	late, wall := CauseTimeout, limits.Wall
 	if limits.CPU > 0 {
 		if before, ok := processorTime(proc.pid); ok {
 			late = CauseStarved
 			spent := make(chan struct{})
 			defer close(spent)
 			go spend(proc.pid, before+limits.CPU, spent, stop)
+		} else {
+			wall = min(wall, limits.CPU)
 		}
 	}
-	timer := time.AfterFunc(limits.Wall, func() { stop(late) })
+	timer := time.AfterFunc(wall, func() { stop(late) })
 	defer timer.Stop()
 	unwatch := context.AfterFunc(ctx, func() { stop(CauseCancelled) })
 	defer unwatch()

@@ -63,7 +63,7 @@ func usage(status string) (threads int, anonymous int64) {
 }
 
 // processorTime is what a process has had of the processors, all its threads together.
-// Where the kernel does not tell, the wall clock is the only limit.
+// Where the kernel does not tell, the wall clock stands for it.
 func processorTime(pid int) (time.Duration, bool) {
 	// The clock of another process, as clock_getcpuclockid(3) makes its number.
 	const scheduled = 2

@@ -160,7 +160,7 @@ func TestR05_ImportsPointInwards(t *testing.T) {
 		"policies":           {"policies", "masking", "compute/algebra", "compute/budget", "internal/bilingual"},
 		"compute":            {"compute", "policies", "masking", "sandbox", "internal/durable"},
 		"sandbox":            {"sandbox"},
-		"ledger":             {"ledger", "internal/durable", "internal/memory", "internal/bilingual", "policies", "compute/algebra", "compute/budget", "compute/disclosure", "compute/protect", "compute/twin", "compute/federate"}, // a twin's schema and price are decided again
+		"ledger":             {"ledger", "internal/durable", "internal/memory", "internal/bilingual", "policies", "compute/algebra", "compute/budget", "compute/disclosure", "compute/protect", "compute/twin", "compute/federate", "compute/model"}, // schemas and prices of twins and trainings are decided again
 		"gateway":            {"gateway", "compute", "sandbox", "ledger", "policies", "masking", "internal/leak", "internal/bilingual", "internal/durable", "internal/memory"},
 		"internal/durable":   {"internal/durable"}, // the one way to write to the disk
 		"internal/bilingual": {},                   // errors in two languages

@@ -30,11 +30,11 @@ func openToTraining(hrss, families, rho string, columns ...string) (string, erro
 }
 
 // joinedModels is what the cities' agreement says of models.
-var joinedModels = &policies.FederationModels{Families: []policies.ModelFamily{policies.FamilyLinear, policies.FamilyLogistic}, Rho: "0.088"}
+var joinedModels = &policies.FederationModels{Families: []policies.ModelFamily{policies.FamilyLinear, policies.FamilyLogistic}, Rho: "0.12"}
 
 // joinedModel is who pays contributions on a base of 5 000 yuan and more.
 var joinedModel = policies.ModelSpec{Dataset: joinedData, Family: policies.FamilyLogistic, Label: policies.ModelLabel{Column: "base_yuan", Threshold: "5000.00"},
-	Features: []policies.ModelFeature{{Column: "scheme"}, {Column: "district"}}, Private: true, Rho: "0.04", RhoEvaluation: "0.02", HoldOut: 30, Release: policies.ReleaseParameters, Setting: policies.ModelSettings{Steps: 3}}
+	Features: []policies.ModelFeature{{Column: "scheme"}, {Column: "district"}}, Private: true, Rho: "0.06", RhoEvaluation: "0.02", HoldOut: 30, Release: policies.ReleaseParameters, Setting: policies.ModelSettings{Steps: 2}}
 
 // trains plays a model over the cities, and fetches and checks what the domains certified.
 func (f *federation) trains(ctx context.Context) error {

@@ -137,10 +137,20 @@ func (a *app) roundEvent(e gateway.RoundEvent) {
 		}
 		return
 	}
-	what := map[string][2]string{"joined": {"参加", "joined"}, "answered": {"作答", "answered"}, "released": {"已发布", "released"}, "failed": {"作废", "failed"}, "refused": {"拒绝", "refused"}}[e.What]
-	line := a.t("轮次 ", "round ") + short(e.Session) + " " + a.t(what[0], what[1])
+	what := map[string][2]string{"joined": {"参加", "joined"}, "answered": {"作答", "answered"}, "released": {"已发布", "released"}, "failed": {"作废", "failed"}, "refused": {"拒绝", "refused"}, "judged": {"已检验", "judged"}}[e.What]
+	name := a.t("轮次 ", "round ") + short(e.Session)
+	if e.Run != "" && e.Region == "" { // a trial
+		name = a.t("模型 ", "model ") + short(e.Run)
+	}
+	line := name + " " + a.t(what[0], what[1])
 	if e.Region != "" {
 		line += " " + e.Region + " " + e.Dataset + " " + e.Period + " " + e.Purpose
+	}
+	if e.Run != "" && e.Region != "" {
+		line += a.t("，训练 ", ", training ") + short(e.Run)
+	}
+	if e.Verdict != "" {
+		line += " " + e.Verdict
 	}
 	if e.Price != "" {
 		line += a.t("，扣减 ρ ", ", charged ρ ") + e.Price

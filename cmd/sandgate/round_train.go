@@ -383,7 +383,7 @@ func (a *app) trainedModel(f *policies.Federation, file, certificate []byte, kee
 	cert, reports, err := fit.ReadCertificate(certificate, func(party string, text, sig []byte) error {
 		key, ok := f.KeyOf(party)
 		if p, named := f.Party(party); !ok || !named || !p.Has(policies.FederationContributor) || !signature.Verify(key, fit.VerdictBytes(text), sig) {
-			return errors.New("the signature does not verify")
+			return texts.Errorf("the signature of the verdict does not verify")
 		}
 		return nil
 	})

@@ -103,10 +103,29 @@ func chance(seed []byte, number uint64, kind uint64) stream {
 	return stream(mix(mix(number+key) ^ key))
 }
 
-// made gives a unit's values of the generated columns.
-func (s *Sampler) made(number uint64) []string {
+// bornAs is when a unit whose first row was drawn last was born.
+func (s *Sampler) bornAs(number uint64, out *Rows) birth {
+	switch {
+	case s.born != nil:
+		return s.born(number)
+	case s.birth >= 0:
+		return bornIn(s.t.Columns, s.birth, &out.Columns[s.birth], len(out.Units)-1)
+	}
+	return birth{}
+}
+
+// made gives a unit's values of the generated columns. The birthday in an identity number
+// is the one that a column tells, if one does.
+func (s *Sampler) made(number uint64, born birth) []string {
 	out := make([]string, len(s.t.Generated))
 	for i, g := range s.t.Generated {
+		if g.Kind == policies.IdentCitizen {
+			rnd := stream(mix(mix(number+s.who[1]) ^ mix(s.slots[i]+1)))
+			if id, ok := citizenBorn(born, &rnd); ok {
+				out[i] = id
+				continue
+			}
+		}
 		out[i] = identifier(g.Kind, stream(mix(mix(number+s.who[1])^mix(s.slots[i]))))
 	}
 	return out

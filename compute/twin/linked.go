@@ -93,6 +93,7 @@ func NewLinked(r *Relations, twins []*Twin, seed []byte) (*Linked, error) {
 		x.ties = append(x.ties, x.own)
 		out.tables[tie.Parent].ties = append(out.tables[tie.Parent].ties, x.above)
 	}
+	out.tellBirths()
 	return out, nil
 }
 

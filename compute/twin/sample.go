@@ -36,8 +36,11 @@ type Sampler struct {
 	cellOf   [][][]uint16
 	texts    [][]string
 	ints     [][]int64
-	constant int     // vertices drawn once per unit
-	mean     float64 // rows of a unit
+	constant int                       // vertices drawn once per unit
+	mean     float64                   // rows of a unit
+	birth    int                       // column that says when a unit was born; −1 for none
+	born     func(number uint64) birth // where another table says it; nil: the first row does
+	unnamed  bool                      // identifiers are left out
 }
 
 type drawer struct {
@@ -58,7 +61,7 @@ func (t *Twin) Sampler(seed []byte) (*Sampler, error) {
 		digest.Write([]byte(part + "\n"))
 	}
 	sum := digest.Sum(nil)
-	s := &Sampler{t: t, key: [2]uint64{binary.BigEndian.Uint64(sum), binary.BigEndian.Uint64(sum[8:])}}
+	s := &Sampler{t: t, birth: birthColumn(t.Columns), key: [2]uint64{binary.BigEndian.Uint64(sum), binary.BigEndian.Uint64(sum[8:])}}
 	s.who = s.key
 	for g := range t.Generated {
 		s.slots = append(s.slots, uint64(g)+1)
@@ -192,7 +195,7 @@ func (s *Sampler) add(out *Rows, number uint64, rnd *stream, w *work, again func
 		w.cell[v.column] = s.cell(rnd, v.column, w.group[v.column])
 		w.fixed[v.column] = s.number(rnd, v.column, w.cell[v.column])
 	}
-	names := s.made(number)
+	var names []string
 	for rank := range rows {
 		out.Units, out.Ranks = append(out.Units, mix(number^s.who[0])), append(out.Ranks, int32(rank+1))
 		switch {
@@ -209,6 +212,9 @@ func (s *Sampler) add(out *Rows, number uint64, rnd *stream, w *work, again func
 				x = s.number(rnd, c, w.cell[c])
 			}
 			s.put(&out.Columns[c], c, w.cell[c], x)
+		}
+		if rank == 0 && !s.unnamed {
+			names = s.made(number, s.bornAs(number, out))
 		}
 		for g, text := range names {
 			out.Columns[len(s.t.Columns)+g].Texts = append(out.Columns[len(s.t.Columns)+g].Texts, text)

@@ -229,6 +229,20 @@ func wanted(h *home.Home, s *state.State) []want {
 		}
 		out = append(out, want{path: "models/" + id + ".key", of: "model-" + id, optional: true})
 	}
+	// A published twin, or what ties several, lies beside the models.
+	published := func(id string) {
+		out = append(out, want{path: "models/" + id + ".document", optional: true}, want{path: "models/" + id + ".answers", optional: true}, want{path: "models/" + id + ".key", of: "model-" + id, optional: true})
+	}
+	for _, id := range s.Twins() {
+		if t, _ := s.Twin(id); t.Phase == state.PhaseReleased {
+			published(id)
+		}
+	}
+	for _, id := range s.AllRelations() {
+		if r, _ := s.Relations(id); r.Phase == state.PhaseReleased {
+			published(id)
+		}
+	}
 	return out
 }
 

@@ -354,15 +354,13 @@ func (a *auditor) summarise() {
 			}
 		}
 	}
-	for _, id := range a.state.Rounds() {
-		if x, _ := a.state.Round(id); x.Joined.Data != nil {
-			for _, c := range x.Joined.Data.Charges {
-				if c.Scope.Kind != budget.ScopeQuery {
-					limits[c.Scope.Key()] = c
-				}
+	a.state.ChargedBeside(func(_ int64, charges []budget.Charge) {
+		for _, c := range charges {
+			if c.Scope.Kind != budget.ScopeQuery {
+				limits[c.Scope.Key()] = c
 			}
 		}
-	}
+	})
 	for _, key := range slices.SortedFunc(maps.Keys(limits), cmp.Compare[string]) {
 		c := limits[key]
 		spent, limit := a.state.Spent(c.Scope), a.limit(c)

@@ -45,8 +45,9 @@ var everyKind = []entry.Kind{entry.KindGenesis, entry.KindStarted, entry.KindSto
 	entry.KindModelRefused, entry.KindModelReserved, entry.KindModelCertified, entry.KindModelFailed, entry.KindModelScored, entry.KindModelModule,
 	entry.KindTwinReserved, entry.KindTwinPublished, entry.KindTwinFailed, entry.KindRelationsReserved, entry.KindRelationsPublished, entry.KindRelationsFailed,
 	entry.KindHubProposed, entry.KindHubReleased, entry.KindHubFailed,
+	entry.KindRoundJoined, entry.KindRoundAnswered, entry.KindRoundEnded, entry.KindRoundVerdict,
 	entry.KindHubModelAsked, entry.KindHubModelPass, entry.KindHubModelAnswered, entry.KindHubModelMissed, entry.KindHubModelJudged, entry.KindHubModelCertified, entry.KindHubModelEnded,
-	entry.KindRoundJoined, entry.KindRoundAnswered, entry.KindRoundEnded, entry.KindMarked, entry.KindRecorded}
+	entry.KindMarked, entry.KindRecorded}
 
 // An entry has one body for each kind but one.
 func TestEveryKindIsListed(t *testing.T) {

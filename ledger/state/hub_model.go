@@ -12,7 +12,6 @@ import (
 
 	"github.com/sandgate/sandgate/compute/federate"
 	"github.com/sandgate/sandgate/compute/federate/fit"
-	"github.com/sandgate/sandgate/compute/model"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/policies/request"
@@ -184,7 +183,7 @@ func (s *State) decideHubTraining(a HubTrainingAsk) HubTrainingDecision {
 		return refuse(all...)
 	}
 	e, _ := s.book.Dataset(f.Dataset)
-	m, err := trainingOf(r, e, fit.Terms{Terms: terms, Decryptors: out.Decryptors, Dishonest: f.Dishonest, Retries: retries})
+	m, err := fit.Own(r.Spec, e, fit.Terms{Terms: terms, Decryptors: out.Decryptors, Dishonest: f.Dishonest, Retries: retries}, r.Run)
 	if err == nil {
 		out.Base, err = m.Base()
 	}
@@ -200,15 +199,6 @@ func (s *State) decideHubTraining(a HubTrainingAsk) HubTrainingDecision {
 		return refuse(reasons...)
 	}
 	return HubTrainingDecision{Asked: out, Agreement: f, Model: m}
-}
-
-// trainingOf is the training of a request under a catalogue entry.
-func trainingOf(r entry.HubModelRequest, e policies.Entry, terms fit.Terms) (*fit.Model, error) {
-	d, err := model.NewDesign(r.Spec, e)
-	if err != nil {
-		return nil, err
-	}
-	return fit.New(d, terms, r.Run)
 }
 
 // HubModel is the training of a run under the catalogue in force; nil if it has become
@@ -228,7 +218,7 @@ func (s *State) hubModel(book *policies.Book, t *HubTraining) *fit.Model {
 	if !ok || !there || e.Ready() != nil {
 		return nil
 	}
-	m, err := trainingOf(p.Request, e, fit.Terms{Terms: federate.Terms{MaxUnits: f.MaxUnits, Overlap: f.Overlap, Period: p.Request.Period}, Decryptors: p.Decryptors, Dishonest: f.Dishonest, Retries: p.Retries})
+	m, err := fit.Own(p.Request.Spec, e, fit.Terms{Terms: federate.Terms{MaxUnits: f.MaxUnits, Overlap: f.Overlap, Period: p.Request.Period}, Decryptors: p.Decryptors, Dishonest: f.Dishonest, Retries: p.Retries}, p.Request.Run)
 	if err != nil {
 		return nil
 	}

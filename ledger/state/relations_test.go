@@ -146,6 +146,17 @@ func TestR33_RelationsAreChargedToAllAndJudgedAtReplay(t *testing.T) {
 			t.Errorf("%s was charged %s", x.Key(), got)
 		}
 	}
+	charged := budget.Nano(0)
+	w.s.ChargedBeside(func(_ int64, charges []budget.Charge) {
+		for _, c := range charges {
+			if c.Scope == scopes[3] {
+				charged += c.Amount
+			}
+		}
+	})
+	if charged != w.s.Spent(scopes[3]) || charged < 10_000_000 {
+		t.Errorf("%s stands in the charges of all, %s was spent", charged, w.s.Spent(scopes[3]))
+	}
 	// While they are learned, neither their twins nor relations over them come or go.
 	for what, reasons := range map[string]func() bool{
 		"other relations": func() bool {

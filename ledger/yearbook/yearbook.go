@@ -165,15 +165,12 @@ func (b *Book) jobs(s *state.State, p metering.Period) {
 		for _, r := range m.Reasons {
 			refused[r.Code]++
 		}
-		if m.Reserved != nil {
-			spend(spent, m.Reserved.Charges)
-		}
 	}
-	for _, id := range s.Rounds() {
-		if r, _ := s.Round(id); r.Joined.Data != nil && in(p, time.UnixMilli(r.At)) {
-			spend(spent, r.Joined.Data.Charges)
+	s.ChargedBeside(func(at int64, charges []budget.Charge) {
+		if in(p, time.UnixMilli(at)) {
+			spend(spent, charges)
 		}
-	}
+	})
 	for _, id := range s.Verifications() {
 		v, _ := s.Verification(id)
 		if in(p, time.UnixMilli(v.At)) {

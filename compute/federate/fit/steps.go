@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"slices"
 
 	"github.com/sandgate/sandgate/compute/federate"
@@ -77,7 +78,29 @@ func DecodeBrief(text []byte) (Brief, error) {
 // party that has no data.
 func Of(b Brief, t federate.Terms, d model.Design) (m *Model, err error) {
 	defer caught(&err)
+	if !completes(b.Spec, d.Spec) {
+		return nil, errBrief
+	}
 	return New(d, Terms{Terms: t, Decryptors: b.Decryptors, Dishonest: b.Dishonest, Retries: b.Retries}, b.Run)
+}
+
+// completes says whether a design's specification is the asked one with defaults filled in
+// and nothing else changed: what was signed is what is trained, for a party too that has
+// no catalogue to make the design from.
+func completes(asked, full policies.ModelSpec) bool {
+	if asked.RowsPerUnit == 0 || full.RowsPerUnit == 1 { // a data set may have one row a unit
+		asked.RowsPerUnit = full.RowsPerUnit
+	}
+	if asked.HoldOut == 0 {
+		asked.HoldOut = full.HoldOut
+	}
+	own, theirs := reflect.ValueOf(&asked.Setting).Elem(), reflect.ValueOf(full.Setting)
+	for i := range own.NumField() {
+		if own.Field(i).IsZero() {
+			own.Field(i).Set(theirs.Field(i))
+		}
+	}
+	return asked.Text() == full.Text()
 }
 
 // caught keeps a design that another party made up from ending the process.

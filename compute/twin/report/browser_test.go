@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,7 +98,11 @@ type sheet struct {
 // look lays pages out, all in one start of the browser, and tells what it found.
 func look(t *testing.T, chromium string, sheets ...sheet) []laid {
 	t.Helper()
-	dir := t.TempDir()
+	// Not t.TempDir, which fails when a process of the browser still writes into it.
+	dir, err := os.MkdirTemp("", "sandgate-page-")
+	if err != nil {
+		t.Fatal(err)
+	}
 	file := filepath.Join(dir, "look.html")
 	var page strings.Builder
 	page.WriteString(`<!DOCTYPE html><meta charset="utf-8"><body style="margin:0">`)
@@ -110,13 +115,20 @@ func look(t *testing.T, chromium string, sheets ...sheet) []laid {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	args := []string{"--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--user-data-dir=" + filepath.Join(dir, "profile"), "--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom", "file://" + file}
+	args := []string{"--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-breakpad", "--host-resolver-rules=MAP * ~NOTFOUND", "--user-data-dir=" + filepath.Join(dir, "profile"), "--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom", "file://" + file}
 	if os.Geteuid() == 0 {
 		args = append([]string{"--no-sandbox"}, args...) // it refuses to start as root otherwise; the pages are the test's own
 	}
 	var problems strings.Builder
 	cmd := exec.CommandContext(ctx, chromium, args...)
 	cmd.Stderr, cmd.WaitDelay = &problems, 5*time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	t.Cleanup(func() {
+		if cmd.Process != nil {
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it started
+		}
+		_ = os.RemoveAll(dir)
+	})
 	dom, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("the browser failed: %v\n%s", err, problems.String())
