@@ -129,7 +129,9 @@ func (a *Arena) Start(opt gateway.Options) error {
 	if !a.inside && Binary() != "" && external(opt) {
 		return a.launch(opt)
 	}
-	opt.Logger = slog.New(slog.NewJSONHandler(a.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.NewJSONHandler(a.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	if opt.Now == nil {
 		opt.Now = func() time.Time { return time.Now().Add(time.Duration(a.skew.Load())) }
 	}
