@@ -259,6 +259,13 @@ func TestR01_RelationsAreAllowedByAll(t *testing.T) {
 	if _, err := a.Client(attack.Other).Relations.RelateTwins(t.Context(), relate("0.01", "all_of", "paid_by")); attack.Reason(err) != "DATASET_UNKNOWN" {
 		t.Errorf("another department: %v", err)
 	}
+	// A name is looked up in everybody's turn: one that is none is refused before.
+	long := strings.Repeat("x+", 1<<20)
+	for _, name := range []string{"datasets/" + long, "relations/" + long, "datasets/a+b+c+d+e+f+g+h+i"} {
+		if _, err := a.Client(attack.Op(0)).Relations.GetRelations(t.Context(), &sandgatev1.GetRelationsRequest{Name: name}); attack.Reason(err) != "NOT_FOUND" {
+			t.Errorf("%.20s… of %d bytes: %v", name, len(name), err)
+		}
+	}
 	if _, err := a.Client(attack.Other).Relations.GetRelations(t.Context(), &sandgatev1.GetRelationsRequest{Name: "datasets/all_of+whole"}); attack.Reason(err) == "" {
 		t.Error("another department is shown relations")
 	}

@@ -28,10 +28,18 @@ func (d *Domain) executeRelations(id string, r *relating, x *run) error {
 			}
 			return err
 		},
-		tick:   ticks(d.opt.Tick).quarter,
-		drop:   func() error { return d.dropModel(id) },
-		fail:   func(code string) error { return d.failRelations(id, code) },
-		commit: func() error { return d.commitRelations(id, certificate) },
+		tick: ticks(d.opt.Tick).quarter,
+		drop: func() error { return d.dropModel(id) },
+		fail: func(code string) error { return d.failRelations(id, code) },
+		commit: func() error {
+			err := d.commitRelations(id, certificate)
+			if err == nil || d.log.Err() != nil || d.ctx.Err() != nil {
+				return err // a ledger that stopped takes it up when it is opened again
+			}
+			// What the ledger refuses now it refuses at the next start too: left open, it
+			// would keep all its data sets' twins from being published.
+			return errors.Join(err, d.failRelations(id, "EXECUTION_FAILED"))
+		},
 	})
 }
 

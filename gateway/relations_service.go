@@ -109,14 +109,25 @@ func mayReadRelations(b *policies.Book, party string, datasets []string, whole b
 	who, _ := b.Party(party)
 	var refused *policies.Reason
 	for _, id := range datasets {
+		one := who.Role == policies.RoleDepartment && !whole
 		switch x := b.MayReadTwin(party, id, at); {
-		case x == nil && who.Role == policies.RoleDepartment && !whole:
+		case x == nil && one:
 			return nil
+		case x != nil && !one:
+			return x
 		case x != nil && refused == nil:
 			refused = x
 		}
 	}
 	return refused
+}
+
+// maxRelationsName bounds the name of relations, which is looked up in the sequencer's
+// turn: eight ids of 63 characters and what stands between and before them.
+const maxRelationsName = 8*64 + len("datasets/")
+
+func unknownRelations() error {
+	return invalid("NOT_FOUND", "没有这份跨表关系", "there are no such relations")
 }
 
 // relationsFor finds relations that a party may see: an operator those published, while
@@ -134,14 +145,13 @@ func (d *Domain) relationsFor(party, name string) (state.Relations, error) {
 	} else {
 		datasets = nil
 	}
-	unknown := invalid("NOT_FOUND", "没有这份跨表关系", "there are no such relations")
 	if len(datasets) == 0 {
 		datasets = []string{""}
 	}
 	b := d.state.Book()
 	if x := mayReadRelations(b, party, datasets, false, d.instant()); x != nil {
 		if !byDatasets && x.Code != "PARTY_UNKNOWN" && x.Code != "PARTY_WITHDRAWN" && x.Code != "RECIPIENT_ABROAD" {
-			return r, unknown
+			return r, unknownRelations()
 		}
 		return r, refusal(*x)
 	}
@@ -160,7 +170,7 @@ func (d *Domain) relationsFor(party, name string) (state.Relations, error) {
 	case byDatasets:
 		return r, refusal(noRelations())
 	}
-	return r, unknown
+	return r, unknownRelations()
 }
 
 // relationsWithheld says why relations are not handed to operators any more. Call it in
@@ -169,7 +179,7 @@ func (d *Domain) relationsWithheld(r state.Relations) *policies.Reason {
 	b := d.state.Book()
 	for i, id := range r.Request.Spec.Datasets() {
 		t, _ := d.state.Twin(r.Reserved.Tables[i].Twin)
-		if x := b.TwinWithheld(id, d.learnedOf(t), d.instant()); x != nil {
+		if x := b.TwinWithheld(id, t.Columns, d.instant()); x != nil {
 			return x
 		}
 	}
@@ -190,6 +200,9 @@ func (d *Domain) waitOfRelations(r state.Relations) string {
 
 // settledRelations is relationsFor once the ledger is as far as the data's level asks.
 func (d *Domain) settledRelations(ctx context.Context, party, name string) (r state.Relations, err error) {
+	if len(name) > maxRelationsName || strings.Count(name, "+") > 7 {
+		return r, unknownRelations() // before it takes anybody's turn
+	}
 	rule := policies.WaitPublished
 	if serr := d.settled(ctx, func() {
 		if r, err = d.relationsFor(party, name); err == nil {

@@ -99,7 +99,7 @@ func (d *Domain) twinFor(party, name string) (state.Twin, error) {
 		ok = false
 	}
 	if ok && who.Role == policies.RoleOperator {
-		if x := b.TwinWithheld(dataset, d.learnedOf(t), d.instant()); x != nil {
+		if x := b.TwinWithheld(dataset, t.Columns, d.instant()); x != nil {
 			return t, refusal(*x)
 		}
 	}
@@ -143,15 +143,6 @@ func (d *Domain) schemaOf(t state.Twin) (twin.Schema, bool) {
 	e, _ := d.state.Book().Dataset(t.Request.Spec.Dataset)
 	schema, err := twin.NewSchema(t.Request.Spec, e)
 	return schema, err == nil && schema.Digest() == t.Reserved.Schema
-}
-
-// learnedOf are the columns that a twin was learned of; of one whose catalogue changed,
-// those that were asked for by name. Call it in the sequencer.
-func (d *Domain) learnedOf(t state.Twin) []string {
-	if schema, ok := d.schemaOf(t); ok {
-		return schema.Reads()
-	}
-	return t.Request.Spec.Columns
 }
 
 // ListTwins implements sandgatev1.TwinServiceServer.

@@ -52,6 +52,10 @@ func (b *Book) OpenToRelations(department string, datasets []string) *Reason {
 		if !ok {
 			return reasonf("DATASET_UNKNOWN", "catalogue", b.root, "目录中没有数据集“%s”", "the catalogue has no data set %q", safeName(id))
 		}
+		// Who has left the registry can take no consent back: it ends with the account.
+		if owner, ok := b.parties[e.Department]; !ok || owner.Withdrawn {
+			return reasonf("PARTY_WITHDRAWN", b.endedBy(Target{TargetOperator, e.Department}, "R37"), b.root, "数据集“%s”所属部门“%s”的账号已停用", "data set %q is of department %q, whose account was withdrawn", id, e.Department)
+		}
 		if x := b.OpenToTwins(e.Department, id); x != nil {
 			return x
 		}

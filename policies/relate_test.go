@@ -72,6 +72,16 @@ func TestR19_RelationsNeedEveryRule(t *testing.T) {
 	if x := named.OpenToRelations("hrss", []string{"nowhere", "social_insurance"}); twinCode(x) != "DATASET_UNKNOWN" {
 		t.Errorf("%+v", x)
 	}
+	gone := city(t)
+	for department, rule := range map[string]string{"hrss": "{relate: [population, housing_fund]}", "public_security": "{relate: [social_insurance, housing_fund]}", "housing_fund_centre": "{relate: [population, social_insurance]}"} {
+		gone = apply(t, gone, openTwin(t, department, rule), department)
+	}
+	owner := gone.parties["public_security"]
+	owner.Withdrawn = true
+	gone.parties["public_security"] = owner
+	if x := gone.OpenToRelations("hrss", three); twinCode(x) != "PARTY_WITHDRAWN" || !strings.Contains(x.EN, "population") {
+		t.Errorf("of a department that left: %+v", x)
+	}
 	if x := b.Unrelated(three); x != nil {
 		t.Errorf("%+v", x)
 	}

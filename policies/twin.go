@@ -98,7 +98,8 @@ func (b *Book) WaitOfTwin(dataset string, columns []string) string {
 // TwinWithheld says why a published twin, learned of these stored columns, is not handed
 // to operators any more: what is not shared, listed or registered now may not be asked
 // for, and a column whose level or whose department's rule closed it to twins since goes
-// to nobody new. nil when it may be handed out.
+// to nobody new. The columns count by name, stored still or not: they are in the twin. nil
+// when it may be handed out.
 func (b *Book) TwinWithheld(dataset string, columns []string, at time.Time) *Reason {
 	if x := b.Withheld(b.twinCore(dataset, columns), at); len(x) > 0 {
 		return &x[0]
@@ -109,6 +110,9 @@ func (b *Book) TwinWithheld(dataset string, columns []string, at time.Time) *Rea
 		return e.twinNotAllowed()
 	}
 	for _, name := range columns {
+		if n, ok := b.listed(e, BaseColumn(name)); ok {
+			return negativeReason(n, "列“%s”在负面清单中（%s，依据：%s）", "column %q is on the negative list (%s, basis: %s)", safeName(dataset+"."+name))
+		}
 		if x := e.twinLevel(name, level); x != nil {
 			return x
 		}

@@ -89,6 +89,14 @@ func TestR19_TwinsKeepTheStrictestRule(t *testing.T) {
 			t.Errorf("handed out, %q: %+v", what, x)
 		}
 	}
+	// What is listed is in the twin, though the data set may store it no more.
+	dropped := apply(t, b, "kind: NegativeList\nby: hrss\nentries:\n  - {id: n2, provider: hrss, dataset: social_insurance, columns: [id_number], basis: {zh: 某法第五条, en: article 5}}\n", "hrss")
+	if x := dropped.TwinWithheld("social_insurance", []string{"scheme", "id_number"}, at); twinCode(x) != "NEGATIVE_LIST" {
+		t.Errorf("a listed column that is not stored: %+v", x)
+	}
+	if x := b.TwinWithheld("social_insurance", []string{"scheme", "employer_name"}, at); twinCode(x) != "TWIN_LEVEL" {
+		t.Errorf("a column that is not in the catalogue any more: %+v", x)
+	}
 	if x := listed.TwinWithheld("social_insurance", []string{"scheme"}, at); x != nil {
 		t.Errorf("a twin without the listed column: %+v", x)
 	}

@@ -150,6 +150,9 @@ func (s *State) DecideRelations(a RelationsAsk) (*entry.RelationsReserved, []pol
 				HintZH: "用 sandgate twin list 查看", HintEN: "see sandgate twin list"}}
 		}
 	}
+	if x := s.drained(a.Department, g); x != nil {
+		return nil, []policies.Reason{*x}
+	}
 	if was, ok := s.relatedAlready(a.Request.Spec, g); ok {
 		return nil, []policies.Reason{{Code: "TWIN_RELATED", Rule: "twin/" + was, SetBy: a.Department, ZH: "这几个孪生已经相系：再学一次只会再次扣减各数据集的账", EN: "these very twins are tied already: learning it again would debit every data set once more",
 			HintZH: "用 sandgate twin show 查看；要更准的关系，先重新发布其中一个孪生", HintEN: "see sandgate twin show; for relations at another price publish one of the twins anew first"}}
@@ -187,14 +190,59 @@ func (s *State) DecideRelations(a RelationsAsk) (*entry.RelationsReserved, []pol
 	return out, nil
 }
 
-// relatedAlready is the publication that ties these very twins by these columns.
+// mostByOthers is how often one published twin may be tied, and its data set charged, at
+// the wish of other departments than its own, whatever came of it.
+const mostByOthers = 2
+
+// drained refuses the wish of a department for the twin of another one that was charged
+// for others' wishes as often as may be: who is named in a rule must not spend the year of
+// who named it by asking again, for other columns or after a failure that it brought about.
+// The owner may ask itself, and a twin that it publishes anew counts from the start.
+func (s *State) drained(department string, g RelationsGround) *policies.Reason {
+	for i, t := range g.Twins {
+		owner, asked := g.Entries[i].Department, 0
+		if owner == department {
+			continue
+		}
+		for _, id := range s.synthetics.relations.order {
+			r := s.synthetics.relations.all[id]
+			if r.Department != owner && slices.ContainsFunc(r.Reserved.Tables, func(x entry.RelatedTwin) bool { return x.Twin == t.Request.Twin }) {
+				asked++
+			}
+		}
+		if asked >= mostByOthers {
+			dataset := t.Request.Spec.Dataset
+			return &policies.Reason{Code: "TWIN_RELATED", Rule: "twin/" + t.Request.Twin, SetBy: owner,
+				ZH:     fmt.Sprintf("数据集“%s”的这一孪生已应其他部门的要求扣费 %d 次，为其上限", dataset, asked),
+				EN:     fmt.Sprintf("this twin of data set %q was charged %d times at the wish of other departments, as often as may be", dataset, asked),
+				HintZH: "由其部门自己提出，或待其重新发布孪生", HintEN: "its own department asks, or publishes the twin anew"}
+		}
+	}
+	return nil
+}
+
+// linksOf are the columns that may tie each table, whatever way they are written.
+func linksOf(spec twin.RelationsSpec, schemas []twin.Schema) [][]string {
+	out := make([][]string, len(spec.Tables))
+	for i, t := range spec.Tables {
+		if out[i] = slices.Sorted(slices.Values(t.Link)); len(t.Link) == 0 {
+			out[i] = slices.Sorted(slices.Values(schemas[i].Reads()))
+		}
+	}
+	return out
+}
+
+// relatedAlready is the publication that ties these very twins by all of these columns.
 func (s *State) relatedAlready(spec twin.RelationsSpec, g RelationsGround) (string, bool) {
 	for _, id := range slices.Backward(s.synthetics.relations.order) {
 		r := s.synthetics.relations.all[id]
 		if r.Phase != PhaseReleased || !slices.EqualFunc(r.Reserved.Tables, g.Twins, func(a entry.RelatedTwin, b Twin) bool { return a.Twin == b.Request.Twin }) {
 			continue
 		}
-		if slices.EqualFunc(r.Request.Spec.Tables, spec.Tables, func(a, b twin.RelatedTable) bool { return slices.Equal(a.Link, b.Link) }) {
+		// The same twins have the same schemas.
+		if slices.EqualFunc(linksOf(r.Request.Spec, g.Schemas), linksOf(spec, g.Schemas), func(was, is []string) bool {
+			return !slices.ContainsFunc(is, func(c string) bool { return !slices.Contains(was, c) })
+		}) {
 			return id, true
 		}
 	}

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -193,8 +194,24 @@ func TestR33_RelationsAreChargedToAllAndJudgedAtReplay(t *testing.T) {
 	if _, x := w.s.DecideRelations(w.relationsAsk("r3", nil)); len(x) != 1 || x[0].Code != "TWIN_RELATED" {
 		t.Errorf("%+v", x)
 	}
-	if _, x := w.s.DecideRelations(w.relationsAsk("r3", func(s *twin.RelationsSpec) { s.Tables[0].Link = []string{"gender"} })); len(x) != 0 {
-		t.Errorf("%+v", x)
+	si, _ := w.s.PublishedTwin("social_insurance")
+	for what, x := range map[string]struct {
+		code   string
+		change func(*twin.RelationsSpec)
+	}{
+		"in another order":    {"TWIN_RELATED", func(s *twin.RelationsSpec) { s.Tables[0].Link = []string{"district", "birth_date"} }},
+		"some of the columns": {"TWIN_RELATED", func(s *twin.RelationsSpec) { s.Tables[0].Link = []string{"district"} }},
+		"all, written out":    {"TWIN_RELATED", func(s *twin.RelationsSpec) { s.Tables[1].Link = slices.Clone(si.Columns) }},
+		"another column":      {"", func(s *twin.RelationsSpec) { s.Tables[0].Link = []string{"gender"} }},
+		"all columns":         {"", func(s *twin.RelationsSpec) { s.Tables[0].Link = nil }},
+	} {
+		got := ""
+		if _, reasons := w.s.DecideRelations(w.relationsAsk("r3", x.change)); len(reasons) > 0 {
+			got = reasons[0].Code
+		}
+		if got != x.code {
+			t.Errorf("%s: %q", what, got)
+		}
 	}
 	w.likenessOf("population", "public_security", "t4")
 	if x := w.s.StaleRelations(a.Request.Relations); x == nil || x.Code != "RELATIONS_STALE" {
@@ -261,6 +278,47 @@ func TestRelationsThatAreStopped(t *testing.T) {
 			w.replayed()
 		})
 	}
+}
+
+// R02: who is named in another's rule cannot spend that one's year by asking again, for
+// other columns or after failures: twice for one published twin. The owner may go on.
+func TestR02_NobodySpendsAnothersYear(t *testing.T) {
+	w := paired(t)
+	asked := 0
+	ask := func(department string) (RelationsAsk, string) {
+		asked++
+		a := w.relationsAsk(fmt.Sprint("q", asked), func(s *twin.RelationsSpec) { s.Tables[0].Link = []string{"district"} })
+		a.Department, a.Request.Relations = department, RelationsID(department, a.Request.Request)
+		if _, x := w.s.DecideRelations(a); len(x) > 0 {
+			return a, x[0].Code + " " + x[0].SetBy
+		}
+		return a, ""
+	}
+	fail := func(a RelationsAsk) {
+		w.must(w.relationsEntry(a, nil))
+		w.must(w.snapshotOf("social_insurance")) // the asker's own
+		e := w.next(entry.KindRelationsFailed, "gateway")
+		e.RelationsFailed = w.s.StoppedRelations(w.s.Book(), a.Request.Relations, w.now)
+		w.must(e)
+	}
+	for range 2 {
+		a, why := ask("hrss")
+		if why != "" {
+			t.Fatal(why)
+		}
+		fail(a)
+	}
+	if _, why := ask("hrss"); why != "TWIN_RELATED public_security" {
+		t.Errorf("a third time: %q", why)
+	}
+	if _, why := ask("public_security"); why != "" {
+		t.Errorf("the owner: %q", why)
+	}
+	w.likenessOf("population", "public_security", "t9")
+	if _, why := ask("hrss"); why != "" {
+		t.Errorf("of a new twin: %q", why)
+	}
+	w.replayed()
 }
 
 // What nobody may have tied is refused by name, before any data is read; an account that

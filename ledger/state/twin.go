@@ -21,8 +21,9 @@ import (
 type Twin struct {
 	Department string
 	Request    entry.TwinRequest
-	Phase      Phase // RESERVED, RELEASED (published) or FAILED
-	At         int64 // first entry, Unix milliseconds
+	Columns    []string // that it is learned of, as they were stored when it was let in
+	Phase      Phase    // RESERVED, RELEASED (published) or FAILED
+	At         int64    // first entry, Unix milliseconds
 	Seq        uint64
 	Reserved   *entry.TwinReserved
 	Published  *entry.TwinPublished
@@ -197,7 +198,8 @@ func (s *State) applyTwinReserved(e *entry.Entry) error {
 		return err
 	}
 	s.acted(e, e.Actor)
-	s.synthetics.all[id] = &Twin{Department: e.Actor, Request: r.Request, Phase: PhaseReserved, At: e.At, Seq: e.Seq, Reserved: r}
+	schema, _ := s.TwinSchema(TwinAsk{e.Actor, r.Request, e.Time()})
+	s.synthetics.all[id] = &Twin{Department: e.Actor, Request: r.Request, Columns: schema.Reads(), Phase: PhaseReserved, At: e.At, Seq: e.Seq, Reserved: r}
 	s.synthetics.order = append(s.synthetics.order, id)
 	return nil
 }
