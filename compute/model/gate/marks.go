@@ -95,7 +95,7 @@ func (r *Report) marks(code string) []mark {
 		}
 		return []mark{{name: "epsilon_proved", of: OfTraining, most: most}, {name: "guessed", of: OfTraining}}
 	case CodeAttribute:
-		return []mark{{name: "surplus", of: OfModel, each: true, mostLo: "0.000"}, value(mark{name: "surplus", of: OfTraining, each: true}, "0.020", resolved || r.Version == 1)}
+		return []mark{{name: "surplus", of: OfModel, each: true, mostLo: "0.000"}, {name: "surplus", of: OfTraining, each: true, most: "0.020"}}
 	case CodeInversion:
 		m := []mark{value(mark{name: "surplus_feature", of: OfTraining}, "0.020", r.Targets >= 150)}
 		if len(r.Skipped) == 0 {
