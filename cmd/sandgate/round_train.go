@@ -306,14 +306,14 @@ model: sandgate model score --file scores with it, sandgate model export writes 
 				if err != nil {
 					return err
 				}
-				return a.trainedModel(f, text, cert, nil)
+				return a.trainedModel(f, "", text, cert, nil)
 			}
 			return a.withClient(func(cl *client.Client) error {
 				got, err := cl.Training.GetTrainedModel(c.Context(), &sandgatev1.GetTrainedModelRequest{Name: args[0]})
 				if err != nil {
 					return err
 				}
-				return a.trainedModel(f, got.GetFile(), got.GetCertificate(), func() error {
+				return a.trainedModel(f, args[0], got.GetFile(), got.GetCertificate(), func() error {
 					if err := os.WriteFile(out, got.GetFile(), 0o600); err != nil {
 						return texts.Errorf("failed to write model: %w", err)
 					}
@@ -374,8 +374,9 @@ func readAgreement(name string) (*policies.Federation, error) {
 }
 
 // trainedModel checks a model and its certificate by an agreement, shows what every
-// domain found, and then keeps them.
-func (a *app) trainedModel(f *policies.Federation, file, certificate []byte, keep func() error) error {
+// domain found, and then keeps them. A training that was asked for must be the one that
+// every domain signed.
+func (a *app) trainedModel(f *policies.Federation, asked string, file, certificate []byte, keep func() error) error {
 	fails := func(zh, en string, args ...any) error {
 		a.note("✗ 核验不成立: "+zh, "✗ it does not hold: "+en, args...)
 		return &silentError{exitAuditFailed}
@@ -397,12 +398,21 @@ func (a *app) trainedModel(f *policies.Federation, file, certificate []byte, kee
 	if len(cert.Contributors) < f.K {
 		return fails("参与方少于协议的 %d 个", "there are fewer contributors than the agreement's %d", f.K)
 	}
+	if asked != "" && strings.TrimPrefix(asked, "trainings/") != cert.Run {
+		return fails("合格证属于另一次训练 %s", "the certificate is of another training, %s", "trainings/"+cert.Run)
+	}
 	p, err := model.Parse(file)
 	if err != nil {
 		return err
 	}
-	if digest, err := p.Digest(); err != nil || digest != cert.Model {
-		return fails("参数文件不是合格证所称的模型", "the parameter file is not the model of the certificate")
+	if why := cert.About(p, reports); why != nil {
+		return fails("%s", "%s", why.Text(a.lang))
+	}
+	var without []string // named by the agreement, not asked by the operator
+	for _, party := range f.With(policies.FederationContributor) {
+		if !slices.Contains(cert.Contributors, party) {
+			without = append(without, party)
+		}
 	}
 	if keep != nil {
 		if err := keep(); err != nil {
@@ -410,7 +420,7 @@ func (a *app) trainedModel(f *policies.Federation, file, certificate []byte, kee
 		}
 	}
 	if a.format == "json" {
-		return a.json(map[string]any{"model": cert.Model, "family": p.Family, "contributors": cert.Contributors, "rho": cert.Rho, "rho_evaluation": cert.RhoEvaluation, "overlap": cert.Overlap, "valid": true, "reports": reports})
+		return a.json(map[string]any{"model": cert.Model, "training": "trainings/" + cert.Run, "without": without, "family": p.Family, "contributors": cert.Contributors, "rho": cert.Rho, "rho_evaluation": cert.RhoEvaluation, "overlap": cert.Overlap, "valid": true, "reports": reports})
 	}
 	var body [][]string
 	for i, r := range reports {
@@ -421,6 +431,9 @@ func (a *app) trainedModel(f *policies.Federation, file, certificate []byte, kee
 	}
 	a.say("✓ 成立：%s，%d 个域的结论与签名均核对无误；一个单元至多付出 ρ %s（训练）与 %s（评估）", "✓ it holds: %s, verdicts and signatures of %d domains checked; a unit pays ρ %s in training and %s in evaluation at most",
 		string(p.Family), len(cert.Contributors), cert.Rho, cert.RhoEvaluation)
+	if len(without) > 0 {
+		a.say("  协议中的 %s 未参加这次训练：每个参与方都签名确认了名单", "  %s of the agreement took no part in this training: every contributor signed the list", join(without))
+	}
 	return nil
 }
 
