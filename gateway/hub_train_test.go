@@ -177,7 +177,7 @@ func (d *hubTrainee) Judge(ctx context.Context, t *federate.Trial, brief []byte)
 	if err == nil {
 		var out *fit.Outcome
 		if _, out, err = m.Next(ctx, b.Answers); err == nil {
-			text, err = m.Judge(out, d.party, reportOf(out, says == "fail"), time.Now().Unix())
+			text, err = m.Judge(out, d.party, t.Contributors, reportOf(out, says == "fail"), time.Now().Unix())
 		}
 	}
 	if err != nil {

@@ -136,7 +136,7 @@ func (x *partner) attack(ctx context.Context, t *federate.Trial, b *federate.Bri
 	if err != nil {
 		return nil, err
 	}
-	return x.enterVerdict(ctx, m, out, report, step.Run)
+	return x.enterVerdict(ctx, m, out, report, step.Run, t.Contributors)
 }
 
 // gateOn has a worker attack a model. Its outcome is seen on a tick counted from its start.
@@ -173,10 +173,10 @@ func (d *Domain) gateOn(ctx context.Context, owner, snapshot string, job engine.
 }
 
 // enterVerdict signs what the gate found and enters it, before it is told.
-func (x *partner) enterVerdict(ctx context.Context, m *fit.Model, out *fit.Outcome, report *gate.Report, run string) (*entry.RoundVerdict, error) {
+func (x *partner) enterVerdict(ctx context.Context, m *fit.Model, out *fit.Outcome, report *gate.Report, run string, contributors []string) (*entry.RoundVerdict, error) {
 	var at int64
 	x.d.log.View(func() { at = x.d.instant().Unix() })
-	text, err := m.Judge(out, x.party, report, at)
+	text, err := m.Judge(out, x.party, contributors, report, at)
 	if err != nil {
 		return nil, err
 	}

@@ -62,7 +62,7 @@ func (f *federation) trains(ctx context.Context) error {
 	if x := t.GetReasons(); len(x) == 1 && (x[0].GetCode() == fit.CodeVerdict || strings.HasPrefix(x[0].GetCode(), "MODEL_")) {
 		// In a small city the noise is more than there is to learn: the gate, or the trainer,
 		// says so.
-		a.say("  谁都得不到模型；居民更多时（--residents 5000）通过", "  nobody has a model; with more residents (--residents 5000) one passes")
+		a.say("  网关不交付模型；居民更多时（--residents 5000）通过", "  the gateway hands out no model; with more residents (--residents 5000) one passes")
 		return nil
 	}
 	if t.GetState() != sandgatev1.Training_STATE_CERTIFIED {
@@ -80,7 +80,7 @@ func (f *federation) trains(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.trainedModel(agreement, got.GetFile(), got.GetCertificate(), func() error {
+	return a.trainedModel(agreement, t.GetName(), got.GetFile(), got.GetCertificate(), func() error {
 		for name, text := range map[string][]byte{"model.json": got.GetFile(), "certificate.json": got.GetCertificate()} {
 			if err := os.WriteFile(filepath.Join(f.dir, name), text, 0o600); err != nil {
 				return texts.Errorf("failed to write model: %w", err)

@@ -35,11 +35,15 @@ func (a *app) roundTrainCmd() *cobra.Command {
 		Short: "跨域训练模型，各域数据不出域，全部域检验合格才有模型 · train a model over domains whose data stay inside; there is one only if every domain's gate passes it",
 		Long: `规格与单域的模型规格相同（docs/models.md），限 linear 与 logistic、private: true、release: parameters；也可给出本机构已登记的模型产品
 编号。每一遍扫描是一轮跨域聚合，各域按自己的策略决定、在自己的账本上扣减；失败的一轮至多补做 --retries 次，每次都付价。最后各域以
-自己的行攻击模型，全部通过才签发合格证；有一域不通过、不作答或签名不符，即指名结束，谁都得不到模型。
+自己的行攻击模型，全部通过才签发合格证；有一域不通过、不作答或签名不符，即指名结束，网关不向任何人交付模型。
+汇聚方网关、主管部门与各域都持有各遍含噪声的和，可自行算出参数：对它们的保证只是差分隐私的价格（协议 models.rho，ε 至多 4），关卡
+约束的是交付什么。
 The specification is that of a model of one domain (docs/models.md): linear or logistic, private: true, release: parameters; or name a
 filed model product of yours. Each pass over the rows is a round; each domain decides by its own policy and charges its own ledger. A round
 that fails is made up for --retries times at most, at its price. In the end every domain attacks the model with its own rows: all pass, or
-the training ends in the name of who is in the way and nobody has a model.`,
+the training ends in the name of who is in the way and the gateway hands no model to anybody. The hub's gateway, the regulator and the
+domains hold the noisy sums of every pass and could compute the parameters themselves: against them the guarantee is the price in
+differential privacy (models.rho of the agreement, ε of 4 at most); the gate binds what is handed out.`,
 		Example: `  sandgate round train base.yaml --region delta --period 2025 --licence alpha-region --purpose urban_planning --kit ./kits/alpha
   sandgate round train base.yaml --region delta --period 2025 --scheme mask --retries 2 -o json`,
 		Args: cobra.ExactArgs(1),
@@ -279,20 +283,24 @@ func (a *app) trainings(all []*sandgatev1.Training) error {
 func (a *app) roundModelCmd() *cobra.Command {
 	var agreement, out, certificate, file string
 	c := &cobra.Command{
-		Use:   "model TRAINING --agreement AGREEMENT.yaml --out FILE | model --file FILE --certificate FILE --agreement AGREEMENT.yaml",
+		Use:   "model TRAINING --agreement AGREEMENT.yaml --out FILE | model [TRAINING] --file FILE --certificate FILE --agreement AGREEMENT.yaml",
 		Short: "取得跨域模型及合格证并核验，或离线核验 · fetch a model over domains with its certificate and check both, or check them offline",
-		Long: `核验只凭跨域协议中各域的公钥：每个参与方对这一模型的检验结论、其签名，以及由报告数字重新得出的 PASS。不成立时退出码为 4，不写文件。
+		Long: `核验只凭跨域协议中各域的公钥：每个参与方对这一模型的检验结论、其签名，以及由报告数字重新得出的 PASS。训练编号、参与方名单、价格与
+重叠由每个参与方在结论中签名，与合格证、参数文件和所要的训练不同即不成立。不成立时退出码为 4，不写文件。
 参数文件与单域模型的相同，可用 sandgate model score --file 打分、sandgate model export 转为 ONNX。网关不为跨域模型打分。
 What is checked hangs on the keys of the agreement alone: every contributor's verdict on this very model, its signature, and that the PASS
-follows from the figures of the report. If it does not hold, the exit code is 4 and nothing is written. The parameter file is that of any
-model: sandgate model score --file scores with it, sandgate model export writes ONNX. The gateway scores no rows with it.`,
+follows from the figures of the report. Each verdict names the training, all contributors, the prices and the overlap: none of them may
+differ from the certificate, from the file, or from the training that was asked for. If it does not hold, the exit code is 4 and nothing is
+written. The parameter file is that of any model: sandgate model score --file scores with it, sandgate model export writes ONNX. The
+gateway scores no rows with it.`,
 		Example: `  sandgate round model trainings/0123456789abcdef0123456789abcdef --agreement delta.yaml --out model.json --certificate certificate.json --kit ./kits/alpha
   sandgate round model --file model.json --certificate certificate.json --agreement delta.yaml`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if (file == "") == (len(args) == 0) || file != "" && (certificate == "" || out != "") || file == "" && out == "" {
+			if file == "" && (len(args) == 0 || out == "") || file != "" && (certificate == "" || out != "") {
 				return usageError{errors.New(a.t("须给出训练与 --out，或 --file 与 --certificate", "name a training and --out, or give --file and --certificate"))}
 			}
+			asked := strings.Join(args, "") // one at most
 			f, err := readAgreement(agreement)
 			if err != nil {
 				return err
@@ -306,14 +314,14 @@ model: sandgate model score --file scores with it, sandgate model export writes 
 				if err != nil {
 					return err
 				}
-				return a.trainedModel(f, text, cert, nil)
+				return a.trainedModel(f, asked, text, cert, nil)
 			}
 			return a.withClient(func(cl *client.Client) error {
 				got, err := cl.Training.GetTrainedModel(c.Context(), &sandgatev1.GetTrainedModelRequest{Name: args[0]})
 				if err != nil {
 					return err
 				}
-				return a.trainedModel(f, got.GetFile(), got.GetCertificate(), func() error {
+				return a.trainedModel(f, asked, got.GetFile(), got.GetCertificate(), func() error {
 					if err := os.WriteFile(out, got.GetFile(), 0o600); err != nil {
 						return texts.Errorf("failed to write model: %w", err)
 					}
@@ -374,8 +382,9 @@ func readAgreement(name string) (*policies.Federation, error) {
 }
 
 // trainedModel checks a model and its certificate by an agreement, shows what every
-// domain found, and then keeps them.
-func (a *app) trainedModel(f *policies.Federation, file, certificate []byte, keep func() error) error {
+// domain found, and then keeps them. A training that was asked for must be the one that
+// every domain signed.
+func (a *app) trainedModel(f *policies.Federation, asked string, file, certificate []byte, keep func() error) error {
 	fails := func(zh, en string, args ...any) error {
 		a.note("✗ 核验不成立: "+zh, "✗ it does not hold: "+en, args...)
 		return &silentError{exitAuditFailed}
@@ -397,12 +406,21 @@ func (a *app) trainedModel(f *policies.Federation, file, certificate []byte, kee
 	if len(cert.Contributors) < f.K {
 		return fails("参与方少于协议的 %d 个", "there are fewer contributors than the agreement's %d", f.K)
 	}
+	if asked != "" && strings.TrimPrefix(asked, "trainings/") != cert.Run {
+		return fails("合格证属于另一次训练 %s", "the certificate is of another training, %s", "trainings/"+cert.Run)
+	}
 	p, err := model.Parse(file)
 	if err != nil {
 		return err
 	}
-	if digest, err := p.Digest(); err != nil || digest != cert.Model {
-		return fails("参数文件不是合格证所称的模型", "the parameter file is not the model of the certificate")
+	if why := cert.About(p, reports); why != nil {
+		return fails("%s", "%s", why.Text(a.lang))
+	}
+	var without []string // named by the agreement, not asked by the operator
+	for _, party := range f.With(policies.FederationContributor) {
+		if !slices.Contains(cert.Contributors, party) {
+			without = append(without, party)
+		}
 	}
 	if keep != nil {
 		if err := keep(); err != nil {
@@ -410,7 +428,7 @@ func (a *app) trainedModel(f *policies.Federation, file, certificate []byte, kee
 		}
 	}
 	if a.format == "json" {
-		return a.json(map[string]any{"model": cert.Model, "family": p.Family, "contributors": cert.Contributors, "rho": cert.Rho, "rho_evaluation": cert.RhoEvaluation, "overlap": cert.Overlap, "valid": true, "reports": reports})
+		return a.json(map[string]any{"model": cert.Model, "training": "trainings/" + cert.Run, "without": without, "family": p.Family, "contributors": cert.Contributors, "rho": cert.Rho, "rho_evaluation": cert.RhoEvaluation, "overlap": cert.Overlap, "valid": true, "reports": reports})
 	}
 	var body [][]string
 	for i, r := range reports {
@@ -421,6 +439,9 @@ func (a *app) trainedModel(f *policies.Federation, file, certificate []byte, kee
 	}
 	a.say("✓ 成立：%s，%d 个域的结论与签名均核对无误；一个单元至多付出 ρ %s（训练）与 %s（评估）", "✓ it holds: %s, verdicts and signatures of %d domains checked; a unit pays ρ %s in training and %s in evaluation at most",
 		string(p.Family), len(cert.Contributors), cert.Rho, cert.RhoEvaluation)
+	if len(without) > 0 {
+		a.say("  协议中的 %s 未参加这次训练：每个参与方都签名确认了名单", "  %s of the agreement took no part in this training: every contributor signed the list", join(without))
+	}
 	return nil
 }
 

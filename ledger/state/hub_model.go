@@ -310,13 +310,18 @@ func (s *State) verdictsOf(t *HubTraining) func(party string, text, sig []byte) 
 }
 
 // CheckHubVerdict says whether a verdict is one of a training that a contributor signed,
-// whatever it says of the model.
+// whatever it says of the model: its report is of this training, at its price, and it names
+// the run and the contributors.
 func (s *State) CheckHubVerdict(t *HubTraining, party string, v federate.Signed) error {
-	x, _, err := fit.DecodeVerdict(v.Text)
+	m := s.hubModel(s.book, t)
+	if m == nil {
+		return errors.New("the training is no longer the one that was asked for")
+	}
+	x, err := m.Reads(v.Text)
 	switch {
 	case err != nil:
 		return fmt.Errorf("the verdict cannot be read: %w", err)
-	case !slices.Contains(t.Asked.Contributors, party) || x.From != party || x.Base != t.Asked.Base:
+	case !slices.Contains(t.Asked.Contributors, party) || x.From != party || !slices.Equal(x.Contributors, t.Asked.Contributors):
 		return errors.New("the verdict is not a contributor's on this training")
 	case slices.Contains(t.Judged, party):
 		return errors.New("the contributor has given its verdict")

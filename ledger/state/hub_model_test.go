@@ -43,7 +43,7 @@ func trainingAgreement(swap string) string {
 func trainingRequest(id string) entry.HubModelRequest {
 	return entry.HubModelRequest{Run: HubTrainingID("alpha", id), Request: id, Licence: "alpha-2026", Purpose: "urban_planning", Region: "delta", Period: "2026-02",
 		Spec: policies.ModelSpec{Dataset: "social_insurance", Family: policies.FamilyLogistic, Label: policies.ModelLabel{Column: "base_yuan", Threshold: "8000"}, Features: []policies.ModelFeature{{Column: "scheme"}},
-			Private: true, Rho: "0.02", RhoEvaluation: "0.002", Release: policies.ReleaseParameters, Setting: policies.ModelSettings{Steps: 1}}}
+			Private: true, Rho: "0.015", RhoEvaluation: "0.002", Release: policies.ReleaseParameters, Setting: policies.ModelSettings{Steps: 1}}}
 }
 
 func (w *world) asksTraining(party string, r entry.HubModelRequest, change func(*request.Statement)) *request.Signed {
@@ -100,16 +100,32 @@ func (w *world) hubEnded(f entry.HubModelEnded) *entry.Entry {
 	return e
 }
 
+// passReport is a PASS of a model at another price.
+func passReport(t *testing.T) []byte {
+	t.Helper()
+	text, err := os.ReadFile("testdata/pass-report.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []byte(strings.NewReplacer(`"family":"linear"`, `"family":"logistic"`, `"features":4`, `"features":1`).Replace(string(text)))
+}
+
 // hubJudged is a city's verdict with a report of a gate that a model passed; change alters
 // it before it is signed by a party.
 func (w *world) hubJudged(run, city, by string, change func(*fit.Verdict)) *entry.Entry {
 	w.t.Helper()
-	report, err := os.ReadFile("testdata/pass-report.json")
+	report, err := os.ReadFile("testdata/gate-report.json")
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	report = []byte(strings.Replace(string(report), `"family":"linear"`, `"family":"logistic"`, 1)) // the same marks
 	t, _ := w.s.HubTraining(run)
-	v := &fit.Verdict{V: federate.Version, Base: t.Asked.Base, Model: commitment("model"), From: city, At: w.now.Unix(), Report: report}
+	c, err := w.s.HubModel(run).Certificate(commitment("model"), nil, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	v := &fit.Verdict{V: federate.Version, Base: c.Base, Run: c.Run, Contributors: t.Asked.Contributors, Rho: c.Rho, RhoEvaluation: c.RhoEvaluation, Overlap: c.Overlap,
+		Model: commitment("model"), From: city, At: w.now.Unix(), Report: report}
 	if change != nil {
 		change(v)
 	}
@@ -212,6 +228,22 @@ func TestR39_HubTrainingsAreDecidedAgain(t *testing.T) {
 	refused("a verdict against its figures", w.hubJudged(run, "city_a", "city_a", func(v *fit.Verdict) {
 		v.Report = []byte(strings.Replace(string(v.Report), `"verdict":"PASS"`, `"verdict":"FAIL"`, 1))
 	}))
+	for what, change := range map[string]func(*fit.Verdict){
+		"without a contributor": func(v *fit.Verdict) { v.Contributors = []string{"city_a", "city_b", "city_d"} },
+		"on another run":        func(v *fit.Verdict) { v.Run = strings.Repeat("7", 32) },
+		"at a lower price":      func(v *fit.Verdict) { v.Rho = "0.001" },
+		"with cheaper figures":  func(v *fit.Verdict) { v.RhoEvaluation = "0.001" },
+		"with another overlap":  func(v *fit.Verdict) { v.Overlap++ },
+		"on a report of a family": func(v *fit.Verdict) {
+			v.Report = []byte(strings.Replace(string(v.Report), `"family":"logistic"`, `"family":"linear"`, 1))
+		},
+		"on a report of more input": func(v *fit.Verdict) {
+			v.Report = []byte(strings.Replace(string(v.Report), `"features":1`, `"features":2`, 1))
+		},
+		"on a report at a price": func(v *fit.Verdict) { v.Report = passReport(t) },
+	} {
+		refused("a verdict "+what, w.hubJudged(run, "city_a", "city_a", change))
+	}
 	refused("a stranger's verdict", w.hubJudged(run, "hrss", "hrss", nil))
 	w.must(w.hubJudged(run, "city_a", "city_a", nil))
 	refused("a verdict twice", w.hubJudged(run, "city_a", "city_a", nil))

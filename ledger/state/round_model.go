@@ -229,11 +229,17 @@ func (s *State) checkVerdict(v *entry.RoundVerdict, at time.Time) error {
 	if err != nil {
 		return err
 	}
+	p, f := federate.DecodeProposal(last.Joined.Proposal)
+	if f != nil {
+		return f
+	}
 	fed, _ := s.book.Federation(last.Joined.Region)
 	key, ok := fed.KeyOf(last.Joined.Party)
 	switch {
 	case x.From != last.Joined.Party || !ok || !signature.Verify(key, fit.VerdictBytes(v.Verdict), v.Sig):
 		return errors.New("the verdict is not signed by the domain's party")
+	case !slices.Equal(x.Contributors, p.Contributors):
+		return errors.New("the verdict names other contributors than the rounds had")
 	case x.At > at.Unix() || x.At < last.FinishAt/1000:
 		return errors.New("the verdict is of another time than between the last round and its entry")
 	}

@@ -104,11 +104,15 @@ func (w *world) verdictOf(run string, change func(*fit.Verdict)) *entry.Entry {
 	if reason != nil {
 		w.t.Fatal(reason)
 	}
-	base, err := m.Base()
+	c, err := m.Certificate(commitment("model"), nil, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	v := &fit.Verdict{V: federate.Version, Base: base, Model: commitment("model"), From: "city_a", At: w.now.Unix(), Report: text}
+	p, f := federate.DecodeProposal(w.s.rounds.all[r.Sessions[0]].Joined.Proposal)
+	if f != nil {
+		w.t.Fatal(f)
+	}
+	v := &fit.Verdict{V: federate.Version, Base: c.Base, Run: c.Run, Contributors: p.Contributors, Rho: c.Rho, RhoEvaluation: c.RhoEvaluation, Overlap: c.Overlap, Model: commitment("model"), From: "city_a", At: w.now.Unix(), Report: text}
 	if change != nil {
 		change(v)
 	}
@@ -215,6 +219,9 @@ func TestR39_TrainingsAreDecidedAgain(t *testing.T) {
 	for what, change := range map[string]func(*fit.Verdict){
 		"another training": func(v *fit.Verdict) { v.Base = commitment("x") },
 		"another party":    func(v *fit.Verdict) { v.From = "city_b" },
+		"another run":      func(v *fit.Verdict) { v.Run = strings.Repeat("7", 32) },
+		"other domains":    func(v *fit.Verdict) { v.Contributors[2] = "city_x" },
+		"a lower price":    func(v *fit.Verdict) { v.Rho = "0.001" },
 		"too early":        func(v *fit.Verdict) { v.At -= 3600 },
 		"too late":         func(v *fit.Verdict) { v.At += 3600 },
 		"its figures":      func(v *fit.Verdict) { v.Report = []byte(strings.Replace(string(v.Report), `"PASS"`, `"FAIL"`, 1)) },

@@ -116,10 +116,38 @@ func New(d model.Design, t Terms, run string) (*Model, error) {
 		m.columns = append(m.columns, []federate.Column{c})
 		m.prices = append(m.prices, (&federate.Proposal{Columns: m.columns[i]}).Price())
 	}
+	if err := m.briefly(); err != nil {
+		return nil, err
+	}
 	if last := len(asked.Passes); m.sum(0, last) > asked.Price() || m.prices[last] > asked.Evaluation.Rho {
 		return nil, refuse(CodePrice, "各轮价格之和超过 rho", "the rounds cost more than rho", "提高 rho", "raise rho")
 	}
 	return m, nil
+}
+
+// beside is room in a brief for what is not the training's: the request with its signature,
+// region, purpose, terms.
+const beside = 16 << 10
+
+// briefly refuses a training whose answers might not fit into the brief that carries them
+// all, which is the trial's, before any of them is paid. A sum is at most what all domains
+// together may contribute, and noise beyond 64 σ is not drawn.
+func (m *Model) briefly() error {
+	text, err := m.Brief(nil).Encode()
+	if err != nil {
+		return err
+	}
+	size := len(text) + beside
+	for _, columns := range m.columns {
+		c := columns[0]
+		most := new(big.Int).Mul(big.NewInt(c.High), big.NewInt(federate.MaxContributors))
+		most.Add(most, new(big.Int).Mul(new(big.Int).Add(new(big.Int).Sqrt(c.Sigma2), big.NewInt(1)), big.NewInt(64)))
+		size += len(`{"session":"","values":[]},`) + hex.EncodedLen(sha256.Size) + c.Cells*(min(len(most.String()), 19)+len("-,"))
+	}
+	if size > federate.MaxBrief {
+		return refuse(CodeTerms, "各遍的和可能放不进任务书（%d 字节）", "the sums of all passes may not fit into a brief (%d bytes)", "减少特征或代码、steps 或 max_units", "use fewer features or codes, fewer steps, or a lower max_units", federate.MaxBrief)
+	}
+	return nil
 }
 
 // part is what is left of a price for one domain's computation. A unit stands in Overlap

@@ -89,7 +89,7 @@ func (m *Model) SameNoise(pass int, p *federate.Proposal) bool {
 
 // Reads reads a verdict on this training's model and decides its report again. Which
 // parameters it is about stands in it; that they are the training's own, only who has all
-// answers can say (Certify).
+// answers can say (Certify), and that its contributors are, who has the rounds.
 func (m *Model) Reads(text []byte) (*Verdict, error) {
 	v, r, err := DecodeVerdict(text)
 	if err != nil {
@@ -99,7 +99,8 @@ func (m *Model) Reads(text []byte) (*Verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.Base != base || r.Family != m.design.Spec.Family || r.Release != policies.ReleaseParameters || !r.Private || r.Rho != m.plan.Price() || r.Features != len(m.design.Features) {
+	if v.Base != base || v.Run != m.run || v.Rho != m.Training().String() || v.RhoEvaluation != m.prices[len(m.prices)-1].String() || v.Overlap != m.terms.Overlap ||
+		r.Family != m.design.Spec.Family || r.Release != policies.ReleaseParameters || !r.Private || r.Rho != m.plan.Price() || r.Features != len(m.design.Features) {
 		return nil, errors.New("failed to read a verdict: it is of another training")
 	}
 	return v, nil

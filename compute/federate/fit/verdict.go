@@ -9,6 +9,7 @@ import (
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 
+	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/federate"
 	"github.com/sandgate/sandgate/compute/model/gate"
 	"github.com/sandgate/sandgate/policies"
@@ -21,10 +22,20 @@ const VerdictType = "application/vnd.sandgate.federation-verdict+json"
 func VerdictBytes(text []byte) []byte { return dsse.PAE(VerdictType, text) }
 
 // Verdict is what a domain says of the final parameters after it attacked them with its
-// own rows. It holds the whole report, so that nobody has to believe the word for it.
+// own rows. It holds the whole report, so that nobody has to believe the word for it, and
+// everything that a certificate says of the training: a hub that left a contributor out, or
+// put another run or price on the certificate, would need another verdict of every domain.
 type Verdict struct {
 	V    int    `json:"v"`
 	Base string `json:"base"` // Model.Base
+	Run  string `json:"run"`
+	// Contributors are all whose data are in the model, in order, as the domain's own rounds
+	// had them.
+	Contributors []string `json:"contributors"`
+	// Rho, RhoEvaluation and Overlap are those of a Certificate.
+	Rho           string `json:"rho"`
+	RhoEvaluation string `json:"rho_evaluation"`
+	Overlap       int    `json:"overlap"`
 	// Model is the digest of the parameters.
 	Model  string `json:"model"`
 	From   string `json:"from"`
@@ -32,9 +43,10 @@ type Verdict struct {
 	Report []byte `json:"report"` // gate.Report, encoded
 }
 
-// Judge is a domain's verdict on the outcome, for it to sign.
-func (m *Model) Judge(out *Outcome, from string, report *gate.Report, at int64) ([]byte, error) {
-	base, err := m.Base()
+// Judge is a domain's verdict on the outcome, for it to sign. contributors are those of its
+// own rounds, in order.
+func (m *Model) Judge(out *Outcome, from string, contributors []string, report *gate.Report, at int64) ([]byte, error) {
+	c, err := m.Certificate(out.Digest, contributors, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -42,11 +54,21 @@ func (m *Model) Judge(out *Outcome, from string, report *gate.Report, at int64) 
 	if err != nil {
 		return nil, err
 	}
-	v := &Verdict{V: federate.Version, Base: base, Model: out.Digest, From: from, At: at, Report: text}
+	if !named(contributors) || !slices.Contains(contributors, from) {
+		return nil, errors.New("failed to judge a model: the list of contributors is malformed, or the party is none of them")
+	}
+	v := &Verdict{V: federate.Version, Base: c.Base, Run: c.Run, Contributors: contributors, Rho: c.Rho, RhoEvaluation: c.RhoEvaluation, Overlap: c.Overlap,
+		Model: out.Digest, From: from, At: at, Report: text}
 	if !m.about(v, out, report) {
 		return nil, errors.New("failed to judge a model: the report is of another model")
 	}
 	return encode(v), nil
+}
+
+// named says whether a list of contributors is in order, without repetition, and of a
+// possible length.
+func named(c []string) bool {
+	return len(c) >= federate.MinContributors && len(c) <= federate.MaxContributors && slices.IsSorted(c) && len(slices.Compact(slices.Clone(c))) == len(c)
 }
 
 // about says whether a verdict and its report are those of the outcome. A report's price
@@ -82,7 +104,8 @@ func DecodeVerdict(text []byte) (*Verdict, *gate.Report, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if v.V != federate.Version || v.At <= 0 || !hashPattern.MatchString(v.Base) || !hashPattern.MatchString(v.Model) {
+	if v.V != federate.Version || v.At <= 0 || !hashPattern.MatchString(v.Base) || !hashPattern.MatchString(v.Model) || !runPattern.MatchString(v.Run) ||
+		!named(v.Contributors) || !slices.Contains(v.Contributors, v.From) || !price(v.Rho) || !price(v.RhoEvaluation) || v.Overlap < 1 || v.Overlap > federate.MaxContributors {
 		return nil, nil, errors.New("failed to read a verdict: a field is malformed")
 	}
 	r, err := gate.Load(v.Report)
@@ -92,12 +115,19 @@ func DecodeVerdict(text []byte) (*Verdict, *gate.Report, error) {
 	return v, r, nil
 }
 
+// price says whether a text is a price above nothing, written the one way it is written.
+func price(s string) bool {
+	n, err := budget.ParsePrice(s)
+	return err == nil && n > 0 && n.String() == s
+}
+
 var hashPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // Certificate is that of a model which every domain tried and passed.
 type Certificate struct {
 	V     int    `json:"v"`
 	Base  string `json:"base"`
+	Run   string `json:"run"`
 	Model string `json:"model"`
 	// Rho and RhoEvaluation are what a unit paid that stands in Overlap domains, decimal
 	// strings.
@@ -142,7 +172,7 @@ func notPassed(party, zh, en string) *policies.Reason {
 
 // check holds every verdict to its contributor, signature, model and marks.
 func (c *Certificate) check(verify func(party string, text, sig []byte) error) ([]*gate.Report, error) {
-	if len(c.Contributors) < federate.MinContributors || len(c.Contributors) > federate.MaxContributors || !slices.IsSorted(c.Contributors) || len(slices.Compact(slices.Clone(c.Contributors))) != len(c.Contributors) {
+	if !named(c.Contributors) {
 		return nil, refuse(CodeVerdict, "参与方名单有误", "the list of contributors is malformed", "按次序列出全部参与方", "list every contributor in order")
 	}
 	var out []*gate.Report
@@ -172,6 +202,12 @@ func (c *Certificate) one(party string, s federate.Signed, verify func(party str
 		return nil, notPassed(party, "检验结论不是其本人签名", "the verdict is not signed by it")
 	case v.Base != c.Base || v.Model != c.Model:
 		return nil, notPassed(party, "检验结论属于另一模型", "its verdict is of another model")
+	case v.Run != c.Run:
+		return nil, notPassed(party, "其检验结论属于另一次训练", "its verdict is of another training")
+	case !slices.Equal(v.Contributors, c.Contributors):
+		return nil, notPassed(party, "其签名的参与方名单与合格证的不同", "the contributors that it signed are not those of the certificate")
+	case v.Rho != c.Rho || v.RhoEvaluation != c.RhoEvaluation || v.Overlap != c.Overlap:
+		return nil, notPassed(party, "其签名的价格或重叠与合格证的不同", "the prices or the overlap that it signed are not those of the certificate")
 	case r.Verdict != gate.Pass:
 		why := notPassed(party, "模型未通过其检验（"+string(r.Verdict)+"）", "the model did not pass its gate ("+string(r.Verdict)+")")
 		if len(r.Reasons) > 0 {
@@ -183,13 +219,15 @@ func (c *Certificate) one(party string, s federate.Signed, verify func(party str
 }
 
 // ReadCertificate reads a certificate and checks every verdict in it again: signature,
-// model, and that a PASS follows from the figures. It needs neither design nor data.
+// model, that a PASS follows from the figures, and that every contributor signed the run,
+// the contributors, the prices and the overlap that the certificate names. It needs neither
+// design nor data; About holds it to the parameter file.
 func ReadCertificate(text []byte, verify func(party string, text, sig []byte) error) (*Certificate, []*gate.Report, error) {
 	c, err := decode[Certificate](text)
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.V != federate.Version || !hashPattern.MatchString(c.Base) || !hashPattern.MatchString(c.Model) || c.Overlap < 1 {
+	if c.V != federate.Version || !hashPattern.MatchString(c.Base) || !hashPattern.MatchString(c.Model) || !runPattern.MatchString(c.Run) {
 		return nil, nil, errors.New("failed to read a certificate: a field is malformed")
 	}
 	reports, err := c.check(verify)

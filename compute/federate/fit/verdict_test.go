@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/sandgate/sandgate/compute/algebra"
 	"github.com/sandgate/sandgate/compute/federate"
 	"github.com/sandgate/sandgate/compute/model"
 	"github.com/sandgate/sandgate/compute/model/gate"
@@ -74,7 +76,7 @@ func TestR39_EveryDomainsGateDecides(t *testing.T) {
 		if r.Verdict != gate.Pass {
 			t.Fatalf("%s: %s %v", party, r.Verdict, r.Reasons)
 		}
-		text, err := m.Judge(out, party, r, now)
+		text, err := m.Judge(out, party, parties, r, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,13 +98,13 @@ func TestR39_EveryDomainsGateDecides(t *testing.T) {
 	if failing.Verdict == gate.Pass {
 		t.Fatal("control: a model with a foreign constant passes")
 	}
-	fails, err := m.Judge(out, parties[1], failing, now)
+	fails, err := m.Judge(out, parties[1], parties, failing, now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	other := *out
 	other.Digest = strings.Repeat("a", 64)
-	elsewhere, err := m.Judge(&other, parties[1], reports[1], now)
+	elsewhere, err := m.Judge(&other, parties[1], parties, reports[1], now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +156,104 @@ func TestR39_EveryDomainsGateDecides(t *testing.T) {
 	if _, _, err := ReadCertificate(short.Encode(), who); err == nil {
 		t.Error("a certificate of two domains")
 	}
-	if _, err := m.Judge(out, parties[0], &cheap, now); err == nil {
+	if _, err := m.Judge(out, parties[0], parties, &cheap, now); err == nil {
 		t.Error("a domain signs a report of another model")
+	}
+
+	// What a hub says on the certificate is what every domain signed: it can leave nobody out,
+	// nor put another run, price or overlap there. Each contributor alone would notice.
+	if why := again.About(out.Parameters, reports); why != nil {
+		t.Fatalf("control: file and certificate do not fit: %v", why)
+	}
+	four := append(slices.Clone(parties), "city_03")
+	var dropped []federate.Signed
+	for i, party := range parties {
+		text, err := m.Judge(out, party, four, reports[i], now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dropped = append(dropped, attest(party, text))
+	}
+	without := *c
+	without.Verdicts = dropped
+	var r *policies.Reason
+	if _, _, err := ReadCertificate(without.Encode(), who); !errors.As(err, &r) || r.SetBy != parties[0] || !strings.Contains(r.EN, "contributors that it signed") {
+		t.Errorf("a certificate without city_03, which three domains signed as a contributor: %v", err)
+	}
+	if _, err := m.Certify(out, parties, dropped, who); err == nil {
+		t.Error("certified without city_03")
+	}
+	for name, change := range map[string]func(*Certificate){
+		"of another run":          func(c *Certificate) { c.Run = strings.Repeat("7", 32) },
+		"at a lower price":        func(c *Certificate) { c.Rho = "0.000000001" },
+		"with cheaper figures":    func(c *Certificate) { c.RhoEvaluation = "0.000000001" },
+		"of people in one domain": func(c *Certificate) { c.Overlap++ },
+	} {
+		x := *c
+		change(&x)
+		if _, _, err := ReadCertificate(x.Encode(), who); !errors.As(err, &r) || r.Code != CodeVerdict || r.SetBy != parties[0] {
+			t.Errorf("a certificate %s: %v", name, err)
+		}
+	}
+	for name, change := range map[string]func(*Verdict){
+		"another run":        func(v *Verdict) { v.Run = strings.Repeat("7", 32) },
+		"fewer contributors": func(v *Verdict) { v.Contributors = four },
+		"a lower price":      func(v *Verdict) { v.Rho = "0.000000001" },
+		"cheaper figures":    func(v *Verdict) { v.RhoEvaluation = "0.000000001" },
+		"another overlap":    func(v *Verdict) { v.Overlap++ },
+	} {
+		v, err := decode[Verdict](good[1].Text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(v)
+		x := *c
+		x.Verdicts = replace(attest(parties[1], encode(v)))
+		if _, _, err := ReadCertificate(x.Encode(), who); !errors.As(err, &r) || r.SetBy != parties[1] {
+			t.Errorf("one domain signed %s: %v", name, err)
+		}
+		if _, err := m.Reads(encode(v)); (err == nil) != (name == "fewer contributors") {
+			t.Errorf("%s is read as of this training: %v", name, err)
+		}
+	}
+	// A report at a price of its own would be held to weaker marks than this model's.
+	dear := *reports[2]
+	dear.Rho++
+	if why := again.About(out.Parameters, []*gate.Report{reports[0], reports[1], &dear}); why == nil || why.SetBy != parties[2] {
+		t.Errorf("a report at another price: %v", why)
+	}
+	if why := again.About(out.Parameters, []*gate.Report{reports[0], &cheap, reports[2]}); why == nil || why.SetBy != parties[1] {
+		t.Errorf("a report on other inputs: %v", why)
+	}
+	cheaper := *out.Parameters
+	cheaper.Rho = "0.000000001"
+	if why := again.About(&cheaper, reports); why == nil {
+		t.Error("a file at another price")
+	}
+	for _, bad := range [][]string{{parties[1], parties[0], parties[2]}, parties[:2], {"city_01", "city_02", "city_03"}} {
+		if _, err := m.Judge(out, parties[0], bad, reports[0], now); err == nil {
+			t.Errorf("a verdict for contributors %v", bad)
+		}
+	}
+}
+
+// R39: a training whose answers could not travel is refused before anything is paid.
+// Control: with fewer codes it is made.
+func TestR39_AnswersFitTheBrief(t *testing.T) {
+	for codes, fits := range map[int]bool{20: true, 160: false} {
+		e, s := clinic(), spec(policies.FamilyLinear)
+		for i := range 3 {
+			c := policies.Column{Name: fmt.Sprintf("wide%d", i), Type: algebra.Text}
+			for n := range codes {
+				c.Codes = append(c.Codes, policies.Code{Value: fmt.Sprintf("v%d", n)})
+			}
+			e.Dataset.Columns = append(e.Dataset.Columns, c)
+			s.Features = append(s.Features, policies.ModelFeature{Column: c.Name})
+		}
+		_, err := New(design(t, s, e), terms, run)
+		var r *policies.Reason
+		if fits && err != nil || !fits && (!errors.As(err, &r) || r.Code != CodeTerms || !strings.Contains(r.EN, "brief")) {
+			t.Errorf("%d codes a column: %v", codes, err)
+		}
 	}
 }
