@@ -472,6 +472,9 @@ func (d *Domain) trainingFiles() (out []string) {
 type certified struct {
 	File        []byte `json:"file"`
 	Certificate []byte `json:"certificate"`
+	// Evaluation is what rho_evaluation paid for; it is gone with the sums of the passes if it
+	// is not kept here. The ledger commits to it with the rest (HubModelCertified.Stored).
+	Evaluation json.RawMessage `json:"evaluation,omitempty"`
 }
 
 // storeTrained keeps a model before the ledger commits to it.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -93,7 +94,9 @@ func (c *conducted) try(ctx context.Context, t state.HubTraining, m *fit.Model, 
 	if err != nil {
 		return err
 	}
+	c.a.mu.Lock()
 	deadline := c.a.d.opt.Now().Add(c.a.trialTime).Unix()
+	c.a.mu.Unlock()
 	trial := &federate.Trial{V: federate.Version, Nonce: hexOf32(), Run: c.run, Aggregator: f.Hub.Party, Receiver: t.Operator, Contributors: t.Asked.Contributors, Deadline: deadline, Brief: federate.BriefDigest(brief)}
 	id := trial.ID()
 	c.a.mu.Lock()
@@ -115,11 +118,14 @@ func (c *conducted) try(ctx context.Context, t state.HubTraining, m *fit.Model, 
 // collect takes verdicts until all are in, one is in the way, or the deadline is over.
 func (c *conducted) collect(ctx context.Context, trial string, m *fit.Model, out *fit.Outcome, verify func(string, []byte, []byte) error, deadline int64) error {
 	d := c.a.d
-	again := time.Now().Add(c.a.trialPause)
+	asked := time.Now()
 	for {
+		c.a.mu.Lock()
+		again := asked.Add(c.a.trialPause)
+		c.a.mu.Unlock()
 		if time.Now().After(again) {
 			c.a.hub.AskAgain(trial)
-			again = time.Now().Add(c.a.trialPause)
+			asked = time.Now()
 		}
 		for _, s := range c.heard() {
 			if err := c.take(ctx, m, out, s, verify); err != nil {
@@ -219,7 +225,11 @@ func (c *conducted) certify(ctx context.Context, t state.HubTraining, m *fit.Mod
 		return err
 	}
 	text := cert.Encode()
-	name, err := d.storeTrained(certified{File: out.File, Certificate: text})
+	figures, err := json.Marshal(out.Evaluation)
+	if err != nil {
+		return fmt.Errorf("failed to encode an evaluation: %w", err)
+	}
+	name, err := d.storeTrained(certified{File: out.File, Certificate: text, Evaluation: figures})
 	if err != nil {
 		return err
 	}

@@ -318,6 +318,7 @@ model: sandgate model score --file scores with it, sandgate model export writes 
 						return texts.Errorf("failed to write model: %w", err)
 					}
 					a.note("已写出 %s（%d 字节，账本第 %d 条）", "wrote %s (%d bytes, ledger entry %d)", out, len(got.GetFile()), got.GetReceipt().GetSeq())
+					a.modelFigures(got.GetEvaluation())
 					if certificate == "" {
 						return nil
 					}

@@ -31,8 +31,8 @@ func hubRoundUse(s *state.State, r state.HubRound) use {
 }
 
 // hubTrainingUse is a training over domains as the statement of its aggregator counts it: a
-// call when its model was certified. Its ρ is the most that its passes, those that failed
-// too, cost each domain; nothing is debited here.
+// call when its model was certified. Its ρ is what its passes cost each domain if none fails;
+// nothing is debited here.
 func hubTrainingUse(s *state.State, t state.HubTraining) use {
 	q := t.Asked.Request
 	core := s.Book().TrainingCore(q.Spec)
