@@ -29,7 +29,7 @@ const trialPause = 20 * time.Second
 // it is asked again. All others are by rule, and end the training.
 var passingTrouble = []string{"BUSY", "KEYS_AWAY", "VOLUME_FULL", "SNAPSHOT_TOO_LARGE", "WORKERS_DOWN", "WORKER_LOST", "LEDGER_STOPPED", "OUTCOME_UNKNOWN", "EXECUTION_FAILED", "FEDERATION_INTERNAL"}
 
-func passing(j node.Judgement) bool {
+func inTrouble(j node.Judgement) bool {
 	if j.Refusal == nil {
 		return false
 	}
@@ -44,7 +44,7 @@ func (a *aggregator) judged(trial, party string, j node.Judgement) error {
 	defer a.mu.Unlock()
 	for _, c := range a.trainings {
 		if c.trial == trial {
-			if passing(j) {
+			if inTrouble(j) {
 				c.trouble[party] = j
 				return node.ErrNotYet
 			}
