@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sandgate/sandgate/compute/federate"
 	"github.com/sandgate/sandgate/compute/federate/bgv"
@@ -39,6 +40,8 @@ type aggregator struct {
 	mu        sync.Mutex
 	rounds    map[string]*gathered  // by session, those that run
 	trainings map[string]*conducted // by run, those that run
+	// trialTime and trialPause are the constants of that name, but in tests.
+	trialTime, trialPause time.Duration
 }
 
 // gathered is what is known of a round that runs beside the ledger.
@@ -69,7 +72,7 @@ func (d *Domain) openHub(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("failed to set up the scheme bgv: %w", err)
 	}
-	a := &aggregator{d: d, rounds: map[string]*gathered{}, trainings: map[string]*conducted{}}
+	a := &aggregator{d: d, rounds: map[string]*gathered{}, trainings: map[string]*conducted{}, trialTime: trialTime, trialPause: trialPause}
 	a.hub = node.NewHub(node.HubConfig{Schemes: []federate.Scheme{scheme, mask.Scheme{}}, Sign: d.signAsHub, Verify: d.verifyInRound,
 		Dir: d.home.Rounds(), Now: d.opt.Now, Deliver: a.deliver, Done: a.done, Failed: a.failed, Judged: a.judged})
 	d.aggregator = a
@@ -172,15 +175,15 @@ var errDelivery = errors.New("the delivery holds no release of a query in dp mod
 
 // deliver keeps the answer of a round before its result is taken. Nobody is given it
 // before the ledger commits to it.
-func (a *aggregator) deliver(session string, _ *federate.Proposal, dl *federate.Delivery, s federate.Signed) error {
+func (a *aggregator) deliver(session string, p *federate.Proposal, dl *federate.Delivery, s federate.Signed) error {
 	g, err := a.of(session)
 	if err != nil {
 		return err
 	}
 	if g.training != nil {
 		values, err := fit.DecodeValues(dl.Release)
-		if err != nil || federate.ValuesDigest(values) != dl.Values {
-			return errors.New("the delivery does not hold the sums of a pass")
+		if err != nil || federate.ValuesDigest(values) != dl.Values || len(values) != p.Cells() {
+			return notSums(p)
 		}
 	} else if _, err := loadDelivery(dl); err != nil || !bytes.Equal(dl.Post, g.post) {
 		return errDelivery
@@ -202,6 +205,12 @@ func (a *aggregator) deliver(session string, _ *federate.Proposal, dl *federate.
 	g.delivery, g.digest = dl, name
 	a.mu.Unlock()
 	return nil
+}
+
+// notSums names the regulator that signed sums which are not those of a pass.
+func notSums(p *federate.Proposal) *federate.Fault {
+	return &federate.Fault{Party: p.Regulator, Reason: &policies.Reason{Code: "FEDERATION_SUMS", Rule: "federation", SetBy: p.Regulator,
+		ZH: "“" + p.Regulator + "”：所交付的不是这一遍的各项合计", EN: p.Regulator + ": what it delivered are not the sums of the pass"}}
 }
 
 func loadDelivery(dl *federate.Delivery) (*release.Release, error) {

@@ -31,6 +31,8 @@ type conducted struct {
 	// What follows is under a.mu.
 	trial string // that runs
 	said  []saidOfModel
+	// trouble is the last passing trouble of each contributor that has no verdict.
+	trouble map[string]node.Judgement
 }
 
 // saidOfModel is one contributor's answer to the trial.
@@ -84,6 +86,7 @@ func (c *conducted) conduct(ctx context.Context) {
 			if stopped != nil {
 				c.a.cancelPass(p.Session, &federate.Fault{Reason: &policies.Reason{Code: stopped.Code, Rule: stopped.Rule, SetBy: stopped.By, ZH: "训练已依规则停止", EN: "the training was stopped by a rule"}})
 			}
+			c.a.lostPass(c, p.Session)
 			c.await(ctx, time.Now().Add(time.Second))
 			continue
 		}
@@ -169,7 +172,7 @@ func (c *conducted) next(ctx context.Context, t state.HubTraining, m *fit.Model,
 }
 
 // retryless are ends of a pass that another attempt does not mend.
-var retryless = []string{"FEDERATION_SCHEMA", "FEDERATION_DIFFERENCE", "FEDERATION_FEW", "FEDERATION_BRIEF", "FEDERATION_BOUNDS", "FEDERATION_KEY", "FEDERATION_EQUIVOCATION"}
+var retryless = []string{"FEDERATION_SCHEMA", "FEDERATION_DIFFERENCE", "FEDERATION_FEW", "FEDERATION_BRIEF", "FEDERATION_BOUNDS", "FEDERATION_KEY", "FEDERATION_EQUIVOCATION", "FEDERATION_SUMS"}
 
 // final says whether a failed pass ends its training: a domain that does not take part
 // gave its reason, which asking again does not change.
@@ -375,6 +378,26 @@ func (a *aggregator) passFailed(session string, g *gathered, f *federate.Fault) 
 	g.training.wake()
 }
 
+// lostPass enters the end of a pass that the ledger has as open and the hub no more: the
+// entry of it failed when the round did.
+func (a *aggregator) lostPass(c *conducted, session string) {
+	if _, err := a.of(session); err == nil {
+		return // it runs
+	}
+	x := entry.HubModelMissed{Run: c.run, Session: session, Code: hubLost.Code, Reason: &hubLost}
+	if st, err := a.hub.State(session); err == nil && st.Fault != nil {
+		x.Code, x.Party, x.Reason = st.Fault.Reason.Code, st.Fault.Party, bounded(*st.Fault.Reason)
+	} else if err == nil && st.Phase != federate.Done {
+		return // it runs
+	}
+	if err := a.d.missPass(context.Background(), x); err != nil && !errors.Is(err, errEnded) {
+		a.d.opt.Logger.Error("the end of a round could not be entered", "round", c.run)
+	}
+}
+
+// hubLost is the end of a pass of which the hub knows no more.
+var hubLost = policies.Reason{Code: "HUB_LOST", Rule: "federation", SetBy: "sandgate", ZH: "汇聚方已无这一轮的记录，本轮作废", EN: "the hub has lost the round; it is over"}
+
 // missPass ends the attempt that runs; errEnded if it has its outcome.
 func (d *Domain) missPass(ctx context.Context, x entry.HubModelMissed) error {
 	_, err := d.append(ctx, func(e *entry.Entry) error {
@@ -449,6 +472,9 @@ func (d *Domain) trainingFiles() (out []string) {
 type certified struct {
 	File        []byte `json:"file"`
 	Certificate []byte `json:"certificate"`
+	// Evaluation is what rho_evaluation paid for; it is gone with the sums of the passes if it
+	// is not kept here. The ledger commits to it with the rest (HubModelCertified.Stored).
+	Evaluation json.RawMessage `json:"evaluation,omitempty"`
 }
 
 // storeTrained keeps a model before the ledger commits to it.

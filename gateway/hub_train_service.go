@@ -149,7 +149,7 @@ func (s *trainingService) GetTrainedModel(ctx context.Context, req *sandgatev1.G
 	if err != nil {
 		return nil, err
 	}
-	return &sandgatev1.TrainedModel{Training: d.trainingOf(t), File: x.File, Certificate: x.Certificate, Receipt: receiptOf(receipt)}, nil
+	return &sandgatev1.TrainedModel{Training: d.trainingOf(t), File: x.File, Certificate: x.Certificate, Evaluation: x.Evaluation, Receipt: receiptOf(receipt)}, nil
 }
 
 // readTrained reads a stored model and holds it against the ledger.

@@ -24,6 +24,8 @@ import (
 	"github.com/sandgate/sandgate/gateway"
 	sandgatev1 "github.com/sandgate/sandgate/gateway/api/sandgate/v1"
 	"github.com/sandgate/sandgate/gateway/attack"
+	"github.com/sandgate/sandgate/ledger/metering"
+	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/policies/request"
 	"github.com/sandgate/sandgate/policies/signature"
@@ -151,7 +153,13 @@ func (d *hubTrainee) Released(_ context.Context, session string, _ *federate.Pro
 func (d *hubTrainee) Deliver(_ context.Context, session string, p *federate.Proposal, values string) ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	x := &federate.Delivery{V: federate.Version, Request: d.asked[session], Session: session, From: d.party, Receiver: p.Receiver, At: time.Now().Unix(), Brief: p.Brief, Values: values, Release: fit.EncodeValues(d.sums[session])}
+	sums := d.sums[session]
+	if d.r.mu.Lock(); d.r.says[d.party] == "short sums" {
+		sums = sums[1:]
+		values = federate.ValuesDigest(sums)
+	}
+	d.r.mu.Unlock()
+	x := &federate.Delivery{V: federate.Version, Request: d.asked[session], Session: session, From: d.party, Receiver: p.Receiver, At: time.Now().Unix(), Brief: p.Brief, Values: values, Release: fit.EncodeValues(sums)}
 	return x.Encode(), nil
 }
 
@@ -162,6 +170,15 @@ func (d *hubTrainee) Judge(ctx context.Context, t *federate.Trial, brief []byte)
 	d.r.mu.Lock()
 	says := d.r.says[d.party]
 	d.r.mu.Unlock()
+	if left := time.Until(time.Unix(t.Deadline, 0)); says != "nothing" && left < 30*time.Minute {
+		d.r.t.Errorf("a gate has %v", left)
+	}
+	if trouble, ok := strings.CutPrefix(says, "once "); ok { // passing trouble
+		d.r.mu.Lock()
+		d.r.says[d.party] = ""
+		d.r.mu.Unlock()
+		return nil, []policies.Reason{{Code: trouble, ZH: "稍后", EN: "later"}}
+	}
 	if says == "nothing" {
 		<-ctx.Done()
 		return nil, nil
@@ -283,6 +300,10 @@ func (r *hubSite) certified(t *sandgatev1.Training) {
 	if digest, err := p.Digest(); err != nil || digest != cert.Model || digest != t.GetModel() {
 		r.t.Errorf("the file is not the certificate's model: %v", err)
 	}
+	var e model.Evaluation // what rho_evaluation paid for
+	if err := json.Unmarshal(got.GetEvaluation(), &e); err != nil || e.RMSE == nil || e.Units == nil || e.Units.Value < 300 || e.Units.Value > 1500 {
+		r.t.Errorf("the evaluation: %s", got.GetEvaluation())
+	}
 	if c := p.Coefficients[0]; math.Abs(c[0]) > 0.2 || math.Abs(c[1]-0.5) > 0.25 {
 		r.t.Errorf("fee = %v + %v·age, want about 0 + 0.5", c[0], c[1])
 	}
@@ -349,14 +370,32 @@ func TestR39_HubTrainsModels(t *testing.T) {
 		set(func() { r.says["city_b"] = says })
 		failed(says, fit.CodeVerdict, "city_b", word, nil)
 	}
+	set(func() { delete(r.says, "city_b"); r.says[attack.Regulator] = "short sums" })
+	failed("sums of another width", "FEDERATION_SUMS", attack.Regulator, "not the sums of the pass", nil)
+	set(func() { delete(r.says, attack.Regulator) })
+
+	// Who is in passing trouble is asked again; how long a gate has is not the time of a pass.
+	r.a.Domain.SetTrials(45*time.Minute, 10*time.Millisecond)
+	for _, code := range []string{"BUSY", "KEYS_AWAY", "VOLUME_FULL"} {
+		set(func() { r.says["city_b"] = "once " + code })
+		r.certified(r.train(func(q *sandgatev1.ProposeTrainingRequest) { q.Seconds = 30 }))
+	}
+	r.a.Domain.SetTrials(5*time.Second, time.Second)
 	set(func() { r.says["city_b"] = "nothing" })
-	failed("no verdict", fit.CodeVerdict, "city_b", "has not tried", func(q *sandgatev1.ProposeTrainingRequest) { q.Seconds = 10 })
+	failed("no verdict", fit.CodeVerdict, "city_b", "has not tried", nil)
 	set(func() { delete(r.says, "city_b") })
 
 	list, err := r.a.Client("city_a").Training.ListTrainings(t.Context(), &sandgatev1.ListTrainingsRequest{})
-	if err != nil || len(list.GetTrainings()) != 9 {
+	if err != nil || len(list.GetTrainings()) != 13 {
 		t.Errorf("%d trainings, %v", len(list.GetTrainings()), err)
 	}
+	// R09: the hub's statement counts them, as it does rounds.
+	r.a.Domain.Look(func(s *state.State) {
+		st := metering.Of(s, metering.Period{From: time.Now().Add(-time.Hour), To: time.Now().Add(time.Hour)}, metering.Filter{})
+		if len(st.Lines) != 1 || st.Lines[0].Operator != attack.Op(0) || st.Lines[0].Calls != 5 || st.Lines[0].Failed != 8 || int64(st.Lines[0].Rho) != 13*done.GetPriceNanoRho() || len(st.Contributions) != 1 || st.Contributions[0].Calls != 5 {
+			t.Errorf("the trainings are metered as %+v", st)
+		}
+	})
 }
 
 // R39: what may not be trained is refused by name before anybody is asked; a training is
@@ -420,6 +459,16 @@ func TestR39_HubResumesTrainings(t *testing.T) {
 	if _, err := c.Training.CancelTraining(t.Context(), &sandgatev1.CancelTrainingRequest{Name: cancelled.GetName()}); attack.Reason(err) != "NOT_CANCELLABLE" {
 		t.Errorf("cancelled again: %v", err)
 	}
+
+	// A pass whose end could not be entered is entered by who waits for it.
+	none := int32(0)
+	lost := waits(trainingRequest(func(x q) { x.Retries = &none }))
+	r.a.Domain.LoseRounds()
+	r.leave("city_b")
+	if got, err := c.FollowTraining(t.Context(), lost, nil); err != nil || len(got.GetReasons()) != 1 || got.GetReasons()[0].GetCode() != "FEDERATION_GONE" || got.GetReasons()[0].GetSetBy() != "city_b" {
+		t.Errorf("an end that was not entered: %v %v", got, err)
+	}
+	r.attend("city_b")
 
 	open := waits(req)
 	if err := r.a.Stop(); err != nil {

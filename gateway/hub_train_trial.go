@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +17,26 @@ import (
 	"github.com/sandgate/sandgate/policies/signature"
 )
 
+// trialTime is how long domains may take over a model: as long as a gate may run
+// (modelWall), and slack for its place in the queue and for snapshots that are in use.
+// It is not the time of a pass, which reads the rows once.
+const trialTime = modelWall + 15*time.Minute
+
+// trialPause is between asking who has not answered, and asking again.
+const trialPause = 20 * time.Second
+
+// passingTrouble are refusals of a trial that tell of the domain's machine at that moment:
+// it is asked again. All others are by rule, and end the training.
+var passingTrouble = []string{"BUSY", "KEYS_AWAY", "VOLUME_FULL", "SNAPSHOT_TOO_LARGE", "WORKERS_DOWN", "WORKER_LOST", "LEDGER_STOPPED", "OUTCOME_UNKNOWN", "EXECUTION_FAILED", "FEDERATION_INTERNAL"}
+
+func inTrouble(j node.Judgement) bool {
+	if j.Refusal == nil {
+		return false
+	}
+	r, err := federate.DecodeTrialRefusal(j.Refusal.Text)
+	return err == nil && !slices.ContainsFunc(r.Reasons, func(x policies.Reason) bool { return !slices.Contains(passingTrouble, x.Code) })
+}
+
 // judged takes what a contributor says of a model. It is called by the hub, which it must
 // not call.
 func (a *aggregator) judged(trial, party string, j node.Judgement) error {
@@ -23,6 +44,10 @@ func (a *aggregator) judged(trial, party string, j node.Judgement) error {
 	defer a.mu.Unlock()
 	for _, c := range a.trainings {
 		if c.trial == trial {
+			if inTrouble(j) {
+				c.trouble[party] = j
+				return node.ErrNotYet
+			}
 			c.said = append(c.said, saidOfModel{party, j})
 			c.wake()
 			return nil
@@ -69,11 +94,13 @@ func (c *conducted) try(ctx context.Context, t state.HubTraining, m *fit.Model, 
 	if err != nil {
 		return err
 	}
-	deadline := c.a.d.opt.Now().Unix() + int64(t.Asked.Seconds)
+	c.a.mu.Lock()
+	deadline := c.a.d.opt.Now().Add(c.a.trialTime).Unix()
+	c.a.mu.Unlock()
 	trial := &federate.Trial{V: federate.Version, Nonce: hexOf32(), Run: c.run, Aggregator: f.Hub.Party, Receiver: t.Operator, Contributors: t.Asked.Contributors, Deadline: deadline, Brief: federate.BriefDigest(brief)}
 	id := trial.ID()
 	c.a.mu.Lock()
-	c.trial, c.said = id, nil
+	c.trial, c.said, c.trouble = id, nil, map[string]node.Judgement{}
 	c.a.mu.Unlock()
 	defer func() {
 		c.a.hub.EndTrial(id)
@@ -85,13 +112,21 @@ func (c *conducted) try(ctx context.Context, t state.HubTraining, m *fit.Model, 
 		return fmt.Errorf("failed to ask for verdicts: %w", err)
 	}
 	c.a.d.opt.Logger.Info("model tried by its domains", "training", c.run)
-	return c.collect(ctx, m, out, verify, deadline)
+	return c.collect(ctx, id, m, out, verify, deadline)
 }
 
 // collect takes verdicts until all are in, one is in the way, or the deadline is over.
-func (c *conducted) collect(ctx context.Context, m *fit.Model, out *fit.Outcome, verify func(string, []byte, []byte) error, deadline int64) error {
+func (c *conducted) collect(ctx context.Context, trial string, m *fit.Model, out *fit.Outcome, verify func(string, []byte, []byte) error, deadline int64) error {
 	d := c.a.d
+	asked := time.Now()
 	for {
+		c.a.mu.Lock()
+		again := asked.Add(c.a.trialPause)
+		c.a.mu.Unlock()
+		if time.Now().After(again) {
+			c.a.hub.AskAgain(trial)
+			asked = time.Now()
+		}
 		for _, s := range c.heard() {
 			if err := c.take(ctx, m, out, s, verify); err != nil {
 				return err
@@ -113,7 +148,7 @@ func (c *conducted) collect(ctx context.Context, m *fit.Model, out *fit.Outcome,
 		case d.opt.Now().Unix() >= deadline:
 			for _, p := range t.Asked.Contributors {
 				if !slices.Contains(t.Judged, p) {
-					return fit.Missing(p)
+					return c.unanswered(p)
 				}
 			}
 		}
@@ -122,6 +157,18 @@ func (c *conducted) collect(ctx context.Context, m *fit.Model, out *fit.Outcome,
 			return ctx.Err()
 		}
 	}
+}
+
+// unanswered is the end that a contributor makes which has no verdict by the deadline: for
+// what it said last, if anything.
+func (c *conducted) unanswered(party string) error {
+	c.a.mu.Lock()
+	j, ok := c.trouble[party]
+	c.a.mu.Unlock()
+	if ok {
+		return refusedTrial(saidOfModel{party, j})
+	}
+	return fit.Missing(party)
 }
 
 // take enters one contributor's verdict, if it is one: a FAIL too, with its report.
@@ -178,7 +225,11 @@ func (c *conducted) certify(ctx context.Context, t state.HubTraining, m *fit.Mod
 		return err
 	}
 	text := cert.Encode()
-	name, err := d.storeTrained(certified{File: out.File, Certificate: text})
+	figures, err := json.Marshal(out.Evaluation)
+	if err != nil {
+		return fmt.Errorf("failed to encode an evaluation: %w", err)
+	}
+	name, err := d.storeTrained(certified{File: out.File, Certificate: text, Evaluation: figures})
 	if err != nil {
 		return err
 	}

@@ -326,6 +326,7 @@ gateway scores no rows with it.`,
 						return texts.Errorf("failed to write model: %w", err)
 					}
 					a.note("已写出 %s（%d 字节，账本第 %d 条）", "wrote %s (%d bytes, ledger entry %d)", out, len(got.GetFile()), got.GetReceipt().GetSeq())
+					a.modelFigures(got.GetEvaluation())
 					if certificate == "" {
 						return nil
 					}

@@ -22,7 +22,7 @@ type HubConfig struct {
 	Dir string
 	Now func() time.Time
 	// Deliver keeps the answer of a round for its receiver, before its result is taken; nil
-	// refuses all.
+	// refuses all, and a *federate.Fault ends the round.
 	Deliver func(session string, p *federate.Proposal, d *federate.Delivery, s federate.Signed) error
 	// Done is asked when the regulator's result is in, with what it signed; an error, best a
 	// *federate.Fault, ends the round without one. Failed is told of a round that ended otherwise. Both may be nil, and
@@ -30,7 +30,8 @@ type HubConfig struct {
 	Done   func(session string, m *federate.Message, s federate.Signed) error
 	Failed func(session string, f *federate.Fault)
 	// Judged keeps what a contributor says of a model, once for each trial and party; nil
-	// refuses all. It must not call the hub. The answer is the party's own, by its connection;
+	// refuses all, and ErrNotYet leaves the party to be asked again (AskAgain). It must not
+	// call the hub. The answer is the party's own, by its connection;
 	// whether a verdict is, by its signature, and what it is of, is for who certifies: so that
 	// a false one ends the training in its name.
 	Judged func(trial, party string, j Judgement) error
@@ -71,6 +72,7 @@ type gathering struct {
 	spools   map[Stream]*spool
 	release  string          // digest of the delivery; empty until it came
 	spoke    map[string]bool // parties that said something
+	pass     bool            // of a training, by its brief
 	ended    bool
 }
 
@@ -112,6 +114,9 @@ func (h *Hub) Propose(p *federate.Proposal, brief []byte) (session string, err e
 	}
 	h.forget()
 	g := &gathering{r: r, proposal: s, spools: map[Stream]*spool{}, spoke: map[string]bool{}}
+	if b, f := federate.DecodeBrief(brief); f == nil {
+		g.pass = b.Kind == federate.BriefModel
+	}
 	g.events = []Event{{Session: r.Session(), Proposal: &s, Brief: brief}}
 	h.rounds[r.Session()], h.order = g, append(h.order, r.Session())
 	h.wake()
@@ -243,7 +248,7 @@ type local struct {
 
 // Attend implements Carrier.
 func (l *local) Attend(ctx context.Context, take func(Event) error) error {
-	seen, asked := map[string]int{}, map[string]bool{}
+	seen, asked := map[string]int{}, map[string]int{}
 	l.h.come(l.party)
 	defer l.h.leave(l.party)
 	for {

@@ -16,11 +16,15 @@ const MaxTrials = 8
 // ledger.
 const MaxVerdict = 44 << 10
 
+// ErrNotYet is of an answer to a trial that is none: its party is asked again.
+var ErrNotYet = errors.New("the trial is not answered yet")
+
 // trial is what the contributors of a training are asked about its model.
 type trial struct {
 	t     *federate.Trial
 	event Event
 	said  map[string]Judgement
+	times int // it was asked again
 }
 
 // TrialState is where a trial is: whom it waits for, and whether nobody can answer it any
@@ -93,15 +97,26 @@ func (h *Hub) EndTrial(id string) {
 	h.wake()
 }
 
-// asked lists what a party is to be told of trials, once per connection; seen is what it
-// was told.
-func (h *Hub) asked(party string, seen map[string]bool) (out []Event) {
+// AskAgain puts a trial once more to every contributor that has not answered it: a node that
+// is at it goes on, one that had no room for it, or was in passing trouble, has another try.
+func (h *Hub) AskAgain(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if x := h.trials[id]; x != nil && !h.over(x) {
+		x.times++
+		h.wake()
+	}
+}
+
+// asked lists what a party is to be told of trials, once per connection and AskAgain; seen is
+// how often it was told.
+func (h *Hub) asked(party string, seen map[string]int) (out []Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for id, x := range h.trials {
 		_, said := x.said[party]
-		if !seen[id] && !said && !h.over(x) && slices.Contains(x.t.Contributors, party) {
-			seen[id] = true
+		if seen[id] <= x.times && !said && !h.over(x) && slices.Contains(x.t.Contributors, party) {
+			seen[id] = x.times + 1
 			out = append(out, x.event)
 		}
 	}
@@ -123,7 +138,9 @@ func (l *local) Judge(_ context.Context, id string, j Judgement) error {
 	if _, again := x.said[l.party]; again {
 		return errors.New("the caller has answered the trial")
 	}
-	if err := h.c.Judged(id, l.party, j); err != nil {
+	if err := h.c.Judged(id, l.party, j); errors.Is(err, ErrNotYet) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	x.said[l.party] = j

@@ -68,7 +68,8 @@ func (h *Hub) leave(party string) {
 }
 
 // gone ends a round if it needs what a party lost with its connection. One that has done
-// its part may go. It says whether it ended the round. The caller holds g.mu.
+// its part of a query may go; of a pass, only when the round is done: it is made up for
+// while all ledgers have it as failed. It says whether it ended the round. The caller holds g.mu.
 func (h *Hub) gone(g *gathering, party string) bool {
 	if g.ended || !g.needs(party) {
 		return false
@@ -101,15 +102,18 @@ const codeGone = "FEDERATION_GONE"
 func (g *gathering) needs(party string) bool {
 	p := g.r.Proposal()
 	missing := slices.Contains(g.r.Missing(), party)
+	// A node whose connection broke ends its round in its ledger, its part done or not, and
+	// takes no later pass that builds on it.
+	learns := g.pass && slices.Contains(p.Contributors, party)
 	switch g.r.Phase() {
 	case federate.Proposed:
 		return slices.Contains(p.Parties(), party) && !missing // else it may come and answer yet
 	case federate.Committing, federate.Revealing:
 		return slices.Contains(p.Parties(), party)
 	case federate.Collecting:
-		return slices.Contains(p.Holders(), party) || missing
+		return slices.Contains(p.Holders(), party) || missing || learns
 	case federate.Opening:
-		return g.r.Decrypting(party) && !g.complete(Stream{g.r.Session(), party, true})
+		return learns || g.r.Decrypting(party) && (g.pass || !g.complete(Stream{g.r.Session(), party, true}))
 	}
 	return false
 }
@@ -120,6 +124,7 @@ func (l *local) Deliver(_ context.Context, session string, s federate.Signed) er
 	if err != nil {
 		return err
 	}
+	defer l.h.notify()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	p := g.r.Proposal()
@@ -135,6 +140,11 @@ func (l *local) Deliver(_ context.Context, session string, s federate.Signed) er
 	} else if g.release != "" {
 		return errors.New("the answer was delivered before, and is another")
 	} else if err := l.h.c.Deliver(session, p, d, s); err != nil {
+		var f *federate.Fault
+		if errors.As(err, &f) {
+			g.r.Fail(f)
+			l.h.end(g)
+		}
 		return err
 	} else {
 		g.release = digest

@@ -30,6 +30,30 @@ func hubRoundUse(s *state.State, r state.HubRound) use {
 	}
 }
 
+// hubTrainingUse is a training over domains as the statement of its aggregator counts it: a
+// call when its model was certified. Its ρ is what its passes cost each domain if none fails;
+// nothing is debited here.
+func hubTrainingUse(s *state.State, t state.HubTraining) use {
+	q := t.Asked.Request
+	core := s.Book().TrainingCore(q.Spec)
+	return use{
+		operator: t.Operator, licence: q.Licence, purpose: q.Purpose, at: time.UnixMilli(t.At), split: columnsOf(s, &core), answered: t.Phase == state.PhaseReleased,
+		count: func(l *Line) {
+			switch {
+			case t.Certified != nil:
+				l.Calls++
+				l.Bytes += t.Certified.Bytes
+			case t.Phase == state.PhaseFailed:
+				l.Failed++
+			}
+			l.Rho += t.Asked.Price
+			if t.FinishAt > t.At {
+				l.Millis += t.FinishAt - t.At
+			}
+		},
+	}
+}
+
 // roundUse is a round in which this domain's data were read, as its own statement counts
 // it: what it cost here, and whose data contributed. The amount due for it stands in the
 // aggregator's statement. A pass of a training is a round. ok is false of who had no data.

@@ -77,6 +77,10 @@ func uses(s *state.State) []use {
 		r, _ := s.HubRound(id)
 		out = append(out, hubRoundUse(s, r))
 	}
+	for _, id := range s.HubTrainings() {
+		t, _ := s.HubTraining(id)
+		out = append(out, hubTrainingUse(s, t))
+	}
 	for _, id := range s.Rounds() {
 		r, _ := s.Round(id)
 		if u, ok := roundUse(s, r); ok {

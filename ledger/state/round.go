@@ -92,7 +92,7 @@ func (s *State) DecideRound(j entry.RoundJoined, at time.Time) (*entry.RoundJoin
 	if reasons := s.book.DecideRound(s.roundOf(p, &j, s.rounds.spent[periodKey(&j)], at)); len(reasons) > 0 {
 		return nil, reasons
 	}
-	if x := s.asked(p, &j, at); x != nil {
+	if x := s.asked(p, &j); x != nil {
 		return nil, []policies.Reason{*x}
 	}
 	if j.Model != nil {

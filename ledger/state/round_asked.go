@@ -8,6 +8,7 @@ import (
 
 	"github.com/sandgate/sandgate/compute/budget"
 	"github.com/sandgate/sandgate/compute/federate"
+	"github.com/sandgate/sandgate/compute/federate/fit"
 	"github.com/sandgate/sandgate/ledger/entry"
 	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/policies/request"
@@ -24,7 +25,7 @@ func Unasked(p *federate.Proposal, region, what string) *policies.Reason {
 // asked holds a round against the request that its receiver signed, by the receiver's key
 // of the agreement: a hub asks nothing of its own. What the request leaves open is what
 // the agreement has. The body is another matter: neither SQL nor salt are in this ledger.
-func (s *State) asked(p *federate.Proposal, j *entry.RoundJoined, at time.Time) *policies.Reason {
+func (s *State) asked(p *federate.Proposal, j *entry.RoundJoined) *policies.Reason {
 	f, _ := s.book.Federation(j.Region) // it is there: the policy has decided by it
 	if j.Request == nil {
 		return Unasked(p, j.Region, "signature")
@@ -39,7 +40,7 @@ func (s *State) asked(p *federate.Proposal, j *entry.RoundJoined, at time.Time) 
 	if x := policies.CheckSignedBy(j.Request, key, origin, p.Receiver, time.UnixMilli(st.IssuedAt)); x != nil {
 		return Unasked(p, j.Region, x.Code)
 	}
-	if what := s.askedOtherwise(st, p, j, f, at); what != "" {
+	if what := askedOtherwise(st, p, j, f); what != "" {
 		return Unasked(p, j.Region, what)
 	}
 	for _, id := range s.rounds.order {
@@ -64,7 +65,7 @@ func askedPrice(p *federate.Proposal, j entry.RoundJoined, otherwise budget.Nano
 }
 
 // askedOtherwise names what of a round its receiver did not sign; empty if nothing.
-func (s *State) askedOtherwise(st request.Statement, p *federate.Proposal, j *entry.RoundJoined, f policies.Federation, at time.Time) string {
+func askedOtherwise(st request.Statement, p *federate.Proposal, j *entry.RoundJoined, f policies.Federation) string {
 	terms := maps.Clone(st.Terms)
 	take := func(name, otherwise string) string {
 		v, ok := terms[name]
@@ -79,10 +80,9 @@ func (s *State) askedOtherwise(st request.Statement, p *federate.Proposal, j *en
 	method, model := request.MethodRound, j.Model
 	if model != nil {
 		method = request.MethodTrain
-		// The request is fresh when the training begins, which takes as long as it takes.
-		if s.rounds.runs[model.Run] != nil {
-			until = at.Add(request.Tolerance).UnixMilli()
-		}
+		// One request covers every pass, and every attempt at one, in as much time as they have
+		// by what was signed: no state says who was asked before, and none lasts for ever.
+		until += int64(fit.RoundsOf(model.Spec)+model.Retries-1) * int64(seconds) * 1000
 	}
 	_, priced := terms[request.TermPrice]
 	price, perr := strconv.ParseInt(take(request.TermPrice, "0"), 10, 64)

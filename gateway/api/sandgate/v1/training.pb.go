@@ -810,8 +810,11 @@ type TrainedModel struct {
 	File []byte `protobuf:"bytes,2,opt,name=file,proto3" json:"file,omitempty"`
 	// Certificate: canonical JSON with every domain's signed verdict, see docs/federation.md.
 	Certificate []byte `protobuf:"bytes,3,opt,name=certificate,proto3" json:"certificate,omitempty"`
-	// Receipt of the ledger entry that commits to both.
-	Receipt       *Receipt `protobuf:"bytes,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// Receipt of the ledger entry that commits to both, and to the evaluation.
+	Receipt *Receipt `protobuf:"bytes,4,opt,name=receipt,proto3" json:"receipt,omitempty"`
+	// What rho_evaluation paid for: figures from the units that the domains held out, with
+	// everybody's noise, as JSON (docs/models.md). Empty of a model from before they were kept.
+	Evaluation    []byte `protobuf:"bytes,5,opt,name=evaluation,proto3" json:"evaluation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -870,6 +873,13 @@ func (x *TrainedModel) GetCertificate() []byte {
 func (x *TrainedModel) GetReceipt() *Receipt {
 	if x != nil {
 		return x.Receipt
+	}
+	return nil
+}
+
+func (x *TrainedModel) GetEvaluation() []byte {
+	if x != nil {
+		return x.Evaluation
 	}
 	return nil
 }
@@ -945,12 +955,15 @@ const file_sandgate_v1_training_proto_rawDesc = "" +
 	"\x15CancelTrainingRequest\x12\x18\n" +
 	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\"2\n" +
 	"\x16GetTrainedModelRequest\x12\x18\n" +
-	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\"\xa7\x01\n" +
+	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\x02R\x04name\"\xc7\x01\n" +
 	"\fTrainedModel\x121\n" +
 	"\btraining\x18\x01 \x01(\v2\x15.sandgate.v1.TrainingR\btraining\x12\x12\n" +
 	"\x04file\x18\x02 \x01(\fR\x04file\x12 \n" +
 	"\vcertificate\x18\x03 \x01(\fR\vcertificate\x12.\n" +
-	"\areceipt\x18\x04 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt2\x9f\x03\n" +
+	"\areceipt\x18\x04 \x01(\v2\x14.sandgate.v1.ReceiptR\areceipt\x12\x1e\n" +
+	"\n" +
+	"evaluation\x18\x05 \x01(\fR\n" +
+	"evaluation2\x9f\x03\n" +
 	"\x0fTrainingService\x12M\n" +
 	"\x0fProposeTraining\x12#.sandgate.v1.ProposeTrainingRequest\x1a\x15.sandgate.v1.Training\x12E\n" +
 	"\vGetTraining\x12\x1f.sandgate.v1.GetTrainingRequest\x1a\x15.sandgate.v1.Training\x12V\n" +
