@@ -35,7 +35,11 @@ func (d *Domain) holdWorker(ctx context.Context, owner string, snapshots ...stri
 	ctx, cancel := context.WithTimeout(ctx, d.opt.Wall)
 	defer cancel()
 	lease, err := d.store.Lease(ctx, snapshots)
-	return ticket, lease, leaseRefused(err)
+	if err != nil {
+		ticket.Close() // its place in the queue would be held until a restart
+		return nil, nil, leaseRefused(err)
+	}
+	return ticket, lease, nil
 }
 
 // background runs what was reserved, once: false when it runs already. id is what its

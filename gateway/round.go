@@ -33,6 +33,7 @@ type partaking struct {
 	brief  *federate.Brief
 	digest string // of the brief
 	joined entry.RoundJoined
+	run    string        // of a pass: its training; read by other rounds, and never written again
 	query  *query.Query  // of a query
 	plan   *prepared     // of a contributor to a query, else nil
 	pass   *passing      // of a pass of a training, else nil
@@ -62,9 +63,7 @@ func (x *partner) tell(what, session string, t *partaking, more func(*RoundEvent
 	e := RoundEvent{What: what, Session: session}
 	if t != nil {
 		e.Region, e.Dataset, e.Period, e.Purpose = t.brief.Region, t.brief.Dataset, t.brief.Terms.Period, t.brief.Purpose
-		if t.joined.Model != nil {
-			e.Run = t.joined.Model.Run
-		}
+		e.Run = t.run
 	}
 	if more != nil {
 		more(&e)
@@ -359,11 +358,10 @@ func (x *partner) Ended(session string, _ *federate.Proposal, result *federate.R
 	case fault != nil:
 		end.Code, end.Party = fault.Reason.Code, fault.Party
 	}
-	if t.in {
-		// The node may be stopping; what it did is entered all the same.
-		if err := x.end(context.Background(), t, end); err != nil {
-			x.d.opt.Logger.Error("the end of a round could not be entered", "session", session)
-		}
+	// The node may be stopping; what it did is entered all the same. Whether it joined the
+	// ledger says: a step that was broken off may have been entered without its knowing.
+	if err := x.end(context.Background(), t, end); err != nil {
+		x.d.opt.Logger.Error("the end of a round could not be entered", "session", session)
 	}
 	x.tell(map[bool]string{true: "released", false: "failed"}[end.Code == ""], session, t, func(e *RoundEvent) {
 		e.Release, e.Party = end.Release, end.Party

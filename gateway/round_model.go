@@ -13,6 +13,7 @@ import (
 	"github.com/sandgate/sandgate/compute/model"
 	"github.com/sandgate/sandgate/gateway/home"
 	"github.com/sandgate/sandgate/ledger/entry"
+	"github.com/sandgate/sandgate/ledger/state"
 	"github.com/sandgate/sandgate/policies"
 	"github.com/sandgate/sandgate/sandbox"
 )
@@ -47,6 +48,7 @@ func (x *partner) decidePass(ctx context.Context, p *federate.Proposal, t *parta
 	}
 	j := &t.joined
 	j.Model = &entry.RoundModel{Run: step.Run, Spec: step.Spec, Decryptors: step.Decryptors, Dishonest: step.Dishonest, Retries: step.Retries, Pass: len(step.Answers)}
+	t.run = step.Run
 	contributes := slices.Contains(p.Contributors, x.party)
 	if contributes {
 		j.Data = &entry.RoundData{}
@@ -72,8 +74,10 @@ func (x *partner) decidePass(ctx context.Context, p *federate.Proposal, t *parta
 	if err != nil {
 		return "", err
 	}
-	if r := m.Admit(history, step.Answers); r != nil {
-		return "", r
+	if state.Remembers(p, x.party) {
+		if r := m.Admit(history, step.Answers); r != nil {
+			return "", r
+		}
 	}
 	next, _, err := m.Next(ctx, step.Answers)
 	switch {
@@ -109,7 +113,7 @@ func (x *partner) settled(ctx context.Context, run string) error {
 		var over chan struct{}
 		x.mu.Lock()
 		for _, t := range x.open {
-			if t.joined.Model != nil && t.joined.Model.Run == run {
+			if t.run == run {
 				over = t.over
 			}
 		}
@@ -184,6 +188,11 @@ func (x *partner) passCells(ctx context.Context, p *federate.Proposal, t *partak
 	}
 	defer ticket.Close()
 	defer lease.Release()
+	// Seats are few and may be held for half an hour: a pass that has none at its deadline has
+	// cost nothing.
+	if err := ticket.Wait(ctx, nil); err != nil {
+		return nil, err
+	}
 	if err := x.join(ctx, t); err != nil {
 		return nil, err
 	}

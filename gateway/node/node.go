@@ -60,13 +60,14 @@ type Node struct {
 
 	mu     sync.Mutex
 	lanes  map[string]chan Event
-	trials map[string]bool // that are being answered
+	trials map[string]bool // that are being answered, or wait
+	seats  chan struct{}   // holds one for each that is being answered
 	all    sync.WaitGroup
 }
 
 // New returns a node that speaks over a carrier.
 func New(c Config, carrier Carrier) *Node {
-	return &Node{c: c, carrier: carrier, lanes: map[string]chan Event{}, trials: map[string]bool{}}
+	return &Node{c: c, carrier: carrier, lanes: map[string]chan Event{}, trials: map[string]bool{}, seats: make(chan struct{}, maxTrials)}
 }
 
 // laneEvents bounds what waits in a round: more than all messages and attachments to one

@@ -22,6 +22,10 @@ type Judge interface {
 // maxTrials bounds the trials that a node answers at a time.
 const maxTrials = 4
 
+// waitingTrials bounds those that wait for one of them to end: more than a hub runs at a
+// time, and as many that it has ended meanwhile.
+const waitingTrials = 2 * MaxTrials
+
 // begin answers a trial beside the rounds, unless it is being answered already.
 func (n *Node) begin(ctx context.Context, e Event) {
 	n.mu.Lock()
@@ -29,12 +33,17 @@ func (n *Node) begin(ctx context.Context, e Event) {
 	if n.trials[e.Session] {
 		return
 	}
-	if len(n.trials) >= maxTrials {
+	if len(n.trials) >= maxTrials+waitingTrials {
 		n.c.Logger.Warn("a trial was dropped: too many run", "trial", e.Session)
 		return
 	}
 	n.trials[e.Session] = true
 	n.all.Go(func() {
+		select { // the hub tells of a trial once a connection: one that came too early waits
+		case n.seats <- struct{}{}:
+			defer func() { <-n.seats }()
+		case <-ctx.Done():
+		}
 		// A hub that has its answer, or ended the training, does not wait for this one.
 		if err := n.judge(ctx, e); err != nil && !errors.Is(err, ErrRound) && status.Code(err) != codes.NotFound {
 			n.c.Logger.Warn("a trial was not answered", "trial", e.Session, "err", err)

@@ -117,6 +117,13 @@ func sameRun(a, b *entry.RoundJoined) bool {
 	return terms(a) != "" && terms(a) == terms(b)
 }
 
+// Remembers says whether a party has the rounds of a training in its ledger: it has data or
+// decrypts. One that only holds a share of the key joins none, so there is nothing that it
+// could hold a pass against; the schema binds it to what those with data found.
+func Remembers(p *federate.Proposal, party string) bool {
+	return slices.Contains(p.Contributors, party) || party == p.Regulator || slices.Contains(p.Departments[:p.Threshold], party)
+}
+
 // nextPass says why a round is not the next of its training, by the rounds that this ledger
 // has: one at a time, each pass released once, all about the same.
 func (s *State) nextPass(p *federate.Proposal, j *entry.RoundJoined) *policies.Reason {
@@ -132,6 +139,9 @@ func (s *State) nextPass(p *federate.Proposal, j *entry.RoundJoined) *policies.R
 		if r.Verdict != nil || !sameRun(s.rounds.all[r.Sessions[0]].Joined, j) {
 			return runReason(run, "该训练编号已用于另一训练，或其模型已受检", "the run is of another training, or its model was tried", "以新的训练编号重新训练", "train again under another run")
 		}
+	}
+	if !Remembers(p, j.Party) {
+		return nil
 	}
 	pass, reason := fit.Due(history, j.Model.Retries)
 	if reason == nil && pass != j.Model.Pass {

@@ -272,3 +272,21 @@ func TestR39_TrainingsWithoutData(t *testing.T) {
 		t.Errorf("%v", x)
 	}
 }
+
+// R39: who only holds a share of the key joins no pass, and is not held to a history that it
+// cannot have; who decrypts or has data is.
+func TestR39_KeyHoldersHaveNoHistory(t *testing.T) {
+	w := trainable(t)
+	j := w.passOf("one", "overseer", 1, nil, nil)
+	p, f := federate.DecodeProposal(j.Proposal)
+	if f != nil {
+		t.Fatal(f)
+	}
+	p.Departments = []string{"city_a", "city_b", "bureau"}
+	for party, history := range map[string]bool{"bureau": false, "overseer": true, "city_a": true, "city_c": true} {
+		j.Party = party
+		if x := w.s.nextPass(p, j); (x != nil) != history || x != nil && x.Code != fit.CodeHistory {
+			t.Errorf("%s, a later pass: %+v", party, x)
+		}
+	}
+}
