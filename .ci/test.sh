@@ -33,7 +33,7 @@ fi
 status=0
 tests() {
 	# The log's library writes two lines for each new ledger, which would hide a failure.
-	go test -tags "$TAGS" -shuffle=on -count=1 -p "${PKGS_AT_ONCE:-2}" -timeout 30m "$@" 2>&1 | grep -v -e '^[IW][0-9]\{4\} .*\(files\|append_lifecycle\)\.go:' | tee -a "$LOGS/test.log" | grep -v -e 'no test files' -e 'warning: Using' -e 'in function `'
+	go test -tags "$TAGS" -shuffle=on -count=1 -p "${PKGS_AT_ONCE:-2}" -timeout 30m "$@" 2>&1 | grep --line-buffered -v -e '^[IW][0-9]\{4\} .*\(files\|append_lifecycle\)\.go:' | tee -a "$LOGS/test.log" | grep -v -e 'no test files' -e 'warning: Using' -e 'in function `'
 	[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
 }
 # Packages of arithmetic take ten times as long under the race detector: there they run

@@ -27,7 +27,7 @@ const trialPause = 20 * time.Second
 
 // passingTrouble are refusals of a trial that tell of the domain's machine at that moment:
 // it is asked again. All others are by rule, and end the training.
-var passingTrouble = []string{"BUSY", "KEYS_AWAY", "VOLUME_FULL", "SNAPSHOT_TOO_LARGE", "WORKERS_DOWN", "WORKER_LOST", "LEDGER_STOPPED", "OUTCOME_UNKNOWN", "EXECUTION_FAILED", "FEDERATION_INTERNAL"}
+var passingTrouble = []string{"BUSY", "KEYS_AWAY", "VOLUME_FULL", "WORKERS_DOWN", "WORKER_LOST", "LEDGER_STOPPED", "OUTCOME_UNKNOWN", "EXECUTION_FAILED", "FEDERATION_INTERNAL"}
 
 func inTrouble(j node.Judgement) bool {
 	if j.Refusal == nil {

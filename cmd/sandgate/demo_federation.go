@@ -72,7 +72,7 @@ func (a *app) playFederation(ctx context.Context, o demoOptions) (err error) {
 	if f.rules, err = openToTraining(string(text), "linear, logistic", "0.088", "scheme: [key, filter", "base_yuan: [filter, measure", "district: [key, filter, join"); err != nil {
 		return err
 	}
-	f.rules += "    budget: {operator_year: \"0.3\", dataset_year: \"0.4\", lifetime: \"0.5\"}\n" // models cost more than the default of a year leaves
+	f.rules += "    budget: {operator_year: \"0.4\", dataset_year: \"0.5\", lifetime: \"0.6\"}\n" // models cost more than the default of a year leaves
 	defer func() { err = errors.Join(err, f.end()) }()
 	a.heading("一、汇聚方、三个城市和主管部门，各有自己的主目录、账本与策略", "1. An aggregator, three cities and a regulator, each with home, ledger and policy of its own")
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
@@ -194,7 +194,7 @@ func (f *federation) agreement() (string, error) {
 		return "", err
 	}
 	v := policies.Federation{Region: regionName, Hub: policies.FederationHub{Party: hubParty, Key: home.PublicKey(ed25519.NewKeyFromSeed(k.Receipt).Public().(ed25519.PublicKey)), Origin: f.hub.home.Config.Origin}, Threshold: 2, Schemes: []string{"bgv", "mask"}, K: 3, Dishonest: 1,
-		Dataset: joinedData, Columns: joinedColumns, Purposes: joinedPurpose, MaxUnits: 100_000, Overlap: 2, Rho: policies.FederationRho{Round: "0.01", Period: "0.4"}, Models: joinedModels,
+		Dataset: joinedData, Columns: joinedColumns, Purposes: joinedPurpose, MaxUnits: 100_000, Overlap: 2, Rho: policies.FederationRho{Round: "0.01", Period: "0.5"}, Models: joinedModels,
 		NotBefore: time.Now().Add(-time.Hour).UTC().Truncate(time.Second), NotAfter: time.Now().AddDate(1, 0, 0).UTC().Truncate(time.Second)}
 	for p, roles := range map[string][]policies.FederationRole{province: {policies.FederationRegulator}, "alpha": {policies.FederationReceiver},
 		"city_a": {policies.FederationContributor, policies.FederationKey}, "city_b": {policies.FederationContributor, policies.FederationKey}, "city_c": {policies.FederationContributor}} {

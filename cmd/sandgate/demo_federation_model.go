@@ -37,29 +37,23 @@ var joinedModels = &policies.FederationModels{Families: []policies.ModelFamily{p
 var joinedModel = policies.ModelSpec{Dataset: joinedData, Family: policies.FamilyLogistic, Label: policies.ModelLabel{Column: "base_yuan", Threshold: "5000.00"},
 	Features: []policies.ModelFeature{{Column: "scheme"}, {Column: "district"}}, Private: true, Rho: "0.06", RhoEvaluation: "0.02", HoldOut: 30, Release: policies.ReleaseParameters, Setting: policies.ModelSettings{Steps: 2}}
 
+// enoughJoined is how many residents a city needs for a model to be more than its noise.
+const enoughJoined = 5000
+
 // trains plays a model over the cities, and fetches and checks what the domains certified.
 func (f *federation) trains(ctx context.Context) error {
-	a, c := f.a, f.hub.clients["alpha"]
+	a := f.a
 	start := time.Now()
-	t, err := c.Training.ProposeTraining(ctx, &sandgatev1.ProposeTrainingRequest{RequestId: uuid.NewString(), Region: regionName, Licence: "alpha-region", Purpose: "urban_planning", Period: "2025",
-		Specification: []byte(joinedModel.Text()), Scheme: "mask", Seconds: 120})
-	last := int32(-1)
-	if err == nil {
-		a.say("  %s：%s，%d 遍，每域花费 ρ %s（连同补做至多 %s）", "  %s: %s in %d passes, ρ %s in each domain (%s at most, with retries)", t.GetName(), t.GetFamily(), t.GetPasses(), rho(t.GetPriceNanoRho()), rho(t.GetReserveNanoRho()))
-		t, err = c.FollowTraining(ctx, t, func(now *sandgatev1.Training) {
-			if now.GetAnswered() != last {
-				last = now.GetAnswered()
-				a.say("  第 %d/%d 遍已完成（%.1f 秒）", "  %d of %d passes done (%.1f s)", last, now.GetPasses(), time.Since(start).Seconds())
-			}
-		})
+	t, err := f.training(ctx, start)
+	if err == nil && verdictOf(t) && f.o.joined() >= enoughJoined {
+		// A gate refuses one harmless model in a hundred, and there are three of them.
+		a.say("  再训练一次", "  it is trained once more")
+		t, err = f.training(ctx, start)
 	}
 	if err != nil {
 		return err
 	}
-	for _, x := range t.GetReasons() {
-		a.say("  ✗ %s（%s）：%s", "  ✗ %s (%s): %s", x.GetCode(), x.GetSetBy(), reasonText(x, a.lang))
-	}
-	if x := t.GetReasons(); len(x) == 1 && (x[0].GetCode() == fit.CodeVerdict || strings.HasPrefix(x[0].GetCode(), "MODEL_")) {
+	if x := t.GetReasons(); verdictOf(t) || len(x) == 1 && strings.HasPrefix(x[0].GetCode(), "MODEL_") {
 		// In a small city the noise is more than there is to learn: the gate, or the trainer,
 		// says so.
 		a.say("  网关不交付模型；居民更多时（--residents 5000）通过", "  the gateway hands out no model; with more residents (--residents 5000) one passes")
@@ -69,7 +63,7 @@ func (f *federation) trains(ctx context.Context) error {
 		return texts.Errorf("the training ended as %s, expected %s", t.GetState().String()+f.words(), "CERTIFIED")
 	}
 	a.say("  每个城市以自己的行攻击模型，三份结论均为 PASS；%.1f 秒", "  every city attacked the model with its own rows, and all three verdicts are PASS; %.1f s", time.Since(start).Seconds())
-	got, err := c.Training.GetTrainedModel(ctx, &sandgatev1.GetTrainedModelRequest{Name: t.GetName()})
+	got, err := f.hub.clients["alpha"].Training.GetTrainedModel(ctx, &sandgatev1.GetTrainedModelRequest{Name: t.GetName()})
 	if err != nil {
 		return err
 	}
@@ -88,4 +82,35 @@ func (f *federation) trains(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// verdictOf says whether a domain's gate is why there is no model.
+func verdictOf(t *sandgatev1.Training) bool {
+	x := t.GetReasons()
+	return len(x) == 1 && x[0].GetCode() == fit.CodeVerdict
+}
+
+// training is one of the demo's, to its end.
+func (f *federation) training(ctx context.Context, start time.Time) (*sandgatev1.Training, error) {
+	a, c := f.a, f.hub.clients["alpha"]
+	t, err := c.Training.ProposeTraining(ctx, &sandgatev1.ProposeTrainingRequest{RequestId: uuid.NewString(), Region: regionName, Licence: "alpha-region", Purpose: "urban_planning", Period: "2025",
+		Specification: []byte(joinedModel.Text()), Scheme: "mask", Seconds: 120})
+	if err != nil {
+		return nil, err
+	}
+	a.say("  %s：%s，%d 遍，每域花费 ρ %s（连同补做至多 %s）", "  %s: %s in %d passes, ρ %s in each domain (%s at most, with retries)", t.GetName(), t.GetFamily(), t.GetPasses(), rho(t.GetPriceNanoRho()), rho(t.GetReserveNanoRho()))
+	last := int32(-1)
+	t, err = c.FollowTraining(ctx, t, func(now *sandgatev1.Training) {
+		if now.GetAnswered() != last {
+			last = now.GetAnswered()
+			a.say("  第 %d/%d 遍已完成（%.1f 秒）", "  %d of %d passes done (%.1f s)", last, now.GetPasses(), time.Since(start).Seconds())
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range t.GetReasons() {
+		a.say("  ✗ %s（%s）：%s", "  ✗ %s (%s): %s", x.GetCode(), x.GetSetBy(), reasonText(x, a.lang))
+	}
+	return t, nil
 }

@@ -167,7 +167,7 @@ func (a *app) roundOutcome(ctx context.Context, cl *client.Client, r *sandgatev1
 }
 
 // brokenRounds are ends that no rule decided.
-var brokenRounds = []string{"FEDERATION_LATE", "FEDERATION_GONE", "FEDERATION_INTERNAL", "HUB_RESTARTED", "ROUND_NOT_BEGUN", "CANCELLED"}
+var brokenRounds = []string{"FEDERATION_LATE", "FEDERATION_GONE", "FEDERATION_INTERNAL", "HUB_RESTARTED", "HUB_LOST", "ROUND_NOT_BEGUN", "CANCELLED"}
 
 func (a *app) roundFailed(r *sandgatev1.Round) error {
 	code := exitRefused

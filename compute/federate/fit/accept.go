@@ -49,7 +49,8 @@ func Missing(party string) *policies.Reason {
 // About says why parameters are not those that a certificate and its reports, as
 // ReadCertificate gives them, are about: another digest, family, size or release, or another
 // price. All domains compute at one price, so that a report which is held to the marks of
-// another one differs from those of the others.
+// another one differs from those of the others. A pass's noise is rounded up, so that what
+// is computed from it may be a nano-ρ below its price.
 func (c *Certificate) About(p *model.Parameters, reports []*gate.Report) *policies.Reason {
 	if d, err := p.Digest(); err != nil || d != c.Model || p.Rho != c.Rho {
 		return refuse(CodeVerdict, "参数文件不是合格证所称的模型", "the parameter file is not the model of the certificate", "另取参数文件与合格证", "fetch file and certificate again")
@@ -60,7 +61,7 @@ func (c *Certificate) About(p *model.Parameters, reports []*gate.Report) *polici
 	}
 	for i, r := range reports {
 		if r.Family != p.Family || r.Release != policies.ReleaseParameters || !r.Private || r.Features != len(p.Features) || r.Parameters != p.Count() ||
-			r.Rho < 1 || r.Rho > paid || r.Rho != reports[0].Rho {
+			r.Rho < 1 || r.Rho > paid+MaxRounds || r.Rho != reports[0].Rho {
 			return notPassed(c.Contributors[i], "其检验报告的模型族、规模或价格不是这一模型的", "family, size or price of its report are not those of this model")
 		}
 	}
