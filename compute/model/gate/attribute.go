@@ -93,8 +93,10 @@ func (b *bench) attributes(ctx context.Context, l *lineup) ([]Figure, error) {
 	return append(single, training...), nil
 }
 
-// difference of the mean of members and of others, and its standard error; units
-// without a value (NaN) do not count.
+// difference of the mean of shares of members and of others, and its standard error;
+// units without a value (NaN) do not count. The error is that of both sides with one hit
+// and one miss more (Agresti and Caffo 2000): where hardly a guess is right or wrong, a
+// few units on one side would otherwise be far more than chance.
 func difference(x []float64, in []bool) (d, se float64) {
 	var m [2]moments
 	for i, v := range x {
@@ -110,7 +112,14 @@ func difference(x []float64, in []bool) (d, se float64) {
 	if m[0].n < 2 || m[1].n < 2 {
 		return 0, 0
 	}
-	return m[1].mean() - m[0].mean(), math.Sqrt(m[1].spread()/(m[1].n-1)/m[1].n + m[0].spread()/(m[0].n-1)/m[0].n)
+	d = m[1].mean() - m[0].mean()
+	variance := 0.0
+	for side := range m {
+		m[side].add(0, 1)
+		m[side].add(1, 1)
+		variance += m[side].spread() / (m[side].n - 1) / m[side].n
+	}
+	return d, math.Sqrt(variance)
 }
 
 // guess returns per attacked unit the share of its rows whose cell of c is guessed.

@@ -156,3 +156,28 @@ func TestStreamForks(t *testing.T) {
 		}
 	}
 }
+
+// Forty-two units of which one row in twelve is guessed, where of the others none is, are chance;
+// a surplus of seven points is not.
+func TestDifferenceOfRareHits(t *testing.T) {
+	const side = 700
+	x, in := make([]float64, 2*side), make([]bool, 2*side)
+	for i := range side {
+		in[i] = true
+		if i < 42 {
+			x[i] = 1.0 / 12
+		}
+	}
+	if d, se := difference(x, in); d < 0.0049 || d > 0.0051 || d-3.3*se > 0 {
+		t.Errorf("rare hits: %.4f ± %.4f", d, se)
+	}
+	for i := range x {
+		x[i] = 0
+		if i%2 == 0 || in[i] && i < 100 {
+			x[i] = 1
+		}
+	}
+	if d, se := difference(x, in); d < 0.07 || d-2.5*se < 0 {
+		t.Errorf("a surplus: %.4f ± %.4f", d, se)
+	}
+}
