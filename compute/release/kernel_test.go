@@ -282,7 +282,7 @@ func walk(v reflect.Value, seen map[uintptr]bool, visit func(*big.Int)) {
 func TestR01NoSeedNoFloat(t *testing.T) {
 	allowed := map[string]bool{}
 	for _, p := range []string{"bytes", "cmp", "crypto/aes", "crypto/cipher", "crypto/rand", "crypto/sha256", "encoding/binary",
-		"encoding/hex", "encoding/json", "errors", "fmt", "io", "math/big", "math/bits", "slices", "strings", "time", "unicode/utf8",
+		"encoding/hex", "encoding/json", "errors", "fmt", "io", "math/big", "math/bits", "slices", "strings", "sync", "time", "unicode/utf8",
 		"github.com/sandgate/sandgate/compute/algebra", "github.com/sandgate/sandgate/compute/budget",
 		"github.com/sandgate/sandgate/compute/disclosure", "github.com/sandgate/sandgate/compute/protect", "github.com/sandgate/sandgate/policies"} {
 		allowed[p] = true
